@@ -1,0 +1,28 @@
+//! The engine: what a mail store is, without any protocol.
+//!
+//! [`Store`] → [`Account`] → [`Mailbox`] is the way in; [`View`](mailbox::View) is what readers see.
+//! Everything is learned from one log per volume; see `docs/FORMATS.md` for where each format is drawn.
+//!
+//! No protocol, no network and no async runtime here: reads are plain calls, and a change hands back a
+//! [`Ticket`] that a thread may wait on and a task may await.
+
+#![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
+
+pub mod error;
+pub mod flags;
+pub mod ids;
+pub mod limits;
+pub mod mailbox;
+pub mod message;
+pub mod seal;
+mod store;
+mod ticket;
+pub mod uid_set;
+pub mod width;
+
+pub use store::{
+    Account, AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, Mailbox,
+    MailboxEntry, MessageReader, NewAccount, NewMessage, PreparedMessage, Resolution, SpecialUse,
+    Store, Subscription,
+};
+pub use ticket::Ticket;

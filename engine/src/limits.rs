@@ -1,0 +1,56 @@
+//! Every bound of the store, with the relations between them asserted at compile time.
+
+/// A segment's size in bytes: 128 MiB.
+pub const SEGMENT_BYTES: u64 = 128 << 20;
+/// A group's records and chunks together, in bytes; one message's parts may not exceed it when sealed inline.
+pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Groups are padded to this at their place in a segment.
+pub const GROUP_ALIGNMENT: usize = 4096;
+/// Plain bytes of one chunk of a blob.
+pub const CHUNK_BYTES: usize = 256 << 10;
+/// A message up to this size is committed in one group with its record; a larger one enters ahead, in chunks.
+pub const INLINE_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// The largest message that a store accepts unless configured lower.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Messages that one record names.
+pub const RECORD_MESSAGES_MAX: usize = 4096;
+/// A sealed record payload.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+/// Records in one group.
+pub const GROUP_RECORDS_MAX: usize = 16_384;
+/// Proposals waiting for the committer, per volume.
+pub const QUEUE_PROPOSALS_MAX: usize = 4096;
+/// Bytes of proposals waiting for the committer, per volume.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Accounts that one blob may be opened by (recipients of one delivery).
+pub const BLOB_ACCOUNTS_MAX: usize = 1024;
+/// Rows of a full mailbox page.
+pub const PAGE_ROWS_MAX: usize = 512;
+/// Rows of the tail page before it is merged.
+pub const TAIL_ROWS_MAX: usize = 32;
+/// Page heads in one head block.
+pub const BLOCK_HEADS_MAX: usize = 256;
+/// A mailbox name in bytes of UTF-8, all levels together.
+pub const MAILBOX_NAME_BYTES_MAX: usize = 1000;
+/// Levels of a mailbox name.
+pub const MAILBOX_NAME_LEVELS_MAX: usize = 64;
+/// A keyword's bytes.
+pub const KEYWORD_BYTES_MAX: usize = 255;
+/// Distinct keywords of one mailbox.
+pub const MAILBOX_KEYWORDS_MAX: usize = 65_000;
+/// Mailboxes of one account.
+pub const ACCOUNT_MAILBOXES_MAX: usize = 100_000;
+/// Nesting of MIME that is parsed; deeper parts are shown as opaque.
+pub const MIME_DEPTH_MAX: usize = 64;
+/// Parts of one message that are parsed; the rest is shown as part of the last.
+pub const MIME_PARTS_MAX: usize = 10_000;
+/// UIDs that each epoch leaves free below its own.
+pub const EPOCH_UID_GAP: u32 = 65_536;
+
+#[expect(clippy::as_conversions, reason = "widening in a constant")]
+const _: () =
+    assert!((GROUP_BYTES_MAX as u64) < SEGMENT_BYTES / 4, "several groups fit into a segment");
+const _: () =
+    assert!(INLINE_MESSAGE_BYTES_MAX * 2 < GROUP_BYTES_MAX, "an inline message fits into a group");
+const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX, "a record fits into a group");
+const _: () = assert!(TAIL_ROWS_MAX < PAGE_ROWS_MAX);

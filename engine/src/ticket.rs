@@ -1,0 +1,88 @@
+//! The handle that a commit gives back: wait on it in a thread, or await it in any runtime.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+
+struct Shared<T> {
+    slot: Mutex<Slot<T>>,
+    ready: Condvar,
+}
+
+struct Slot<T> {
+    answer: Option<T>,
+    waker: Option<Waker>,
+}
+
+/// An answer that comes when the change is committed (or refused).
+#[must_use = "a change that nobody waits for may be refused unseen"]
+pub struct Ticket<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// The other end of a [`Ticket`].
+pub(crate) struct Promise<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// A ticket and what answers it.
+pub(crate) fn ticket<T>() -> (Promise<T>, Ticket<T>) {
+    let shared = Arc::new(Shared {
+        slot: Mutex::new(Slot { answer: None, waker: None }),
+        ready: Condvar::new(),
+    });
+    (Promise { shared: Arc::clone(&shared) }, Ticket { shared })
+}
+
+impl<T> Ticket<T> {
+    /// A ticket that is answered already.
+    pub fn answered(answer: T) -> Ticket<T> {
+        let (promise, ticket) = ticket();
+        promise.answer(answer);
+        ticket
+    }
+
+    /// Blocks until the answer is there.
+    pub fn wait(self) -> T {
+        let mut slot = self.shared.slot.lock();
+        loop {
+            if let Some(answer) = slot.answer.take() {
+                return answer;
+            }
+            self.shared.ready.wait(&mut slot);
+        }
+    }
+}
+
+impl<T> Future for Ticket<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut slot = self.shared.slot.lock();
+        match slot.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                slot.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Promise<T> {
+    /// Gives the answer and wakes whoever waits.
+    pub(crate) fn answer(self, answer: T) {
+        let waker = {
+            let mut slot = self.shared.slot.lock();
+            slot.answer = Some(answer);
+            slot.waker.take()
+        };
+        self.shared.ready.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
