@@ -1,0 +1,188 @@
+//! STORE and EXPUNGE: conditions are judged against the assigned head, message by message.
+
+use crate::error::CommitError;
+use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
+use crate::ids::{AccountNumber, Lsn, MailboxId};
+use crate::limits::MAILBOX_KEYWORDS_MAX;
+use crate::mailbox::Row;
+use crate::record::{Body, FlagsChanged};
+use crate::store::FlagsStored;
+use crate::uid_set::UidSet;
+
+use super::Assigner;
+
+/// A change of flags with its keywords split: indexes where the mailbox knows them, and whether it knows all.
+struct Wanted<'a> {
+    change: FlagChange,
+    flags: &'a FlagList,
+    known: Vec<u16>,
+    all_known: bool,
+}
+
+impl Assigner<'_> {
+    pub(super) fn store_flags(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        uids: &UidSet,
+        change: FlagChange,
+        flags: &FlagList,
+        unchanged_since: Option<Lsn>,
+    ) -> Result<FlagsStored, CommitError> {
+        let committed = self.context.committed;
+        if change != FlagChange::Remove {
+            self.check_keywords(key, &flags.keywords)?;
+        }
+        let (state, _) =
+            self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
+        let rows = state.rows_of(uids)?;
+        let known = state.keywords().to_vec();
+        let wanted = Wanted::new(change, flags, &known);
+        let mut stored = FlagsStored {
+            changed: UidSet::new(),
+            modified: UidSet::new(),
+            gone: UidSet::new(),
+            modseq: None,
+        };
+        let mut existing = UidSet::new();
+        let mut removed: Vec<u16> = Vec::new();
+        for (row, _) in &rows {
+            existing.push(row.uid);
+            if unchanged_since.is_some_and(|since| row.modseq > since) {
+                stored.modified.push(row.uid);
+            } else if wanted.changes(row) {
+                stored.changed.push(row.uid);
+                removed.extend(row.keywords.iter().filter(|index| wanted.removes(**index)));
+            }
+        }
+        stored.gone = uids_without(uids, &existing);
+        if stored.changed.is_empty() {
+            return Ok(stored);
+        }
+        removed.sort_unstable();
+        removed.dedup();
+        let named = removed.iter().filter_map(|&index| known.get(usize::from(index)).cloned());
+        let body = Body::Flags {
+            mailbox: key.1,
+            changes: vec![wanted.record(stored.changed.clone(), named.collect())],
+        };
+        stored.modseq = Some(self.emit(key.0, body)?);
+        Ok(stored)
+    }
+
+    pub(super) fn expunge(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        uids: &UidSet,
+    ) -> Result<UidSet, CommitError> {
+        let committed = self.context.committed;
+        let (state, _) =
+            self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
+        let rows = state.rows_of(uids)?;
+        let going: UidSet = rows
+            .iter()
+            .filter(|(row, _)| row.flags.contains(SystemFlags::DELETED))
+            .map(|(row, _)| row.uid)
+            .collect();
+        if !going.is_empty() {
+            self.emit(key.0, Body::Expunge { mailbox: key.1, uids: going.clone() })?;
+        }
+        Ok(going)
+    }
+
+    /// Refuses what would exceed the mailbox's number of keywords.
+    pub(super) fn check_keywords(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        keywords: &[Keyword],
+    ) -> Result<(), CommitError> {
+        if keywords.is_empty() {
+            return Ok(());
+        }
+        let committed = self.context.committed;
+        let (state, _) =
+            self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
+        let known = state.keywords();
+        let new = keywords.iter().filter(|keyword| !known.contains(keyword)).count();
+        if known.len() + new > MAILBOX_KEYWORDS_MAX {
+            return Err(CommitError::TooLarge {
+                what: "the number of the mailbox's keywords",
+                limit: crate::width::u64_of(MAILBOX_KEYWORDS_MAX),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn new(change: FlagChange, flags: &'a FlagList, known: &[Keyword]) -> Wanted<'a> {
+        let position = |keyword: &Keyword| {
+            let index = known.iter().position(|other| other == keyword)?;
+            u16::try_from(index).ok()
+        };
+        let indexes: Vec<u16> = flags.keywords.iter().filter_map(position).collect();
+        let all_known = indexes.len() == flags.keywords.len();
+        Wanted { change, flags, known: indexes, all_known }
+    }
+
+    /// Whether it makes a difference to that message.
+    fn changes(&self, row: &Row) -> bool {
+        let has = |index: &u16| row.keywords.contains(index);
+        match self.change {
+            FlagChange::Add => {
+                !row.flags.contains(self.flags.system)
+                    || !self.all_known
+                    || !self.known.iter().all(has)
+            }
+            FlagChange::Remove => {
+                !row.flags.without(self.flags.system).eq(&row.flags) || self.known.iter().any(has)
+            }
+            FlagChange::Replace => {
+                row.flags != self.flags.system
+                    || !self.all_known
+                    || !self.known.iter().all(has)
+                    || row.keywords.len() != self.known.len()
+            }
+        }
+    }
+
+    /// Whether it takes that keyword from a message that has it.
+    fn removes(&self, index: u16) -> bool {
+        match self.change {
+            FlagChange::Add => false,
+            FlagChange::Remove => self.known.contains(&index),
+            FlagChange::Replace => !self.known.contains(&index),
+        }
+    }
+
+    fn record(&self, uids: UidSet, remove_keywords: Vec<Keyword>) -> FlagsChanged {
+        const ALL: SystemFlags = SystemFlags(0x1f);
+        let none = SystemFlags::default();
+        let (add, remove) = match self.change {
+            FlagChange::Add => (self.flags.system, none),
+            FlagChange::Remove => (none, self.flags.system),
+            FlagChange::Replace => (self.flags.system, ALL.without(self.flags.system)),
+        };
+        let add_keywords = match self.change {
+            FlagChange::Remove => Vec::new(),
+            FlagChange::Add | FlagChange::Replace => self.flags.keywords.clone(),
+        };
+        FlagsChanged { uids, add, remove, add_keywords, remove_keywords }
+    }
+}
+
+/// `all` without `some`; ranges of `all` that reach far beyond what exists are cut at its end.
+fn uids_without(all: &UidSet, some: &UidSet) -> UidSet {
+    let end = some.last().map_or(0, |uid| uid.0);
+    let mut rest = UidSet::new();
+    for &(first, last) in all.ranges() {
+        if last - first > 65_536 && last > end {
+            continue;
+        }
+        for uid in first..=last {
+            if !some.contains(crate::ids::Uid(uid)) {
+                rest.push(crate::ids::Uid(uid));
+            }
+        }
+    }
+    rest
+}

@@ -1,0 +1,246 @@
+//! Messages that arrive: deliveries, APPEND, and chunks of large ones ahead of their record.
+
+use crate::commit::change::{PendingMessage, RecipientCopy, SealedMessage};
+use crate::error::CommitError;
+use crate::flags::FlagList;
+use crate::ids::{AccountNumber, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
+use crate::limits::RECORD_MESSAGES_MAX;
+use crate::log::ChunkHeader;
+use crate::record::{Arrival, ArrivalBlob, Body, NewRow};
+use crate::seal::SealedChunk;
+use crate::state::INBOX;
+use crate::store::Appended;
+
+use super::Assigner;
+
+impl Assigner<'_> {
+    /// One message to several recipients. The first brings the bytes, the others name the same blob.
+    pub(super) fn deliver(
+        &mut self,
+        message: SealedMessage,
+        received: UnixSeconds,
+        recipients: &[RecipientCopy],
+    ) -> Vec<Result<Appended, CommitError>> {
+        let mut brought = None;
+        let answers = recipients
+            .iter()
+            .map(|recipient| self.deliver_to(&message, received, recipient, &mut brought))
+            .collect();
+        self.end_ahead(&message);
+        answers
+    }
+
+    fn deliver_to(
+        &mut self,
+        message: &SealedMessage,
+        received: UnixSeconds,
+        recipient: &RecipientCopy,
+        brought: &mut Option<Lsn>,
+    ) -> Result<Appended, CommitError> {
+        let account = recipient.account;
+        let state = self
+            .changes
+            .account(self.context.committed, account)
+            .ok_or(CommitError::NoSuchAccount)?;
+        self.check_quota(account, u64::from(message.size))?;
+        let mailbox = match state.names.id_of(&recipient.mailbox) {
+            Some(mailbox) => mailbox,
+            None if recipient.mailbox.eq_ignore_ascii_case(INBOX) => {
+                return Err(CommitError::NoSuchMailbox);
+            }
+            None => self.create_mailbox(account, &recipient.mailbox, None)?,
+        };
+        let uid = self.next_uids((account, mailbox), 1)?;
+        let row = self.new_row(account, message, uid, &recipient.flags, received);
+        let blob = self.blob_of(message, *brought);
+        let chunks = if brought.is_none() { message.chunks.as_slice() } else { &[] };
+        let body = Body::Append { mailbox, messages: vec![Arrival { row, blob }] };
+        let id = self.emit_with_chunks(account, body, &[(0, message.shape.tag, chunks)])?;
+        brought.get_or_insert_with(|| first_chunk(message).unwrap_or(id));
+        self.appended((account, mailbox), uid, 1)
+    }
+
+    /// Several messages into one mailbox, all or none.
+    pub(super) fn append(
+        &mut self,
+        account: AccountNumber,
+        mailbox: MailboxId,
+        messages: Vec<PendingMessage>,
+    ) -> Result<Appended, CommitError> {
+        let result = self.append_all((account, mailbox), &messages);
+        for message in &messages {
+            self.end_ahead(&message.sealed);
+        }
+        result
+    }
+
+    fn append_all(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        messages: &[PendingMessage],
+    ) -> Result<Appended, CommitError> {
+        if messages.len() > RECORD_MESSAGES_MAX {
+            let limit = crate::width::u64_of(RECORD_MESSAGES_MAX);
+            return Err(CommitError::TooLarge { what: "the number of messages", limit });
+        }
+        let bytes = messages.iter().map(|message| u64::from(message.sealed.size)).sum();
+        self.check_quota(key.0, bytes)?;
+        for message in messages {
+            self.check_keywords(key, &message.flags.keywords)?;
+        }
+        let count = crate::width::u32_of(messages.len());
+        let first = self.next_uids(key, count)?;
+        let mut arrivals = Vec::with_capacity(messages.len());
+        let mut chunks = Vec::with_capacity(messages.len());
+        for (message, index) in messages.iter().zip(0u32..) {
+            let uid = Uid(first.0 + index);
+            let sealed = &message.sealed;
+            let row = self.new_row(key.0, sealed, uid, &message.flags, message.received);
+            arrivals.push(Arrival { row, blob: self.blob_of(sealed, None) });
+            chunks.push((u64::from(index), sealed.shape.tag, sealed.chunks.as_slice()));
+        }
+        let body = Body::Append { mailbox: key.1, messages: arrivals };
+        self.emit_with_chunks(key.0, body, &chunks)?;
+        self.appended(key, first, count)
+    }
+
+    /// A record with the chunks that it brings: they stand before it, each under its message's position.
+    fn emit_with_chunks(
+        &mut self,
+        account: AccountNumber,
+        body: Body,
+        brings: &[(u64, BlobTag, &[SealedChunk])],
+    ) -> Result<Lsn, CommitError> {
+        const RECORD_BYTES: usize = 4096;
+        let chunk_count = brings.iter().map(|(.., chunks)| chunks.len()).sum();
+        let chunk_bytes =
+            brings.iter().flat_map(|(.., chunks)| *chunks).map(|chunk| chunk.bytes.len()).sum();
+        let payload = RECORD_BYTES + brings.len() * 256;
+        if !self.builder.fits(payload, chunk_count, chunk_bytes) {
+            self.finish_group();
+        }
+        if !self.builder.fits(payload, chunk_count, chunk_bytes) {
+            let limit = crate::width::u64_of(crate::limits::GROUP_BYTES_MAX);
+            return Err(CommitError::TooLarge { what: "the messages of one command", limit });
+        }
+        self.key_of(account)?;
+        let first = self.next;
+        for (index, tag, chunks) in brings {
+            let lsn = first.advance(*index).ok_or(CommitError::OutOfUids)?;
+            for chunk in *chunks {
+                self.push_chunk(lsn, *tag, chunk);
+            }
+        }
+        self.emit(account, body)
+    }
+
+    fn push_chunk(&mut self, lsn: Lsn, tag: BlobTag, chunk: &SealedChunk) {
+        let header = ChunkHeader { number: chunk.number, lsn, tag, hash: chunk.hash };
+        self.builder.push_chunk(&header, &chunk.bytes);
+    }
+
+    /// A chunk ahead of its record, under a position of its own.
+    pub(super) fn chunk_ahead(
+        &mut self,
+        first: Option<Lsn>,
+        tag: BlobTag,
+        chunk: &SealedChunk,
+    ) -> Result<Lsn, CommitError> {
+        if !self.builder.fits(0, 1, chunk.bytes.len()) {
+            self.finish_group();
+        }
+        let lsn = self.next;
+        self.push_chunk(lsn, tag, chunk);
+        self.next = lsn.next().ok_or(CommitError::OutOfUids)?;
+        if first.is_none() {
+            self.entering.insert(lsn);
+        }
+        Ok(lsn)
+    }
+
+    fn end_ahead(&mut self, message: &SealedMessage) {
+        if let Some(first) = first_chunk(message) {
+            self.entering.remove(&first);
+        }
+    }
+
+    fn blob_of(&self, message: &SealedMessage, brought: Option<Lsn>) -> ArrivalBlob {
+        match (brought, &message.ahead) {
+            (Some(blob), _) => ArrivalBlob::Shared(blob),
+            (None, Some(chunks)) => ArrivalBlob::Ahead(message.shape, chunks.clone()),
+            (None, None) => ArrivalBlob::Inline(message.shape),
+        }
+    }
+
+    fn new_row(
+        &self,
+        account: AccountNumber,
+        message: &SealedMessage,
+        uid: Uid,
+        flags: &FlagList,
+        received: UnixSeconds,
+    ) -> NewRow {
+        let (content_hash, thread) = message.for_account(account);
+        NewRow {
+            uid,
+            flags: flags.system,
+            keywords: flags.keywords.clone(),
+            received,
+            saved: self.now(),
+            size: message.size,
+            thread,
+            instance: self.new_instance(),
+            email: message.email,
+            content_hash,
+        }
+    }
+
+    /// The first of `count` UIDs that the mailbox gives next.
+    pub(super) fn next_uids(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        count: u32,
+    ) -> Result<Uid, CommitError> {
+        let epoch = self.context.epoch;
+        let committed = self.context.committed;
+        let (state, _) =
+            self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
+        let next = state.uid_next(epoch).ok_or(CommitError::OutOfUids)?;
+        next.0.checked_add(count).ok_or(CommitError::OutOfUids)?;
+        Ok(next)
+    }
+
+    pub(super) fn appended(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        first: Uid,
+        count: u32,
+    ) -> Result<Appended, CommitError> {
+        let committed = self.context.committed;
+        let (state, _) =
+            self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
+        let uids = (first.0..first.0.saturating_add(count)).map(Uid).collect();
+        Ok(Appended { uid_validity: state.uid_validity(), uids })
+    }
+
+    pub(super) fn check_quota(
+        &self,
+        account: AccountNumber,
+        more_bytes: u64,
+    ) -> Result<(), CommitError> {
+        let state = self
+            .changes
+            .account(self.context.committed, account)
+            .ok_or(CommitError::NoSuchAccount)?;
+        match state.profile.quota_bytes {
+            Some(limit) if state.usage.message_bytes.saturating_add(more_bytes) > limit => {
+                Err(CommitError::OverQuota { limit_bytes: limit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn first_chunk(message: &SealedMessage) -> Option<Lsn> {
+    message.ahead.as_ref().and_then(|chunks| chunks.first().copied())
+}

@@ -1,0 +1,281 @@
+//! Assigning: a change becomes records with positions, UIDs and ids, and is applied to the assigned head.
+//!
+//! # Invariants
+//! 1. Positions rise by what each record takes, with no hole inside a group.
+//! 2. Chunks stand before the record that names them, under the message's own position.
+//! 3. A change that is refused leaves no record behind.
+
+mod account;
+mod flags;
+mod mailbox;
+mod message;
+mod name;
+mod transfer;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::change::{Answer, Change};
+use crate::error::CommitError;
+use crate::ids::{AccountNumber, InstanceId, Lsn, MailboxId, Stamp, UnixSeconds, VolumeId};
+use crate::log::{BuiltGroup, GroupBuilder, GroupHash, GroupStamp, RecordHeader};
+use crate::record::{Body, Record, Run};
+use crate::seal::{Aad, KeyTableSnapshot, Sealer, seal};
+use crate::state::{Changes, Committed};
+
+/// Told to whoever waits, once the group is durable, or with the reason why the volume stopped.
+pub(crate) type Reply = Box<dyn FnOnce(Option<&str>) + Send>;
+
+/// What assigning needs that does not change within a batch.
+pub(crate) struct AssignContext<'a> {
+    pub(crate) volume: VolumeId,
+    pub(crate) volume_name: &'a str,
+    pub(crate) epoch: u16,
+    /// 0 or 1: UIDVALIDITY carries it.
+    pub(crate) parity: u8,
+    pub(crate) committed: &'a Committed,
+    pub(crate) keys: Arc<KeyTableSnapshot>,
+    pub(crate) sealer: &'a Sealer,
+    /// The stamp of the batch; each record's is one above the one before.
+    pub(crate) stamp: Stamp,
+    pub(crate) durable_lsn: Lsn,
+    pub(crate) previous: GroupHash,
+}
+
+/// A batch on its way: groups built so far, changes applied, answers to give.
+pub(crate) struct Assigner<'a> {
+    context: AssignContext<'a>,
+    /// Applied so far: with `context.committed` below it, the assigned head.
+    pub(crate) changes: Changes,
+    groups: Vec<BuiltGroup>,
+    builder: GroupBuilder,
+    group_first: Lsn,
+    next: Lsn,
+    /// First chunks of messages that are still entering.
+    entering: BTreeSet<Lsn>,
+    replies: Vec<Reply>,
+}
+
+/// A batch ready to be written.
+pub(crate) struct Assigned {
+    pub(crate) changes: Changes,
+    pub(crate) groups: Vec<BuiltGroup>,
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) entering: BTreeSet<Lsn>,
+    /// The highest stamp given.
+    pub(crate) stamp: Stamp,
+    /// The next position.
+    pub(crate) next: Lsn,
+}
+
+impl<'a> Assigner<'a> {
+    /// Begins a batch at position `next`.
+    pub(crate) fn new(
+        context: AssignContext<'a>,
+        next: Lsn,
+        entering: BTreeSet<Lsn>,
+    ) -> Assigner<'a> {
+        Assigner {
+            context,
+            changes: Changes::default(),
+            groups: Vec::new(),
+            builder: GroupBuilder::new(),
+            group_first: next,
+            next,
+            entering,
+            replies: Vec::new(),
+        }
+    }
+
+    /// Assigns one change.
+    pub(crate) fn assign(&mut self, change: Change) {
+        match change {
+            Change::Deliver { message, received, recipients, promise } => {
+                let result = self.deliver(message, received, &recipients);
+                let count = recipients.len();
+                let volume = self.context.volume_name.to_owned();
+                self.replies.push(Box::new(move |stopped| {
+                    promise.answer(match stopped {
+                        None => result,
+                        Some(why) => (0..count).map(|_| Err(read_only(&volume, why))).collect(),
+                    });
+                }));
+            }
+            Change::Append { account, mailbox, messages, promise } => {
+                let result = self.append(account, mailbox, messages);
+                self.reply(promise, result);
+            }
+            Change::Transfer { kind, account, source, destination, uids, promise } => {
+                let result = self.transfer(kind, account, source, destination, &uids);
+                self.reply(promise, result);
+            }
+            Change::Flags { account, mailbox, uids, change, flags, unchanged_since, promise } => {
+                let key = (account, mailbox);
+                let result = self.store_flags(key, &uids, change, &flags, unchanged_since);
+                self.reply(promise, result);
+            }
+            Change::Expunge { account, mailbox, uids, promise } => {
+                let result = self.expunge((account, mailbox), &uids);
+                self.reply(promise, result);
+            }
+            other => self.assign_names(other),
+        }
+    }
+
+    fn assign_names(&mut self, change: Change) {
+        match change {
+            Change::CreateMailbox { account, name, special_use, promise } => {
+                let result = self.create_mailbox(account, &name, special_use);
+                self.reply(promise, result);
+            }
+            Change::RenameMailbox { account, from, to, promise } => {
+                let result = self.rename_mailbox(account, &from, &to);
+                self.reply(promise, result);
+            }
+            Change::DeleteMailbox { account, name, promise } => {
+                let result = self.delete_mailbox(account, &name);
+                self.reply(promise, result);
+            }
+            Change::Subscribe { account, name, subscribed, promise } => {
+                let result = self.subscribe(account, &name, subscribed);
+                self.reply(promise, result);
+            }
+            Change::CreateAccount { new, promise } => {
+                let result = self.create_account(new);
+                self.reply(promise, result);
+            }
+            Change::UpdateAccount { account, update, promise } => {
+                let result = self.update_account(account, update);
+                self.reply(promise, result);
+            }
+            Change::DeleteAccount { account, promise } => {
+                let result = self.delete_account(account);
+                self.reply(promise, result);
+            }
+            Change::AccountDestroyed { account, promise } => {
+                let body = Body::AccountDestroyed { account };
+                let result = self.emit(AccountNumber::VOLUME, body).map(|_| ());
+                self.reply(promise, result);
+            }
+            Change::Policy { changes, promise } => {
+                let result = self.policy(changes);
+                self.reply(promise, result);
+            }
+            Change::ChunkAhead { first, tag, chunk, promise } => {
+                let result = self.chunk_ahead(first, tag, &chunk);
+                self.reply(promise, result);
+            }
+            Change::EndAhead { first } => {
+                self.entering.remove(&first);
+            }
+            _ => unreachable!("messages are assigned by the caller"),
+        }
+    }
+
+    fn reply<T: Send + 'static>(&mut self, promise: Answer<T>, result: Result<T, CommitError>) {
+        let volume = self.context.volume_name.to_owned();
+        self.replies.push(Box::new(move |stopped| {
+            promise.answer(match stopped {
+                None => result,
+                Some(why) => Err(read_only(&volume, why)),
+            });
+        }));
+    }
+
+    /// Makes a record of `body`, seals it, puts it into the group and applies it. Answers its first position.
+    fn emit(&mut self, account: AccountNumber, body: Body) -> Result<Lsn, CommitError> {
+        self.emit_in_run(account, body, None)
+    }
+
+    fn emit_in_run(
+        &mut self,
+        account: AccountNumber,
+        body: Body,
+        run: Option<Run>,
+    ) -> Result<Lsn, CommitError> {
+        self.context.stamp = Stamp(self.context.stamp.0 + 1);
+        let mut record = Record::new(self.context.stamp, body);
+        record.run = run;
+        let lsn = self.next;
+        let count = record.position_count();
+        let after = lsn.advance(u64::from(count)).ok_or(CommitError::OutOfUids)?;
+        let aad = Aad::Record { kind: record.kind(), account, lsn };
+        let sealed = {
+            let key = self.key_of(account)?;
+            seal(self.context.sealer, key, aad, &record.encode())
+        };
+        if !self.builder.fits(sealed.len(), 0, 0) {
+            self.finish_group();
+        }
+        // Applied before it is in the group: a page that cannot be read refuses the change.
+        self.changes.apply(self.context.committed, account, lsn, &record)?;
+        let header =
+            RecordHeader { record_type: record.kind(), account, lsn, lsn_count: count };
+        self.builder.push_record(&header, &sealed);
+        self.next = after;
+        Ok(lsn)
+    }
+
+    fn key_of(&self, account: AccountNumber) -> Result<&crate::seal::Key, CommitError> {
+        if account == AccountNumber::VOLUME {
+            return Ok(self.context.keys.volume_key());
+        }
+        let current = self.context.keys.current(account).ok_or(CommitError::NoSuchAccount)?;
+        Ok(current.key())
+    }
+
+    fn finish_group(&mut self) {
+        if self.builder.item_count() == 0 {
+            return;
+        }
+        let builder = std::mem::take(&mut self.builder);
+        let group = builder.finish(GroupStamp {
+            flags: 0,
+            volume: self.context.volume,
+            first_lsn: self.group_first,
+            last_lsn: self.last(),
+            durable_lsn: self.context.durable_lsn,
+            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            key_version: self.context.keys.version(),
+            previous: self.context.previous,
+        });
+        self.context.previous = group.hash();
+        self.group_first = self.next;
+        self.groups.push(group);
+    }
+
+    /// The last position taken.
+    fn last(&self) -> Lsn {
+        Lsn::from_bits(self.next.bits() - 1).unwrap_or(Lsn::ZERO)
+    }
+
+    /// The batch, built.
+    pub(crate) fn finish(mut self) -> Assigned {
+        self.finish_group();
+        Assigned {
+            changes: self.changes,
+            groups: self.groups,
+            replies: self.replies,
+            entering: self.entering,
+            stamp: self.context.stamp,
+            next: self.next,
+        }
+    }
+
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds((self.context.stamp.0 >> 16).cast_signed() / 1000)
+    }
+
+    fn new_instance(&self) -> InstanceId {
+        InstanceId(self.context.sealer.random_id())
+    }
+
+    fn new_mailbox_id(&self) -> MailboxId {
+        MailboxId(self.context.sealer.random_id())
+    }
+}
+
+/// The answer to everyone once the volume has stopped.
+pub(crate) fn read_only(volume: &str, why: &str) -> CommitError {
+    CommitError::ReadOnly { volume: volume.to_owned(), reason: why.to_owned() }
+}

@@ -1,0 +1,96 @@
+//! COPY and MOVE inside an account: complete rows, all or none.
+
+use crate::commit::change::CopyKind;
+use crate::error::CommitError;
+use crate::flags::Keyword;
+use crate::ids::{AccountNumber, MailboxId, Uid};
+use crate::limits::RECORD_MESSAGES_MAX;
+use crate::mailbox::{Row, RowIds};
+use crate::record::{Body, NewRow, Run, Transfer};
+use crate::store::Copied;
+use crate::uid_set::UidSet;
+
+use super::Assigner;
+
+impl Assigner<'_> {
+    pub(super) fn transfer(
+        &mut self,
+        kind: CopyKind,
+        account: AccountNumber,
+        source: MailboxId,
+        destination: MailboxId,
+        uids: &UidSet,
+    ) -> Result<Copied, CommitError> {
+        let committed = self.context.committed;
+        let (state, _) = self
+            .changes
+            .mailbox_mut(committed, (account, source))?
+            .ok_or(CommitError::NoSuchMailbox)?;
+        let rows = state.rows_of(uids)?;
+        let keywords = state.keywords().to_vec();
+        let (target, _) = self
+            .changes
+            .mailbox_mut(committed, (account, destination))?
+            .ok_or(CommitError::NoSuchMailbox)?;
+        let uid_validity = target.uid_validity();
+        if rows.is_empty() {
+            return Ok(Copied { uid_validity, source: Vec::new(), destination: Vec::new() });
+        }
+        if kind == CopyKind::Copy {
+            self.check_quota(account, rows.iter().map(|(row, _)| u64::from(row.size)).sum())?;
+        }
+        self.check_keywords((account, destination), &keywords)?;
+        let first = self.next_uids((account, destination), crate::width::u32_of(rows.len()))?;
+        let copied = Copied {
+            uid_validity,
+            source: rows.iter().map(|(row, _)| row.uid).collect(),
+            destination: (first.0..).take(rows.len()).map(Uid).collect(),
+        };
+        let transfers: Vec<Transfer> = rows
+            .iter()
+            .zip(first.0..)
+            .map(|((row, ids), uid)| self.transfer_of(row, ids, &keywords, Uid(uid)))
+            .collect();
+        self.emit_run(account, &transfers, |messages| match kind {
+            CopyKind::Copy => Body::Copy { mailbox: destination, messages },
+            CopyKind::Move => Body::Move { source, mailbox: destination, messages },
+        })?;
+        Ok(copied)
+    }
+
+    /// Records of at most [`RECORD_MESSAGES_MAX`] messages; several form a run.
+    fn emit_run(
+        &mut self,
+        account: AccountNumber,
+        transfers: &[Transfer],
+        body: impl Fn(Vec<Transfer>) -> Body,
+    ) -> Result<(), CommitError> {
+        let first = self.next;
+        let pieces: Vec<&[Transfer]> = transfers.chunks(RECORD_MESSAGES_MAX).collect();
+        for (piece, left) in pieces.iter().zip((0..pieces.len()).rev()) {
+            let run = (pieces.len() > 1).then_some(Run { first, last: left == 0 });
+            self.emit_in_run(account, body(piece.to_vec()), run)?;
+        }
+        Ok(())
+    }
+
+    fn transfer_of(&self, row: &Row, ids: &RowIds, keywords: &[Keyword], uid: Uid) -> Transfer {
+        let named = row.keywords.iter().filter_map(|&index| keywords.get(usize::from(index)));
+        Transfer {
+            source_uid: row.uid,
+            blob: row.blob.0,
+            row: NewRow {
+                uid,
+                flags: row.flags,
+                keywords: named.cloned().collect(),
+                received: row.received,
+                saved: self.now(),
+                size: row.size,
+                thread: row.thread,
+                instance: self.new_instance(),
+                email: ids.email,
+                content_hash: ids.content_hash,
+            },
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a caller asks the committer for, with everything prepared that can be prepared before.
+
+use crate::error::CommitError;
+use crate::flags::{FlagChange, FlagList};
+use crate::ids::{
+    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, ThreadId, UnixSeconds,
+};
+use crate::record::{AccountUpdate, BlobShape, PolicyChange};
+use crate::seal::SealedChunk;
+use crate::store::{Appended, Copied, FlagsStored, SpecialUse};
+use crate::ticket::Promise;
+use crate::uid_set::UidSet;
+
+/// The answer to a change.
+pub(crate) type Answer<T> = Promise<Result<T, CommitError>>;
+
+/// A message sealed for its accounts, whose bytes travel with its record or went ahead.
+pub(crate) struct SealedMessage {
+    pub(crate) shape: BlobShape,
+    /// In order; empty once they went ahead.
+    pub(crate) chunks: Vec<SealedChunk>,
+    /// Positions of chunks that went ahead, in order.
+    pub(crate) ahead: Option<Vec<Lsn>>,
+    pub(crate) size: u32,
+    pub(crate) email: EmailId,
+    /// For each account that may open it: its keyed content hash and conversation.
+    pub(crate) accounts: Vec<(AccountNumber, [u8; 16], ThreadId)>,
+}
+
+impl SealedMessage {
+    /// Bytes that it adds to a group.
+    pub(crate) fn group_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len() + 64).sum::<usize>() + 512
+    }
+
+    /// What was computed for that account.
+    pub(crate) fn for_account(&self, account: AccountNumber) -> ([u8; 16], ThreadId) {
+        self.accounts
+            .iter()
+            .find(|(number, ..)| *number == account)
+            .map(|(_, hash, thread)| (*hash, *thread))
+            .unwrap_or_default()
+    }
+}
+
+/// A message to append, with what only its place in a mailbox knows.
+pub(crate) struct PendingMessage {
+    pub(crate) sealed: SealedMessage,
+    pub(crate) flags: FlagList,
+    pub(crate) received: UnixSeconds,
+}
+
+/// One recipient's copy of a delivery.
+pub(crate) struct RecipientCopy {
+    pub(crate) account: AccountNumber,
+    pub(crate) mailbox: String,
+    pub(crate) flags: FlagList,
+}
+
+/// Whether messages stay where they were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CopyKind {
+    Copy,
+    Move,
+}
+
+/// An account to make, whose key is in the table already.
+pub(crate) struct NewAccountChange {
+    pub(crate) number: AccountNumber,
+    pub(crate) generation: KeyGeneration,
+    pub(crate) update: AccountUpdate,
+}
+
+/// A change.
+pub(crate) enum Change {
+    Deliver {
+        message: SealedMessage,
+        received: UnixSeconds,
+        recipients: Vec<RecipientCopy>,
+        promise: Promise<Vec<Result<Appended, CommitError>>>,
+    },
+    Append {
+        account: AccountNumber,
+        mailbox: MailboxId,
+        messages: Vec<PendingMessage>,
+        promise: Answer<Appended>,
+    },
+    Transfer {
+        kind: CopyKind,
+        account: AccountNumber,
+        source: MailboxId,
+        destination: MailboxId,
+        uids: UidSet,
+        promise: Answer<Copied>,
+    },
+    Flags {
+        account: AccountNumber,
+        mailbox: MailboxId,
+        uids: UidSet,
+        change: FlagChange,
+        flags: FlagList,
+        unchanged_since: Option<Lsn>,
+        promise: Answer<FlagsStored>,
+    },
+    Expunge { account: AccountNumber, mailbox: MailboxId, uids: UidSet, promise: Answer<UidSet> },
+    CreateMailbox {
+        account: AccountNumber,
+        name: String,
+        special_use: Option<SpecialUse>,
+        promise: Answer<MailboxId>,
+    },
+    RenameMailbox { account: AccountNumber, from: String, to: String, promise: Answer<()> },
+    DeleteMailbox { account: AccountNumber, name: String, promise: Answer<()> },
+    Subscribe { account: AccountNumber, name: String, subscribed: bool, promise: Answer<()> },
+    CreateAccount { new: NewAccountChange, promise: Answer<()> },
+    UpdateAccount { account: AccountNumber, update: AccountUpdate, promise: Answer<()> },
+    DeleteAccount { account: AccountNumber, promise: Answer<()> },
+    AccountDestroyed { account: AccountNumber, promise: Answer<()> },
+    Policy { changes: Vec<PolicyChange>, promise: Answer<()> },
+    /// A chunk of a large message, ahead of its record. `first`: of which message, `None` for its first chunk.
+    ChunkAhead { first: Option<Lsn>, tag: BlobTag, chunk: SealedChunk, promise: Answer<Lsn> },
+    /// No more of that message comes without its record; its chunks may be dead.
+    EndAhead { first: Lsn },
+}
+
+impl Change {
+    /// Bytes that it may add to a group: what the queue counts.
+    pub(crate) fn group_bytes(&self) -> usize {
+        const ROW_BYTES: usize = 160;
+        match self {
+            Change::Deliver { message, recipients, .. } => {
+                message.group_bytes() + recipients.len() * 512
+            }
+            Change::Append { messages, .. } => {
+                messages.iter().map(|message| message.sealed.group_bytes() + 512).sum()
+            }
+            Change::Transfer { uids, .. } => {
+                crate::width::usize_of(uids.count()).saturating_mul(ROW_BYTES).min(4 << 20)
+            }
+            Change::ChunkAhead { chunk, .. } => chunk.bytes.len() + 64,
+            _ => 1024,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The committer: takes what waits, assigns it, makes it durable with one flush, publishes, answers.
+//!
+//! A state machine with a `step`; production drives it from one thread a volume, tests as they like.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::assign::{AssignContext, Assigned, Assigner};
+use super::change::Change;
+use super::gather::Gather;
+use super::queue::{Queue, Woken};
+use crate::disk::Clock;
+use crate::ids::{Lsn, Stamp, VolumeId};
+use crate::log::{BuiltGroup, GroupPlace, LogWriter};
+use crate::seal::{KeyTable, Sealer};
+use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
+use crate::width::u64_of;
+
+/// Bytes of log after which a checkpoint begins.
+const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+/// Bytes that a checkpoint would write after which it begins.
+const CHECKPOINT_UNSAVED_BYTES: u64 = 64 << 20;
+/// Time after which a checkpoint begins if anything is unsaved.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(300);
+
+/// What a committer is made of.
+pub(crate) struct CommitterSetup {
+    pub(crate) volume: VolumeId,
+    pub(crate) volume_name: String,
+    pub(crate) epoch: u16,
+    pub(crate) parity: u8,
+    pub(crate) committed: Arc<Committed>,
+    pub(crate) keys: Arc<KeyTable>,
+    pub(crate) sealer: Sealer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) status: Arc<CommitterStatus>,
+    /// Where a frozen part goes; answers `false` while the one before is still being written.
+    pub(crate) checkpoints: Arc<CheckpointSlot>,
+}
+
+/// Counters, and why the volume stopped if it did.
+#[derive(Default)]
+pub(crate) struct CommitterStatus {
+    pub(crate) group_count: AtomicU64,
+    pub(crate) flush_count: AtomicU64,
+    pub(crate) change_count: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) last_lsn: AtomicU64,
+    pub(crate) stopped: RwLock<Option<String>>,
+}
+
+/// A frozen part on its way to the checkpointer.
+#[derive(Default)]
+pub(crate) struct CheckpointSlot {
+    inner: Mutex<SlotState>,
+    changed: parking_lot::Condvar,
+}
+
+#[derive(Default)]
+struct SlotState {
+    waiting: Option<(Unsaved, CheckpointStamp)>,
+    writing: bool,
+    closed: bool,
+    /// Someone asks for a checkpoint now.
+    wanted: bool,
+    completed: u64,
+}
+
+/// The committer of one volume.
+pub(crate) struct Committer {
+    setup: CommitterSetup,
+    writer: LogWriter,
+    next: Lsn,
+    entering: BTreeSet<Lsn>,
+    stamp: Stamp,
+    gather: Gather,
+    log_bytes_since_checkpoint: u64,
+    last_checkpoint_ms: u64,
+    checkpointed: Option<Lsn>,
+}
+
+/// Whether the committer goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Again,
+    Closed,
+}
+
+impl Committer {
+    /// Goes on at `next`, with a clock not below `stamp`.
+    pub(crate) fn new(
+        setup: CommitterSetup,
+        writer: LogWriter,
+        next: Lsn,
+        stamp: Stamp,
+        replayed_bytes: u64,
+    ) -> Committer {
+        let last_checkpoint_ms = setup.clock.monotonic_ms();
+        Committer {
+            setup,
+            writer,
+            next,
+            entering: BTreeSet::new(),
+            stamp,
+            gather: Gather::new(),
+            log_bytes_since_checkpoint: replayed_bytes,
+            last_checkpoint_ms,
+            checkpointed: None,
+        }
+    }
+
+    /// Waits for changes and commits one batch of them.
+    pub(crate) fn step(&mut self, timeout: Duration) -> Step {
+        let queue = Arc::clone(&self.setup.queue);
+        match queue.take(timeout) {
+            Woken::Changes(mut batch) => {
+                if batch.len() < 32 {
+                    self.gather.wait(&queue);
+                    if let Woken::Changes(more) = queue.take(Duration::ZERO) {
+                        batch.extend(more);
+                    }
+                }
+                self.commit(batch);
+            }
+            Woken::Idle => {}
+            Woken::Closed => return Step::Closed,
+        }
+        self.checkpoint_if_due();
+        Step::Again
+    }
+
+    /// Commits a batch.
+    pub(crate) fn commit(&mut self, batch: Vec<Change>) {
+        let count = u64_of(batch.len());
+        let mut assigner = self.assigner();
+        for change in batch {
+            assigner.assign(change);
+        }
+        let Assigned { mut changes, groups, replies, entering, stamp, next } = assigner.finish();
+        self.stamp = stamp;
+        let stopped = self.setup.status.stopped.read().clone();
+        let outcome = match stopped {
+            Some(reason) => Err(reason),
+            None if groups.is_empty() => Ok(Vec::new()),
+            None => self.writer.append(&groups).map_err(|error| error.to_string()),
+        };
+        match outcome {
+            Ok(places) => {
+                self.next = next;
+                self.entering = entering;
+                for (group, place) in groups.iter().zip(&places) {
+                    changes.places.extend(places_of(group, place));
+                    self.log_bytes_since_checkpoint += u64::from(place.stored_len);
+                }
+                self.count(count, &groups);
+                self.setup.committed.publish(changes);
+                replies.into_iter().for_each(|reply| reply(None));
+            }
+            Err(reason) => {
+                self.stop(&reason);
+                replies.into_iter().for_each(|reply| reply(Some(&reason)));
+            }
+        }
+    }
+
+    fn assigner(&self) -> Assigner<'_> {
+        let setup = &self.setup;
+        let wall = Stamp(setup.clock.unix_ms() << 16);
+        let end = self.writer.end();
+        let context = AssignContext {
+            volume: setup.volume,
+            volume_name: &setup.volume_name,
+            epoch: setup.epoch,
+            parity: setup.parity,
+            committed: &setup.committed,
+            keys: setup.keys.snapshot(),
+            sealer: &setup.sealer,
+            stamp: wall.max(self.stamp),
+            durable_lsn: end.durable_lsn,
+            previous: end.hash,
+        };
+        Assigner::new(context, self.next, self.entering.clone())
+    }
+
+    fn count(&self, changes: u64, groups: &[BuiltGroup]) {
+        let status = &self.setup.status;
+        let bytes = groups.iter().map(|group| u64_of(group.bytes().len())).sum();
+        status.change_count.fetch_add(changes, Ordering::Relaxed);
+        status.group_count.fetch_add(u64_of(groups.len()), Ordering::Relaxed);
+        status.flush_count.fetch_add(u64::from(!groups.is_empty()), Ordering::Relaxed);
+        status.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        status.last_lsn.store(self.next.bits().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    fn stop(&self, reason: &str) {
+        let mut stopped = self.setup.status.stopped.write();
+        if stopped.is_none() {
+            tracing::error!(
+                volume = %self.setup.volume_name,
+                "the volume takes no more writes: {reason}; reads go on. Look at the disk, then restart"
+            );
+            *stopped = Some(reason.to_owned());
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let now = self.setup.clock.monotonic_ms();
+        let last = self.last_lsn();
+        let anything = self.checkpointed != Some(last);
+        let elapsed = Duration::from_millis(now.saturating_sub(self.last_checkpoint_ms));
+        let due = self.setup.checkpoints.wanted()
+            || self.log_bytes_since_checkpoint >= CHECKPOINT_LOG_BYTES
+            || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
+            || (elapsed >= CHECKPOINT_TIME && anything);
+        if !due || self.setup.status.stopped.read().is_some() {
+            return;
+        }
+        let stamp = CheckpointStamp {
+            lsn: last,
+            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            group_hash: self.writer.end().hash.0,
+        };
+        // While the one before is being written, changes go on gathering; past twice the size commits wait for it.
+        let urgent = self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES;
+        let committed = &self.setup.committed;
+        if self.setup.checkpoints.offer(urgent, || (committed.freeze(), stamp)) {
+            self.log_bytes_since_checkpoint = 0;
+            self.last_checkpoint_ms = now;
+            self.checkpointed = Some(last);
+        }
+    }
+
+    fn last_lsn(&self) -> Lsn {
+        Lsn::from_bits(self.next.bits() - 1).unwrap_or(Lsn::ZERO)
+    }
+}
+
+/// Where a group's chunks came to lie, by position.
+pub(crate) fn places_of(
+    group: &BuiltGroup,
+    place: &GroupPlace,
+) -> std::collections::HashMap<Lsn, Places> {
+    let mut places: std::collections::HashMap<Lsn, Places> = std::collections::HashMap::new();
+    for chunk in group.chunk_places(*place) {
+        let entry = places.entry(chunk.lsn).or_default();
+        entry.segment = chunk.segment.0;
+        entry.chunks.push(StateChunkPlace {
+            number: u32::from(chunk.number),
+            offset: chunk.offset,
+            length: chunk.length,
+            hash: chunk.hash,
+        });
+    }
+    places
+}
+
+impl CheckpointSlot {
+    /// Whether someone asked for a checkpoint.
+    fn wanted(&self) -> bool {
+        self.inner.lock().wanted
+    }
+
+    /// Hands a frozen part over if the checkpointer is free, or, when `urgent`, as soon as it is.
+    fn offer(&self, urgent: bool, frozen: impl FnOnce() -> (Unsaved, CheckpointStamp)) -> bool {
+        let mut inner = self.inner.lock();
+        while urgent && !inner.closed && (inner.writing || inner.waiting.is_some()) {
+            self.changed.wait(&mut inner);
+        }
+        if inner.writing || inner.waiting.is_some() || inner.closed {
+            return false;
+        }
+        inner.wanted = false;
+        inner.waiting = Some(frozen());
+        drop(inner);
+        self.changed.notify_all();
+        true
+    }
+
+    /// The checkpointer's side: waits for a frozen part; `None` when closed.
+    pub(crate) fn take(&self) -> Option<(Unsaved, CheckpointStamp)> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(frozen) = inner.waiting.take() {
+                inner.writing = true;
+                return Some(frozen);
+            }
+            if inner.closed {
+                return None;
+            }
+            self.changed.wait(&mut inner);
+        }
+    }
+
+    /// The checkpointer has written what it took.
+    pub(crate) fn done(&self) {
+        let mut inner = self.inner.lock();
+        inner.writing = false;
+        inner.completed += 1;
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Asks for a checkpoint and answers how many were completed before.
+    pub(crate) fn want(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.wanted = true;
+        inner.completed + u64::from(inner.writing)
+    }
+
+    /// Waits until more than `before` were completed, or none comes any more.
+    pub(crate) fn wait_beyond(&self, before: u64) {
+        let mut inner = self.inner.lock();
+        while inner.completed <= before && !inner.closed {
+            self.changed.wait(&mut inner);
+        }
+    }
+
+    /// No more come; what waits is still written.
+    pub(crate) fn close(&self) {
+        self.inner.lock().closed = true;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,130 @@
+//! What waits for the committer, bounded in number and bytes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::change::Change;
+use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, QUEUE_BYTES_MAX, QUEUE_PROPOSALS_MAX};
+
+/// The queue of one volume.
+#[derive(Default)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Change>,
+    bytes: usize,
+    closed: bool,
+    /// Something else than a change wants the committer.
+    nudged: bool,
+}
+
+/// Why the committer wakes.
+pub(crate) enum Woken {
+    /// With changes, in order of arrival.
+    Changes(Vec<Change>),
+    /// Nothing waits, but it was nudged or the time is over.
+    Idle,
+    /// No change comes any more.
+    Closed,
+}
+
+/// How long a caller waits for room before it is told that the store is busy.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Queue {
+    /// Adds a change; waits for room, and gives the change back where there is none in time or no committer.
+    pub(crate) fn push(&self, change: Change) -> Result<(), Box<Change>> {
+        let bytes = change.group_bytes();
+        let deadline = Instant::now() + ROOM_TIMEOUT;
+        let mut inner = self.inner.lock();
+        while !inner.closed
+            && !inner.waiting.is_empty()
+            && (inner.waiting.len() >= QUEUE_PROPOSALS_MAX || inner.bytes + bytes > QUEUE_BYTES_MAX)
+        {
+            if self.taken.wait_until(&mut inner, deadline).timed_out() {
+                return Err(Box::new(change));
+            }
+        }
+        if inner.closed {
+            return Err(Box::new(change));
+        }
+        inner.bytes += bytes;
+        inner.waiting.push_back(change);
+        drop(inner);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for changes until `timeout`; takes as many as one batch of groups may hold.
+    pub(crate) fn take(&self, timeout: Duration) -> Woken {
+        let deadline = Instant::now() + timeout;
+        let mut inner = self.inner.lock();
+        while inner.waiting.is_empty() {
+            if inner.nudged {
+                inner.nudged = false;
+                return Woken::Idle;
+            }
+            if inner.closed {
+                return Woken::Closed;
+            }
+            if self.arrived.wait_until(&mut inner, deadline).timed_out() {
+                return Woken::Idle;
+            }
+        }
+        Woken::Changes(self.drain(&mut inner))
+    }
+
+    /// Waits until `count` changes wait or `deadline`; tells how many do.
+    pub(crate) fn wait_for(&self, count: usize, deadline: Instant) -> usize {
+        let mut inner = self.inner.lock();
+        while inner.waiting.len() < count && !inner.closed {
+            if self.arrived.wait_until(&mut inner, deadline).timed_out() {
+                break;
+            }
+        }
+        inner.waiting.len()
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
+    fn drain(&self, inner: &mut Inner) -> Vec<Change> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(change) = inner.waiting.front() {
+            let more = change.group_bytes();
+            if !batch.is_empty()
+                && (bytes + more > GROUP_BYTES_MAX / 2 || batch.len() >= GROUP_RECORDS_MAX / 4)
+            {
+                break;
+            }
+            bytes += more;
+            inner.bytes = inner.bytes.saturating_sub(more);
+            batch.extend(inner.waiting.pop_front());
+        }
+        self.taken.notify_all();
+        batch
+    }
+
+    /// Wakes the committer without a change.
+    pub(crate) fn nudge(&self) {
+        self.inner.lock().nudged = true;
+        self.arrived.notify_one();
+    }
+
+    /// Takes no more; what waits is still served.
+    pub(crate) fn close(&self) {
+        self.inner.lock().closed = true;
+        self.arrived.notify_all();
+        self.taken.notify_all();
+    }
+}

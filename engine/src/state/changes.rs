@@ -1,0 +1,406 @@
+//! What a group changes: records applied to working copies that nobody else sees.
+//!
+//! The committer applies a record here as soon as it is assigned, so that the next one is judged against
+//! it (the *assigned head*); [`Committed::publish`] makes the whole visible at once when the group is
+//! durable. Replay does the same with what it reads. Nothing here does I/O except to load a page that is cold.
+//!
+//! # Invariants
+//! 1. Applying is a pure function of record and state, and applying a record twice gives the same state.
+//! 2. Nothing is shared with readers before `publish`; a group that fails is dropped with this value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::account::AccountState;
+use super::blob::{BlobRow, Places};
+use super::committed::Committed;
+use super::policy::Policy;
+use crate::error::ReadError;
+use crate::flags::Keyword;
+use crate::ids::{
+    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, Uid, UidValidity, UnixSeconds,
+};
+use crate::mailbox::{DirtyPages, FlagDelta, KeywordSet, MailboxState, Row, RowIds};
+use crate::record::{
+    Arrival, ArrivalBlob, Body, EpochBegin, FlagsChanged, NewRow, Record, Transfer,
+};
+use crate::uid_set::UidSet;
+
+/// A mailbox across accounts.
+pub(crate) type MailboxKey = (AccountNumber, MailboxId);
+
+/// A reference to a blob: who names it.
+pub(crate) type ReferenceKey = (BlobId, AccountNumber, MailboxId, Uid);
+
+/// What the volume is: format level and history.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct VolumeState {
+    pub(crate) format_level: u32,
+    pub(crate) members: Vec<(NodeId, u8)>,
+    /// Each epoch, oldest first: number, id, parent with fork, node.
+    pub(crate) history: Vec<EpochLink>,
+}
+
+/// One epoch of the history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct EpochLink {
+    pub(crate) number: u16,
+    pub(crate) id: EpochId,
+    pub(crate) parent: Option<(EpochId, Lsn)>,
+    pub(crate) node: NodeId,
+    /// Position of its first record.
+    pub(crate) first: Lsn,
+}
+
+/// UIDs that went, with when.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone {
+    pub(crate) mailbox: MailboxKey,
+    pub(crate) modseq: Lsn,
+    pub(crate) uids: UidSet,
+    pub(crate) at: UnixSeconds,
+}
+
+/// Everything that one group, or a run of groups in replay, changes.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// `None`: deleted.
+    pub(crate) accounts: HashMap<AccountNumber, Option<AccountState>>,
+    /// `None`: deleted.
+    pub(crate) mailboxes: HashMap<MailboxKey, Option<MailboxState>>,
+    /// What a checkpoint has to write of mailboxes.
+    pub(crate) pages: DirtyPages,
+    /// The last content of mailboxes that were deleted: what is to be removed from the tables.
+    pub(crate) dropped: Vec<(MailboxKey, MailboxState)>,
+    pub(crate) policy: Option<Arc<Policy>>,
+    pub(crate) volume: Option<VolumeState>,
+    pub(crate) blobs: HashMap<BlobId, BlobRow>,
+    pub(crate) places: HashMap<Lsn, Places>,
+    /// `true`: made, `false`: removed.
+    pub(crate) references: BTreeMap<ReferenceKey, bool>,
+    pub(crate) gone: Vec<Gone>,
+}
+
+impl Changes {
+    /// The account as these changes leave it.
+    pub(crate) fn account(
+        &self,
+        committed: &Committed,
+        number: AccountNumber,
+    ) -> Option<AccountState> {
+        match self.accounts.get(&number) {
+            Some(changed) => changed.clone(),
+            None => committed.account(number),
+        }
+    }
+
+    /// The account to change.
+    pub(crate) fn account_mut(
+        &mut self,
+        committed: &Committed,
+        number: AccountNumber,
+    ) -> Option<&mut AccountState> {
+        self.accounts.entry(number).or_insert_with(|| committed.account(number)).as_mut()
+    }
+
+    /// The mailbox to read or change; `None` if it does not exist.
+    pub(crate) fn mailbox_mut(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+    ) -> Result<Option<(&mut MailboxState, &mut DirtyPages)>, ReadError> {
+        if !self.mailboxes.contains_key(&key) {
+            let state = committed.mailbox_state(key)?;
+            self.mailboxes.insert(key, state);
+        }
+        let state = self.mailboxes.get_mut(&key).and_then(Option::as_mut);
+        Ok(state.map(|state| (state, &mut self.pages)))
+    }
+
+    /// Policy as these changes leave it.
+    pub(crate) fn policy(&self, committed: &Committed) -> Arc<Policy> {
+        self.policy.clone().unwrap_or_else(|| committed.policy())
+    }
+
+    /// Applies a record whose first position is `lsn`.
+    pub(crate) fn apply(
+        &mut self,
+        committed: &Committed,
+        account: AccountNumber,
+        lsn: Lsn,
+        record: &Record,
+    ) -> Result<(), ReadError> {
+        match &record.body {
+            Body::Epoch(epoch) => self.begin_epoch(committed, lsn, epoch),
+            Body::Members(members) => self.volume_mut(committed).members.clone_from(members),
+            Body::FormatLevel(level) => self.volume_mut(committed).format_level = *level,
+            Body::AccountCreate { account, .. } => {
+                if self.account(committed, *account).is_none() {
+                    self.accounts.insert(*account, Some(AccountState::new(*account)));
+                }
+            }
+            Body::AccountDelete { account } => self.delete_account(committed, *account)?,
+            Body::AccountDestroyed { .. } => {}
+            Body::Policy(changes) => {
+                let mut policy = self.policy(committed);
+                let changed = Arc::make_mut(&mut policy);
+                changes.iter().for_each(|change| changed.apply(change));
+                self.policy = Some(policy);
+            }
+            Body::AccountUpdate(update) => {
+                if let Some(state) = self.account_mut(committed, account) {
+                    state.profile = Arc::new(update.clone());
+                }
+            }
+            Body::Append { mailbox, messages } => {
+                self.append(committed, (account, *mailbox), lsn, messages)?;
+            }
+            Body::Copy { mailbox, messages } => {
+                self.arrive(committed, (account, *mailbox), lsn, messages)?;
+            }
+            Body::Move { source, mailbox, messages } => {
+                self.arrive(committed, (account, *mailbox), lsn, messages)?;
+                let uids = messages.iter().map(|transfer| transfer.source_uid).collect();
+                self.expunge(committed, (account, *source), lsn, &uids, record)?;
+            }
+            Body::Flags { mailbox, changes } => {
+                self.set_flags(committed, (account, *mailbox), lsn, changes)?;
+            }
+            Body::Expunge { mailbox, uids } => {
+                self.expunge(committed, (account, *mailbox), lsn, uids, record)?;
+            }
+            Body::MailboxCreate { mailbox, name, uid_validity, special_use } => {
+                let key = (account, *mailbox);
+                if self.mailbox_mut(committed, key)?.is_none() {
+                    self.create_mailbox(committed, key, lsn, *uid_validity);
+                    if let Some(state) = self.account_mut(committed, account) {
+                        Arc::make_mut(&mut state.names).insert(*mailbox, name.clone(), *special_use);
+                        state.last_uid_validity = state.last_uid_validity.max(*uid_validity);
+                    }
+                }
+            }
+            Body::MailboxRename(renames) => {
+                if let Some(state) = self.account_mut(committed, account) {
+                    Arc::make_mut(&mut state.names).rename(renames);
+                }
+            }
+            Body::MailboxDelete { mailbox } => {
+                self.delete_mailbox(committed, (account, *mailbox))?;
+            }
+            Body::Subscribe { name, subscribed } => {
+                if let Some(state) = self.account_mut(committed, account) {
+                    Arc::make_mut(&mut state.names).subscribe(name, *subscribed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn volume_mut(&mut self, committed: &Committed) -> &mut VolumeState {
+        self.volume.get_or_insert_with(|| committed.volume())
+    }
+
+    fn begin_epoch(&mut self, committed: &Committed, lsn: Lsn, epoch: &EpochBegin) {
+        let history = &mut self.volume_mut(committed).history;
+        if history.iter().all(|link| link.id != epoch.id) {
+            history.push(EpochLink {
+                number: epoch.number,
+                id: epoch.id,
+                parent: epoch.parent,
+                node: epoch.node,
+                first: lsn,
+            });
+        }
+    }
+
+    fn create_mailbox(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        lsn: Lsn,
+        uid_validity: UidValidity,
+    ) {
+        let state = MailboxState::new(key.0, key.1, uid_validity, lsn, committed.pages());
+        self.pages.mailboxes.insert(key);
+        self.mailboxes.insert(key, Some(state));
+    }
+
+    fn append(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        first: Lsn,
+        messages: &[Arrival],
+    ) -> Result<(), ReadError> {
+        let mut arriving = Vec::with_capacity(messages.len());
+        for (lsn, arrival) in positions(first).zip(messages) {
+            let blob = match &arrival.blob {
+                ArrivalBlob::Inline(shape) => {
+                    self.blobs.insert(BlobId(lsn), BlobRow { shape: *shape, ahead: None });
+                    lsn
+                }
+                ArrivalBlob::Ahead(shape, chunks) => {
+                    let id = chunks.first().copied().unwrap_or(lsn);
+                    let row = BlobRow { shape: *shape, ahead: Some(chunks.clone()) };
+                    self.blobs.insert(BlobId(id), row);
+                    id
+                }
+                ArrivalBlob::Shared(blob) => *blob,
+            };
+            arriving.push((lsn, BlobId(blob), &arrival.row));
+        }
+        self.add_rows(committed, key, &arriving)
+    }
+
+    fn arrive(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        first: Lsn,
+        messages: &[Transfer],
+    ) -> Result<(), ReadError> {
+        let arriving: Vec<_> = positions(first)
+            .zip(messages)
+            .map(|(lsn, transfer)| (lsn, BlobId(transfer.blob), &transfer.row))
+            .collect();
+        self.add_rows(committed, key, &arriving)
+    }
+
+    /// Adds the rows that are not there yet; a UID below UIDNEXT was added before (replay) or expunged since.
+    fn add_rows(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        arriving: &[(Lsn, BlobId, &NewRow)],
+    ) -> Result<(), ReadError> {
+        let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
+        let mut rows = Vec::with_capacity(arriving.len());
+        for (lsn, blob, new) in arriving {
+            if state.stored_uid_next().is_none_or(|next| new.uid < next) {
+                continue;
+            }
+            rows.push(row_of(state, *lsn, *blob, new));
+        }
+        let added: Vec<_> = rows.iter().map(|(row, _)| (row.uid, row.blob, row.size)).collect();
+        state.append(rows, pages)?;
+        let bytes = added.iter().map(|(_, _, size)| u64::from(*size)).sum();
+        for (uid, blob, _) in &added {
+            self.references.insert((*blob, key.0, key.1, *uid), true);
+        }
+        if let Some(account) = self.account_mut(committed, key.0) {
+            account.usage = account.usage.plus(crate::width::u64_of(added.len()), bytes);
+        }
+        Ok(())
+    }
+
+    fn set_flags(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        lsn: Lsn,
+        changes: &[FlagsChanged],
+    ) -> Result<(), ReadError> {
+        let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
+        let mut deltas = Vec::with_capacity(changes.len());
+        for change in changes {
+            let delta = FlagDelta {
+                add: change.add,
+                remove: change.remove,
+                add_keywords: intern(state, &change.add_keywords),
+                remove_keywords: intern(state, &change.remove_keywords),
+            };
+            deltas.push((change.uids.clone(), delta));
+        }
+        state.set_flags(&deltas, lsn, pages)?;
+        Ok(())
+    }
+
+    fn expunge(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        lsn: Lsn,
+        uids: &UidSet,
+        record: &Record,
+    ) -> Result<(), ReadError> {
+        let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
+        let removed = state.expunge(uids, lsn, pages)?;
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        let mut gone = UidSet::new();
+        for (row, _) in &removed {
+            bytes += u64::from(row.size);
+            gone.push(row.uid);
+            self.references.insert((row.blob, key.0, key.1, row.uid), false);
+        }
+        let at = UnixSeconds((record.stamp.0 >> 16).cast_signed() / 1000);
+        self.gone.push(Gone { mailbox: key, modseq: lsn, uids: gone, at });
+        if let Some(account) = self.account_mut(committed, key.0) {
+            account.usage = account.usage.minus(crate::width::u64_of(removed.len()), bytes);
+        }
+        Ok(())
+    }
+
+    fn delete_mailbox(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+    ) -> Result<(), ReadError> {
+        let Some((state, _)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
+        let (count, bytes) = (u64::from(state.message_count()), state.message_bytes());
+        let last = state.clone();
+        self.mailboxes.insert(key, None);
+        self.dropped.push((key, last));
+        if let Some(account) = self.account_mut(committed, key.0) {
+            Arc::make_mut(&mut account.names).remove(key.1);
+            account.usage = account.usage.minus(count, bytes);
+        }
+        Ok(())
+    }
+
+    fn delete_account(
+        &mut self,
+        committed: &Committed,
+        account: AccountNumber,
+    ) -> Result<(), ReadError> {
+        let Some(state) = self.account(committed, account) else { return Ok(()) };
+        for mailbox in state.names.ids() {
+            self.delete_mailbox(committed, (account, mailbox))?;
+        }
+        self.accounts.insert(account, None);
+        Ok(())
+    }
+}
+
+/// A record's positions: one a message.
+pub(crate) fn positions(first: Lsn) -> impl Iterator<Item = Lsn> {
+    (0..).map_while(move |count| first.advance(count))
+}
+
+fn row_of(state: &mut MailboxState, lsn: Lsn, blob: BlobId, new: &NewRow) -> (Row, RowIds) {
+    let row = Row {
+        uid: new.uid,
+        flags: new.flags,
+        keywords: KeywordSet::from_vec(intern(state, &new.keywords)),
+        modseq: lsn,
+        received: new.received,
+        saved: new.saved,
+        size: new.size,
+        thread: new.thread,
+        blob,
+    };
+    let ids =
+        RowIds { instance: new.instance, email: new.email, content_hash: new.content_hash };
+    (row, ids)
+}
+
+/// Indexes of keywords, ascending. The committer refused what exceeds the mailbox's bound, so none is lost here.
+fn intern(state: &mut MailboxState, keywords: &[Keyword]) -> Vec<u16> {
+    let mut indexes: Vec<u16> =
+        keywords.iter().filter_map(|keyword| state.intern_keyword(keyword)).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    indexes
+}

@@ -1,0 +1,349 @@
+//! What readers see: accounts, mailboxes, policy and blobs as of the last committed group.
+//!
+//! Everything here is replaced, never changed: a reader takes an immutable part and keeps it for as long
+//! as it likes. Mailboxes are opened when first asked for; accounts and policy are all in memory.
+//!
+//! ```text
+//!  publish(changes) ──► accounts, mailboxes, policy, blobs      (readers see the group, watchers are called)
+//!                  └──► unsaved                                 (what the next checkpoint writes)
+//!  freeze() ──► the unsaved part, with the states that go with it ──► checkpoint ──► saved()
+//! ```
+//!
+//! # Invariants
+//! 1. Only committed groups are published, in order.
+//! 2. A mailbox that has unsaved changes stays in memory; so what is read from the tables is never stale.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::account::AccountState;
+use super::blob::{BlobRow, Places};
+use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
+use super::policy::Policy;
+use super::saved::Saved;
+use crate::error::ReadError;
+use crate::ids::{AccountNumber, BlobId, Lsn};
+use crate::mailbox::{DirtyPages, MailboxState, Pages, View};
+
+/// A callback of someone who watches a mailbox.
+pub(crate) type Watcher = Arc<dyn Fn() + Send + Sync>;
+
+/// One mailbox in memory.
+pub(crate) struct MailboxCell {
+    /// `None` once deleted.
+    current: Mutex<Option<Current>>,
+    watchers: Mutex<Vec<(u64, Watcher)>>,
+}
+
+struct Current {
+    state: MailboxState,
+    view: Arc<View>,
+}
+
+/// What the next checkpoint has to write.
+#[derive(Default)]
+pub(crate) struct Unsaved {
+    pub(crate) accounts: HashMap<AccountNumber, Option<AccountState>>,
+    pub(crate) mailboxes: HashMap<MailboxKey, MailboxState>,
+    pub(crate) pages: DirtyPages,
+    pub(crate) dropped: Vec<(MailboxKey, MailboxState)>,
+    pub(crate) policy: Option<Arc<Policy>>,
+    pub(crate) volume: Option<VolumeState>,
+    pub(crate) blobs: Arc<HashMap<BlobId, BlobRow>>,
+    pub(crate) places: Arc<HashMap<Lsn, Places>>,
+    pub(crate) references: BTreeMap<ReferenceKey, bool>,
+    pub(crate) gone: Vec<Gone>,
+}
+
+#[derive(Default)]
+struct BlobMaps {
+    blobs: HashMap<BlobId, BlobRow>,
+    places: HashMap<Lsn, Places>,
+    /// Being written by a checkpoint, and still to be found here until it has flushed.
+    frozen_blobs: Arc<HashMap<BlobId, BlobRow>>,
+    frozen_places: Arc<HashMap<Lsn, Places>>,
+}
+
+/// The committed state of a volume.
+pub(crate) struct Committed {
+    saved: Arc<Saved>,
+    pages: Pages,
+    accounts: RwLock<HashMap<AccountNumber, AccountState>>,
+    names: RwLock<HashMap<String, AccountNumber>>,
+    policy: RwLock<Arc<Policy>>,
+    volume: RwLock<VolumeState>,
+    mailboxes: RwLock<HashMap<MailboxKey, Arc<MailboxCell>>>,
+    blobs: RwLock<BlobMaps>,
+    unsaved: Mutex<Unsaved>,
+    next_watcher: AtomicU64,
+}
+
+impl Committed {
+    /// As the tables have it.
+    pub(crate) fn load(saved: Arc<Saved>, pages: Pages) -> Result<Committed, ReadError> {
+        let accounts = saved.accounts()?;
+        let names =
+            accounts.iter().map(|(number, state)| (state.profile.name.clone(), *number)).collect();
+        Ok(Committed {
+            policy: RwLock::new(Arc::new(saved.policy()?)),
+            volume: RwLock::new(saved.volume()?),
+            accounts: RwLock::new(accounts),
+            names: RwLock::new(names),
+            mailboxes: RwLock::default(),
+            blobs: RwLock::default(),
+            unsaved: Mutex::default(),
+            next_watcher: AtomicU64::new(1),
+            saved,
+            pages,
+        })
+    }
+
+    /// What mailboxes load their pages through.
+    pub(crate) fn pages(&self) -> Pages {
+        self.pages.clone()
+    }
+
+    /// The account.
+    pub(crate) fn account(&self, number: AccountNumber) -> Option<AccountState> {
+        self.accounts.read().get(&number).cloned()
+    }
+
+    /// The account of that login name, in lower case.
+    pub(crate) fn account_named(&self, name: &str) -> Option<AccountNumber> {
+        self.names.read().get(name).copied()
+    }
+
+    /// Every account.
+    pub(crate) fn accounts(&self) -> Vec<AccountState> {
+        self.accounts.read().values().cloned().collect()
+    }
+
+    /// Domains and aliases.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+
+    /// Format level and history.
+    pub(crate) fn volume(&self) -> VolumeState {
+        self.volume.read().clone()
+    }
+
+    /// The mailbox's cell, opened if need be; `None` if the mailbox does not exist.
+    pub(crate) fn cell(&self, key: MailboxKey) -> Result<Option<Arc<MailboxCell>>, ReadError> {
+        if let Some(cell) = self.mailboxes.read().get(&key) {
+            return Ok(Some(Arc::clone(cell)));
+        }
+        if self.account(key.0).is_none_or(|account| account.names.name_of(key.1).is_none()) {
+            return Ok(None);
+        }
+        // Opened under the lock, so that nobody publishes a change to it meanwhile.
+        let mut mailboxes = self.mailboxes.write();
+        if let Some(cell) = mailboxes.get(&key) {
+            return Ok(Some(Arc::clone(cell)));
+        }
+        let Some(state) = self.saved.mailbox(key, &self.pages)? else { return Ok(None) };
+        let cell = Arc::new(MailboxCell::new(state));
+        mailboxes.insert(key, Arc::clone(&cell));
+        Ok(Some(cell))
+    }
+
+    /// The mailbox's state, to be changed in a working copy.
+    pub(crate) fn mailbox_state(
+        &self,
+        key: MailboxKey,
+    ) -> Result<Option<MailboxState>, ReadError> {
+        Ok(self.cell(key)?.and_then(|cell| cell.state()))
+    }
+
+    /// What a blob is made of.
+    pub(crate) fn blob(&self, id: BlobId) -> Result<BlobRow, ReadError> {
+        {
+            let maps = self.blobs.read();
+            if let Some(row) = maps.blobs.get(&id).or_else(|| maps.frozen_blobs.get(&id)) {
+                return Ok(row.clone());
+            }
+        }
+        self.saved.blob(id)?.ok_or(ReadError::Missing { what: "blob", blob: id })
+    }
+
+    /// Where the chunks of a position lie.
+    pub(crate) fn places(&self, lsn: Lsn) -> Result<Places, ReadError> {
+        {
+            let maps = self.blobs.read();
+            if let Some(places) = maps.places.get(&lsn).or_else(|| maps.frozen_places.get(&lsn)) {
+                return Ok(places.clone());
+            }
+        }
+        self.saved.places(lsn)?.ok_or(ReadError::Missing { what: "chunk", blob: BlobId(lsn) })
+    }
+
+    /// Where chunks lie that are durable; they may belong to a message that is still entering.
+    pub(crate) fn add_places(&self, places: impl IntoIterator<Item = (Lsn, Places)>) {
+        self.blobs.write().places.extend(places);
+    }
+
+    /// Makes a committed group visible, and tells those who watch.
+    pub(crate) fn publish(&self, changes: Changes) {
+        let touched = self.replace_visible(&changes);
+        self.keep_for_checkpoint(changes);
+        for cell in touched {
+            let watchers: Vec<Watcher> =
+                cell.watchers.lock().iter().map(|(_, watcher)| Arc::clone(watcher)).collect();
+            watchers.iter().for_each(|watcher| watcher());
+        }
+    }
+
+    fn replace_visible(&self, changes: &Changes) -> Vec<Arc<MailboxCell>> {
+        if !changes.blobs.is_empty() || !changes.places.is_empty() {
+            let mut maps = self.blobs.write();
+            maps.blobs.extend(changes.blobs.iter().map(|(id, row)| (*id, row.clone())));
+            maps.places.extend(changes.places.iter().map(|(lsn, places)| (*lsn, places.clone())));
+        }
+        if let Some(policy) = &changes.policy {
+            *self.policy.write() = Arc::clone(policy);
+        }
+        if let Some(volume) = &changes.volume {
+            *self.volume.write() = volume.clone();
+        }
+        let mut touched = Vec::new();
+        // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
+        for (key, state) in &changes.mailboxes {
+            let existing = self.mailboxes.read().get(key).cloned();
+            match (state, existing) {
+                (Some(state), Some(cell)) => {
+                    cell.replace(Some(state.clone()));
+                    touched.push(cell);
+                }
+                (Some(state), None) => {
+                    let cell = Arc::new(MailboxCell::new(state.clone()));
+                    self.mailboxes.write().insert(*key, cell);
+                }
+                (None, Some(cell)) => {
+                    cell.replace(None);
+                    self.mailboxes.write().remove(key);
+                    touched.push(cell);
+                }
+                (None, None) => {}
+            }
+        }
+        self.replace_accounts(&changes.accounts);
+        touched
+    }
+
+    fn replace_accounts(&self, changed: &HashMap<AccountNumber, Option<AccountState>>) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut accounts = self.accounts.write();
+        let mut names = self.names.write();
+        for (number, state) in changed {
+            let before = match state {
+                Some(state) => accounts.insert(*number, state.clone()),
+                None => accounts.remove(number),
+            };
+            let name = state.as_ref().map(|state| state.profile.name.as_str());
+            if let Some(before) = before
+                && name != Some(before.profile.name.as_str())
+                && names.get(&before.profile.name) == Some(number)
+            {
+                names.remove(&before.profile.name);
+            }
+            if let Some(name) = name
+                && names.get(name) != Some(number)
+            {
+                names.insert(name.to_owned(), *number);
+            }
+        }
+    }
+
+    fn keep_for_checkpoint(&self, changes: Changes) {
+        let mut unsaved = self.unsaved.lock();
+        unsaved.accounts.extend(changes.accounts);
+        for (key, state) in changes.mailboxes {
+            match state {
+                Some(state) => {
+                    unsaved.mailboxes.insert(key, state);
+                }
+                None => {
+                    unsaved.mailboxes.remove(&key);
+                }
+            }
+        }
+        unsaved.pages.merge(changes.pages);
+        unsaved.dropped.extend(changes.dropped);
+        unsaved.policy = changes.policy.or(unsaved.policy.take());
+        unsaved.volume = changes.volume.or(unsaved.volume.take());
+        for (key, made) in changes.references {
+            unsaved.references.insert(key, made);
+        }
+        unsaved.gone.extend(changes.gone);
+    }
+
+    /// About how many bytes the next checkpoint would write.
+    pub(crate) fn unsaved_bytes(&self) -> u64 {
+        const BLOB_BYTES: u64 = 256;
+        let pages = self.unsaved.lock().pages.bytes();
+        let blobs = crate::width::u64_of(self.blobs.read().blobs.len());
+        pages + blobs * BLOB_BYTES
+    }
+
+    /// Takes what is unsaved, to be written by a checkpoint; call it between two groups.
+    pub(crate) fn freeze(&self) -> Unsaved {
+        let mut unsaved = std::mem::take(&mut *self.unsaved.lock());
+        let mut maps = self.blobs.write();
+        maps.frozen_blobs = Arc::new(std::mem::take(&mut maps.blobs));
+        maps.frozen_places = Arc::new(std::mem::take(&mut maps.places));
+        unsaved.blobs = Arc::clone(&maps.frozen_blobs);
+        unsaved.places = Arc::clone(&maps.frozen_places);
+        unsaved
+    }
+
+    /// The tables have, flushed, what was frozen.
+    pub(crate) fn saved(&self) {
+        let mut maps = self.blobs.write();
+        maps.frozen_blobs = Arc::default();
+        maps.frozen_places = Arc::default();
+    }
+
+    /// Registers a watcher of a mailbox.
+    pub(crate) fn watch(&self, cell: &MailboxCell, watcher: Watcher) -> u64 {
+        let number = self.next_watcher.fetch_add(1, Ordering::Relaxed);
+        cell.watchers.lock().push((number, watcher));
+        number
+    }
+}
+
+impl MailboxCell {
+    fn new(state: MailboxState) -> MailboxCell {
+        let view = state.view();
+        MailboxCell {
+            current: Mutex::new(Some(Current { state, view })),
+            watchers: Mutex::default(),
+        }
+    }
+
+    fn replace(&self, state: Option<MailboxState>) {
+        let current = state.map(|state| Current { view: state.view(), state });
+        // The old one is dropped outside of the lock: it may be the last to hold pages.
+        let old = std::mem::replace(&mut *self.current.lock(), current);
+        drop(old);
+    }
+
+    /// The state; `None` once deleted.
+    pub(crate) fn state(&self) -> Option<MailboxState> {
+        self.current.lock().as_ref().map(|current| current.state.clone())
+    }
+
+    /// The view; `None` once deleted.
+    pub(crate) fn view(&self) -> Option<Arc<View>> {
+        self.current.lock().as_ref().map(|current| Arc::clone(&current.view))
+    }
+
+    /// Ends a watch.
+    pub(crate) fn unwatch(&self, number: u64) {
+        self.watchers.lock().retain(|(watcher, _)| *watcher != number);
+    }
+}

@@ -1,0 +1,33 @@
+//! State: what the log adds up to, in memory for readers and in tables for the next start.
+//!
+//! It is a checkpoint and never a second truth: lose it, and the log brings it back.
+//!
+//! | file | holds |
+//! |--|--|
+//! | `changes` | records applied to working copies: the assigned head |
+//! | `committed` | what readers see |
+//! | `saved` | the tables, read |
+//! | `checkpoint` | the tables, written |
+//! | `account`, `policy`, `blob` | rows |
+//! | `values` | sealing of values |
+//! | `table/` | the table store: RocksDB, or memory in tests |
+
+mod account;
+mod blob;
+mod changes;
+mod checkpoint;
+mod committed;
+mod policy;
+mod saved;
+mod table;
+mod values;
+
+pub(crate) use account::{AccountState, INBOX, canonical};
+pub(crate) use blob::{BlobRow, ChunkPlace as StateChunkPlace, Places, reference_key};
+pub(crate) use changes::Changes;
+pub(crate) use checkpoint::write as write_checkpoint;
+pub(crate) use committed::{Committed, MailboxCell, Unsaved};
+pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
+pub(crate) use table::RocksTables;
+pub(crate) use values::Values;

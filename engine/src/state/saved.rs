@@ -1,0 +1,266 @@
+//! State as the tables have it: read by whoever finds nothing newer in memory, written by checkpoints.
+//!
+//! ```text
+//! table      key (big-endian)                     value
+//! Volume     "stamp"                              checkpoint stamp: lsn, open lsn, hash of the last group
+//!            "policy", "volume"                   domains and aliases; format level, members, history
+//! Account    account u64                          account value          (state/account.rs)
+//!            account u64, 1                       usage value
+//! Mailbox    account u64, mailbox 16              mailbox row            (mailbox/)
+//! Head       account u64, mailbox 16, uid u32     block of page heads
+//! Page, Ids  account u64, mailbox 16, uid u32     columns of a page
+//! Vanished   account u64, mailbox 16, modseq u64  UIDs that went
+//! Blob       blob id u64                          blob value             (state/blob.rs)
+//! Placement  position u64                         placement value, not sealed: numbers and hashes of sealed bytes
+//! Reference  reference key                        none
+//! ```
+//! Keys hold numbers and random ids only. Every other value is sealed with the key of its account, or of
+//! the volume where the key names none, and bound to its table, key and checkpoint (`values.rs`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::account::{AccountState, Usage};
+use super::blob::{BlobRow, Places};
+use super::changes::{EpochLink, MailboxKey, VolumeState};
+use super::policy::Policy;
+use super::table::{Table, TableStore};
+use super::values::Values;
+use crate::encoding::{Broken, Decoder, Encoder};
+use crate::error::ReadError;
+use crate::ids::{AccountNumber, BlobId, EpochId, Lsn, NodeId};
+use crate::mailbox::{Columns, MailboxState, PageKey, PageSource, Pages};
+
+/// Key of the checkpoint's stamp.
+pub(crate) const STAMP: &[u8] = b"stamp";
+/// Key of domains and aliases.
+pub(crate) const POLICY: &[u8] = b"policy";
+/// Key of format level, members and history.
+pub(crate) const VOLUME: &[u8] = b"volume";
+
+/// What a checkpoint reflects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CheckpointStamp {
+    /// Every record up to this position is in the tables.
+    pub(crate) lsn: Lsn,
+    /// First chunk of the oldest message that was entering then, else the next position.
+    pub(crate) open_lsn: Lsn,
+    /// Hash of the last group.
+    pub(crate) group_hash: [u8; 32],
+}
+
+/// The tables, opened.
+pub(crate) struct Saved {
+    pub(crate) tables: Arc<dyn TableStore>,
+    pub(crate) values: Arc<Values>,
+}
+
+impl Saved {
+    /// The stamp of the last flushed checkpoint; `None` in a new store.
+    pub(crate) fn stamp(&self) -> Result<Option<CheckpointStamp>, ReadError> {
+        self.volume_value(STAMP, "checkpoint stamp", CheckpointStamp::decode)
+    }
+
+    /// Domains and aliases.
+    pub(crate) fn policy(&self) -> Result<Policy, ReadError> {
+        Ok(self.volume_value(POLICY, "policy", Policy::decode)?.unwrap_or_default())
+    }
+
+    /// Format level and history.
+    pub(crate) fn volume(&self) -> Result<VolumeState, ReadError> {
+        Ok(self.volume_value(VOLUME, "volume row", VolumeState::decode)?.unwrap_or_default())
+    }
+
+    fn volume_value<T>(
+        &self,
+        key: &[u8],
+        what: &'static str,
+        decode: impl FnOnce(&[u8]) -> Result<T, Broken>,
+    ) -> Result<Option<T>, ReadError> {
+        let Some(sealed) = self.tables.get(Table::Volume, key)? else { return Ok(None) };
+        let value = self.values.open(Table::Volume, key, AccountNumber::VOLUME, &sealed)?;
+        decode(&value).map(Some).map_err(|why| ReadError::Undecodable { what, why })
+    }
+
+    /// Every account whose key is there.
+    pub(crate) fn accounts(&self) -> Result<HashMap<AccountNumber, AccountState>, ReadError> {
+        let mut accounts = HashMap::new();
+        let mut usages = Vec::new();
+        let mut failure = None;
+        self.tables.scan_prefix(Table::Account, &[], &mut |key, sealed| {
+            match self.account_value(key, sealed) {
+                Ok(AccountValue::State(state)) => {
+                    accounts.insert(state.number, *state);
+                }
+                Ok(AccountValue::Usage(number, usage)) => usages.push((number, usage)),
+                Ok(AccountValue::Destroyed) => {}
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        for (number, usage) in usages {
+            if let Some(state) = accounts.get_mut(&number) {
+                state.usage = usage;
+            }
+        }
+        Ok(accounts)
+    }
+
+    fn account_value(&self, key: &[u8], sealed: &[u8]) -> Result<AccountValue, ReadError> {
+        let undecodable = |why| ReadError::Undecodable { what: "account row", why };
+        let mut from = Decoder::new(key);
+        let number =
+            AccountNumber(u64::from_be_bytes(from.array().map_err(undecodable)?));
+        if !self.values.has_account(number) {
+            return Ok(AccountValue::Destroyed);
+        }
+        let value = self.values.open(Table::Account, key, number, sealed)?;
+        if from.end().is_ok() {
+            let state = AccountState::decode(number, &value).map_err(undecodable)?;
+            Ok(AccountValue::State(Box::new(state)))
+        } else {
+            Ok(AccountValue::Usage(number, Usage::decode(&value).map_err(undecodable)?))
+        }
+    }
+
+    /// The mailbox, with its heads but without its pages.
+    pub(crate) fn mailbox(
+        &self,
+        key: MailboxKey,
+        pages: &Pages,
+    ) -> Result<Option<MailboxState>, ReadError> {
+        let row_key = mailbox_key(key);
+        let Some(sealed) = self.tables.get(Table::Mailbox, &row_key)? else { return Ok(None) };
+        let row = self.values.open(Table::Mailbox, &row_key, key.0, &sealed)?;
+        let mut blocks = Vec::new();
+        let mut failure = None;
+        self.tables.scan_prefix(Table::Head, &row_key, &mut |block_key, sealed| {
+            match self.values.open(Table::Head, block_key, key.0, sealed) {
+                Ok(block) => blocks.push(block),
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        MailboxState::open(key.0, key.1, &row, &blocks, pages.clone()).map(Some)
+    }
+
+    /// What a blob is made of.
+    pub(crate) fn blob(&self, id: BlobId) -> Result<Option<BlobRow>, ReadError> {
+        let key = id.0.bits().to_be_bytes();
+        let Some(sealed) = self.tables.get(Table::Blob, &key)? else { return Ok(None) };
+        let value = self.values.open(Table::Blob, &key, AccountNumber::VOLUME, &sealed)?;
+        let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
+        BlobRow::decode(&value).map(Some).map_err(undecodable)
+    }
+
+    /// Where the chunks of a position lie.
+    pub(crate) fn places(&self, lsn: Lsn) -> Result<Option<Places>, ReadError> {
+        let value = self.tables.get(Table::Placement, &lsn.bits().to_be_bytes())?;
+        let undecodable = |why| ReadError::Undecodable { what: "placement", why };
+        value.map(|value| Places::decode(&value).map_err(undecodable)).transpose()
+    }
+}
+
+enum AccountValue {
+    State(Box<AccountState>),
+    Usage(AccountNumber, Usage),
+    Destroyed,
+}
+
+impl PageSource for Saved {
+    fn load(&self, key: PageKey, columns: Columns) -> Result<Vec<u8>, ReadError> {
+        let table = match columns {
+            Columns::Rows => Table::Page,
+            Columns::Ids => Table::Ids,
+        };
+        let bytes = key.to_bytes();
+        let Some(sealed) = self.tables.get(table, &bytes)? else {
+            return Err(ReadError::Undecodable { what: "mailbox page", why: "it is missing" });
+        };
+        self.values.open(table, &bytes, key.account, &sealed)
+    }
+}
+
+/// The key of a mailbox's row, and the prefix of all that belongs to it.
+pub(crate) fn mailbox_key(key: MailboxKey) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    let parts = key.0.0.to_be_bytes().into_iter().chain(key.1.0);
+    bytes.iter_mut().zip(parts).for_each(|(place, byte)| *place = byte);
+    bytes
+}
+
+impl CheckpointStamp {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.u8(1);
+        out.lsn(self.lsn);
+        out.lsn(self.open_lsn);
+        out.raw(&self.group_hash);
+        out.bytes
+    }
+
+    fn decode(value: &[u8]) -> Result<CheckpointStamp, Broken> {
+        let mut from = Decoder::new(value);
+        if from.u8()? != 1 {
+            return Err("its format is not known to this version");
+        }
+        let stamp = CheckpointStamp {
+            lsn: from.lsn()?,
+            open_lsn: from.lsn()?,
+            group_hash: from.array()?,
+        };
+        from.end()?;
+        Ok(stamp)
+    }
+}
+
+impl VolumeState {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.u8(1);
+        out.varint(u64::from(self.format_level));
+        out.count(self.members.len());
+        for (node, parity) in &self.members {
+            out.raw(&node.0);
+            out.u8(*parity);
+        }
+        out.count(self.history.len());
+        for link in &self.history {
+            out.u16(link.number);
+            out.raw(&link.id.0);
+            out.option(link.parent, |out, (parent, fork)| {
+                out.raw(&parent.0);
+                out.lsn(fork);
+            });
+            out.raw(&link.node.0);
+            out.lsn(link.first);
+        }
+        out.bytes
+    }
+
+    fn decode(value: &[u8]) -> Result<VolumeState, Broken> {
+        let mut from = Decoder::new(value);
+        if from.u8()? != 1 {
+            return Err("its format is not known to this version");
+        }
+        let format_level = from.u32()?;
+        let members = from.list(|from| Ok((NodeId(from.array()?), from.u8()?)))?;
+        let history = from.list(|from| {
+            Ok(EpochLink {
+                number: from.u16()?,
+                id: EpochId(from.array()?),
+                parent: from.option(|from| Ok((EpochId(from.array()?), from.lsn()?)))?,
+                node: NodeId(from.array()?),
+                first: from.lsn()?,
+            })
+        })?;
+        from.end()?;
+        Ok(VolumeState { format_level, members, history })
+    }
+}

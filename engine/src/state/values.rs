@@ -1,0 +1,80 @@
+//! Values of the tables, sealed.
+//!
+//! ```text
+//! key generation u32, 0 for the volume's key; lsn u64 of the checkpoint; sealed object
+//! ```
+//! The generation tells which of the account's keys opens it; table, key and position are bound as associated data.
+
+use std::sync::Arc;
+
+use super::table::Table;
+use crate::encoding::Decoder;
+use crate::error::ReadError;
+use crate::ids::{AccountNumber, KeyGeneration, Lsn};
+use crate::seal::{Aad, KeyTable, Sealer, open, seal_into};
+
+/// Seals and opens values.
+pub(crate) struct Values {
+    sealer: Sealer,
+    keys: Arc<KeyTable>,
+}
+
+impl Values {
+    pub(crate) fn new(sealer: Sealer, keys: Arc<KeyTable>) -> Values {
+        Values { sealer, keys }
+    }
+
+    /// Whether the account's key is still there.
+    pub(crate) fn has_account(&self, account: AccountNumber) -> bool {
+        self.keys.snapshot().current(account).is_some()
+    }
+
+    /// A value sealed for its place; `None` if its account's key is destroyed.
+    pub(crate) fn seal(
+        &self,
+        table: Table,
+        key: &[u8],
+        account: AccountNumber,
+        lsn: Lsn,
+        plain: &[u8],
+    ) -> Option<Vec<u8>> {
+        let keys = self.keys.snapshot();
+        let (generation, parent) = if account == AccountNumber::VOLUME {
+            (KeyGeneration(0), keys.volume_key())
+        } else {
+            keys.current(account)?
+        };
+        let mut value = Vec::with_capacity(12 + plain.len() + 80);
+        value.extend_from_slice(&generation.0.to_le_bytes());
+        value.extend_from_slice(&lsn.bits().to_le_bytes());
+        let aad = Aad::StateValue { table: table.number(), key, lsn };
+        seal_into(&self.sealer, parent, aad, plain, &mut value);
+        Some(value)
+    }
+
+    /// The value, opened.
+    pub(crate) fn open(
+        &self,
+        table: Table,
+        key: &[u8],
+        account: AccountNumber,
+        value: &[u8],
+    ) -> Result<Vec<u8>, ReadError> {
+        let undecodable = |why| ReadError::Undecodable { what: "sealed value", why };
+        let mut from = Decoder::new(value);
+        let generation = KeyGeneration(u32::from_le_bytes(from.array().map_err(undecodable)?));
+        let lsn = from.lsn().map_err(undecodable)?;
+        let keys = self.keys.snapshot();
+        let parent = if account == AccountNumber::VOLUME {
+            Some(keys.volume_key())
+        } else {
+            keys.key(account, generation)
+        };
+        let not_opened =
+            |why: String| ReadError::Sealed { what: table.name(), account, why };
+        let parent = parent.ok_or_else(|| not_opened("its key is not in the key table".into()))?;
+        let aad = Aad::StateValue { table: table.number(), key, lsn };
+        let sealed = value.get(12..).unwrap_or_default();
+        open(parent, aad, sealed).map_err(|error| not_opened(error.to_string()))
+    }
+}

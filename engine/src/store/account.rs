@@ -1,0 +1,127 @@
+//! An account of an open store: its names, its mailboxes, its messages.
+
+use std::sync::Arc;
+
+use crate::commit::Change;
+use crate::error::{CommitError, ReadError};
+use crate::ids::{AccountNumber, MailboxId};
+use crate::mailbox::Row;
+use crate::message::Summary;
+use crate::ticket::Ticket;
+
+use super::{Inner, Listing, Mailbox, MessageReader, SpecialUse};
+
+/// An account of an open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Account {
+    pub(super) inner: Arc<Inner>,
+    pub(super) number: AccountNumber,
+    pub(super) name: Arc<str>,
+}
+
+impl Account {
+    /// Its number.
+    pub fn number(&self) -> AccountNumber {
+        self.number
+    }
+
+    /// Its login name.
+    pub fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    /// Its mailboxes and subscriptions now; nothing if the account was deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn listing(&self) -> Result<Arc<Listing>, ReadError> {
+        let account = self.inner.committed.account(self.number);
+        Ok(Arc::new(account.map(|account| account.names.listing()).unwrap_or_default()))
+    }
+
+    /// The mailbox of that name (`inbox` in any case is INBOX).
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn mailbox(&self, name: &str) -> Result<Option<Mailbox>, ReadError> {
+        let account = self.inner.committed.account(self.number);
+        let Some(id) = account.and_then(|account| account.names.id_of(name)) else {
+            return Ok(None);
+        };
+        self.mailbox_by_id(id)
+    }
+
+    /// The mailbox of that identity.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn mailbox_by_id(&self, id: MailboxId) -> Result<Option<Mailbox>, ReadError> {
+        let cell = self.inner.committed.cell((self.number, id))?;
+        Ok(cell.map(|cell| Mailbox::new(&self.inner, self.number, id, cell)))
+    }
+
+    /// Makes a mailbox. Levels above it are not made.
+    pub fn create_mailbox(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Ticket<Result<MailboxId, CommitError>> {
+        let (account, name) = (self.number, name.to_owned());
+        self.inner
+            .submit(|promise| Change::CreateMailbox { account, name, special_use, promise })
+    }
+
+    /// Renames a mailbox with all below it. INBOX: its messages move to the new name (RFC 9051 section 6.3.6).
+    pub fn rename_mailbox(&self, from: &str, to: &str) -> Ticket<Result<(), CommitError>> {
+        let (account, from, to) = (self.number, from.to_owned(), to.to_owned());
+        self.inner.submit(|promise| Change::RenameMailbox { account, from, to, promise })
+    }
+
+    /// Deletes a mailbox and its messages; mailboxes below it stay. INBOX is refused.
+    pub fn delete_mailbox(&self, name: &str) -> Ticket<Result<(), CommitError>> {
+        let (account, name) = (self.number, name.to_owned());
+        self.inner.submit(|promise| Change::DeleteMailbox { account, name, promise })
+    }
+
+    /// Adds to the subscriptions; the name need not exist.
+    pub fn subscribe(&self, name: &str) -> Ticket<Result<(), CommitError>> {
+        self.set_subscribed(name, true)
+    }
+
+    /// Takes from the subscriptions; a name that is not subscribed is no error.
+    pub fn unsubscribe(&self, name: &str) -> Ticket<Result<(), CommitError>> {
+        self.set_subscribed(name, false)
+    }
+
+    fn set_subscribed(&self, name: &str, subscribed: bool) -> Ticket<Result<(), CommitError>> {
+        let (account, name) = (self.number, name.to_owned());
+        self.inner.submit(|promise| Change::Subscribe { account, name, subscribed, promise })
+    }
+
+    /// Quota: `(bytes used, limit)`.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn quota(&self) -> Result<(u64, Option<u64>), ReadError> {
+        let account = self.inner.committed.account(self.number);
+        Ok(account.map_or((0, None), |account| {
+            (account.usage.message_bytes, account.profile.quota_bytes)
+        }))
+    }
+
+    /// What was parsed of a message when it came in.
+    ///
+    /// # Errors
+    /// [`ReadError`], if the message is damaged or cannot be read.
+    pub fn summary(&self, row: &Row) -> Result<Arc<Summary>, ReadError> {
+        self.inner.summary(self.number, row.blob)
+    }
+
+    /// Opens a message for reading; reads only its header yet.
+    ///
+    /// # Errors
+    /// [`ReadError`], if the message is damaged or cannot be read.
+    pub fn message(&self, row: &Row) -> Result<MessageReader, ReadError> {
+        MessageReader::open(&self.inner, self.number, row)
+    }
+}

@@ -1,0 +1,143 @@
+//! `init`: a new data directory with its keys, and the recovery key that is shown once.
+
+use std::path::{Path, PathBuf};
+
+use super::layout::{Layout, NodeFile};
+use super::{Inner, Store};
+use crate::disk::{Disk, PlainDisk, SystemClock, durable};
+use crate::error::{DiskError, OpenError};
+use crate::ids::{Lsn, NodeId, VolumeId};
+use crate::log::{ChainEnd, GroupHash, LogSetup, LogWriter, Role, ZerosAhead};
+use crate::seal::{
+    Argon2Cost, Credential, KeyError, KeyFile, KeyProvider, KeyTable, Passphrase, RecoveryKey,
+    RootKeyFile, Sealer, Secret,
+};
+
+/// Where the key comes from that opens the store.
+#[derive(Debug)]
+pub enum KeySource {
+    /// Typed or handed over by the environment; stretched with Argon2id.
+    Passphrase(Secret),
+    /// A file of 32 random bytes; `init` makes it with mode 0600 if there is none.
+    KeyFile(PathBuf),
+    /// A systemd credential of that name.
+    Credential(String),
+}
+
+impl KeySource {
+    pub(super) fn provider(&self) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(match self {
+            KeySource::Passphrase(text) => {
+                let text = Secret::new(text.expose().to_owned());
+                Box::new(Passphrase::new(text, Argon2Cost::default())?)
+            }
+            KeySource::KeyFile(path) => Box::new(KeyFile::read(path)?),
+            KeySource::Credential(name) => {
+                let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+                Box::new(Credential::read(directory.as_deref(), name)?)
+            }
+        })
+    }
+}
+
+/// How a store is made.
+#[derive(Debug)]
+pub struct InitOptions {
+    /// What will open it.
+    pub key: KeySource,
+}
+
+impl Store {
+    /// Makes a store in a new or empty directory. The answer is the recovery key: it opens the store if the
+    /// key is lost, it is shown now and never again, and it is stored nowhere.
+    ///
+    /// # Errors
+    /// [`OpenError::NotEmpty`], a key that cannot be had, or the disk.
+    pub fn init(directory: &Path, options: &InitOptions) -> Result<Secret, OpenError> {
+        let disk = PlainDisk;
+        let layout = Layout::of(directory);
+        disk.create_dir_all(directory)?;
+        let mut entries = std::fs::read_dir(directory).map_err(|cause| DiskError {
+            call: "read folder",
+            path: directory.to_path_buf(),
+            offset: None,
+            cause,
+        })?;
+        if entries.next().is_some() {
+            return Err(OpenError::NotEmpty(directory.to_path_buf()));
+        }
+        let sealer = Sealer::system();
+        if let KeySource::KeyFile(path) = &options.key
+            && !disk.exists(path)?
+        {
+            KeyFile::create(path, sealer.random())?;
+        }
+        let provider = options.key.provider()?;
+        let (file, root, recovery) = RootKeyFile::create(&sealer, provider.as_ref())?;
+        let node = NodeFile {
+            node: NodeId(sealer.random_id()),
+            volume: VolumeId(sealer.random_id()),
+        };
+        for folder in [layout.log(), layout.state(), layout.spool(), layout.keys()] {
+            durable::create_dir_durable(&disk, &folder)?;
+        }
+        file.save(&layout.root_key())?;
+        KeyTable::create(&layout.keys(), &sealer, &root, node.volume)?;
+        let begin = Lsn::new(1, 0).unwrap_or(Lsn::ZERO);
+        let end = ChainEnd { last_lsn: begin, hash: GroupHash::NONE, durable_lsn: begin };
+        LogWriter::create(log_setup(&layout, &sealer, node.volume)?, end)?;
+        durable::replace_file(&disk, &layout.node(), node.encode().as_bytes())?;
+        Ok(recovery.show())
+    }
+
+    /// Replaces the recovery key and answers the new one; the old one opens nothing any more.
+    ///
+    /// # Errors
+    /// A key that does not open the root key, or the disk.
+    pub fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, OpenError> {
+        let path = Layout::of(directory).root_key();
+        let mut file = RootKeyFile::load(&path)?
+            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let root = file.unlock(key.provider()?.as_ref())?;
+        let recovery = file.new_recovery_key(&Sealer::system(), &root)?;
+        file.save(&path)?;
+        Ok(recovery.show())
+    }
+}
+
+/// Proves that a recovery key opens the store's root key.
+///
+/// # Errors
+/// [`KeyError`] that says whether the text is mistyped or belongs to another store.
+pub fn verify_backup(directory: &Path, typed: &Secret) -> Result<(), OpenError> {
+    let file = RootKeyFile::load(&Layout::of(directory).root_key())?
+        .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+    file.verify_recovery(&RecoveryKey::parse(typed.expose())?)?;
+    Ok(())
+}
+
+/// What the log needs, on this machine's disk.
+pub(super) fn log_setup(
+    layout: &Layout,
+    sealer: &Sealer,
+    volume: VolumeId,
+) -> Result<LogSetup, OpenError> {
+    let disk = std::sync::Arc::new(PlainDisk);
+    let drawing = sealer.clone();
+    Ok(LogSetup {
+        zeros: ZerosAhead::for_directory(disk.as_ref(), &layout.log())?,
+        disk,
+        clock: std::sync::Arc::new(SystemClock::new()),
+        incarnation: std::sync::Arc::new(move || drawing.random_id()),
+        directory: layout.log(),
+        volume,
+        segment_bytes: crate::limits::SEGMENT_BYTES,
+        role: Role::Primary,
+    })
+}
+
+impl Inner {
+    pub(super) fn layout(&self) -> Layout {
+        Layout::of(&self.directory)
+    }
+}

@@ -1,0 +1,124 @@
+//! Committing messages: deliveries and appends. Large ones enter the log ahead of their record.
+//!
+//! Up to [`INLINE_MESSAGE_BYTES_MAX`] a message's chunks travel in the group of its record. A larger one's go
+//! first, a few at a time, so that they delay nobody; then the record names them. Until then the log
+//! knows the message as entering (`open_lsn`), and a caller that gives up leaves dead chunks, no half mail.
+
+use crate::commit::{Change, PendingMessage, RecipientCopy, SealedMessage};
+use crate::error::CommitError;
+use crate::ids::{Lsn, UnixSeconds};
+use crate::limits::INLINE_MESSAGE_BYTES_MAX;
+use crate::ticket::{Ticket, ticket};
+
+use super::{Appended, DeliverTo, Inner, PreparedMessage, Store};
+
+/// Chunks of one message that wait for the committer at a time.
+const CHUNKS_IN_FLIGHT: usize = 8;
+
+impl Store {
+    /// Commits one message to several recipients, in one commit. Answers one result a recipient, in order.
+    /// A message above 1 MiB blocks the caller while its chunks enter the log.
+    pub fn deliver(
+        &self,
+        prepared: PreparedMessage,
+        received: UnixSeconds,
+        recipients: Vec<DeliverTo>,
+    ) -> Ticket<Vec<Result<Appended, CommitError>>> {
+        let count = recipients.len();
+        let mut message = prepared.sealed;
+        if let Err(error) = self.inner.enter_ahead_if_large(&mut message, 0) {
+            let mut answers = vec![Err(error)];
+            answers.extend((1..count).map(|_| Err(self.inner.refusal())));
+            return Ticket::answered(answers);
+        }
+        let recipients = recipients
+            .into_iter()
+            .map(|to| RecipientCopy { account: to.account, mailbox: to.mailbox, flags: to.flags })
+            .collect();
+        let (promise, answer) = ticket();
+        let change = Change::Deliver { message, received, recipients, promise };
+        if let Err(refused) = self.inner.queue.push(change) {
+            refused.refuse(&|| self.inner.refusal());
+        }
+        answer
+    }
+}
+
+impl Inner {
+    /// Sends a large message's chunks ahead. `beside`: bytes that other messages of the same command
+    /// already put into its group.
+    fn enter_ahead_if_large(
+        &self,
+        message: &mut SealedMessage,
+        beside: usize,
+    ) -> Result<(), CommitError> {
+        if message.group_bytes() + beside <= INLINE_MESSAGE_BYTES_MAX {
+            return Ok(());
+        }
+        let mut positions: Vec<Lsn> = Vec::with_capacity(message.chunks.len());
+        let result = self.enter_ahead(message, &mut positions);
+        if result.is_err() {
+            if let Some(&first) = positions.first() {
+                // Refused only when the committer is gone, and then nothing is entering.
+                let _ = self.queue.push(Change::EndAhead { first });
+            }
+            return result;
+        }
+        message.ahead = Some(positions);
+        Ok(())
+    }
+
+    fn enter_ahead(
+        &self,
+        message: &mut SealedMessage,
+        positions: &mut Vec<Lsn>,
+    ) -> Result<(), CommitError> {
+        let tag = message.shape.tag;
+        let mut in_flight: std::collections::VecDeque<Ticket<Result<Lsn, CommitError>>> =
+            std::collections::VecDeque::new();
+        for chunk in std::mem::take(&mut message.chunks) {
+            let first = positions.first().copied();
+            in_flight.push_back(
+                self.submit(|promise| Change::ChunkAhead { first, tag, chunk, promise }),
+            );
+            // The first one's position names the message for all that follow.
+            if positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT {
+                if let Some(oldest) = in_flight.pop_front() {
+                    positions.push(oldest.wait()?);
+                }
+            }
+        }
+        for chunk in in_flight {
+            positions.push(chunk.wait()?);
+        }
+        Ok(())
+    }
+
+    /// Readies messages of one command for one group.
+    pub(super) fn pending(
+        &self,
+        messages: Vec<super::NewMessage>,
+    ) -> Result<Vec<PendingMessage>, CommitError> {
+        let mut beside = 0;
+        let mut pending = Vec::with_capacity(messages.len());
+        for message in messages {
+            let mut sealed = message.prepared.sealed;
+            self.enter_ahead_if_large(&mut sealed, beside)?;
+            beside += sealed.group_bytes();
+            pending.push(PendingMessage {
+                sealed,
+                flags: message.flags,
+                received: message.received,
+            });
+        }
+        Ok(pending)
+    }
+
+    /// Refuses what would use the reserve that deleting, reclaim and checkpoints need.
+    pub(super) fn check_space(&self, bytes: u64) -> Result<(), CommitError> {
+        match self.disk.free_bytes(&self.directory) {
+            Ok(free) if free >= self.reserve_bytes.saturating_add(bytes) => Ok(()),
+            _ => Err(CommitError::DiskFull),
+        }
+    }
+}

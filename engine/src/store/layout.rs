@@ -1,0 +1,170 @@
+//! The data directory: which files there are, and the lock that keeps a second process out.
+//!
+//! ```text
+//! DATA/pillarbox.lock         held by flock while a process has the store; names that process
+//! DATA/node.toml              format, node id, volumes; written last by init, so it says that init finished
+//! DATA/keys/root.key          the root key, wrapped
+//! DATA/spool/                 emptied at start
+//! DATA/volumes/main/keys/     key table, two copies
+//! DATA/volumes/main/log/      segments
+//! DATA/volumes/main/state/    tables
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{DiskError, OpenError};
+use crate::ids::{NodeId, VolumeId};
+
+/// Format of the directory itself.
+pub(super) const DIRECTORY_FORMAT: u32 = 1;
+/// The volume that holds account names, domains and aliases.
+pub(super) const MAIN_VOLUME: &str = "main";
+
+/// Paths below a data directory.
+pub(super) struct Layout {
+    directory: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn of(directory: &Path) -> Layout {
+        Layout { directory: directory.to_path_buf() }
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.directory.join("pillarbox.lock")
+    }
+
+    pub(super) fn node(&self) -> PathBuf {
+        self.directory.join("node.toml")
+    }
+
+    pub(super) fn root_key(&self) -> PathBuf {
+        self.directory.join("keys").join("root.key")
+    }
+
+    pub(super) fn spool(&self) -> PathBuf {
+        self.directory.join("spool")
+    }
+
+    pub(super) fn volume(&self) -> PathBuf {
+        self.directory.join("volumes").join(MAIN_VOLUME)
+    }
+
+    pub(super) fn keys(&self) -> PathBuf {
+        self.volume().join("keys")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.volume().join("log")
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.volume().join("state")
+    }
+}
+
+/// What `node.toml` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct NodeFile {
+    pub(super) node: NodeId,
+    pub(super) volume: VolumeId,
+}
+
+impl NodeFile {
+    pub(super) fn encode(&self) -> String {
+        format!(
+            "# Identity of this store. Written by 'pillarbox init'; do not edit.\n\
+             format = {DIRECTORY_FORMAT}\nnode = \"{}\"\n\n[volumes]\n{MAIN_VOLUME} = \"{}\"\n",
+            self.node, self.volume
+        )
+    }
+
+    /// Reads the few lines that [`NodeFile::encode`] writes.
+    pub(super) fn decode(path: &Path, text: &str) -> Result<NodeFile, OpenError> {
+        let value = |key: &str| {
+            text.lines().find_map(|line| {
+                let (name, value) = line.split_once('=')?;
+                (name.trim() == key).then(|| value.trim().trim_matches('"').to_owned())
+            })
+        };
+        let invalid = |what: &str| {
+            OpenError::Invalid(format!("{} has no valid {what}; restore it", path.display()))
+        };
+        let format = value("format").and_then(|text| text.parse::<u32>().ok());
+        let format = format.ok_or_else(|| invalid("format"))?;
+        if format > DIRECTORY_FORMAT {
+            return Err(OpenError::NewerFormat {
+                what: path.display().to_string(),
+                found: format,
+                known: DIRECTORY_FORMAT,
+            });
+        }
+        let id = |key: &str| value(key).and_then(|text| from_hex(&text)).ok_or_else(|| invalid(key));
+        Ok(NodeFile { node: NodeId(id("node")?), volume: VolumeId(id(MAIN_VOLUME)?) })
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    if text.len() != 32 {
+        return None;
+    }
+    for (place, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *place = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The lock of a data directory; the system lets go of it when the process ends in any way.
+pub(super) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    pub(super) fn take(layout: &Layout) -> Result<DirectoryLock, OpenError> {
+        let path = layout.lock();
+        let failed = |call, cause| DiskError { call, path: path.clone(), offset: None, cause };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|cause| failed("open", cause))?;
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        if let Err(error) = rustix::fs::flock(&file, exclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(failed("flock", error.into()).into());
+            }
+            let mut process = String::new();
+            let _ = file.read_to_string(&mut process);
+            return Err(OpenError::InUse {
+                directory: layout.directory.clone(),
+                process: process.trim().to_owned(),
+            });
+        }
+        file.set_len(0).map_err(|cause| failed("ftruncate", cause))?;
+        writeln!(file, "{}", std::process::id()).map_err(|cause| failed("write", cause))?;
+        Ok(DirectoryLock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_file_reads_back_and_a_newer_one_is_refused() {
+        let node = NodeFile { node: NodeId([0xab; 16]), volume: VolumeId([1; 16]) };
+        let path = Path::new("node.toml");
+        assert_eq!(NodeFile::decode(path, &node.encode()).unwrap(), node);
+        let newer = node.encode().replace("format = 1", "format = 9");
+        assert!(matches!(
+            NodeFile::decode(path, &newer),
+            Err(OpenError::NewerFormat { found: 9, .. })
+        ));
+        assert!(matches!(NodeFile::decode(path, ""), Err(OpenError::Invalid(_))));
+    }
+}

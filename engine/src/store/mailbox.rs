@@ -1,0 +1,165 @@
+//! A mailbox of an account: views to read, tickets for changes, callbacks for news.
+
+use std::sync::Arc;
+
+use crate::commit::{Change, CopyKind};
+use crate::error::{CommitError, ReadError};
+use crate::flags::{FlagChange, FlagList};
+use crate::ids::{AccountNumber, Lsn, MailboxId};
+use crate::mailbox::View;
+use crate::state::MailboxCell;
+use crate::ticket::Ticket;
+use crate::uid_set::UidSet;
+
+use super::{Appended, Copied, FlagsStored, Inner, NewMessage};
+
+/// A mailbox of an account. Cheap to clone; stays usable after a rename, and answers
+/// [`CommitError::NoSuchMailbox`] after a deletion.
+#[derive(Clone)]
+pub struct Mailbox {
+    inner: Arc<Inner>,
+    account: AccountNumber,
+    id: MailboxId,
+    cell: Arc<MailboxCell>,
+}
+
+/// Keeps a callback alive; dropping it ends it.
+pub struct Subscription {
+    cell: Arc<MailboxCell>,
+    number: u64,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.cell.unwatch(self.number);
+    }
+}
+
+impl Mailbox {
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        account: AccountNumber,
+        id: MailboxId,
+        cell: Arc<MailboxCell>,
+    ) -> Mailbox {
+        Mailbox { inner: Arc::clone(inner), account, id, cell }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> MailboxId {
+        self.id
+    }
+
+    /// Its content as last committed: immutable, cheap to take and to keep. `None` after its deletion.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn view(&self) -> Result<Option<Arc<View>>, ReadError> {
+        Ok(self.cell.view())
+    }
+
+    /// Appends messages, all or none (RFC 3502). Messages above 1 MiB block the caller while they enter the log.
+    pub fn append(&self, messages: Vec<NewMessage>) -> Ticket<Result<Appended, CommitError>> {
+        let messages = match self.inner.pending(messages) {
+            Ok(messages) => messages,
+            Err(error) => return Ticket::answered(Err(error)),
+        };
+        let (account, mailbox) = (self.account, self.id);
+        self.inner.submit(|promise| Change::Append { account, mailbox, messages, promise })
+    }
+
+    /// Copies messages of this mailbox to another of the same account, all or none; ignores UIDs that do not exist.
+    pub fn copy(
+        &self,
+        uids: &UidSet,
+        destination: &Mailbox,
+    ) -> Ticket<Result<Copied, CommitError>> {
+        self.transfer(CopyKind::Copy, uids, destination)
+    }
+
+    /// Moves messages, each of them wholly (RFC 6851); ignores UIDs that do not exist.
+    pub fn move_to(
+        &self,
+        uids: &UidSet,
+        destination: &Mailbox,
+    ) -> Ticket<Result<Copied, CommitError>> {
+        self.transfer(CopyKind::Move, uids, destination)
+    }
+
+    fn transfer(
+        &self,
+        kind: CopyKind,
+        uids: &UidSet,
+        destination: &Mailbox,
+    ) -> Ticket<Result<Copied, CommitError>> {
+        if destination.account != self.account {
+            return Ticket::answered(Err(CommitError::NotPermitted {
+                what: "messages are copied inside an account only",
+            }));
+        }
+        if let Err(error) = self.inner.check_space(0)
+            && kind == CopyKind::Copy
+        {
+            return Ticket::answered(Err(error));
+        }
+        let uids = match self.existing(uids) {
+            Ok(uids) => uids,
+            Err(error) => return Ticket::answered(Err(error)),
+        };
+        let (account, source, destination) = (self.account, self.id, destination.id);
+        self.inner.submit(|promise| Change::Transfer {
+            kind,
+            account,
+            source,
+            destination,
+            uids,
+            promise,
+        })
+    }
+
+    /// Those of `uids` that exist now. Also brings their pages into memory, so that the committer need not.
+    fn existing(&self, uids: &UidSet) -> Result<UidSet, CommitError> {
+        let view = self.cell.view().ok_or(CommitError::NoSuchMailbox)?;
+        Ok(view.existing(uids)?)
+    }
+
+    /// Changes flags; with `unchanged_since`, only of messages whose MODSEQ is not above it (RFC 7162).
+    pub fn store_flags(
+        &self,
+        uids: &UidSet,
+        change: FlagChange,
+        flags: &FlagList,
+        unchanged_since: Option<Lsn>,
+    ) -> Ticket<Result<FlagsStored, CommitError>> {
+        if let Err(error) = self.existing(uids) {
+            return Ticket::answered(Err(error));
+        }
+        let (account, mailbox) = (self.account, self.id);
+        let (uids, flags) = (uids.clone(), flags.clone());
+        self.inner.submit(|promise| Change::Flags {
+            account,
+            mailbox,
+            uids,
+            change,
+            flags,
+            unchanged_since,
+            promise,
+        })
+    }
+
+    /// Removes the messages among `uids` that have `\Deleted`; answers which.
+    pub fn expunge(&self, uids: &UidSet) -> Ticket<Result<UidSet, CommitError>> {
+        let uids = match self.existing(uids) {
+            Ok(uids) => uids,
+            Err(error) => return Ticket::answered(Err(error)),
+        };
+        let (account, mailbox) = (self.account, self.id);
+        self.inner.submit(|promise| Change::Expunge { account, mailbox, uids, promise })
+    }
+
+    /// Calls back after every committed change of this mailbox; must return at once and not call the store.
+    pub fn on_change(&self, callback: Arc<dyn Fn() + Send + Sync>) -> Subscription {
+        let number = self.inner.committed.watch(&self.cell, callback);
+        Subscription { cell: Arc::clone(&self.cell), number }
+    }
+}

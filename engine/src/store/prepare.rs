@@ -1,0 +1,115 @@
+//! A message on its way in: parsed, compressed and sealed on its caller's thread.
+//!
+//! ```text
+//! item 0            blob header: a sealed content key for each account
+//! items 1 … n       the message as received, in chunks
+//! item n + 1        its summary
+//! ```
+
+use crate::commit::SealedMessage;
+use crate::error::CommitError;
+use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
+use crate::message::{Summary, thread_key};
+use crate::record::BlobShape;
+use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, SealedChunk};
+use crate::width::{u32_of, u64_of};
+
+use super::Store;
+
+/// zstd's level: higher ones gain little on mail and cost several times the CPU.
+const COMPRESSION: Compression = Compression::Zstd(1);
+
+/// Mail at rest in memory, parsed, compressed and sealed, ready to be committed.
+pub struct PreparedMessage {
+    pub(super) sealed: SealedMessage,
+}
+
+impl PreparedMessage {
+    /// Its EMAILID.
+    pub fn email_id(&self) -> EmailId {
+        self.sealed.email
+    }
+
+    /// Bytes as received.
+    pub fn message_bytes(&self) -> u64 {
+        u64::from(self.sealed.size)
+    }
+}
+
+impl Store {
+    /// Parses, compresses and seals a message, as received (CRLF), for the accounts that will have it.
+    /// Takes the caller's CPU: call it outside of an async executor's threads, or with `block_in_place`.
+    ///
+    /// # Errors
+    /// A message above the configured size, a full disk, or an account that does not exist.
+    pub fn prepare(
+        &self,
+        message: &[u8],
+        accounts: &[AccountNumber],
+    ) -> Result<PreparedMessage, CommitError> {
+        let inner = &self.inner;
+        let limit = inner.message_bytes_max;
+        let too_large = CommitError::TooLarge { what: "the message", limit };
+        let Ok(size) = u32::try_from(message.len()) else { return Err(too_large) };
+        if u64_of(message.len()) > limit {
+            return Err(too_large);
+        }
+        inner.check_space(u64::from(size))?;
+        let summary = Summary::parse(message);
+        let encoded_summary = summary.encode();
+        let thread = thread_key(&summary);
+        let content: [u8; 32] = blake3::hash(message).into();
+
+        let keys = inner.keys.snapshot();
+        let mut openers = Vec::with_capacity(accounts.len());
+        let mut hashes = Vec::with_capacity(accounts.len());
+        for &account in accounts {
+            let (generation, key) = keys.current(account).ok_or(CommitError::NoSuchAccount)?;
+            openers.push((account, generation, key));
+            let hash = KeyedHash::of_account(key);
+            let of_thread = hash.hash(HashDomain::Thread, &thread);
+            let of_thread = ThreadId(of_thread.first_chunk().map_or(0, |b| u64::from_le_bytes(*b)));
+            hashes.push((account, hash.hash(HashDomain::Content, &content), of_thread));
+        }
+        let tag = BlobTag(inner.sealer.random_id());
+        let mut sealer = BlobSealer::new(
+            &inner.sealer,
+            tag,
+            &openers,
+            u64::from(size),
+            u32_of(encoded_summary.len()),
+            COMPRESSION,
+        )
+        .map_err(|_| CommitError::TooLarge {
+            what: "the number of recipients",
+            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+        })?;
+        let chunks = seal_all(&mut sealer, message, &encoded_summary);
+        let shape = BlobShape {
+            tag,
+            chunk_count: u32_of(chunks.len()),
+            plain_bytes: u64::from(size),
+        };
+        let email = EmailId(inner.sealer.random_id());
+        Ok(PreparedMessage {
+            sealed: SealedMessage { shape, chunks, ahead: None, size, email, accounts: hashes },
+        })
+    }
+}
+
+/// Header, body and summary, numbered as the log numbers them.
+fn seal_all(sealer: &mut BlobSealer, message: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+    let (header, hash) = sealer.header();
+    let mut chunks = vec![SealedChunk { number: 0, bytes: header.to_vec(), hash }];
+    let mut left = message;
+    while let Some(length) = sealer.next_chunk_len() {
+        let (chunk, rest) = left.split_at(length.min(left.len()));
+        chunks.push(sealer.seal_chunk(chunk));
+        left = rest;
+    }
+    chunks.push(sealer.seal_summary(summary));
+    for (chunk, number) in chunks.iter_mut().zip(0..) {
+        chunk.number = number;
+    }
+    chunks
+}

@@ -1,0 +1,56 @@
+//! Figures of an open store.
+
+use std::sync::atomic::Ordering;
+
+use crate::ids::Lsn;
+
+use super::Store;
+
+/// What `pillarbox status` shows of the store.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Accounts.
+    pub account_count: u64,
+    /// Messages in all mailboxes; a message in two counts twice.
+    pub message_count: u64,
+    /// Bytes of them, as received.
+    pub message_bytes: u64,
+    /// Last position committed since the start.
+    pub last_lsn: Lsn,
+    /// Epochs of the volume's history; the last is the current one.
+    pub epoch: u16,
+    /// The format level that records may have.
+    pub format_level: u32,
+    /// Changes committed since the start.
+    pub change_count: u64,
+    /// Groups written since the start.
+    pub group_count: u64,
+    /// Flushes of the log since the start.
+    pub flush_count: u64,
+    /// Bytes written to the log since the start, without padding.
+    pub log_bytes: u64,
+    /// Why the store takes no writes, if it does not.
+    pub stopped: Option<String>,
+}
+
+impl Store {
+    /// The figures now.
+    pub fn status(&self) -> Status {
+        let status = &self.inner.commit_status;
+        let accounts = self.inner.committed.accounts();
+        let volume = self.inner.committed.volume();
+        Status {
+            account_count: crate::width::u64_of(accounts.len()),
+            message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
+            message_bytes: accounts.iter().map(|account| account.usage.message_bytes).sum(),
+            last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
+            epoch: volume.history.last().map_or(0, |link| link.number),
+            format_level: volume.format_level,
+            change_count: status.change_count.load(Ordering::Relaxed),
+            group_count: status.group_count.load(Ordering::Relaxed),
+            flush_count: status.flush_count.load(Ordering::Relaxed),
+            log_bytes: status.log_bytes.load(Ordering::Relaxed),
+            stopped: status.stopped.read().clone(),
+        }
+    }
+}
