@@ -1,29 +1,64 @@
-//! Keys and sealing.
+//! Keys and sealing: nothing readable leaves this folder for a disk or a wire.
+//!
+//! ```text
+//! KEK (passphrase, key file, credential) ─┐
+//! recovery key (on paper) ────────────────┴─ wraps ► root key          root_key.rs
+//!                                                      └ wraps ► volume key, account keys   key_table.rs
+//!   volume key  ► sealed objects of account 0, keyed hashes of names   object.rs, keyed_hash.rs
+//!   account key ► sealed objects, content keys of blobs                object.rs, blob.rs
+//!   content key ► chunks of one blob                                   blob.rs
+//!   spool key   ► blocks of one spool file, in memory only             spool.rs
+//! ```
+//!
+//! # Invariants
+//! 1. A key encrypts once. Every sealed object has a key of its own, derived from its parent, the
+//!    process's incarnation, a process-wide serial and 128 fresh random bits ([`Salt`]); a chunk's or
+//!    block's is derived from a fresh key and its number, which is given once. So the nonce is constant.
+//! 2. Every key is committed to: AES-GCM alone opens under more than one key, so 16 bytes derived
+//!    beside the key are compared first. A wrong key and altered bytes are different errors.
+//! 3. What an object *is* (kind, account, position, number) is associated data; where it lies is not.
+//! 4. Keys are wiped when dropped and print nothing.
+//!
+//! What leaks is sizes.
 
-use zeroize::Zeroizing;
+mod aad;
+pub mod aead;
+mod blob;
+mod compress;
+mod derive;
+mod error;
+mod fields;
+mod files;
+mod key;
+mod key_table;
+mod keyed_hash;
+mod object;
+mod passphrase;
+mod password;
+mod provider;
+mod recovery_key;
+mod root_key;
+mod secret;
+mod spool;
 
-/// A password or key text: prints nothing, and is wiped when dropped.
-pub struct Secret(Zeroizing<String>);
+pub use aad::{Aad, WrappedKey};
+pub use blob::{
+    BLOB_HEADER_BYTES_MAX, BlobEntry, BlobHeader, BlobOpener, BlobSealer, SealedChunk, chunk_count,
+};
+pub use compress::{Compression, DICTIONARY_BYTES_MAX, Dictionary, DictionaryHash};
+pub use derive::{COMMITMENT_BYTES, Randomness, SALT_BYTES, Salt, Sealer, SystemRandom};
+pub use error::{KeyError, SealError};
+pub use key::{KEY_BYTES, Key};
+pub use key_table::{AccountKey, KeyTable, KeyTableReport, KeyTableSnapshot, TableCopy};
+pub use keyed_hash::{HashDomain, KeyedHash};
+pub use object::{OBJECT_OVERHEAD_BYTES, open, seal, seal_into};
+pub use passphrase::Argon2Cost;
+pub use password::{SCRAM_ITERATIONS, ScramKeys, StoredPassword, dummy_verify};
+pub use provider::{Credential, KeyFile, KeyProvider, Passphrase, ProviderKind};
+pub use recovery_key::RecoveryKey;
+pub use root_key::{RootKey, RootKeyFile};
+pub use secret::Secret;
+pub use spool::{SPOOL_BLOCK_BYTES, SPOOL_BLOCK_OVERHEAD_BYTES, SpoolSealer};
 
-impl Secret {
-    /// Takes a text over.
-    pub fn new(text: String) -> Secret {
-        Secret(Zeroizing::new(text))
-    }
-
-    /// The text itself, for whoever checks it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// Why a key was not had.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct KeyError(pub String);
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,432 @@
+//! A blob: one stored body that several accounts may open, each with a key of its own.
+//!
+//! The header, stored once:
+//!
+//! ```text
+//! offset  size      field
+//!      0     4      magic          "PBXB"
+//!      4     2      version        1
+//!      6     2      account_count  1 to BLOB_ACCOUNTS_MAX
+//!      8    16      tag            drawn by the caller, repeated in record and row
+//!     24     4      chunk_count    plain_len / CHUNK_BYTES, rounded up; at least 1
+//!     28     4      zero
+//!     32     8      plain_len      of the whole body
+//!     40   116 × n  entries        account 8, key generation 4, content key as sealed object 104
+//! 40+116n    16     proof          BLAKE3, derived from the content key over all bytes before
+//! ```
+//!
+//! A chunk is `ciphertext ‖ tag 16`; its plain bytes are those of `compress.rs`. Every chunk but the
+//! last holds CHUNK_BYTES plain bytes, so an offset in the body tells its chunk.
+//!
+//! # Invariants
+//! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's number;
+//!    a [`BlobSealer`] gives each number once. So a chunk costs 16 bytes and no key repeats.
+//! 2. The proof commits to the content key and vouches for the header: nobody without a key of the
+//!    blob can alter lengths, or move an entry to another header.
+//! 3. Destroying one account's key takes nothing from the other entries.
+//! 4. Chunks are never sealed anew: a retired key generation is replaced in the header alone.
+
+use std::sync::Arc;
+
+use super::aad::Aad;
+use super::aead::{Aead, AwsLc, NONCE, TAG_BYTES};
+use super::compress::{self, Compression, Dictionary, DictionaryHash};
+use super::derive::{COMMITMENT_BYTES, Purpose, Sealer};
+use super::error::SealError;
+use super::fields::Fields;
+use super::key::{KEY_BYTES, Key};
+use super::object::{self, OBJECT_OVERHEAD_BYTES};
+use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
+use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX};
+use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
+
+const MAGIC: [u8; 4] = *b"PBXB";
+const VERSION: u16 = 1;
+const HEAD_BYTES: usize = 40;
+const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
+const ENTRY_BYTES: usize = 8 + 4 + WRAPPED_BYTES;
+const PROOF_BYTES: usize = COMMITMENT_BYTES;
+const _: () = assert!(ENTRY_BYTES == 116 && HEAD_BYTES == 4 + 2 + 2 + 16 + 4 + 4 + 8);
+const _: () = assert!(BLOB_ACCOUNTS_MAX <= 0xFFFF, "the count of accounts fits its field");
+
+/// Bytes of the largest header.
+pub const BLOB_HEADER_BYTES_MAX: usize = HEAD_BYTES + BLOB_ACCOUNTS_MAX * ENTRY_BYTES + PROOF_BYTES;
+
+/// Chunks of a body: at least one, so that an empty body is a blob too.
+pub const fn chunk_count(plain_len: u64) -> u64 {
+    let count = plain_len.div_ceil(u64_of(CHUNK_BYTES));
+    if count == 0 { 1 } else { count }
+}
+
+/// One account that may open a blob.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlobEntry {
+    /// The account.
+    pub account: AccountNumber,
+    /// Which of its keys seals the content key.
+    pub generation: KeyGeneration,
+    /// The content key, sealed.
+    sealed_key: [u8; WRAPPED_BYTES],
+}
+
+/// A blob's header, read without any key: what reclaim and check need. Its lengths are claims until
+/// a [`BlobOpener`] has proved them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlobHeader {
+    /// The blob's tag.
+    pub tag: BlobTag,
+    /// Chunks of the blob.
+    pub chunk_count: u32,
+    /// Plain bytes of the body.
+    pub plain_len: u64,
+    /// Who may open it, in the order of the sealer.
+    pub entries: Vec<BlobEntry>,
+    proof: [u8; PROOF_BYTES],
+}
+
+impl BlobHeader {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`SealError::Truncated`] or [`SealError::Malformed`]; nothing here needs a key.
+    pub fn parse(bytes: &[u8]) -> Result<BlobHeader, SealError> {
+        let mut fields = Fields::new(bytes);
+        let magic = fields.array()?;
+        if magic != MAGIC {
+            let found = u64::from(u32::from_le_bytes(magic));
+            return Err(SealError::Malformed { field: "magic of a blob", found });
+        }
+        let version = fields.u16()?;
+        if version != VERSION {
+            return Err(SealError::Malformed {
+                field: "version of a blob",
+                found: u64::from(version),
+            });
+        }
+        let account_count = usize::from(fields.u16()?);
+        if account_count == 0 || account_count > BLOB_ACCOUNTS_MAX {
+            let found = u64_of(account_count);
+            return Err(SealError::Malformed { field: "accounts of a blob", found });
+        }
+        let tag = BlobTag(fields.array()?);
+        let chunks = fields.u32()?;
+        fields.zero::<4>("reserved field of a blob")?;
+        let plain_len = fields.u64()?;
+        if plain_len > u64_of(MESSAGE_BYTES_MAX) || chunk_count(plain_len) != u64::from(chunks) {
+            return Err(SealError::Malformed { field: "length of a blob", found: plain_len });
+        }
+        let mut entries = Vec::with_capacity(account_count);
+        for _ in 0..account_count {
+            entries.push(BlobEntry {
+                account: AccountNumber(fields.u64()?),
+                generation: KeyGeneration(fields.u32()?),
+                sealed_key: fields.array()?,
+            });
+        }
+        let proof = fields.array()?;
+        fields.end()?;
+        Ok(BlobHeader { tag, chunk_count: chunks, plain_len, entries, proof })
+    }
+
+    /// The bytes before the proof.
+    fn encode_front(&self) -> Vec<u8> {
+        let length = HEAD_BYTES + self.entries.len() * ENTRY_BYTES + PROOF_BYTES;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let account_count = u16::try_from(self.entries.len());
+        let account_count = account_count.expect("BLOB_ACCOUNTS_MAX fits, checked by who made it");
+        bytes.extend_from_slice(&account_count.to_le_bytes());
+        bytes.extend_from_slice(&self.tag.0);
+        bytes.extend_from_slice(&self.chunk_count.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.plain_len.to_le_bytes());
+        for entry in &self.entries {
+            bytes.extend_from_slice(&entry.account.0.to_le_bytes());
+            bytes.extend_from_slice(&entry.generation.0.to_le_bytes());
+            bytes.extend_from_slice(&entry.sealed_key);
+        }
+        bytes
+    }
+
+    fn encode(&self, content_key: &Key) -> Vec<u8> {
+        let mut bytes = self.encode_front();
+        let proof = prove(content_key, &bytes);
+        bytes.extend_from_slice(&proof);
+        bytes
+    }
+
+    fn content_key(
+        &self,
+        account: AccountNumber,
+        key_lookup: &dyn Fn(AccountNumber, KeyGeneration) -> Option<Key>,
+    ) -> Result<Key, SealError> {
+        let entry = self.entries.iter().find(|entry| entry.account == account);
+        let entry = entry.ok_or(SealError::NotForAccount(account))?;
+        let generation = entry.generation;
+        let key = key_lookup(account, generation);
+        let key = key.ok_or(SealError::NoKey { account, generation })?;
+        let aad = Aad::BlobKey { tag: self.tag, account, generation };
+        let plain = zeroize::Zeroizing::new(object::open(&key, aad, &entry.sealed_key)?);
+        let content_key = Key::from_slice(&plain)
+            .ok_or(SealError::Truncated { expected: KEY_BYTES, found: plain.len() })?;
+        let expected = prove(&content_key, &self.encode_front());
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.proof, &expected)
+            .map_err(|_| SealError::Altered)?;
+        Ok(content_key)
+    }
+
+    /// Plain bytes of a chunk; `None` beyond the last.
+    fn chunk_len(&self, number: u32) -> Option<usize> {
+        if number >= self.chunk_count {
+            return None;
+        }
+        let before = u64::from(number) * u64_of(CHUNK_BYTES);
+        Some(usize_of(self.plain_len - before).min(CHUNK_BYTES))
+    }
+
+    /// This header with one account's content key sealed under another key of it: how reclaim retires
+    /// a key generation. Chunks stay as they are. Returns header and BLAKE3 of it.
+    ///
+    /// # Errors
+    /// As [`BlobOpener::open`], for the old key.
+    pub fn rewrap(
+        &self,
+        sealer: &Sealer,
+        account: AccountNumber,
+        key_lookup: &dyn Fn(AccountNumber, KeyGeneration) -> Option<Key>,
+        (generation, key): (KeyGeneration, &Key),
+    ) -> Result<(Vec<u8>, [u8; 32]), SealError> {
+        let content_key = self.content_key(account, key_lookup)?;
+        let mut header = self.clone();
+        for entry in header.entries.iter_mut().filter(|entry| entry.account == account) {
+            *entry = wrap(sealer, self.tag, account, (generation, key), &content_key);
+        }
+        let bytes = header.encode(&content_key);
+        let hash = blake3::hash(&bytes).into();
+        Ok((bytes, hash))
+    }
+}
+
+fn prove(content_key: &Key, front: &[u8]) -> [u8; PROOF_BYTES] {
+    let mut proof = [0; PROOF_BYTES];
+    Purpose::BLOB_PROOF.derive(&[content_key.expose(), front], &mut proof);
+    proof
+}
+
+fn wrap(
+    sealer: &Sealer,
+    tag: BlobTag,
+    account: AccountNumber,
+    (generation, key): (KeyGeneration, &Key),
+    content_key: &Key,
+) -> BlobEntry {
+    let aad = Aad::BlobKey { tag, account, generation };
+    let sealed = object::seal(sealer, key, aad, content_key.expose());
+    let sealed_key = sealed.try_into().expect("a sealed key has a constant length");
+    BlobEntry { account, generation, sealed_key }
+}
+
+fn chunk_key(content_key: &Key, number: u32) -> Key {
+    Purpose::CHUNK.key(&[content_key.expose(), &number.to_le_bytes()])
+}
+
+/// A chunk as it is stored.
+#[derive(Debug)]
+pub struct SealedChunk {
+    /// Which chunk, from 0.
+    pub number: u32,
+    /// Ciphertext and tag.
+    pub bytes: Vec<u8>,
+    /// BLAKE3 of `bytes`.
+    pub hash: [u8; 32],
+}
+
+/// Seals one blob, chunk after chunk.
+pub struct BlobSealer {
+    header: BlobHeader,
+    header_bytes: Vec<u8>,
+    content_key: Key,
+    compression: Compression,
+    next_number: u32,
+}
+
+impl BlobSealer {
+    /// Begins a blob of `plain_len` bytes for the given accounts, each once.
+    ///
+    /// # Errors
+    /// [`SealError::TooLarge`] for no or more than BLOB_ACCOUNTS_MAX accounts, and for bodies above
+    /// MESSAGE_BYTES_MAX.
+    pub fn new(
+        sealer: &Sealer,
+        tag: BlobTag,
+        accounts: &[(AccountNumber, KeyGeneration, &Key)],
+        plain_len: u64,
+        compression: Compression,
+    ) -> Result<BlobSealer, SealError> {
+        let (count, count_max) = (u64_of(accounts.len()), u64_of(BLOB_ACCOUNTS_MAX));
+        if count == 0 || count > count_max {
+            return Err(SealError::TooLarge { found: count, maximum: count_max });
+        }
+        let maximum = u64_of(MESSAGE_BYTES_MAX);
+        if plain_len > maximum {
+            return Err(SealError::TooLarge { found: plain_len, maximum });
+        }
+        let content_key = sealer.fresh_key(Purpose::CONTENT_KEY);
+        let entries = accounts
+            .iter()
+            .map(|(account, generation, key)| {
+                wrap(sealer, tag, *account, (*generation, key), &content_key)
+            })
+            .collect();
+        let chunk_count = u32_of(usize_of(chunk_count(plain_len)));
+        let header = BlobHeader { tag, chunk_count, plain_len, entries, proof: [0; PROOF_BYTES] };
+        let header_bytes = header.encode(&content_key);
+        Ok(BlobSealer { header, header_bytes, content_key, compression, next_number: 0 })
+    }
+
+    /// Chunks that the blob will have.
+    pub fn chunk_count(&self) -> u32 {
+        self.header.chunk_count
+    }
+
+    /// The header and its BLAKE3.
+    pub fn header(&self) -> (&[u8], [u8; 32]) {
+        (&self.header_bytes, blake3::hash(&self.header_bytes).into())
+    }
+
+    /// Plain bytes that the next chunk takes; `None` when all are sealed.
+    pub fn next_chunk_len(&self) -> Option<usize> {
+        self.header.chunk_len(self.next_number)
+    }
+
+    /// Seals the next chunk, which must be as long as [`next_chunk_len`](Self::next_chunk_len) says.
+    ///
+    /// # Panics
+    /// If there is no next chunk or its length differs: a caller that lost count would store a body
+    /// that nobody can open.
+    pub fn seal_chunk(&mut self, plain: &[u8]) -> SealedChunk {
+        assert_eq!(self.next_chunk_len(), Some(plain.len()), "chunks come in order and whole");
+        let number = self.next_number;
+        self.next_number += 1;
+        let mut bytes = Vec::with_capacity(plain.len() + 1 + TAG_BYTES);
+        compress::encode(plain, &self.compression, &mut bytes);
+        let aad = self.header.chunk_aad(number).encode();
+        let key = chunk_key(&self.content_key, number);
+        let tag = AwsLc.seal_in_place(key.expose(), &NONCE, &aad, &mut bytes);
+        bytes.extend_from_slice(&tag);
+        bytes.shrink_to_fit();
+        let hash = blake3::hash(&bytes).into();
+        SealedChunk { number, bytes, hash }
+    }
+
+    /// Seals a whole body that is in memory.
+    ///
+    /// # Panics
+    /// If its length is not the announced one, or a chunk was sealed before.
+    pub fn seal_body(mut self, body: &[u8]) -> Vec<SealedChunk> {
+        assert_eq!(u64_of(body.len()), self.header.plain_len, "the body has the announced length");
+        if body.is_empty() {
+            return vec![self.seal_chunk(body)];
+        }
+        body.chunks(CHUNK_BYTES).map(|chunk| self.seal_chunk(chunk)).collect()
+    }
+}
+
+impl BlobHeader {
+    fn chunk_aad(&self, number: u32) -> Aad<'static> {
+        Aad::Chunk { tag: self.tag, number, count: self.chunk_count, version: VERSION }
+    }
+}
+
+/// Opens the chunks of one blob.
+pub struct BlobOpener {
+    header: BlobHeader,
+    content_key: Key,
+}
+
+impl BlobOpener {
+    /// Opens a header for one account. `tag` is the one of the record or row that led here.
+    ///
+    /// # Errors
+    /// [`SealError::NotForAccount`], [`SealError::NoKey`] if the key was destroyed,
+    /// [`SealError::WrongKey`], [`SealError::Altered`] (also for another blob's header), or those of
+    /// [`BlobHeader::parse`].
+    pub fn open(
+        header: &[u8],
+        tag: BlobTag,
+        account: AccountNumber,
+        key_lookup: &dyn Fn(AccountNumber, KeyGeneration) -> Option<Key>,
+    ) -> Result<BlobOpener, SealError> {
+        let header = BlobHeader::parse(header)?;
+        if header.tag != tag {
+            return Err(SealError::Altered);
+        }
+        let content_key = header.content_key(account, key_lookup)?;
+        Ok(BlobOpener { header, content_key })
+    }
+
+    /// Plain bytes of the body.
+    pub fn plain_len(&self) -> u64 {
+        self.header.plain_len
+    }
+
+    /// Chunks of the body.
+    pub fn chunk_count(&self) -> u32 {
+        self.header.chunk_count
+    }
+
+    /// The plain bytes of a chunk.
+    ///
+    /// # Errors
+    /// [`SealError::Altered`] if it is not that chunk of this blob, unaltered; others if it was
+    /// sealed wrongly.
+    pub fn open_chunk(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_chunk_with(number, sealed, &|_| None)
+    }
+
+    /// Like [`open_chunk`](Self::open_chunk), for blobs that may need dictionaries.
+    ///
+    /// # Errors
+    /// Also [`SealError::NoDictionary`].
+    pub fn open_chunk_with(
+        &self,
+        number: u32,
+        sealed: &[u8],
+        dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+    ) -> Result<Vec<u8>, SealError> {
+        let plain_len = self.header.chunk_len(number).ok_or(SealError::TooLarge {
+            found: u64::from(number),
+            maximum: u64::from(self.header.chunk_count) - 1,
+        })?;
+        let (ciphertext, tag) = sealed
+            .split_last_chunk::<TAG_BYTES>()
+            .ok_or(SealError::Truncated { expected: TAG_BYTES, found: sealed.len() })?;
+        // A codec byte is the most that sealing adds to incompressible bytes.
+        if ciphertext.len() > plain_len + 1 {
+            let expected = plain_len + 1 + TAG_BYTES;
+            return Err(SealError::Truncated { expected, found: sealed.len() });
+        }
+        let mut chunk = vec![0; ciphertext.len()];
+        let aad = self.header.chunk_aad(number).encode();
+        let key = chunk_key(&self.content_key, number);
+        AwsLc.open_into(key.expose(), &NONCE, &aad, ciphertext, tag, &mut chunk)?;
+        compress::decode(&chunk, plain_len, dictionaries)
+    }
+
+    /// The chunk that holds the byte at `offset` of the body, and where in it.
+    pub fn locate(&self, offset: u64) -> Option<(u32, usize)> {
+        if offset >= self.header.plain_len {
+            return None;
+        }
+        let chunk = u64_of(CHUNK_BYTES);
+        Some((u32::try_from(offset / chunk).ok()?, usize_of(offset % chunk)))
+    }
+
+    /// Bytes of the largest possible sealed chunk with this number.
+    pub fn sealed_chunk_len_max(&self, number: u32) -> usize {
+        let before = usize_of_u32(number).saturating_mul(CHUNK_BYTES);
+        let rest = usize_of(self.header.plain_len).saturating_sub(before);
+        rest.min(CHUNK_BYTES) + 1 + TAG_BYTES
+    }
+}

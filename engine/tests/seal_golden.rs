@@ -1,0 +1,109 @@
+//! The formats of sealed things, byte for byte: what an older version wrote must open for ever.
+//!
+//! The files in `tests/golden/seal_*.bin` are made with a counting source of randomness. They change
+//! only with a new format version; `cargo test -p pillarbox-engine --test seal_golden -- --ignored`
+//! writes them anew.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail where it stands")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
+use engine::seal::{
+    Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyTable, KeyTableSnapshot,
+    Passphrase, Randomness, RecoveryKey, RootKeyFile, Sealer, Secret, StoredPassword, open, seal,
+};
+
+struct Counting(AtomicU64);
+
+impl Randomness for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(bytes);
+    }
+}
+
+const ANNA: AccountNumber = AccountNumber(0x1111);
+const BERT: AccountNumber = AccountNumber(0x2222);
+const FIRST: KeyGeneration = KeyGeneration(1);
+const TAG: BlobTag = BlobTag([7; 16]);
+const BODY: &[u8] = b"Subject: golden\r\n\r\nWhat was written opens for ever.\r\n";
+const RECORD: Aad<'static> = Aad::Record { kind: 1, account: ANNA, lsn: Lsn::ZERO };
+
+fn key(seed: u8) -> Key {
+    Key::take(&mut [seed; 32])
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::new(Secret::new("golden passphrase".into()), Argon2Cost::CHEAP).unwrap()
+}
+
+/// Every format: its name and its bytes.
+fn written() -> Vec<(&'static str, Vec<u8>)> {
+    let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(0))));
+    let object = seal(&sealer, &key(1), RECORD, BODY);
+    let accounts = [(ANNA, FIRST, &key(1)), (BERT, FIRST, &key(2))];
+    let length = u64::try_from(BODY.len()).unwrap();
+    let blob = BlobSealer::new(&sealer, TAG, &accounts, length, Compression::Off).unwrap();
+    let header = blob.header().0.to_vec();
+    let chunk = blob.seal_body(BODY).remove(0).bytes;
+    let (file, root, recovery) = RootKeyFile::create(&sealer, &passphrase()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let volume = VolumeId([3; 16]);
+    let table = KeyTable::create(folder.path(), &sealer, &root, volume, 1).unwrap();
+    table.add_account(ANNA).unwrap();
+    table.add_account(BERT).unwrap();
+    table.new_generation(BERT).unwrap();
+    let password = Secret::new("golden password".into());
+    let password = StoredPassword::make(&sealer, &password, Argon2Cost::CHEAP).unwrap();
+    vec![
+        ("seal_object.bin", object),
+        ("seal_blob_header.bin", header),
+        ("seal_blob_chunk.bin", chunk),
+        ("seal_root_key.bin", file.encode()),
+        ("seal_recovery_key.bin", recovery.show().expose().as_bytes().to_vec()),
+        ("seal_key_table.bin", table.snapshot().encode()),
+        ("seal_password.bin", password.encode().to_vec()),
+    ]
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+#[test]
+fn every_format_is_written_as_it_always_was() {
+    for (name, bytes) in written() {
+        assert_eq!(fs::read(golden(name)).unwrap(), bytes, "{name} changed without a new version");
+    }
+}
+
+#[test]
+fn what_was_once_written_opens() {
+    let read = |name| fs::read(golden(name)).unwrap();
+    assert_eq!(open(&key(1), RECORD, &read("seal_object.bin")).unwrap(), BODY);
+    let keys = |account, _| Some(if account == ANNA { key(1) } else { key(2) });
+    for account in [ANNA, BERT] {
+        let opener = BlobOpener::open(&read("seal_blob_header.bin"), TAG, account, &keys).unwrap();
+        assert_eq!(opener.open_chunk(0, &read("seal_blob_chunk.bin")).unwrap(), BODY);
+    }
+    let file = RootKeyFile::decode(&read("seal_root_key.bin")).unwrap();
+    let root = file.unlock(&passphrase()).unwrap();
+    let recovery = String::from_utf8(read("seal_recovery_key.bin")).unwrap();
+    file.verify_recovery(&RecoveryKey::parse(&recovery).unwrap()).unwrap();
+    let table = KeyTableSnapshot::decode(&read("seal_key_table.bin"), &root).unwrap();
+    assert_eq!(table.accounts().collect::<Vec<_>>(), [ANNA, BERT]);
+    assert_eq!(table.current(BERT).unwrap().0, KeyGeneration(2));
+    let password = StoredPassword::decode(&read("seal_password.bin")).unwrap();
+    assert!(password.verify(&Secret::new("golden password".into())));
+}
+
+#[test]
+#[ignore = "writes the golden files anew: only with a new format version"]
+fn write_golden_files() {
+    for (name, bytes) in written() {
+        fs::write(golden(name), bytes).unwrap();
+    }
+}
