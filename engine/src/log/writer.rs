@@ -81,18 +81,21 @@ impl LogWriter {
     /// # Errors
     /// The call that failed; the log then has no segment or one without groups.
     pub fn create(setup: LogSetup, end: ChainEnd) -> Result<LogWriter, DiskError> {
-        LogWriter::begin(setup, SegmentNumber(1), end, end, &[])
+        LogWriter::begin(setup, SegmentNumber(1), end, end, &mut no_groups())
     }
 
     /// Begins segment `number` behind `before`, carrying `carried` over, which reach up to `end`; all
     /// of it is durable on return.
-    pub(crate) fn begin(
+    pub(crate) fn begin<E: From<DiskError>>(
         setup: LogSetup,
         number: SegmentNumber,
         before: ChainEnd,
         end: ChainEnd,
-        carried: &[BuiltGroup],
-    ) -> Result<LogWriter, DiskError> {
+        carried: &mut dyn Iterator<Item = Result<BuiltGroup, E>>,
+    ) -> Result<LogWriter, E> {
+        // The file has no name of a segment before all of it is flushed, so whoever reads this header
+        // may rely on the groups carried.
+        let durable_lsn = before.durable_lsn.max(end.last_lsn);
         let path = number.path(&setup.directory);
         let unfinished = durable::unfinished(&path);
         if setup.disk.exists(&unfinished)? {
@@ -107,11 +110,10 @@ impl LogWriter {
             created_ms: setup.clock.unix_ms(),
             first_lsn: before.last_lsn.next().unwrap_or(before.last_lsn),
             previous: before.hash,
-            durable_lsn: before.durable_lsn,
+            durable_lsn,
         };
         file.write_at(0, &header.encode_twice())?;
-        let contents =
-            Footer { durable_lsn: before.durable_lsn, last: before.hash, ..Footer::default() };
+        let contents = Footer { durable_lsn, last: before.hash, ..Footer::default() };
         let mut writer = LogWriter {
             setup,
             file,
@@ -125,17 +127,15 @@ impl LogWriter {
             poisoned: None,
         };
         for group in carried {
+            let group = group?;
             writer.file.write_at(writer.position, group.padded_bytes())?;
-            writer.note(group);
+            writer.note(&group);
         }
-        writer.end = end;
+        writer.end = ChainEnd { durable_lsn, ..end };
         writer.write_zeros_now()?;
         writer.file.sync_data()?;
         writer.setup.disk.rename(&unfinished, &path)?;
         writer.setup.disk.sync_dir(&writer.setup.directory)?;
-        if !carried.is_empty() {
-            writer.end.durable_lsn = end.last_lsn;
-        }
         Ok(writer)
     }
 
@@ -156,6 +156,32 @@ impl LogWriter {
             self.poisoned = Some(error.to_string());
         }
         Ok(written?)
+    }
+
+    /// Writes a group without items, without a flush: it becomes durable with the next batch.
+    ///
+    /// # Errors
+    /// As for [`LogWriter::append`].
+    ///
+    /// # Panics
+    /// If the group has items: those need a flush before anyone is answered.
+    pub fn append_watermark(&mut self, group: &BuiltGroup) -> Result<GroupPlace, AppendError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(AppendError::Poisoned { reason: reason.clone() });
+        }
+        assert!(group.header().item_count == 0, "a group with items is flushed");
+        self.assert_chain(std::slice::from_ref(group));
+        let written = self.write_watermark(group);
+        if let Err(error) = &written {
+            self.poisoned = Some(error.to_string());
+        }
+        Ok(written?)
+    }
+
+    fn write_watermark(&mut self, group: &BuiltGroup) -> Result<GroupPlace, DiskError> {
+        self.make_room(u64_of(group.padded_bytes().len()))?;
+        self.file.write_at(self.position, group.padded_bytes())?;
+        Ok(self.note(group))
     }
 
     /// Where the chain ends: what the next group's `previous` and `first_lsn` follow.
@@ -191,11 +217,7 @@ impl LogWriter {
         if batch_bytes == 0 {
             return Ok(Vec::new());
         }
-        let is_full = self.position.saturating_add(batch_bytes) > self.setup.segment_bytes;
-        if is_full && self.position > GROUPS_AT {
-            self.roll()?;
-        }
-        self.gather_zeros(self.position + batch_bytes)?;
+        self.make_room(batch_bytes)?;
         match groups {
             [group] => self.file.write_at(self.position, group.padded_bytes())?,
             _ => {
@@ -214,6 +236,15 @@ impl LogWriter {
             self.start_zeros();
         }
         Ok(places)
+    }
+
+    /// Begins another segment if this one is full, and hears of zeros.
+    fn make_room(&mut self, batch_bytes: u64) -> Result<(), DiskError> {
+        let is_full = self.position.saturating_add(batch_bytes) > self.setup.segment_bytes;
+        if is_full && self.position > GROUPS_AT {
+            self.roll()?;
+        }
+        self.gather_zeros(self.position + batch_bytes)
     }
 
     /// Takes a group that was written at the position into the segment's contents.
@@ -247,7 +278,7 @@ impl LogWriter {
         self.contents.durable_lsn = self.end.durable_lsn;
         close(self.file.as_ref(), self.position, &self.contents)?;
         let next = SegmentNumber(self.number.0 + 1);
-        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &[])?;
+        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
         Ok(())
     }
 
@@ -314,6 +345,11 @@ impl Drop for LogWriter {
             tracing::warn!(%error, "zeros ahead of the log were not written");
         }
     }
+}
+
+/// Nothing to carry over.
+fn no_groups() -> std::iter::Empty<Result<BuiltGroup, DiskError>> {
+    std::iter::empty()
 }
 
 /// Writes footer and trailer at `offset`, cuts the file behind them and flushes it.
