@@ -8,10 +8,12 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
+pub mod disk;
 pub mod error;
 pub mod flags;
 pub mod ids;
 pub mod limits;
+pub mod log;
 pub mod mailbox;
 pub mod message;
 pub mod seal;

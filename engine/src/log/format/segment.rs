@@ -1,0 +1,385 @@
+//! A segment: a file of groups on this node, its header and its footer.
+//!
+//! ```text
+//! header, 4 KiB, twice: at 0 and at 4096          footer, after the last group's padding
+//! offset  size  field                             offset  size  field
+//!      0     8  magic "PBXsegmt"                       0     8  magic "PBXindex"
+//!      8     2  version 1                              8     2  version 1
+//!     10     1  role  1 primary wrote, 2 follower     10     2  zero
+//!               wrote, 3 reclaimed                    12     4  group_count
+//!     11     5  zero                                  16     4  chunk_count
+//!     16    16  volume                                20     4  zero
+//!     32     8  number  of the segment                24     8  durable_lsn  on this disk, at closing
+//!     40    16  incarnation  random                   32    32  last  hash of the last group
+//!     56     8  created_ms  since 1970                64        groups, 32 each:
+//!     64     8  first_lsn  expected                                offset 8, first_lsn 8, last_lsn 8,
+//!     72    32  previous  hash of the group before                 stored_len 4, zero 4
+//!    104     8  durable_lsn  on this disk, when begun           chunks, 72 each:
+//!    112    32  checksum  BLAKE3 of bytes 0..112                   lsn 8, offset 8, length 4, number 2,
+//!    144        zeros                                              zero 2, tag 16, hash 32
+//!
+//! trailer, the file's last 64 bytes
+//! offset  size  field
+//!      0     8  magic "PBXclose"
+//!      8     8  footer_offset
+//!     16     8  footer_len
+//!     24     8  zero
+//!     32    32  checksum  BLAKE3 of the footer and of bytes 0..32
+//! ```
+//!
+//! Groups begin at 8192, each at a multiple of 4096, padded with zeros. Closing writes footer and
+//! trailer and cuts the file behind them, so the trailer is found from the file's end; nothing is
+//! rewritten in place. A file without a valid trailer was not closed: its groups are found by walking.
+//!
+//! Why `durable_lsn` here although groups carry one: theirs is the *primary's* knowledge and proves
+//! nothing about a follower's disk; these two are always about this disk.
+
+use std::path::{Path, PathBuf};
+
+use super::item::fill;
+use super::{Fields, FormatError};
+use crate::ids::{BlobTag, Lsn, VolumeId};
+use crate::limits::GROUP_ALIGNMENT;
+use crate::log::format::group::GroupHash;
+use crate::width::{u32_of, u64_of, usize_of_u32};
+
+/// Bytes of one copy of the header.
+pub const HEADER_COPY_BYTES: usize = 4096;
+/// Where the first group begins.
+pub const GROUPS_AT: u64 = 8192;
+/// Bytes of the trailer.
+pub const TRAILER_BYTES: usize = 64;
+/// Version of header and footer.
+pub const SEGMENT_VERSION: u16 = 1;
+
+const HEADER_MAGIC: [u8; 8] = *b"PBXsegmt";
+const FOOTER_MAGIC: [u8; 8] = *b"PBXindex";
+const TRAILER_MAGIC: [u8; 8] = *b"PBXclose";
+const CHECKSUM_AT: usize = 112;
+const FOOTER_HEAD_BYTES: usize = 64;
+const GROUP_ENTRY_BYTES: usize = 32;
+const CHUNK_ENTRY_BYTES: usize = 72;
+
+const _: () = assert!(8 + 2 + 1 + 5 + 16 + 8 + 16 + 8 + 8 + 32 + 8 == CHECKSUM_AT);
+const _: () = assert!(8 + 2 + 2 + 4 + 4 + 4 + 8 + 32 == FOOTER_HEAD_BYTES);
+const _: () = assert!(8 + 8 + 8 + 4 + 4 == GROUP_ENTRY_BYTES);
+const _: () = assert!(8 + 8 + 4 + 2 + 2 + 16 + 32 == CHUNK_ENTRY_BYTES);
+const _: () = assert!(HEADER_COPY_BYTES == GROUP_ALIGNMENT);
+
+/// A segment's number, counted from 1; gaps are possible.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SegmentNumber(pub u64);
+
+impl SegmentNumber {
+    /// The segment's file in the log's folder.
+    pub fn path(self, directory: &Path) -> PathBuf {
+        directory.join(format!("{:012}.segment", self.0))
+    }
+
+    /// The number that a file's name gives; `None` if it is not a segment's.
+    pub fn of(path: &Path) -> Option<SegmentNumber> {
+        let digits = path.file_name()?.to_str()?.strip_suffix(".segment")?;
+        if digits.len() < 12 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        digits.parse().ok().map(SegmentNumber)
+    }
+}
+
+/// Who wrote a segment's groups to this disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// This node as primary: the groups' `durable_lsn` is about this disk.
+    Primary,
+    /// This node as follower: the groups' `durable_lsn` is about another disk.
+    Follower,
+    /// Reclaim, which left out dead chunks.
+    Reclaimed,
+}
+
+impl Role {
+    fn code(self) -> u8 {
+        match self {
+            Role::Primary => 1,
+            Role::Follower => 2,
+            Role::Reclaimed => 3,
+        }
+    }
+
+    fn of(code: u8) -> Option<Role> {
+        [Role::Primary, Role::Follower, Role::Reclaimed].into_iter().find(|r| r.code() == code)
+    }
+}
+
+/// What a segment says about itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Who wrote it.
+    pub role: Role,
+    /// The volume whose log it is.
+    pub volume: VolumeId,
+    /// Its number.
+    pub number: SegmentNumber,
+    /// Random, another one for every use of the file.
+    pub incarnation: [u8; 16],
+    /// When it was begun, milliseconds since 1970.
+    pub created_ms: u64,
+    /// The position that its first group will begin with, unless an epoch begins.
+    pub first_lsn: Lsn,
+    /// Hash of the group before its first.
+    pub previous: GroupHash,
+    /// Highest position known durable on this disk when it was begun.
+    pub durable_lsn: Lsn,
+}
+
+impl SegmentHeader {
+    /// One copy's bytes.
+    pub fn encode(&self) -> [u8; HEADER_COPY_BYTES] {
+        let mut bytes = [0; HEADER_COPY_BYTES];
+        let (fields, rest) = bytes.split_at_mut(CHECKSUM_AT);
+        fill(
+            fields,
+            &[
+                &HEADER_MAGIC,
+                &SEGMENT_VERSION.to_le_bytes(),
+                &[self.role.code(), 0, 0, 0, 0, 0],
+                &self.volume.0,
+                &self.number.0.to_le_bytes(),
+                &self.incarnation,
+                &self.created_ms.to_le_bytes(),
+                &self.first_lsn.bits().to_le_bytes(),
+                &self.previous.0,
+                &self.durable_lsn.bits().to_le_bytes(),
+            ],
+        );
+        let checksum = blake3::hash(fields);
+        if let Some(target) = rest.first_chunk_mut() {
+            *target = *checksum.as_bytes();
+        }
+        bytes
+    }
+
+    /// Both copies, as they stand at the start of the file.
+    pub fn encode_twice(&self) -> Vec<u8> {
+        self.encode().repeat(2)
+    }
+
+    /// Reads one copy.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, FormatError> {
+        const WHAT: &str = "a segment header";
+        let mut fields = Fields::new(WHAT, bytes);
+        if fields.array()? != HEADER_MAGIC {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let version = fields.u16()?;
+        if version != SEGMENT_VERSION {
+            return Err(FormatError::Version {
+                what: WHAT,
+                found: version,
+                known: SEGMENT_VERSION,
+            });
+        }
+        let covered = bytes.get(..CHECKSUM_AT).ok_or(FormatError::Short { what: WHAT })?;
+        let role = Role::of(fields.u8()?);
+        fields.bytes(5)?;
+        let header = SegmentHeader {
+            role: role.ok_or(FormatError::Field { what: WHAT, field: "role" })?,
+            volume: VolumeId(fields.array()?),
+            number: SegmentNumber(fields.u64()?),
+            incarnation: fields.array()?,
+            created_ms: fields.u64()?,
+            first_lsn: fields.lsn("first_lsn")?,
+            previous: GroupHash(fields.array()?),
+            durable_lsn: fields.lsn("durable_lsn")?,
+        };
+        if *blake3::hash(covered).as_bytes() != fields.array()? {
+            return Err(FormatError::Hash { what: WHAT });
+        }
+        Ok(header)
+    }
+
+    /// Reads the first copy that is whole.
+    ///
+    /// # Errors
+    /// What is wrong with the first copy, when neither is whole.
+    pub fn decode_either(bytes: &[u8]) -> Result<SegmentHeader, FormatError> {
+        SegmentHeader::decode(bytes).or_else(|error| {
+            let second = bytes.get(HEADER_COPY_BYTES..).unwrap_or_default();
+            SegmentHeader::decode(second).map_err(|_| error)
+        })
+    }
+}
+
+/// A group in a segment's footer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupEntry {
+    /// Where its header begins.
+    pub offset: u64,
+    /// Its first position.
+    pub first_lsn: Lsn,
+    /// Its last position.
+    pub last_lsn: Lsn,
+    /// Its bytes without padding.
+    pub stored_len: u32,
+}
+
+/// A chunk in a segment's footer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunkEntry {
+    /// Of its blob, or its own.
+    pub lsn: Lsn,
+    /// Where its sealed bytes begin.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u32,
+    /// Within its blob.
+    pub number: u16,
+    /// The blob's tag.
+    pub tag: BlobTag,
+    /// BLAKE3 of the sealed bytes.
+    pub hash: [u8; 32],
+}
+
+/// What a closed segment holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Footer {
+    /// Highest position known durable on this disk when it was closed.
+    pub durable_lsn: Lsn,
+    /// Hash of the last group; that before the segment when it holds none.
+    pub last: GroupHash,
+    /// Its groups in order.
+    pub groups: Vec<GroupEntry>,
+    /// Its chunks whose bytes are here, in order.
+    pub chunks: Vec<ChunkEntry>,
+}
+
+impl Footer {
+    /// Footer, zeros and trailer as they stand at `offset` to the file's end; a multiple of 4 KiB.
+    pub fn encode(&self, offset: u64) -> Vec<u8> {
+        let footer_len = FOOTER_HEAD_BYTES
+            + self.groups.len() * GROUP_ENTRY_BYTES
+            + self.chunks.len() * CHUNK_ENTRY_BYTES;
+        let total = (footer_len + TRAILER_BYTES).next_multiple_of(GROUP_ALIGNMENT);
+        let mut bytes = Vec::with_capacity(total);
+        bytes.extend(FOOTER_MAGIC);
+        bytes.extend(SEGMENT_VERSION.to_le_bytes());
+        bytes.extend([0; 2]);
+        bytes.extend(u32_of(self.groups.len()).to_le_bytes());
+        bytes.extend(u32_of(self.chunks.len()).to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(self.durable_lsn.bits().to_le_bytes());
+        bytes.extend(self.last.0);
+        for group in &self.groups {
+            bytes.extend(group.offset.to_le_bytes());
+            bytes.extend(group.first_lsn.bits().to_le_bytes());
+            bytes.extend(group.last_lsn.bits().to_le_bytes());
+            bytes.extend(group.stored_len.to_le_bytes());
+            bytes.extend([0; 4]);
+        }
+        for chunk in &self.chunks {
+            bytes.extend(chunk.lsn.bits().to_le_bytes());
+            bytes.extend(chunk.offset.to_le_bytes());
+            bytes.extend(chunk.length.to_le_bytes());
+            bytes.extend(chunk.number.to_le_bytes());
+            bytes.extend([0; 2]);
+            bytes.extend(chunk.tag.0);
+            bytes.extend(chunk.hash);
+        }
+        let mut trailer = Vec::with_capacity(TRAILER_BYTES);
+        trailer.extend(TRAILER_MAGIC);
+        trailer.extend(offset.to_le_bytes());
+        trailer.extend(u64_of(footer_len).to_le_bytes());
+        trailer.extend([0; 8]);
+        let checksum = blake3::Hasher::new().update(&bytes).update(&trailer).finalize();
+        trailer.extend(checksum.as_bytes());
+        bytes.resize(total - TRAILER_BYTES, 0);
+        bytes.extend(trailer);
+        bytes
+    }
+
+    /// Where a trailer says that the footer lies: offset and length. Not yet verified.
+    ///
+    /// # Errors
+    /// What is wrong with the trailer, or with its place in a file of `file_len` bytes.
+    pub fn locate(trailer: &[u8], file_len: u64) -> Result<(u64, u64), FormatError> {
+        const WHAT: &str = "a segment trailer";
+        let mut fields = Fields::new(WHAT, trailer);
+        if fields.array()? != TRAILER_MAGIC {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let offset = fields.u64()?;
+        let length = fields.u64()?;
+        let end = offset.checked_add(length).and_then(|end| end.checked_add(u64_of(TRAILER_BYTES)));
+        if offset < GROUPS_AT || end.is_none_or(|end| end > file_len) {
+            return Err(FormatError::Field { what: WHAT, field: "footer_offset" });
+        }
+        Ok((offset, length))
+    }
+
+    /// Reads a footer, given with the trailer that located it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(footer: &[u8], trailer: &[u8]) -> Result<Footer, FormatError> {
+        const WHAT: &str = "a segment footer";
+        let (covered, checksum) =
+            trailer.split_at_checked(32).ok_or(FormatError::Short { what: WHAT })?;
+        let found = blake3::Hasher::new().update(footer).update(covered).finalize();
+        if found.as_bytes().as_slice() != checksum {
+            return Err(FormatError::Hash { what: WHAT });
+        }
+        let mut fields = Fields::new(WHAT, footer);
+        if fields.array()? != FOOTER_MAGIC {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let version = fields.u16()?;
+        if version != SEGMENT_VERSION {
+            return Err(FormatError::Version {
+                what: WHAT,
+                found: version,
+                known: SEGMENT_VERSION,
+            });
+        }
+        fields.bytes(2)?;
+        let group_count = usize_of_u32(fields.u32()?);
+        let chunk_count = usize_of_u32(fields.u32()?);
+        fields.bytes(4)?;
+        let durable_lsn = fields.lsn("durable_lsn")?;
+        let last = GroupHash(fields.array()?);
+        // The counts are believed only as far as bytes are there, so they bound no allocation.
+        let mut groups = Vec::with_capacity(group_count.min(footer.len() / GROUP_ENTRY_BYTES));
+        for _ in 0..group_count {
+            groups.push(GroupEntry {
+                offset: fields.u64()?,
+                first_lsn: fields.lsn("first_lsn")?,
+                last_lsn: fields.lsn("last_lsn")?,
+                stored_len: fields.u32()?,
+            });
+            fields.bytes(4)?;
+        }
+        let mut chunks = Vec::with_capacity(chunk_count.min(footer.len() / CHUNK_ENTRY_BYTES));
+        for _ in 0..chunk_count {
+            chunks.push(decode_chunk(&mut fields)?);
+        }
+        Ok(Footer { durable_lsn, last, groups, chunks })
+    }
+}
+
+fn decode_chunk(fields: &mut Fields<'_>) -> Result<ChunkEntry, FormatError> {
+    let lsn = fields.lsn("lsn")?;
+    let offset = fields.u64()?;
+    let length = fields.u32()?;
+    let number = fields.u16()?;
+    fields.bytes(2)?;
+    let tag = BlobTag(fields.array()?);
+    let hash = fields.array()?;
+    Ok(ChunkEntry { lsn, offset, length, number, tag, hash })
+}
+
+/// The next offset at which a group may begin.
+pub fn aligned(offset: u64) -> u64 {
+    offset.next_multiple_of(u64_of(GROUP_ALIGNMENT))
+}

@@ -1,0 +1,24 @@
+//! The commit log: a chain of groups in segment files, the only truth of a volume.
+//!
+//! [`GroupBuilder`] assembles what one flush makes durable, [`LogWriter`] makes it durable,
+//! [`read_chunk`](reader::LogReader::read_chunk) finds bytes again, [`recovery`] decides after a crash
+//! what was acknowledged. Payloads are sealed bytes here; nobody in this folder has a key.
+
+mod build;
+pub mod format;
+pub mod reader;
+pub mod recovery;
+mod setup;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::{BuiltChunk, BuiltGroup, GroupBuilder};
+pub use format::group::{GroupHash, GroupHeader, GroupStamp};
+pub use format::item::{ChunkHeader, Item, RecordHeader};
+pub use format::segment::{Role, SegmentNumber};
+pub use reader::LogReader;
+pub use recovery::{RecoverError, Recovered, RecoveryReport, Replayed, StateStamp, recover};
+pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
+pub use writer::{AppendError, ChainEnd, LogWriter};

@@ -1,0 +1,220 @@
+//! Reading the log: chunks by their place, groups of a segment in order.
+//!
+//! Reading never repairs and never trusts: a chunk is compared with its hash, a group with its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::format::FormatError;
+use super::format::group::{GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader};
+use super::format::segment::{
+    Footer, GROUPS_AT, SegmentHeader, SegmentNumber, TRAILER_BYTES, aligned,
+};
+use super::setup::{ChunkPlace, GroupPlace};
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::{Damage, DiskError, ReadError};
+use crate::limits::{GROUP_ALIGNMENT, GROUP_BYTES_MAX};
+use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
+
+/// Files that a reader keeps open.
+pub const OPEN_SEGMENTS_MAX: usize = 64;
+
+/// Reads chunks; shared by all readers of a volume.
+pub struct LogReader {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    open: Cache<SegmentNumber, Arc<dyn DiskFile>>,
+}
+
+impl LogReader {
+    /// A reader of the segments in `directory`.
+    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf) -> LogReader {
+        LogReader { disk, directory, open: Cache::new(OPEN_SEGMENTS_MAX) }
+    }
+
+    /// The sealed bytes at `place`, compared with their hash.
+    ///
+    /// # Errors
+    /// [`ReadError::Disk`], or [`ReadError::Damage`] naming file and offset.
+    pub fn read_chunk(&self, place: &ChunkPlace) -> Result<Vec<u8>, ReadError> {
+        let bytes = self.read(place.segment, place.offset, place.length)?;
+        if *blake3::hash(&bytes).as_bytes() != place.hash {
+            let what = format!("chunk {} of {} does not have its hash", place.number, place.lsn);
+            return Err(self.damage(place.segment, place.offset, what).into());
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes of the group at `place`, header and items, verified without the chunks' bytes.
+    ///
+    /// # Errors
+    /// As for [`LogReader::read_chunk`].
+    pub fn read_group(&self, place: &GroupPlace) -> Result<Vec<u8>, ReadError> {
+        let bytes = self.read(place.segment, place.offset, place.stored_len)?;
+        let what = match Group::decode(&bytes) {
+            Ok(group) if group.hash == place.hash => return Ok(bytes),
+            Ok(_) => "another group lies here".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(self.damage(place.segment, place.offset, what).into())
+    }
+
+    /// Forgets the open file of a segment that was removed or replaced.
+    pub fn forget(&self, segment: SegmentNumber) {
+        self.open.remove(&segment);
+    }
+
+    fn read(&self, segment: SegmentNumber, offset: u64, length: u32) -> Result<Vec<u8>, ReadError> {
+        let length = usize_of_u32(length);
+        if length > GROUP_BYTES_MAX + GROUP_HEADER_BYTES {
+            let what = format!("a place names {length} bytes, more than a group has");
+            return Err(self.damage(segment, offset, what).into());
+        }
+        let file = self.file(segment)?;
+        let mut bytes = vec![0; length];
+        let found = file.read_at(offset, &mut bytes)?;
+        if found < length {
+            let what = format!("the file ends after {found} of {length} bytes");
+            return Err(self.damage(segment, offset, what).into());
+        }
+        Ok(bytes)
+    }
+
+    fn file(&self, segment: SegmentNumber) -> Result<Arc<dyn DiskFile>, DiskError> {
+        self.open.get_or_insert_with(&segment, || {
+            let path = segment.path(&self.directory);
+            self.disk.open(&path, OpenMode::Read).map(Arc::from)
+        })
+    }
+
+    fn damage(&self, segment: SegmentNumber, offset: u64, what: String) -> Damage {
+        Damage { file: segment.path(&self.directory), offset, what }
+    }
+}
+
+/// A segment's file, open for reading.
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) header: SegmentHeader,
+    pub(crate) byte_count: u64,
+    file: Box<dyn DiskFile>,
+}
+
+/// A group found while walking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundGroup {
+    pub(crate) offset: u64,
+    pub(crate) stored_len: u32,
+    pub(crate) header: GroupHeader,
+    pub(crate) hash: GroupHash,
+}
+
+impl FoundGroup {
+    /// Where the next group may begin.
+    pub(crate) fn end(&self) -> u64 {
+        aligned(self.offset + u64::from(self.stored_len))
+    }
+
+    pub(crate) fn place(&self, segment: SegmentNumber) -> GroupPlace {
+        GroupPlace { segment, offset: self.offset, stored_len: self.stored_len, hash: self.hash }
+    }
+}
+
+impl SegmentFile {
+    /// Opens a segment and reads its header.
+    ///
+    /// # Errors
+    /// [`ReadError::Damage`] when no copy of the header is whole or it names another segment.
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<SegmentFile, ReadError> {
+        let file = disk.open(path, OpenMode::Read)?;
+        // Pages may be in the cache that a failed flush never brought to the device.
+        file.forget_cached()?;
+        let mut bytes = vec![0; usize_of(GROUPS_AT)];
+        let found = file.read_at(0, &mut bytes)?;
+        bytes.truncate(found);
+        let damage = |what| Damage { file: path.to_path_buf(), offset: 0, what };
+        let header = SegmentHeader::decode_either(&bytes)
+            .map_err(|error: FormatError| damage(error.to_string()))?;
+        if SegmentNumber::of(path) != Some(header.number) {
+            return Err(damage(format!("the header names segment {}", header.number.0)).into());
+        }
+        let byte_count = file.byte_count()?;
+        Ok(SegmentFile { path: path.to_path_buf(), header, byte_count, file })
+    }
+
+    /// The footer; `None` if the segment was not closed or its footer is damaged.
+    pub(crate) fn footer(&self) -> Result<Option<Footer>, DiskError> {
+        let Some(trailer_at) = self.byte_count.checked_sub(u64_of(TRAILER_BYTES)) else {
+            return Ok(None);
+        };
+        let mut trailer = [0; TRAILER_BYTES];
+        self.file.read_at(trailer_at, &mut trailer)?;
+        let Ok((offset, length)) = Footer::locate(&trailer, self.byte_count) else {
+            return Ok(None);
+        };
+        let mut footer = vec![0; usize_of(length)];
+        self.file.read_at(offset, &mut footer)?;
+        Ok(Footer::decode(&footer, &trailer).ok())
+    }
+
+    /// Reads and verifies the group at `offset` with its chunks; `buffer` then holds it.
+    pub(crate) fn group_at<'b>(
+        &self,
+        offset: u64,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Result<(FoundGroup, Group<'b>), FormatError>, DiskError> {
+        buffer.resize(GROUP_HEADER_BYTES, 0);
+        let found = self.file.read_at(offset, buffer)?;
+        buffer.truncate(found);
+        let header = match GroupHeader::decode(buffer) {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error)),
+        };
+        let length = GROUP_HEADER_BYTES + usize_of_u32(header.body_len);
+        buffer.resize(length, 0);
+        let found = self.file.read_at(offset, buffer)?;
+        buffer.truncate(found);
+        let group = match Group::decode(buffer) {
+            Ok(group) => group,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = group.verify_chunks() {
+            return Ok(Err(error));
+        }
+        let stored_len = u32_of(group.stored_len());
+        Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash }, group)))
+    }
+
+    /// What lies behind `stop`, where a group should be: later groups, and how many bytes not zero.
+    pub(crate) fn beyond(&self, stop: u64) -> Result<Beyond, DiskError> {
+        let mut beyond = Beyond::default();
+        let mut page = vec![0; GROUP_ALIGNMENT];
+        let mut buffer = Vec::new();
+        let mut at = stop;
+        while at < self.byte_count {
+            let found = self.file.read_at(at, &mut page)?;
+            let page = page.get(..found).unwrap_or_default();
+            if let Some(last) = page.iter().rposition(|byte| *byte != 0) {
+                beyond.byte_count = at - stop + u64_of(last) + 1;
+            }
+            if GroupHeader::decode(page).is_ok()
+                && let Ok((group, _)) = self.group_at(at, &mut buffer)?
+            {
+                beyond.groups.push(group.header);
+            }
+            at += u64_of(GROUP_ALIGNMENT);
+        }
+        Ok(beyond)
+    }
+}
+
+/// What lies behind the end of the chain in a segment.
+#[derive(Default)]
+pub(crate) struct Beyond {
+    /// Up to the last byte that is not zero.
+    pub(crate) byte_count: u64,
+    /// Whole groups, which the chain does not reach.
+    pub(crate) groups: Vec<GroupHeader>,
+}

@@ -1,0 +1,221 @@
+//! Opening the log after a stop of any kind: what was acknowledged, what is a torn tail, what is damage.
+//!
+//! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain.
+//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers and
+//!    footers note about this disk, and of `durable_lsn` of groups that this node wrote as primary,
+//!    also of groups behind a bad one.
+//! 3. **Judge** where the chain ends: at or below known durable that is damage of acknowledged mail and
+//!    refused; above it, it is a torn tail.
+//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a name;
+//!    its header then truthfully calls them durable.
+//! 5. **Close** the old tail: cut behind its last durable group, footer, flush; remove it if empty.
+//! 6. **Replay** to the caller, group by group.
+//!
+//! # Invariants
+//! 1. Nothing is shown to the caller that a power cut could take back.
+//! 2. A crash at any call, and opening again, finds the same groups. Between 4 and 5 the old tail still
+//!    holds what was carried: a segment whose `previous` lies inside the one before it supersedes its rest.
+//! 3. Bytes at or below known durable are never cut.
+
+mod replay;
+mod walk;
+
+use std::path::PathBuf;
+
+use self::walk::Walked;
+use super::build::BuiltGroup;
+use super::format::group::GroupHash;
+use super::format::segment::SegmentNumber;
+use super::setup::{ChunkPlace, GroupPlace, LogSetup};
+use super::writer::{ChainEnd, LogWriter};
+use crate::error::{Damage, DiskError, ReadError};
+use crate::ids::{Lsn, VolumeId};
+use crate::log::format::group::Group;
+
+/// What flushed state says about the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateStamp {
+    /// Last position applied.
+    pub lsn: Lsn,
+    /// `open_lsn` of the group that took it.
+    pub open_lsn: Lsn,
+    /// Hash of that group.
+    pub group_hash: GroupHash,
+}
+
+/// What recovery hands to its caller, in the order of the log.
+#[derive(Debug)]
+pub enum Replayed<'a> {
+    /// Where a chunk lies. Comes before the group that it lies in.
+    Chunk(ChunkPlace),
+    /// A group above state's position: its records are to be applied.
+    Group {
+        /// Where it lies.
+        place: GroupPlace,
+        /// It.
+        group: &'a Group<'a>,
+    },
+}
+
+/// What recovery did; for the start-up line and for tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryReport {
+    /// Segments walked.
+    pub segments: u64,
+    /// Groups read and verified.
+    pub groups: u64,
+    /// Groups handed to the caller for applying.
+    pub groups_replayed: u64,
+    /// Bytes of the groups read.
+    pub bytes: u64,
+    /// Groups that were readable but not known durable, and were written and flushed once more.
+    pub groups_carried: u64,
+    /// Bytes of the torn tail that were cut.
+    pub cut_bytes: u64,
+}
+
+/// The log after recovery.
+pub struct Recovered {
+    /// Open for appending, in a new segment.
+    pub writer: LogWriter,
+    /// What happened.
+    pub report: RecoveryReport,
+}
+
+/// A log that was not opened. Nothing was cut.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The disk said no.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A segment's header is damaged, so nothing can be said about its groups.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// A group is bad or missing that was acknowledged.
+    #[error("acknowledged groups are damaged: {damage}; positions {first} to {last}")]
+    Corruption {
+        /// Where the chain breaks.
+        damage: Damage,
+        /// First position touched.
+        first: Lsn,
+        /// Last position touched, as far as can be told.
+        last: Lsn,
+    },
+    /// The folder holds no segment.
+    #[error("{} holds no log segment", .0.display())]
+    NoSegments(PathBuf),
+    /// A segment of another volume.
+    #[error("{} belongs to volume {found}", .file.display())]
+    OtherVolume {
+        /// The segment.
+        file: PathBuf,
+        /// Its volume.
+        found: VolumeId,
+    },
+    /// State was stamped by a group that is not in this log.
+    #[error("state was written for another history: its group at {lsn} is not in the log")]
+    OtherHistory {
+        /// State's position.
+        lsn: Lsn,
+    },
+    /// The log ran out of positions or segment numbers.
+    #[error("the log's numbers are used up")]
+    UsedUp,
+}
+
+impl From<ReadError> for RecoverError {
+    fn from(error: ReadError) -> RecoverError {
+        match error {
+            ReadError::Disk(error) => RecoverError::Disk(error),
+            ReadError::Damage(damage) => RecoverError::Damage(damage),
+            other => RecoverError::Damage(Damage {
+                file: PathBuf::new(),
+                offset: 0,
+                what: other.to_string(),
+            }),
+        }
+    }
+}
+
+/// Opens the log in `setup.directory`; `state` is the stamp of flushed state, if there is any.
+///
+/// `visit` gets the places of all chunks, and the groups above state's position in order.
+///
+/// # Errors
+/// [`RecoverError`], or what `visit` refused with.
+pub fn recover<E: From<RecoverError>>(
+    setup: LogSetup,
+    state: Option<StateStamp>,
+    mut visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
+) -> Result<Recovered, E> {
+    let mut report = RecoveryReport::default();
+    let walked = walk::walk(&setup, state, &mut report)?;
+    let writer = carry(&setup, &walked, &mut report)?;
+    let kept = close_old(&setup, &walked, &writer)?;
+    replay::replay(&setup, state, &walked, &kept, &mut report, &mut visit)?;
+    Ok(Recovered { writer, report })
+}
+
+/// Begins the new segment with the groups that are not known durable.
+fn carry(
+    setup: &LogSetup,
+    walked: &Walked,
+    report: &mut RecoveryReport,
+) -> Result<LogWriter, RecoverError> {
+    let tail = walked.segments.last().ok_or(RecoverError::UsedUp)?;
+    let number = tail.file.header.number.0.checked_add(1).ok_or(RecoverError::UsedUp)?;
+    let before = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.kept) };
+    let end = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.groups.len()) };
+    let carried = tail.groups.get(tail.kept..).unwrap_or_default();
+    report.groups_carried = crate::width::u64_of(carried.len());
+    let mut groups = carried.iter().map(|group| tail.read_again(group));
+    LogWriter::begin(setup.clone(), SegmentNumber(number), before, end, &mut groups)
+}
+
+/// Closes or removes what the new segment made superfluous; answers which segments are left.
+fn close_old(
+    setup: &LogSetup,
+    walked: &Walked,
+    writer: &LogWriter,
+) -> Result<Vec<SegmentNumber>, RecoverError> {
+    let mut kept = Vec::new();
+    let mut removed = false;
+    for segment in &walked.segments {
+        if segment.kept > 0 {
+            kept.push(segment.file.header.number);
+            if !segment.is_closed {
+                segment.close(setup.disk.as_ref(), writer.end().durable_lsn)?;
+            }
+        }
+    }
+    for segment in walked.segments.iter().filter(|segment| segment.kept == 0) {
+        setup.disk.remove(&segment.file.path)?;
+        removed = true;
+    }
+    if removed {
+        setup.disk.sync_dir(&setup.directory)?;
+    }
+    kept.push(writer.segment());
+    Ok(kept)
+}
+
+impl walk::Segment {
+    /// Reads a group that the walk found good.
+    fn read_again(&self, group: &super::reader::FoundGroup) -> Result<BuiltGroup, RecoverError> {
+        let mut buffer = Vec::new();
+        let changed = |what: String| {
+            RecoverError::Damage(Damage {
+                file: self.file.path.clone(),
+                offset: group.offset,
+                what,
+            })
+        };
+        match self.file.group_at(group.offset, &mut buffer)? {
+            Ok((found, _)) if found.hash == group.hash => {}
+            Ok(_) => return Err(changed("the group changed while it was read".into())),
+            Err(error) => return Err(changed(error.to_string())),
+        }
+        buffer.truncate(crate::width::usize_of_u32(group.stored_len));
+        BuiltGroup::from_bytes(buffer).map_err(|error| changed(error.to_string()))
+    }
+}

@@ -1,0 +1,62 @@
+//! Handing the recovered log to its reader, one group in memory at a time.
+
+use super::walk::Walked;
+use super::{RecoverError, RecoveryReport, Replayed, StateStamp};
+use crate::ids::Lsn;
+use crate::log::build::chunks_of;
+use crate::log::format::segment::{GROUPS_AT, SegmentNumber};
+use crate::log::reader::SegmentFile;
+use crate::log::setup::LogSetup;
+use crate::log::writer;
+
+/// Places of chunks from all segments, groups from those that were kept.
+pub(super) fn replay<E: From<RecoverError>>(
+    setup: &LogSetup,
+    state: Option<StateStamp>,
+    walked: &Walked,
+    kept: &[SegmentNumber],
+    report: &mut RecoveryReport,
+    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let applied = state.map(|state| state.lsn);
+    for file in &walked.older {
+        let number = file.header.number;
+        match file.footer().map_err(RecoverError::from)? {
+            Some(contents) => {
+                for place in writer::places(number, &contents) {
+                    visit(Replayed::Chunk(place))?;
+                }
+            }
+            None => replay_segment(file, applied, report, visit)?,
+        }
+    }
+    for number in kept {
+        let path = number.path(&setup.directory);
+        let file = SegmentFile::open(setup.disk.as_ref(), &path).map_err(RecoverError::from)?;
+        replay_segment(&file, applied, report, visit)?;
+    }
+    Ok(())
+}
+
+fn replay_segment<E: From<RecoverError>>(
+    file: &SegmentFile,
+    applied: Option<Lsn>,
+    report: &mut RecoveryReport,
+    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = GROUPS_AT;
+    let mut buffer = Vec::new();
+    while let Ok((found, group)) = file.group_at(at, &mut buffer).map_err(RecoverError::from)? {
+        let place = found.place(file.header.number);
+        for chunk in chunks_of(&group) {
+            visit(Replayed::Chunk(chunk.at(place)))?;
+        }
+        let is_new = applied.is_none_or(|lsn| found.header.stamp.last_lsn > lsn);
+        if is_new {
+            report.groups_replayed += 1;
+            visit(Replayed::Group { place, group: &group })?;
+        }
+        at = found.end();
+    }
+    Ok(())
+}
