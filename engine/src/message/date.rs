@@ -184,6 +184,7 @@ mod tests {
 
     #[test]
     fn dates_of_all_kinds_are_understood() {
+        #[expect(clippy::type_complexity, reason = "a table of a test")]
         let table: &[(&str, Option<i64>, Option<(u16, u8, u8)>, &str)] = &[
             ("Thu, 01 Jan 1970 00:00:00 +0000", Some(0), Some((1970, 1, 1)), "epoch"),
             ("Fri, 21 Nov 1997 09:55:06 -0600", Some(880_127_706), Some((1997, 11, 21)), "RFC"),

@@ -1,8 +1,7 @@
 //! ENVELOPE of a message (RFC 9051 section 7.5.2), and the budget that bounds a summary.
 
 use super::header::{Fields, unfold};
-use super::{ADDRESSES_MAX, Address, Envelope, FIELD_BYTES_MAX, SUMMARY_TEXT_BYTES_MAX};
-use super::{address, parameter};
+use super::{ADDRESSES_MAX, Address, Envelope, FIELD_BYTES_MAX, SUMMARY_TEXT_BYTES_MAX, address};
 
 /// What one summary may still keep.
 pub(super) struct Budget {
@@ -23,7 +22,7 @@ impl Budget {
     }
 
     /// The parameters for which there is still room.
-    pub(super) fn parameters(&mut self, list: parameter::Parameters) -> parameter::Parameters {
+    pub(super) fn parameters(&mut self, list: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
         let keep = |(name, value)| Some((self.keep(name)?, self.keep(value)?));
         list.into_iter().filter_map(keep).collect()
     }

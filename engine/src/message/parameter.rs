@@ -7,11 +7,18 @@
 use super::PARAMETERS_MAX;
 use super::decode::{charset_decode, transfer_decode};
 
-/// A parameter's name and value.
-pub(super) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+/// What a Content-Type field says.
+pub(super) struct ContentType {
+    /// As written.
+    pub(super) media_type: Vec<u8>,
+    /// As written.
+    pub(super) media_subtype: Vec<u8>,
+    /// Names and values, in their order.
+    pub(super) parameters: Vec<(Vec<u8>, Vec<u8>)>,
+}
 
 /// `type "/" subtype *(";" parameter)`; `None` if there is no type and subtype.
-pub(super) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Parameters)> {
+pub(super) fn content_type(value: &[u8]) -> Option<ContentType> {
     let (head, rest) = head(value);
     let slash = head.iter().position(|byte| *byte == b'/')?;
     let (media_type, subtype) = head.split_at_checked(slash)?;
@@ -20,11 +27,16 @@ pub(super) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Parameters
     if media_type.is_empty() || subtype.is_empty() || !media_type.iter().all(|b| is_token(*b)) {
         return None;
     }
-    Some((media_type.to_vec(), subtype.to_vec(), parameters(rest)))
+    Some(ContentType {
+        media_type: media_type.to_vec(),
+        media_subtype: subtype.to_vec(),
+        parameters: parameters(rest),
+    })
 }
 
 /// `disposition *(";" parameter)`; `None` if it is empty.
-pub(super) fn disposition(value: &[u8]) -> Option<(Vec<u8>, Parameters)> {
+#[expect(clippy::type_complexity, reason = "as on the wire: a value, then names and values")]
+pub(super) fn disposition(value: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
     let (head, rest) = head(value);
     let token = first_token(&head);
     if token.is_empty() { None } else { Some((token.to_vec(), parameters(rest))) }
@@ -58,7 +70,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// *(";" attribute "=" value)
-fn parameters(mut rest: &[u8]) -> Parameters {
+fn parameters(mut rest: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     while !rest.is_empty() && found.len() < PARAMETERS_MAX {
         rest = skip_blanks(rest);
@@ -148,11 +160,11 @@ fn piece(name: &[u8]) -> Piece<'_> {
 }
 
 /// Puts continued parameters together, in the order of their numbers, at the place of the first.
-fn joined(found: Parameters) -> Parameters {
+fn joined(found: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
     if !found.iter().any(|(name, _)| name.contains(&b'*')) {
         return found;
     }
-    let mut result: Parameters = Vec::new();
+    let mut result = Vec::new();
     for (at, (name, value)) in found.iter().enumerate() {
         let this = piece(name);
         if this.index.is_none() {
@@ -226,11 +238,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(value: &str) -> String {
-        let Some((media, sub, parameters)) = content_type(value.as_bytes()) else {
+        let Some(found) = content_type(value.as_bytes()) else {
             return "none".to_owned();
         };
+        let (media, sub) = (found.media_type, found.media_subtype);
         let mut text = format!("{}/{}", media.escape_ascii(), sub.escape_ascii());
-        for (name, value) in parameters {
+        for (name, value) in found.parameters {
             text += &format!(";{}={}", name.escape_ascii(), value.escape_ascii());
         }
         text
@@ -276,8 +289,8 @@ mod tests {
 
         #[test]
         fn odd_punctuation_is_read(value in "[a/;=\"*0-2()\\\\ %']{0,80}") {
-            if let Some((_, _, parameters)) = content_type(format!("a/b;{value}").as_bytes()) {
-                prop_assert!(parameters.len() <= PARAMETERS_MAX);
+            if let Some(found) = content_type(format!("a/b;{value}").as_bytes()) {
+                prop_assert!(found.parameters.len() <= PARAMETERS_MAX);
             }
         }
     }

@@ -330,6 +330,7 @@ impl Reader<'_> {
         })
     }
 
+    #[expect(clippy::type_complexity, reason = "as on the wire: a value, then names and values")]
     fn parameters(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SummaryError> {
         self.list(|from| Ok((from.bytes()?, from.bytes()?)))
     }

@@ -314,16 +314,17 @@ fn read_fields(header: &[u8], part: &mut Part, in_digest: bool, budget: &mut Bud
     if part.encoding.is_empty() {
         part.encoding = b"7bit".to_vec();
     }
-    let Some((media_type, media_subtype, parameters)) = content_type else {
+    let Some(found) = content_type else {
         let text = plain_text();
         part.media_type = if in_digest { b"message".to_vec() } else { text.media_type };
         part.media_subtype = if in_digest { b"rfc822".to_vec() } else { text.media_subtype };
         part.parameters = if in_digest { Vec::new() } else { text.parameters };
         return Vec::new();
     };
-    let boundary = parameter::find(&parameters, b"boundary").unwrap_or_default().trim_ascii_end();
+    let boundary =
+        parameter::find(&found.parameters, b"boundary").unwrap_or_default().trim_ascii_end();
     let boundary = boundary.to_vec();
-    match (budget.keep(media_type), budget.keep(media_subtype)) {
+    match (budget.keep(found.media_type), budget.keep(found.media_subtype)) {
         (Some(media_type), Some(media_subtype)) => {
             part.media_type = media_type;
             part.media_subtype = media_subtype;
@@ -333,7 +334,7 @@ fn read_fields(header: &[u8], part: &mut Part, in_digest: bool, budget: &mut Bud
             part.media_subtype = b"octet-stream".to_vec();
         }
     }
-    part.parameters = budget.parameters(parameters);
+    part.parameters = budget.parameters(found.parameters);
     let has_charset = part.parameters.iter().any(|(name, _)| {
         name.eq_ignore_ascii_case(b"charset") || name.eq_ignore_ascii_case(b"charset*")
     });

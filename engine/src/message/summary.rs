@@ -97,6 +97,7 @@ pub struct Part {
     /// Content-MD5
     pub md5: Option<Vec<u8>>,
     /// Content-Disposition and its parameters.
+    #[expect(clippy::type_complexity, reason = "as on the wire: a value, then names and values")]
     pub disposition: Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     /// Content-Language
     pub languages: Vec<Vec<u8>>,

@@ -212,6 +212,28 @@ fn a_generator_repeats_itself() {
     }
 }
 
+/// What format 1 looks like. `PILLARBOX_BLESS=1` writes the file anew; a commit that does so says why.
+#[test]
+fn format_1_is_what_it_was() {
+    let message = "Date: Tue, 3 Mar 2026 10:00:00 +0100\r\nFrom: \"Ann, B\" <a@b.example>\r\n\
+        Reply-To: c@d.example\r\nTo: friends: e@f.example;\r\nSubject: Re: Harbour\r\n\
+        Message-ID: <2@b.example>\r\nReferences: <0@x> <1@x>\r\n\
+        Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHello harbour\r\n--b\r\n\
+        Content-Type: message/rfc822\r\nContent-Language: en, de\r\n\r\nSubject: Inner\r\n\r\n\
+        Text\r\n--b\r\nContent-Type: image/png\r\nContent-ID: <i@x>\r\nContent-MD5: aaaa\r\n\
+        Content-Description: A picture\r\nContent-Location: here\r\n\
+        Content-Disposition: attachment; filename=p.png\r\n\
+        Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b--\r\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/summary_1.bin");
+    let summary = check(message.as_bytes());
+    if std::env::var_os("PILLARBOX_BLESS").is_some() {
+        std::fs::write(path, summary.encode()).unwrap();
+    }
+    let golden = std::fs::read(path).unwrap();
+    assert_eq!(golden, summary.encode());
+    assert_eq!(Summary::decode(&golden), Ok(summary));
+}
+
 proptest! {
     #[test]
     fn any_bytes_have_a_summary(message in proptest::collection::vec(any::<u8>(), 0..400)) {
