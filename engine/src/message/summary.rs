@@ -1,5 +1,14 @@
 //! The summary of a message: all that FETCH wants to know without opening the message.
 
+use super::envelope::{Budget, envelope};
+use super::header::Fields;
+use super::section::{FieldChoice, header_fields};
+use super::structure::{range, structure};
+use super::{
+    COMMON_HEADER_BYTES_MAX, CalendarDate, PARSER_VERSION, base_subject, date, preview, thread,
+};
+use crate::width::u32_of;
+
 /// ENVELOPE, BODYSTRUCTURE, common headers and preview of one message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
@@ -11,12 +20,17 @@ pub struct Summary {
     pub envelope: Envelope,
     /// BODYSTRUCTURE; the root has the whole message.
     pub structure: Part,
-    /// Raw header fields that clients ask for often, as they stand in the message: `Name: value CRLF`, folded as they were.
+    /// Raw header fields that clients ask for often, as they stand in the message, folded as they
+    /// were; see [`Summary::common_header_fields`].
     pub common_headers: Vec<u8>,
+    /// Whether all of them are there; if not, they were too many or too long.
+    pub common_headers_complete: bool,
     /// First words of the text (RFC 8970), UTF-8, at most 200 characters.
     pub preview: String,
     /// The Date field as seconds since 1970 UTC, if it parses.
     pub sent: Option<i64>,
+    /// The Date field's date as written, whatever its time zone (SENTBEFORE, SENTON, SENTSINCE).
+    pub sent_date: Option<CalendarDate>,
     /// Base subject (RFC 5256 section 2.1), UTF-8.
     pub base_subject: String,
     /// Ids in References and In-Reply-To, oldest first, each once, without angle brackets.
@@ -83,6 +97,7 @@ pub struct Part {
     /// Content-MD5
     pub md5: Option<Vec<u8>>,
     /// Content-Disposition and its parameters.
+    #[expect(clippy::type_complexity, reason = "as on the wire: a value, then names and values")]
     pub disposition: Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     /// Content-Language
     pub languages: Vec<Vec<u8>>,
@@ -104,4 +119,118 @@ pub enum BodyKind {
     Multipart(Vec<Part>),
     /// message/rfc822 and message/global: a message with an envelope of its own.
     Message(Box<Envelope>, Box<Part>),
+}
+
+/// Fields that are kept whole, in lower case, besides `x-spam-*`.
+const COMMON_FIELDS: &[&str] = &[
+    "authentication-results",
+    "auto-submitted",
+    "bcc",
+    "cc",
+    "content-disposition",
+    "content-language",
+    "content-transfer-encoding",
+    "content-type",
+    "date",
+    "delivered-to",
+    "disposition-notification-to",
+    "from",
+    "importance",
+    "in-reply-to",
+    "list-archive",
+    "list-help",
+    "list-id",
+    "list-owner",
+    "list-post",
+    "list-subscribe",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "mail-followup-to",
+    "mail-reply-to",
+    "message-id",
+    "mime-version",
+    "newsgroups",
+    "organization",
+    "precedence",
+    "priority",
+    "references",
+    "reply-to",
+    "resent-date",
+    "resent-from",
+    "resent-to",
+    "return-path",
+    "sender",
+    "subject",
+    "to",
+    "user-agent",
+    "x-mailer",
+    "x-msmail-priority",
+    "x-original-to",
+    "x-priority",
+];
+
+/// Whether a field of this name is kept whole.
+fn is_common(name: &[u8]) -> bool {
+    let mut lower = [0_u8; 27];
+    let Some(lower) = lower.get_mut(..name.len()) else {
+        return starts_with_spam(name);
+    };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    COMMON_FIELDS.binary_search_by(|field| field.as_bytes().cmp(lower)).is_ok()
+        || starts_with_spam(name)
+}
+
+fn starts_with_spam(name: &[u8]) -> bool {
+    name.split_at_checked(7).is_some_and(|(prefix, _)| prefix.eq_ignore_ascii_case(b"x-spam-"))
+}
+
+impl Summary {
+    /// The summary of a message; any bytes have one.
+    ///
+    /// Bytes beyond 4 GiB are not looked at; no store accepts such a message
+    /// ([`crate::limits::MESSAGE_BYTES_MAX`]).
+    pub fn parse(message: &[u8]) -> Summary {
+        let size = u32_of(message.len());
+        let message = range(message, 0, size);
+        let mut budget = Budget::new();
+        let structure = structure(message, &mut budget);
+        let header = range(message, structure.header_offset, structure.body_offset);
+        let envelope = envelope(header, &mut budget);
+        let (common_headers, common_headers_complete) = common_headers(header);
+        let sent = envelope.date.as_deref();
+        Summary {
+            parser_version: PARSER_VERSION,
+            size,
+            common_headers,
+            common_headers_complete,
+            preview: preview::preview(message, &structure),
+            sent: sent.and_then(date::sent_seconds),
+            sent_date: sent.and_then(date::sent_date_as_written),
+            base_subject: base_subject(envelope.subject.as_deref().unwrap_or_default()),
+            references: thread::references(header),
+            envelope,
+            structure,
+        }
+    }
+
+    /// What `BODY[HEADER.FIELDS (names)]` gives, with its empty line; `None` if the message must be
+    /// opened for it, because a name is not among those kept or not all fields were kept.
+    pub fn common_header_fields<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<Vec<u8>> {
+        if !self.common_headers_complete || !names.iter().all(|name| is_common(name.as_ref())) {
+            return None;
+        }
+        Some(header_fields(&self.common_headers, names, FieldChoice::Only))
+    }
+}
+
+fn common_headers(header: &[u8]) -> (Vec<u8>, bool) {
+    let mut kept = Vec::new();
+    for field in Fields::new(header).filter(|field| is_common(field.name)) {
+        if kept.len() + field.raw.len() > COMMON_HEADER_BYTES_MAX {
+            return (kept, false);
+        }
+        kept.extend_from_slice(field.raw);
+    }
+    (kept, true)
 }

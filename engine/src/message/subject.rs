@@ -1,0 +1,118 @@
+//! The base subject, by which SORT and THREAD compare (RFC 5256 section 2.1).
+//!
+//! ```text
+//! subject-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"
+//! subj-blob     = "[" *BLOBCHAR "]" *WSP
+//! subj-fwd      = "[fwd:" subject "]"
+//! trailer       = "(fwd)" / WSP
+//! ```
+
+use super::decode::decode_words;
+
+/// The base subject of an unfolded Subject field, UTF-8, not yet in upper case.
+pub fn base_subject(subject: &[u8]) -> String {
+    let decoded = decode_words(subject);
+    let mut text = String::with_capacity(decoded.len());
+    for word in decoded.split_whitespace() {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    let mut rest = text.as_str();
+    loop {
+        rest = without_trailers(rest);
+        rest = without_leaders(rest);
+        match strip_start(rest, "[fwd:").and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) => rest = inner.trim(),
+            None => return rest.to_owned(),
+        }
+    }
+}
+
+fn without_trailers(mut rest: &str) -> &str {
+    loop {
+        rest = rest.trim_end();
+        let Some(at) = rest.len().checked_sub(5) else { return rest };
+        match rest.split_at_checked(at) {
+            Some((before, tail)) if tail.eq_ignore_ascii_case("(fwd)") => rest = before,
+            _ => return rest,
+        }
+    }
+}
+
+/// Removes subj-leader, and subj-blob where something is left behind it, as often as they stand.
+fn without_leaders(mut rest: &str) -> &str {
+    loop {
+        rest = rest.trim_start();
+        if let Some(after) = without_reply_mark(rest) {
+            rest = after;
+        } else if let Some(after) = without_blob(rest).filter(|after| !after.is_empty()) {
+            rest = after;
+        } else {
+            return rest;
+        }
+    }
+}
+
+/// *subj-blob subj-refwd
+fn without_reply_mark(mut rest: &str) -> Option<&str> {
+    while let Some(after) = without_blob(rest) {
+        rest = after;
+    }
+    let after = strip_start(rest, "re")
+        .or_else(|| strip_start(rest, "fwd"))
+        .or_else(|| strip_start(rest, "fw"))?
+        .trim_start();
+    without_blob(after).unwrap_or(after).strip_prefix(':')
+}
+
+fn without_blob(rest: &str) -> Option<&str> {
+    let inner = rest.strip_prefix('[')?;
+    let end = inner.find(['[', ']'])?;
+    let (_, after) = inner.split_at_checked(end)?;
+    after.strip_prefix(']').map(str::trim_start)
+}
+
+fn strip_start<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(start.len())?;
+    if head.eq_ignore_ascii_case(start) { Some(tail) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn replies_and_forwards_have_the_base_of_their_origin() {
+        let table = [
+            ("Hello", "Hello"),
+            ("Re: Hello", "Hello"),
+            ("RE: re : Fwd: FW:Hello (fwd) (FWD) ", "Hello"),
+            ("[list] Re: [x] Hello", "Hello"),
+            ("Re[2]: Hello", "Hello"),
+            ("Re [a] : Hello", "Hello"),
+            ("[Fwd: Re: Hello]", "Hello"),
+            ("[Fwd: [Fwd: Hello]]", "Hello"),
+            ("[blob]", "[blob]"),
+            ("Re: [blob]", "[blob]"),
+            ("=?utf-8?Q?Re:_=C3=A4__b?=", "ä b"),
+            ("Reality", "Reality"),
+            ("[open Hello", "[open Hello"),
+            ("Re:", ""),
+            ("", ""),
+        ];
+        for (subject, expected) in table {
+            assert_eq!(base_subject(subject.as_bytes()), expected, "{subject}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_base_subject_is_its_own_base(subject in "[\\[\\]():a-fRrEeWwDd ]{0,40}") {
+            let base = base_subject(subject.as_bytes());
+            prop_assert_eq!(base_subject(base.as_bytes()), base.clone());
+        }
+    }
+}

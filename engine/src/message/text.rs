@@ -1,0 +1,208 @@
+//! The text of a message as SEARCH sees it (RFC 9051 section 6.4.4): decoded, folded, exact.
+//!
+//! * A header field is its unfolded value with encoded words decoded; every occurrence counts.
+//! * BODY is the text of all text parts, HTML without its tags, the names and descriptions of
+//!   attachments, and the headers of messages within the message.
+//! * TEXT is all header fields, `name: value`, and BODY.
+//! * No match crosses from one field or part into the next.
+//!
+//! Texts and what is looked for go through [`fold`], which has a version, because a search index
+//! remembers its results.
+
+use super::decode::decode_words;
+use super::header::Fields;
+use super::preview::{is_text, part_text};
+use super::structure::range;
+use super::{BodyKind, Part, parameter};
+
+/// Version of [`fold`]: rises when the same text folds to something else.
+pub const FOLD_VERSION: u16 = 1;
+/// Encoded bytes of all text parts of a message that are searched; what is beyond is not found.
+pub const SEARCHED_TEXT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of all header fields of a message that are searched, and of each header within it.
+pub const SEARCHED_HEADER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of one header field that are searched.
+const SEARCHED_FIELD_BYTES_MAX: usize = 256 << 10;
+
+/// Text without the difference of cases, near i;unicode-casemap (RFC 5051).
+///
+/// Every character is mapped to upper case and then to lower case by Unicode's full mappings, so that
+/// ß finds SS and final sigma finds sigma. RFC 5051 would map to title case and decompose as well: a
+/// letter with a combining accent and the one composed of them stay different here.
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let mut folded = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            folded.push(character.to_ascii_lowercase());
+        } else {
+            folded.extend(character.to_uppercase().flat_map(char::to_lowercase));
+        }
+    }
+    folded
+}
+
+/// The folded text of one message.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SearchText {
+    fields: Vec<(String, String)>,
+    bodies: Vec<String>,
+}
+
+impl SearchText {
+    /// Only what a search in header fields needs: the message may be cut behind its header.
+    pub fn of_header(header: &[u8]) -> SearchText {
+        SearchText { fields: fields(header), bodies: Vec::new() }
+    }
+
+    /// All text of a message with this structure.
+    pub fn new(message: &[u8], structure: &Part) -> SearchText {
+        let header = range(message, structure.header_offset, structure.body_offset);
+        let mut text = SearchText::of_header(header);
+        let mut bytes_left = SEARCHED_TEXT_BYTES_MAX;
+        text.add_part(message, structure, &mut bytes_left);
+        text
+    }
+
+    /// Depth is bounded by the parser, see [`crate::limits::MIME_DEPTH_MAX`].
+    fn add_part(&mut self, message: &[u8], part: &Part, bytes_left: &mut usize) {
+        self.add_names(part);
+        match &part.kind {
+            BodyKind::Multipart(parts) => {
+                for part in parts {
+                    self.add_part(message, part, bytes_left);
+                }
+            }
+            BodyKind::Message(_, inner) => {
+                let header = range(message, inner.header_offset, inner.body_offset);
+                let header = header.get(..*bytes_left).unwrap_or(header);
+                *bytes_left -= header.len();
+                self.bodies.extend(fields(header).into_iter().map(|field| line(&field)));
+                self.add_part(message, inner, bytes_left);
+            }
+            BodyKind::Leaf if is_text(part) => {
+                let body = range(message, part.body_offset, part.end_offset);
+                let body = body.get(..*bytes_left).unwrap_or(body);
+                *bytes_left -= body.len();
+                self.bodies.push(fold(&part_text(part, body)));
+            }
+            BodyKind::Leaf => {}
+        }
+    }
+
+    fn add_names(&mut self, part: &Part) {
+        let disposition = part.disposition.iter().flat_map(|(_, list)| list);
+        for (name, value) in part.parameters.iter().chain(disposition) {
+            let encoded = name.ends_with(b"*");
+            let name = name.strip_suffix(b"*").unwrap_or(name);
+            if name.eq_ignore_ascii_case(b"name") || name.eq_ignore_ascii_case(b"filename") {
+                let value = if encoded { parameter::decode(value) } else { decode_words(value) };
+                self.bodies.push(fold(&value));
+            }
+        }
+        if let Some(description) = &part.description {
+            self.bodies.push(fold(&decode_words(description)));
+        }
+    }
+
+    /// HEADER name needle: whether a field of this name contains the folded needle; with an empty
+    /// needle, whether there is such a field.
+    pub fn header_contains(&self, name: &str, folded_needle: &str) -> bool {
+        let mut named = self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        named.any(|(_, value)| value.contains(folded_needle))
+    }
+
+    /// BODY needle.
+    pub fn body_contains(&self, folded_needle: &str) -> bool {
+        folded_needle.is_empty() || self.bodies.iter().any(|text| text.contains(folded_needle))
+    }
+
+    /// TEXT needle.
+    pub fn text_contains(&self, folded_needle: &str) -> bool {
+        self.body_contains(folded_needle)
+            || self.fields.iter().any(|field| line(field).contains(folded_needle))
+    }
+}
+
+fn line((name, value): &(String, String)) -> String {
+    format!("{name}: {value}")
+}
+
+/// Names and values of a header's fields, folded.
+fn fields(header: &[u8]) -> Vec<(String, String)> {
+    let header = header.get(..SEARCHED_HEADER_BYTES_MAX).unwrap_or(header);
+    let field = |field: super::Field<'_>| {
+        let value = field.value.get(..SEARCHED_FIELD_BYTES_MAX).unwrap_or(field.value);
+        let value = fold(&decode_words(&unfolded(value)));
+        (String::from_utf8_lossy(field.name).to_ascii_lowercase(), value)
+    };
+    Fields::new(header).map(field).collect()
+}
+
+/// The value with each fold, a line end and the blanks around it, as one blank.
+fn unfolded(value: &[u8]) -> Vec<u8> {
+    let mut one_line = Vec::with_capacity(value.len());
+    for line in value.trim_ascii().split(|byte| *byte == b'\n') {
+        if !one_line.is_empty() {
+            one_line.push(b' ');
+        }
+        one_line.extend_from_slice(line.trim_ascii());
+    }
+    one_line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Summary;
+
+    fn of(message: &str) -> SearchText {
+        SearchText::new(message.as_bytes(), &Summary::parse(message.as_bytes()).structure)
+    }
+
+    #[test]
+    fn folding_forgets_case_in_all_scripts() {
+        let table = [
+            ("Straße", "STRASSE"),
+            ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+            ("ÄÖÜ", "äöü"),
+            ("ПРИВЕТ", "привет"),
+            ("ıI", "Iı"),
+            ("日本", "日本"),
+        ];
+        for (one, other) in table {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+            assert_eq!(fold(&fold(one)), fold(one), "folding twice changes nothing: {one}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_header_is_found_by_its_name() {
+        let text = of("Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\n from  me\r\nX-Empty:\r\n\r\nbody");
+        assert!(text.header_contains("subject", &fold("GRÜSSE from  me")));
+        assert!(text.header_contains("X-EMPTY", ""), "an empty needle asks for the field");
+        assert!(!text.header_contains("X-None", ""));
+        assert!(!text.header_contains("X-Empty", "from"));
+        assert!(text.text_contains("subject: gr"));
+        assert!(!text.body_contains("grüsse"));
+    }
+
+    #[test]
+    fn bodies_are_searched_decoded() {
+        let text = of("Content-Type: multipart/mixed; boundary=b\r\n\r\nPreamble\r\n--b\r\n\
+             Content-Type: text/html; charset=iso-8859-1\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n<p>Gr=FC=\r\n=DFe</p>\r\n--b\r\n\
+             Content-Type: image/png; name*=utf-8''B%C3%A4r.png\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b\r\n\
+             Content-Type: message/rfc822\r\n\r\nSubject: Inner\r\n\r\nInside\r\n--b--\r\n");
+        for needle in ["grüsse", "bär.png", "subject: inner", "inside"] {
+            assert!(text.body_contains(&fold(needle)), "{needle}");
+        }
+        for needle in ["preamble", "<p>", "hello", "multipart"] {
+            assert!(!text.body_contains(needle), "{needle}");
+        }
+        assert!(text.text_contains("multipart"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Which conversation a message belongs to (THREADID of RFC 8474), and what it refers to.
+
+use super::header::{Field, Fields};
+use super::{FIELD_BYTES_MAX, REFERENCES_MAX, Summary};
+use crate::ids::ThreadId;
+
+/// What all messages of a conversation have in common: the id of its first message.
+///
+/// That is the oldest reference, or the message's own id if it refers to none; empty if it has
+/// neither, which makes it a conversation of its own.
+pub fn thread_key(summary: &Summary) -> Vec<u8> {
+    if let Some(root) = summary.references.first() {
+        return root.as_bytes().to_vec();
+    }
+    let own = summary.envelope.message_id.as_deref().unwrap_or_default();
+    message_ids(own).next().map(String::into_bytes).unwrap_or_default()
+}
+
+/// The conversation's number in the account whose key this is, so that accounts share no numbers;
+/// `None` where [`thread_key`] is empty and the caller gives the message a number of its own.
+pub fn thread_id(summary: &Summary, account_key: &[u8; 32]) -> Option<ThreadId> {
+    let key = thread_key(summary);
+    if key.is_empty() {
+        return None;
+    }
+    let hash = blake3::keyed_hash(account_key, &key);
+    let (first, _) = hash.as_bytes().split_first_chunk::<8>()?;
+    Some(ThreadId(u64::from_le_bytes(*first)))
+}
+
+/// Ids in References, then those of In-Reply-To, each once; the first and the last if there are many.
+pub(super) fn references(header: &[u8]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let named = |name: &'static [u8]| Fields::new(header).filter(move |f: &Field<'_>| f.is(name));
+    for field in named(b"references").chain(named(b"in-reply-to")) {
+        let value = field.value;
+        // The end is kept rather than the middle: it names the parent.
+        let tail = value.len().saturating_sub(FIELD_BYTES_MAX * 8);
+        if tail > 0 {
+            found.extend(message_ids(value.get(..FIELD_BYTES_MAX).unwrap_or(value)).take(1));
+        }
+        for id in message_ids(value.get(tail..).unwrap_or(value)) {
+            if found.contains(&id) {
+                continue;
+            }
+            if found.len() >= REFERENCES_MAX {
+                found.remove(1);
+            }
+            found.push(id);
+        }
+    }
+    found
+}
+
+/// msg-id = "<" id-left "@" id-right ">": what stands between the brackets, quotes and blanks removed.
+fn message_ids(value: &[u8]) -> impl Iterator<Item = String> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        loop {
+            let begin = rest.iter().position(|byte| *byte == b'<')?;
+            let inner = rest.get(begin + 1..)?;
+            let end = inner.iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+            let (id, after) = inner.split_at_checked(end)?;
+            rest = after;
+            let drops = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | 0);
+            let id: Vec<u8> = id.iter().copied().filter(|byte| !drops(byte)).take(998).collect();
+            if !id.is_empty() && after.first() == Some(&b'>') {
+                return Some(String::from_utf8_lossy(&id).into_owned());
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_come_oldest_first_and_once() {
+        let header =
+            b"In-Reply-To: <b@x> (Ann's mail)\r\nReferences: <a@x>\r\n\t<\"b\"@x> <c @x>\r\n\r\n";
+        assert_eq!(references(header), ["a@x", "b@x", "c@x"]);
+        assert!(references(b"References: a@x <b <> <\r\n\r\n").is_empty());
+    }
+
+    #[test]
+    fn a_reply_is_in_the_thread_of_its_first_message() {
+        let key = [7; 32];
+        let first = Summary::parse(b"Message-ID: <a@x>\r\n\r\n");
+        let reply = Summary::parse(b"Message-ID: <b@x>\r\nReferences: <a@x> <c@x>\r\n\r\n");
+        assert_eq!(thread_id(&first, &key), thread_id(&reply, &key));
+        assert_ne!(thread_id(&first, &key), thread_id(&first, &[8; 32]));
+        assert_eq!(thread_id(&Summary::parse(b"\r\n"), &key), None);
+    }
+
+    #[test]
+    fn thousands_of_references_keep_the_first_and_the_last() {
+        let mut header = b"References:".to_vec();
+        for number in 0..20_000 {
+            header.extend_from_slice(format!(" <{number}@x>\r\n").as_bytes());
+        }
+        let found = references(&header);
+        assert_eq!(found.len(), REFERENCES_MAX);
+        assert_eq!((found[0].as_str(), found.last().unwrap().as_str()), ("0@x", "19999@x"));
+    }
+}
