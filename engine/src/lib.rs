@@ -15,6 +15,7 @@ pub mod limits;
 pub mod mailbox;
 pub mod message;
 pub mod seal;
+mod state;
 mod store;
 mod ticket;
 pub mod uid_set;

@@ -1,0 +1,3 @@
+//! State: a checkpoint of the log in a table store. A page store, not a second truth.
+
+pub(crate) mod table;
