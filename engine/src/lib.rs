@@ -17,6 +17,7 @@ pub mod log;
 pub mod mailbox;
 pub mod message;
 pub mod seal;
+mod state;
 mod store;
 mod ticket;
 pub mod uid_set;

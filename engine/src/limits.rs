@@ -38,6 +38,8 @@ pub const MAILBOX_NAME_LEVELS_MAX: usize = 64;
 pub const KEYWORD_BYTES_MAX: usize = 255;
 /// Distinct keywords of one mailbox.
 pub const MAILBOX_KEYWORDS_MAX: usize = 65_000;
+/// Distinct keywords of one message.
+pub const MESSAGE_KEYWORDS_MAX: usize = 1000;
 /// Mailboxes of one account.
 pub const ACCOUNT_MAILBOXES_MAX: usize = 100_000;
 /// Nesting of MIME that is parsed; deeper parts are shown as opaque.

@@ -1,7 +1,45 @@
 //! What a mailbox holds: rows of messages, seen through immutable views.
+//!
+//! | file | holds |
+//! |--|--|
+//! | `row` | one message in one mailbox |
+//! | `page`, `ids_page` | rows of consecutive UIDs by column, in memory and stored |
+//! | `head` | what is known of a page without opening it, in memory and stored |
+//! | `source` | where a page is: memory, cache, table store |
+//! | `content` | all pages of a mailbox as a tree that versions share |
+//! | `state` | a mailbox as the committer has it, and its stored row |
+//! | `change` | append, flags, expunge |
+//! | `dirty` | what a checkpoint has to write |
+//! | `view`, `compare` | what readers see, and what differs between two views |
+//! | `vanished` | expunged UIDs for QRESYNC |
 
+// Record application and the checkpoint call this from within the crate.
+#![allow(dead_code, reason = "the committer and the checkpoint are built on this next")]
+
+mod change;
+mod compare;
+mod content;
+mod dirty;
+mod head;
+mod ids_page;
+mod page;
 mod row;
+mod source;
+mod state;
+#[cfg(test)]
+mod tests;
+mod vanished;
+mod varint;
 mod view;
 
+#[allow(unused_imports, reason = "the committer and the checkpoint are built on this next")]
+pub(crate) use self::{
+    change::{FlagDelta, LoadedPages},
+    dirty::DirtyPages,
+    head::Counts,
+    source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
+    state::MailboxState,
+    vanished::{VanishedEntry, VanishedList},
+};
 pub use row::{KeywordSet, Row, RowIds};
 pub use view::{View, ViewChanges};

@@ -1,0 +1,467 @@
+//! Changes to a mailbox: append, flags, expunge; what applying a record does.
+//!
+//! Each is a pure function of the record and the state before it, and harmless when it is applied again.
+//! A change is made on a clone and takes effect as a whole at its end: a page that cannot be read leaves
+//! state and dirty set as they were. Pages that take part are read if need be; callers that must not wait
+//! for the disk load them before ([`MailboxState::load`]).
+//!
+//! Every changed page keeps its key, except that the tail page, when full, is merged into the page before
+//! it if that has room, or else stays as a page of its own.
+
+use std::sync::Arc;
+
+use crate::error::ReadError;
+use crate::flags::SystemFlags;
+use crate::ids::{Lsn, Uid};
+use crate::limits::{PAGE_ROWS_MAX, TAIL_ROWS_MAX};
+use crate::mailbox::content::{Place, Slot, ranges_within};
+use crate::mailbox::dirty::DirtyPages;
+use crate::mailbox::head::PageHead;
+use crate::mailbox::ids_page::IdsPage;
+use crate::mailbox::page::{Page, keywords_after, row_count};
+use crate::mailbox::source::PageCell;
+use crate::mailbox::{MailboxState, Row, RowIds};
+use crate::uid_set::UidSet;
+
+/// What happens to some messages' flags: first `remove`, then `add`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FlagDelta {
+    /// System flags to set.
+    pub(crate) add: SystemFlags,
+    /// System flags to clear.
+    pub(crate) remove: SystemFlags,
+    /// Keywords to set, by index.
+    pub(crate) add_keywords: Vec<u16>,
+    /// Keywords to clear, by index.
+    pub(crate) remove_keywords: Vec<u16>,
+}
+
+impl FlagDelta {
+    fn touches_keywords(&self) -> bool {
+        !self.add_keywords.is_empty() || !self.remove_keywords.is_empty()
+    }
+}
+
+impl MailboxState {
+    /// Appends rows in ascending order of UIDs; a row whose UID was given before is skipped, as it is
+    /// there already. UIDNEXT and HIGHESTMODSEQ follow.
+    pub(crate) fn append(
+        &mut self,
+        rows: Vec<(Row, RowIds)>,
+        dirty: &mut DirtyPages,
+    ) -> Result<(), ReadError> {
+        let mut change = Change::of(self);
+        change.append(rows)?;
+        change.commit(self, dirty);
+        Ok(())
+    }
+
+    /// Changes flags; answers which messages are different now, and gives those `modseq`. A message whose
+    /// MODSEQ is above is left alone: it saw this change before.
+    pub(crate) fn set_flags(
+        &mut self,
+        changes: &[(UidSet, FlagDelta)],
+        modseq: Lsn,
+        dirty: &mut DirtyPages,
+    ) -> Result<UidSet, ReadError> {
+        let mut change = Change::of(self);
+        let changed = change.set_flags(changes, modseq)?;
+        change.commit(self, dirty);
+        Ok(changed)
+    }
+
+    /// Removes messages; answers those that were there, ascending. Pages that become empty vanish.
+    pub(crate) fn expunge(
+        &mut self,
+        uids: &UidSet,
+        modseq: Lsn,
+        dirty: &mut DirtyPages,
+    ) -> Result<Vec<(Row, RowIds)>, ReadError> {
+        let mut change = Change::of(self);
+        let removed = change.expunge(uids, modseq)?;
+        change.commit(self, dirty);
+        Ok(removed)
+    }
+
+    /// Names all of it as gone, for a mailbox that is deleted; the table store then forgets its pages.
+    pub(crate) fn delete(&self, dirty: &mut DirtyPages) {
+        for block in self.content.blocks.iter() {
+            dirty.block_gone(self.block_key(block.first_uid));
+        }
+        for slot in self.content.slots() {
+            dirty.page_gone(self.page_key(slot.head.first_uid));
+        }
+        dirty.mailboxes.insert((self.account, self.mailbox));
+    }
+
+    /// Raises HIGHESTMODSEQ, for a change that leaves rows alone.
+    pub(crate) fn raise_modseq(&mut self, modseq: Lsn, dirty: &mut DirtyPages) {
+        if modseq > self.highest_modseq {
+            self.highest_modseq = modseq;
+            dirty.mailboxes.insert((self.account, self.mailbox));
+        }
+    }
+
+    /// The rows and ids of those of `uids` that exist, ascending.
+    pub(crate) fn rows_of(&self, uids: &UidSet) -> Result<Vec<(Row, RowIds)>, ReadError> {
+        let mut found = Vec::new();
+        for place in self.content.places_of(uids) {
+            let Some(slot) = self.content.slot(place) else { continue };
+            let opened = self.opened(slot)?;
+            for index in indexes_of(&opened.rows, uids) {
+                found.extend(opened.row(index));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the pages that a change of `uids` will touch into the cache, and returns what holds them there.
+    pub(crate) fn load(&self, uids: &UidSet) -> Result<LoadedPages, ReadError> {
+        let mut loaded = Vec::new();
+        for place in self.content.places_of(uids) {
+            if let Some(slot) = self.content.slot(place) {
+                let Opened { rows, ids } = self.opened(slot)?;
+                loaded.push((rows, ids));
+            }
+        }
+        Ok(LoadedPages { _pages: loaded })
+    }
+
+    /// Reads the pages that an append will touch: the tail, and the one that it may be merged into.
+    pub(crate) fn load_for_append(&self) -> Result<LoadedPages, ReadError> {
+        let mut loaded = Vec::new();
+        let places = self.content.last_in_blocks().into_iter().chain([Place::Tail]);
+        for slot in places.filter_map(|place| self.content.slot(place)) {
+            let Opened { rows, ids } = self.opened(slot)?;
+            loaded.push((rows, ids));
+        }
+        Ok(LoadedPages { _pages: loaded })
+    }
+
+    pub(super) fn opened(&self, slot: &Slot) -> Result<Opened, ReadError> {
+        let rows = slot.rows.page(&self.reader)?;
+        let ids = slot.ids.page(&self.reader)?;
+        if rows.len() != ids.rows().len() {
+            let why = "it has not as many ids as rows";
+            return Err(ReadError::Undecodable { what: "mailbox page", why });
+        }
+        Ok(Opened { rows, ids })
+    }
+}
+
+/// Pages that stay in memory as long as this lives.
+pub(crate) struct LoadedPages {
+    _pages: Vec<(Arc<Page>, Arc<IdsPage>)>,
+}
+
+/// Rows and ids of one page.
+pub(super) struct Opened {
+    pub(super) rows: Arc<Page>,
+    pub(super) ids: Arc<IdsPage>,
+}
+
+impl Opened {
+    fn row(&self, index: usize) -> Option<(Row, RowIds)> {
+        Some((self.rows.row(index)?, *self.ids.rows().get(index)?))
+    }
+}
+
+/// The indexes of a page's rows that are in the set, ascending.
+fn indexes_of(page: &Page, uids: &UidSet) -> Vec<usize> {
+    let (Some(&first), Some(&last)) = (page.uids().first(), page.uids().last()) else {
+        return Vec::new();
+    };
+    let mut indexes = Vec::new();
+    for (begin, end) in ranges_within(uids, Uid(first), Uid(last)) {
+        let from = page.uids().partition_point(|&uid| uid < begin);
+        let to = page.uids().partition_point(|&uid| uid <= end);
+        indexes.extend(from..to);
+    }
+    indexes
+}
+
+/// A change under way: nothing of it is seen before `commit`.
+struct Change {
+    state: MailboxState,
+    dirty: DirtyPages,
+    old_rows: Vec<(Arc<PageCell<Page>>, Arc<Page>)>,
+    old_ids: Vec<(Arc<PageCell<IdsPage>>, Arc<IdsPage>)>,
+}
+
+impl Change {
+    fn of(state: &MailboxState) -> Change {
+        Change {
+            state: state.clone(),
+            dirty: DirtyPages::default(),
+            old_rows: Vec::new(),
+            old_ids: Vec::new(),
+        }
+    }
+
+    fn commit(self, state: &mut MailboxState, dirty: &mut DirtyPages) {
+        // Older views keep the pages that they were taken of, before the store can have newer ones.
+        for (cell, page) in self.old_rows {
+            cell.supersede(page);
+        }
+        for (cell, page) in self.old_ids {
+            cell.supersede(page);
+        }
+        *state = self.state;
+        dirty.merge(self.dirty);
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.state.page_version += 1;
+        self.state.page_version
+    }
+
+    fn touch(&mut self, modseq: Lsn) {
+        self.state.highest_modseq = self.state.highest_modseq.max(modseq);
+        self.dirty.mailboxes.insert((self.state.account, self.state.mailbox));
+    }
+
+    fn slot_at(&self, place: Place) -> Option<Slot> {
+        self.state.content.slot(place).cloned()
+    }
+
+    /// Puts a changed slot, or none, into a place, and notes what has to be written.
+    fn put(&mut self, place: Place, key: Uid, new: Option<Slot>) {
+        let gone = new.is_none();
+        let block = self.state.content.replace(place, new);
+        if gone {
+            self.dirty.page_gone(self.state.page_key(key));
+        }
+        match block {
+            Some((first, true)) => {
+                self.dirty.blocks.insert(self.state.block_key(first));
+            }
+            Some((first, false)) => self.dirty.block_gone(self.state.block_key(first)),
+            None => {}
+        }
+    }
+
+    /// A slot of new rows and, if they changed too, new ids.
+    fn new_slot(&mut self, first_uid: Uid, rows: Page, ids: NewIds) -> Slot {
+        let key = self.state.page_key(first_uid);
+        let count = row_count(&rows);
+        self.dirty.rows.insert(key, count);
+        let ids = match ids {
+            NewIds::Same(cell) => cell,
+            NewIds::Changed(page) => {
+                self.dirty.ids.insert(key, count);
+                PageCell::dirty(key, page)
+            }
+        };
+        let head = PageHead::of(first_uid, &rows, ids.version());
+        Slot { head, rows: PageCell::dirty(key, rows), ids }
+    }
+
+    fn supersede(&mut self, slot: &Slot, opened: Opened) {
+        self.old_rows.push((slot.rows.clone(), opened.rows));
+        self.old_ids.push((slot.ids.clone(), opened.ids));
+    }
+
+    fn append(&mut self, rows: Vec<(Row, RowIds)>) -> Result<(), ReadError> {
+        let mut next = self.state.uid_next;
+        let rows: Vec<(Row, RowIds)> = rows
+            .into_iter()
+            .filter(|(row, _)| {
+                let new = u64::from(row.uid.0) >= next;
+                next = next.max(u64::from(row.uid.0) + 1);
+                new
+            })
+            .collect();
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        self.state.uid_next = next;
+        self.state.uid_epoch = self.state.uid_epoch.max(last.modseq.epoch());
+        let highest = rows.iter().map(|(row, _)| row.modseq).max().unwrap_or(Lsn::ZERO);
+        self.touch(highest);
+        let mut rest = rows.as_slice();
+        let in_tail = self.state.content.tail.as_ref().map_or(0, |t| t.rows_len());
+        if in_tail + rest.len() > TAIL_ROWS_MAX {
+            self.close_tail()?;
+            // A long append goes into whole pages at once, instead of through the tail.
+            while rest.len() > TAIL_ROWS_MAX {
+                rest = self.append_page(rest)?;
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { self.extend(Place::Tail, rest) }
+    }
+
+    /// Fills the last page of the blocks, or makes one; answers the rows that are left.
+    fn append_page<'r>(
+        &mut self,
+        rows: &'r [(Row, RowIds)],
+    ) -> Result<&'r [(Row, RowIds)], ReadError> {
+        let last = self.state.content.last_in_blocks();
+        let room = last
+            .and_then(|place| self.state.content.slot(place))
+            .map_or(0, |slot| PAGE_ROWS_MAX.saturating_sub(slot.rows_len()));
+        match last {
+            Some(place) if room > 0 => {
+                let (now, rest) = rows.split_at(room.min(rows.len()));
+                self.extend(place, now)?;
+                Ok(rest)
+            }
+            _ => {
+                let (now, rest) = rows.split_at(PAGE_ROWS_MAX.min(rows.len()));
+                if let Some(slot) = self.slot_of_rows(now) {
+                    let block = self.state.content.push_slot(slot);
+                    self.dirty.blocks.insert(self.state.block_key(block));
+                }
+                Ok(rest)
+            }
+        }
+    }
+
+    fn slot_of_rows(&mut self, rows: &[(Row, RowIds)]) -> Option<Slot> {
+        let (first, _) = rows.first()?;
+        let version = self.next_version();
+        let page = Page::from_rows(version, rows.iter().map(|(row, _)| row.clone()));
+        let ids = IdsPage::from_rows(version, rows.iter().map(|&(_, ids)| ids).collect());
+        Some(self.new_slot(first.uid, page, NewIds::Changed(ids)))
+    }
+
+    /// Adds rows to the page at a place, which has room for them, or makes the tail.
+    fn extend(&mut self, place: Place, rows: &[(Row, RowIds)]) -> Result<(), ReadError> {
+        let Some(slot) = self.slot_at(place) else {
+            if let Some(slot) = self.slot_of_rows(rows) {
+                self.state.content.replace(Place::Tail, Some(slot));
+            }
+            return Ok(());
+        };
+        let opened = self.state.opened(&slot)?;
+        let version = self.next_version();
+        let mut page = opened.rows.copy(version, rows.len());
+        rows.iter().for_each(|(row, _)| page.push(row));
+        let ids = opened.ids.copy_with(version, rows.iter().map(|&(_, ids)| ids));
+        let first_uid = slot.head.first_uid;
+        let new = self.new_slot(first_uid, page, NewIds::Changed(ids));
+        self.supersede(&slot, opened);
+        self.put(place, first_uid, Some(new));
+        Ok(())
+    }
+
+    /// Merges the tail into the page before it, or makes it a page of its own.
+    fn close_tail(&mut self) -> Result<(), ReadError> {
+        let Some(tail) = self.slot_at(Place::Tail) else { return Ok(()) };
+        let before = self.state.content.last_in_blocks();
+        let room = before
+            .and_then(|place| self.state.content.slot(place))
+            .is_some_and(|slot| slot.rows_len() + tail.rows_len() <= PAGE_ROWS_MAX);
+        match before {
+            Some(place) if room => {
+                let opened = self.state.opened(&tail)?;
+                let rows: Vec<(Row, RowIds)> =
+                    (0..opened.rows.len()).filter_map(|index| opened.row(index)).collect();
+                self.put(Place::Tail, tail.head.first_uid, None);
+                self.extend(place, &rows)?;
+                self.supersede(&tail, opened);
+            }
+            _ => {
+                self.state.content.replace(Place::Tail, None);
+                let block = self.state.content.push_slot(tail);
+                self.dirty.blocks.insert(self.state.block_key(block));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_flags(
+        &mut self,
+        changes: &[(UidSet, FlagDelta)],
+        modseq: Lsn,
+    ) -> Result<UidSet, ReadError> {
+        let ranges = changes.iter().flat_map(|(uids, _)| uids.ranges().iter().copied());
+        let all = UidSet::from_ranges(ranges);
+        let mut changed = UidSet::new();
+        for place in self.state.content.places_of(&all) {
+            let Some(slot) = self.slot_at(place) else { continue };
+            let page = slot.rows.page(&self.state.reader)?;
+            let (rows, different) = rows_after(&page, changes, modseq);
+            if different.is_empty() {
+                continue;
+            }
+            different.iter().for_each(|&uid| changed.push(uid));
+            let version = self.next_version();
+            let first_uid = slot.head.first_uid;
+            let rows = Page::from_rows(version, rows);
+            let new = self.new_slot(first_uid, rows, NewIds::Same(slot.ids.clone()));
+            self.old_rows.push((slot.rows.clone(), page));
+            self.put(place, first_uid, Some(new));
+        }
+        if !changed.is_empty() {
+            self.touch(modseq);
+        }
+        Ok(changed)
+    }
+
+    fn expunge(&mut self, uids: &UidSet, modseq: Lsn) -> Result<Vec<(Row, RowIds)>, ReadError> {
+        let mut removed = Vec::new();
+        // From the end, because removing a slot moves those behind it.
+        for place in self.state.content.places_of(uids).into_iter().rev() {
+            let Some(slot) = self.slot_at(place) else { continue };
+            let opened = self.state.opened(&slot)?;
+            let indexes = indexes_of(&opened.rows, uids);
+            if indexes.is_empty() {
+                continue;
+            }
+            let stay = (0..opened.rows.len()).filter(|index| indexes.binary_search(index).is_err());
+            let (rows, ids): (Vec<Row>, Vec<RowIds>) =
+                stay.filter_map(|index| opened.row(index)).unzip();
+            removed.extend(indexes.iter().rev().filter_map(|&index| opened.row(index)));
+            let first_uid = slot.head.first_uid;
+            let new = if rows.is_empty() {
+                None
+            } else {
+                let version = self.next_version();
+                let ids = IdsPage::from_rows(version, ids);
+                let rows = Page::from_rows(version, rows);
+                Some(self.new_slot(first_uid, rows, NewIds::Changed(ids)))
+            };
+            self.supersede(&slot, opened);
+            self.put(place, first_uid, new);
+        }
+        if !removed.is_empty() {
+            self.touch(modseq);
+        }
+        removed.reverse();
+        Ok(removed)
+    }
+}
+
+enum NewIds {
+    Same(Arc<PageCell<IdsPage>>),
+    Changed(IdsPage),
+}
+
+impl Slot {
+    fn rows_len(&self) -> usize {
+        crate::width::usize_of_u32(self.head.counts.messages)
+    }
+}
+
+/// A page's rows after the changes, and the UIDs of those that differ, ascending.
+fn rows_after(page: &Page, changes: &[(UidSet, FlagDelta)], modseq: Lsn) -> (Vec<Row>, Vec<Uid>) {
+    let mut different = Vec::new();
+    let after = |mut row: Row| {
+        if row.modseq > modseq {
+            return row;
+        }
+        let (flags, keywords) = (row.flags, row.keywords.clone());
+        for (_, delta) in changes.iter().filter(|(uids, _)| uids.contains(row.uid)) {
+            row.flags = row.flags.without(delta.remove).union(delta.add);
+            if delta.touches_keywords() {
+                row.keywords =
+                    keywords_after(&row.keywords, &delta.add_keywords, &delta.remove_keywords);
+            }
+        }
+        if row.flags != flags || row.keywords != keywords {
+            row.modseq = modseq;
+            different.push(row.uid);
+        }
+        row
+    };
+    let rows = page.rows().map(after).collect();
+    (rows, different)
+}

@@ -1,0 +1,364 @@
+//! A mailbox page: rows of consecutive UIDs, by column.
+//!
+//! In memory the columns are vectors, so that a clone is a copy of memory; stored they are differences
+//! in numbers of variable width ([`varint`]), compressed (zstd level 1).
+//!
+//! ```text
+//! size     field        meaning
+//!    1     format       1
+//!    n     body_len     number: bytes of the body before compression, at most PAGE_BODY_BYTES_MAX
+//!    …     body         one zstd frame, which holds:
+//!      n     version      number: which version of the page this is; the page head repeats it
+//!      n     count        number: rows, 1 to PAGE_ROWS_MAX
+//!      n     uids         the first as a number, then (difference − 1) to the one before
+//!    1 × n   flags        bits of SystemFlags
+//!      n     set_count    number: distinct keyword sets, 1 to count
+//!      n     sets         each: length, first keyword, then (difference − 1)
+//!      n     set_indexes  one number a row
+//!      n     modseqs      signed difference to the one before (the first: to 0); so the next four
+//!      n     received
+//!      n     saved
+//!      n     threads
+//!      n     blobs
+//!      n     sizes        one number a row
+//! ```
+//!
+//! Invariants:
+//! 1. UIDs ascend strictly.
+//! 2. All columns have the same length, at most [`PAGE_ROWS_MAX`].
+//! 3. The dictionary holds exactly the keyword sets that rows use.
+
+use crate::error::ReadError;
+use crate::flags::SystemFlags;
+use crate::ids::{BlobId, Lsn, ThreadId, Uid, UnixSeconds};
+use crate::limits::{MESSAGE_KEYWORDS_MAX, PAGE_ROWS_MAX};
+use crate::mailbox::varint::{self, Reader};
+use crate::mailbox::{KeywordSet, Row};
+use crate::width::u64_of;
+
+const FORMAT: u8 = 1;
+/// Body bytes of a page whose every row has every number at its widest and as many keywords as may be.
+const PAGE_BODY_BYTES_MAX: usize = 64 + PAGE_ROWS_MAX * (80 + 3 * MESSAGE_KEYWORDS_MAX);
+const COMPRESSION_LEVEL: i32 = 1;
+const KNOWN_FLAGS: u8 = 0b1_1111;
+const WHAT: &str = "mailbox page";
+
+/// Rows of consecutive UIDs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Page {
+    version: u64,
+    uids: Vec<u32>,
+    flags: Vec<u8>,
+    sets: Vec<KeywordSet>,
+    set_indexes: Vec<u16>,
+    modseqs: Vec<u64>,
+    received: Vec<i64>,
+    saved: Vec<i64>,
+    threads: Vec<u64>,
+    blobs: Vec<u64>,
+    sizes: Vec<u32>,
+}
+
+impl Page {
+    /// Of rows in ascending order of UIDs.
+    pub(crate) fn from_rows(version: u64, rows: impl IntoIterator<Item = Row>) -> Page {
+        let mut page = Page { version, ..Page::default() };
+        for row in rows {
+            page.push(&row);
+        }
+        page
+    }
+
+    /// A copy with room for `extra` more rows.
+    pub(crate) fn copy(&self, version: u64, extra: usize) -> Page {
+        fn with_room<T: Copy>(column: &[T], extra: usize) -> Vec<T> {
+            let mut copy = Vec::with_capacity(column.len() + extra);
+            copy.extend_from_slice(column);
+            copy
+        }
+        Page {
+            version,
+            uids: with_room(&self.uids, extra),
+            flags: with_room(&self.flags, extra),
+            sets: self.sets.clone(),
+            set_indexes: with_room(&self.set_indexes, extra),
+            modseqs: with_room(&self.modseqs, extra),
+            received: with_room(&self.received, extra),
+            saved: with_room(&self.saved, extra),
+            threads: with_room(&self.threads, extra),
+            blobs: with_room(&self.blobs, extra),
+            sizes: with_room(&self.sizes, extra),
+        }
+    }
+
+    /// Adds a row, whose UID is above all others.
+    pub(crate) fn push(&mut self, row: &Row) {
+        assert!(self.uids.last().is_none_or(|&last| last < row.uid.0), "invariant 1");
+        let index = self.set_index(&row.keywords);
+        self.uids.push(row.uid.0);
+        self.flags.push(row.flags.0 & KNOWN_FLAGS);
+        self.set_indexes.push(index);
+        self.modseqs.push(row.modseq.bits());
+        self.received.push(row.received.0);
+        self.saved.push(row.saved.0);
+        self.threads.push(row.thread.0);
+        self.blobs.push(row.blob.0.bits());
+        self.sizes.push(row.size);
+    }
+
+    fn set_index(&mut self, set: &KeywordSet) -> u16 {
+        let place = self.sets.iter().position(|known| known == set).unwrap_or_else(|| {
+            self.sets.push(set.clone());
+            self.sets.len() - 1
+        });
+        u16::try_from(place).expect("no more sets than rows (invariants 2 and 3)")
+    }
+
+    /// Which version of the page this is.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// The UIDs, ascending.
+    pub(crate) fn uids(&self) -> &[u32] {
+        &self.uids
+    }
+
+    /// The index of a UID, or the one that it would have.
+    pub(crate) fn find(&self, uid: Uid) -> Result<usize, usize> {
+        self.uids.binary_search(&uid.0)
+    }
+
+    /// UID and MODSEQ of each row.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (Uid, Lsn)> + '_ {
+        self.uids.iter().zip(&self.modseqs).map(|(&uid, &modseq)| (Uid(uid), position(modseq)))
+    }
+
+    /// The flags of each row.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = SystemFlags> + '_ {
+        self.flags.iter().map(|&bits| SystemFlags(bits))
+    }
+
+    /// The size of each message.
+    pub(crate) fn sizes(&self) -> &[u32] {
+        &self.sizes
+    }
+
+    /// One row.
+    pub(crate) fn row(&self, index: usize) -> Option<Row> {
+        let set = usize::from(*self.set_indexes.get(index)?);
+        Some(Row {
+            uid: Uid(*self.uids.get(index)?),
+            flags: SystemFlags(*self.flags.get(index)?),
+            keywords: self.sets.get(set)?.clone(),
+            modseq: position(*self.modseqs.get(index)?),
+            received: UnixSeconds(*self.received.get(index)?),
+            saved: UnixSeconds(*self.saved.get(index)?),
+            size: *self.sizes.get(index)?,
+            thread: ThreadId(*self.threads.get(index)?),
+            blob: BlobId(position(*self.blobs.get(index)?)),
+        })
+    }
+
+    /// All rows.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        (0..self.len()).filter_map(|index| self.row(index))
+    }
+
+    /// Bytes in memory, for the cache's budget.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const ROW_BYTES: usize = 4 + 1 + 2 + 5 * 8 + 4;
+        let spilled: usize =
+            self.sets.iter().filter(|set| set.spilled()).map(|set| set.capacity() * 2).sum();
+        std::mem::size_of::<Page>()
+            + self.uids.capacity() * ROW_BYTES
+            + self.sets.capacity() * std::mem::size_of::<KeywordSet>()
+            + spilled
+    }
+
+    /// As it is stored.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(64 + self.len() * 24);
+        varint::put(&mut body, self.version);
+        varint::put(&mut body, u64_of(self.len()));
+        put_ascending(&mut body, self.uids.iter().copied());
+        body.extend_from_slice(&self.flags);
+        varint::put(&mut body, u64_of(self.sets.len()));
+        for set in &self.sets {
+            varint::put(&mut body, u64_of(set.len()));
+            put_ascending(&mut body, set.iter().map(|&keyword| u32::from(keyword)));
+        }
+        for &index in &self.set_indexes {
+            varint::put(&mut body, u64::from(index));
+        }
+        put_differences(&mut body, self.modseqs.iter().map(|bits| bits.cast_signed()));
+        put_differences(&mut body, self.received.iter().copied());
+        put_differences(&mut body, self.saved.iter().copied());
+        put_differences(&mut body, self.threads.iter().map(|bits| bits.cast_signed()));
+        put_differences(&mut body, self.blobs.iter().map(|bits| bits.cast_signed()));
+        for &size in &self.sizes {
+            varint::put(&mut body, u64::from(size));
+        }
+        let mut out = vec![FORMAT];
+        varint::put(&mut out, u64_of(body.len()));
+        let frame = zstd::bulk::compress(&body, COMPRESSION_LEVEL)
+            .expect("zstd compresses into a buffer of its own bound's size");
+        out.extend_from_slice(&frame);
+        out
+    }
+
+    /// From what is stored.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Page, ReadError> {
+        let mut outer = Reader::new(bytes, WHAT);
+        if outer.byte()? != FORMAT {
+            return Err(outer.wrong("its format is not known"));
+        }
+        let body_len = outer.length(PAGE_BODY_BYTES_MAX)?;
+        let body = zstd::bulk::decompress(outer.rest(), body_len)
+            .map_err(|_| ReadError::Undecodable { what: WHAT, why: "it does not decompress" })?;
+        let mut reader = Reader::new(&body, WHAT);
+        if body.len() != body_len {
+            return Err(reader.wrong("its length is not the one that it says"));
+        }
+        let page = decode_columns(&mut reader)?;
+        reader.end()?;
+        Ok(page)
+    }
+}
+
+fn decode_columns(reader: &mut Reader<'_>) -> Result<Page, ReadError> {
+    let version = reader.number()?;
+    let count = reader.length(PAGE_ROWS_MAX)?;
+    if count == 0 {
+        return Err(reader.wrong("it has no rows"));
+    }
+    let uids = ascending(reader, count, u32::MAX)?;
+    let flags = reader.bytes(count)?.to_vec();
+    if flags.iter().any(|bits| bits & !KNOWN_FLAGS != 0) {
+        return Err(reader.wrong("it has a flag that is not known"));
+    }
+    let set_count = reader.length(count)?;
+    let mut sets = Vec::with_capacity(set_count);
+    for _ in 0..set_count {
+        let len = reader.length(MESSAGE_KEYWORDS_MAX)?;
+        let keywords = ascending(reader, len, u32::from(u16::MAX))?;
+        let set: KeywordSet = keywords.iter().filter_map(|&k| u16::try_from(k).ok()).collect();
+        sets.push(set);
+    }
+    let mut set_indexes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let index = reader.number16()?;
+        if usize::from(index) >= set_count {
+            return Err(reader.wrong("a row names a keyword set that is not there"));
+        }
+        set_indexes.push(index);
+    }
+    let modseqs = positions(reader, count)?;
+    let received = differences(reader, count)?;
+    let saved = differences(reader, count)?;
+    let threads = differences(reader, count)?.into_iter().map(i64::cast_unsigned).collect();
+    let blobs = positions(reader, count)?;
+    let mut sizes = Vec::with_capacity(count);
+    for _ in 0..count {
+        sizes.push(reader.number32()?);
+    }
+    Ok(Page {
+        version,
+        uids,
+        flags,
+        sets,
+        set_indexes,
+        modseqs,
+        received,
+        saved,
+        threads,
+        blobs,
+        sizes,
+    })
+}
+
+/// A column's bits are checked when they are decoded, and come from a position otherwise.
+fn position(bits: u64) -> Lsn {
+    Lsn::from_bits(bits).unwrap_or(Lsn::MAX)
+}
+
+fn put_ascending(out: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {
+    let mut least = 0u64;
+    for number in numbers {
+        varint::put(out, u64::from(number).saturating_sub(least));
+        least = u64::from(number) + 1;
+    }
+}
+
+fn put_differences(out: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
+    let mut before = 0i64;
+    for number in numbers {
+        varint::put_signed(out, number.wrapping_sub(before));
+        before = number;
+    }
+}
+
+fn ascending(reader: &mut Reader<'_>, count: usize, most: u32) -> Result<Vec<u32>, ReadError> {
+    let mut numbers = Vec::with_capacity(count);
+    let mut least = 0u32;
+    for i in 0..count {
+        let number = least.checked_add(reader.number32()?).filter(|&number| number <= most);
+        let number = number.ok_or_else(|| reader.wrong("an ascending number is too high"))?;
+        numbers.push(number);
+        if i + 1 < count {
+            let next = number.checked_add(1);
+            least = next.ok_or_else(|| reader.wrong("an ascending number is too high"))?;
+        }
+    }
+    Ok(numbers)
+}
+
+fn differences(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, ReadError> {
+    let mut numbers = Vec::with_capacity(count);
+    let mut before = 0i64;
+    for _ in 0..count {
+        before = before.wrapping_add(reader.signed()?);
+        numbers.push(before);
+    }
+    Ok(numbers)
+}
+
+fn positions(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ReadError> {
+    let bits: Vec<u64> = differences(reader, count)?.into_iter().map(i64::cast_unsigned).collect();
+    if bits.iter().any(|&bits| Lsn::from_bits(bits).is_none()) {
+        return Err(reader.wrong("a position has 64 bits"));
+    }
+    Ok(bits)
+}
+
+/// `set` with `add` and without `remove`, in the order of keyword sets. At most
+/// [`MESSAGE_KEYWORDS_MAX`] are kept; the committer refuses more before it gets here.
+pub(crate) fn keywords_after(set: &KeywordSet, add: &[u16], remove: &[u16]) -> KeywordSet {
+    let mut after: KeywordSet =
+        set.iter().filter(|keyword| !remove.contains(keyword)).copied().collect();
+    for &keyword in add {
+        if let Err(place) = after.binary_search(&keyword)
+            && after.len() < MESSAGE_KEYWORDS_MAX
+        {
+            after.insert(place, keyword);
+        }
+    }
+    after
+}
+
+const _: () = assert!(PAGE_ROWS_MAX <= 65_536, "a set's index has 16 bits");
+const _: () = {
+    // A uid, a set's index and a size: 5 bytes each; five 64-bit columns: 10 each; flags; a set's length.
+    let row_bytes_max = 3 * 5 + 5 * 10 + 1 + 5;
+    assert!(row_bytes_max < 80);
+};
+
+/// Row counts on disk and in memory agree on 32 bits.
+pub(crate) fn row_count(page: &Page) -> u32 {
+    crate::width::u32_of(page.len())
+}

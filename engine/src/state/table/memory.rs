@@ -1,0 +1,88 @@
+//! Tables in memory that forget: for simulations and tests.
+//!
+//! Every flush leaves a version behind, and the store can be cut back to any of them, as a power cut does
+//! to a real one, whose flushes may also have happened earlier than it was asked ([`MemoryTables::flush`]
+//! may be called by a simulator at any moment between two batches). Versions share nothing but values.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::ReadError;
+use crate::state::table::{ScanVisitor, Table, TableBatch, TableChange, TableStore};
+
+type Rows = BTreeMap<(Table, Vec<u8>), Arc<[u8]>>;
+
+#[derive(Default)]
+struct Versions {
+    now: Arc<Rows>,
+    flushed: Vec<Arc<Rows>>,
+}
+
+/// An in-memory [`TableStore`]. Clones are the same store.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryTables {
+    versions: Arc<Mutex<Versions>>,
+}
+
+impl MemoryTables {
+    /// Empty.
+    pub(crate) fn new() -> MemoryTables {
+        MemoryTables::default()
+    }
+
+    /// How many flushes there have been; they are numbered from 1, and 0 is the empty store.
+    pub(crate) fn flush_count(&self) -> usize {
+        self.versions.lock().flushed.len()
+    }
+
+    /// Makes the store what it was after that flush, as if later ones had not been; a number above
+    /// [`MemoryTables::flush_count`] only forgets what was not flushed.
+    pub(crate) fn forget_to(&self, flush_number: usize) {
+        let mut versions = self.versions.lock();
+        versions.flushed.truncate(flush_number);
+        versions.now = versions.flushed.last().cloned().unwrap_or_default();
+    }
+}
+
+impl TableStore for MemoryTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let rows = self.versions.lock().now.clone();
+        Ok(rows.get(&(table, key.to_vec())).map(|value| value.to_vec()))
+    }
+
+    fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError> {
+        let rows = self.versions.lock().now.clone();
+        for ((of, key), value) in rows.range((table, prefix.to_vec())..) {
+            if *of != table || !key.starts_with(prefix) || !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: TableBatch) -> Result<(), ReadError> {
+        let mut versions = self.versions.lock();
+        let rows = Arc::make_mut(&mut versions.now);
+        for change in batch.changes {
+            match change {
+                TableChange::Put { table, key, value } => rows.insert((table, key), value.into()),
+                TableChange::Delete { table, key } => rows.remove(&(table, key)),
+            };
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), ReadError> {
+        let mut versions = self.versions.lock();
+        let now = versions.now.clone();
+        versions.flushed.push(now);
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Few tables of bytes to bytes, ordered by key: where checkpoints go.
+//!
+//! What a table store promises:
+//! 1. A batch is seen wholly or not at all, over all tables, at once after [`TableStore::write`].
+//! 2. After [`TableStore::flush`] returns, every batch written before it survives the end of the process
+//!    and of the power.
+//! 3. After either, the store is found as it was at some moment between two batches, at or after the last
+//!    flush that returned: never with half a batch, never with a batch and without one before it.
+//!
+//! Values are sealed by the caller; keys hold numbers and keyed hashes only.
+
+#![allow(dead_code, reason = "the checkpoint is built on this next")]
+
+mod memory;
+
+#[allow(unused_imports, reason = "the checkpoint is built on this next")]
+pub(crate) use memory::MemoryTables;
+
+use crate::error::ReadError;
+
+/// The tables. Each is a column family of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Table {
+    /// One row: the LSN that state reflects, and the like.
+    Volume,
+    /// Rows of accounts.
+    Account,
+    /// Rows of mailboxes.
+    Mailbox,
+    /// Head blocks of mailboxes.
+    Head,
+    /// Rows of messages, by page.
+    Page,
+    /// 16-byte ids of messages, by page.
+    Ids,
+    /// Expunged UIDs by mailbox and MODSEQ.
+    Vanished,
+    /// References to blobs.
+    Blob,
+    /// Where chunks lie: this node's own affair.
+    Placement,
+    /// Keyed hashes of names and addresses to accounts.
+    Directory,
+}
+
+impl Table {
+    /// Every table.
+    pub(crate) const ALL: [Table; 10] = [
+        Table::Volume,
+        Table::Account,
+        Table::Mailbox,
+        Table::Head,
+        Table::Page,
+        Table::Ids,
+        Table::Vanished,
+        Table::Blob,
+        Table::Placement,
+        Table::Directory,
+    ];
+
+    /// Its name on disk.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Table::Volume => "volume",
+            Table::Account => "account",
+            Table::Mailbox => "mailbox",
+            Table::Head => "head",
+            Table::Page => "page",
+            Table::Ids => "ids",
+            Table::Vanished => "vanished",
+            Table::Blob => "blob",
+            Table::Placement => "placement",
+            Table::Directory => "directory",
+        }
+    }
+}
+
+/// One change of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TableChange {
+    /// Sets a key.
+    Put {
+        /// Where.
+        table: Table,
+        /// The key.
+        key: Vec<u8>,
+        /// Its value from now on.
+        value: Vec<u8>,
+    },
+    /// Removes a key, if it is there.
+    Delete {
+        /// Where.
+        table: Table,
+        /// The key.
+        key: Vec<u8>,
+    },
+}
+
+/// Changes that are seen together; later ones win over earlier ones.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct TableBatch {
+    changes: Vec<TableChange>,
+    bytes: usize,
+}
+
+impl TableBatch {
+    /// Empty.
+    pub(crate) fn new() -> TableBatch {
+        TableBatch::default()
+    }
+
+    /// Sets a key.
+    pub(crate) fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.changes.push(TableChange::Put { table, key: key.to_vec(), value });
+    }
+
+    /// Removes a key, if it is there.
+    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) {
+        self.bytes += key.len();
+        self.changes.push(TableChange::Delete { table, key: key.to_vec() });
+    }
+
+    /// In the order in which they were made.
+    pub(crate) fn changes(&self) -> &[TableChange] {
+        &self.changes
+    }
+
+    /// Bytes of keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// What a scan calls with key and value; it returns whether to go on.
+pub(crate) type ScanVisitor<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError> + 'v;
+
+/// A set of tables; see the head of this file for its promises. All errors are [`ReadError::Table`].
+pub(crate) trait TableStore: Send + Sync {
+    /// The value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Every key that begins with `prefix`, in ascending order, as of one moment. An error of `visit` ends
+    /// the scan and is handed on.
+    fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError>;
+
+    /// Makes changes, seen together at once, durable with the next flush.
+    fn write(&self, batch: TableBatch) -> Result<(), ReadError>;
+
+    /// Makes everything written so far durable, over all tables at once.
+    fn flush(&self) -> Result<(), ReadError>;
+}
+
+#[cfg(test)]
+mod tests;
