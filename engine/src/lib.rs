@@ -8,7 +8,9 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
+mod commit;
 pub mod disk;
+mod encoding;
 pub mod error;
 pub mod flags;
 pub mod ids;
@@ -16,6 +18,7 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod message;
+mod record;
 pub mod seal;
 mod state;
 mod store;
@@ -24,8 +27,9 @@ pub mod uid_set;
 pub mod width;
 
 pub use store::{
-    Account, AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, Mailbox,
-    MailboxEntry, MessageReader, NewAccount, NewMessage, PreparedMessage, Resolution, SpecialUse,
-    Store, Subscription,
+    Account, AccountEntry, AliasEntry, Appended, CheckProgress, CheckReport, Copied, DeliverTo,
+    FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount,
+    NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution, SpecialUse, Status,
+    Store, Subscription, verify_backup,
 };
 pub use ticket::Ticket;

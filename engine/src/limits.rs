@@ -8,6 +8,8 @@ pub const GROUP_BYTES_MAX: usize = 8 << 20;
 pub const GROUP_ALIGNMENT: usize = 4096;
 /// Plain bytes of one chunk of a blob.
 pub const CHUNK_BYTES: usize = 256 << 10;
+/// A message's summary, encoded.
+pub const SUMMARY_BYTES_MAX: usize = 4 << 20;
 /// A message up to this size is committed in one group with its record; a larger one enters ahead, in chunks.
 pub const INLINE_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The largest message that a store accepts unless configured lower.

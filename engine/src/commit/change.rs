@@ -124,6 +124,30 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// Answers with an error: the committer will not see it.
+    pub(crate) fn refuse(self, why: &dyn Fn() -> CommitError) {
+        match self {
+            Change::Deliver { recipients, promise, .. } => {
+                promise.answer(recipients.iter().map(|_| Err(why())).collect());
+            }
+            Change::Append { promise, .. } => promise.answer(Err(why())),
+            Change::Transfer { promise, .. } => promise.answer(Err(why())),
+            Change::Flags { promise, .. } => promise.answer(Err(why())),
+            Change::Expunge { promise, .. } => promise.answer(Err(why())),
+            Change::CreateMailbox { promise, .. } => promise.answer(Err(why())),
+            Change::ChunkAhead { promise, .. } => promise.answer(Err(why())),
+            Change::RenameMailbox { promise, .. }
+            | Change::DeleteMailbox { promise, .. }
+            | Change::Subscribe { promise, .. }
+            | Change::CreateAccount { promise, .. }
+            | Change::UpdateAccount { promise, .. }
+            | Change::DeleteAccount { promise, .. }
+            | Change::AccountDestroyed { promise, .. }
+            | Change::Policy { promise, .. } => promise.answer(Err(why())),
+            Change::EndAhead { .. } => {}
+        }
+    }
+
     /// Bytes that it may add to a group: what the queue counts.
     pub(crate) fn group_bytes(&self) -> usize {
         const ROW_BYTES: usize = 160;

@@ -14,12 +14,15 @@ use super::change::Change;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
 use crate::disk::Clock;
-use crate::ids::{Lsn, Stamp, VolumeId};
+use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
 use crate::log::{BuiltGroup, GroupPlace, LogWriter};
+use crate::record::{Body, EpochBegin};
 use crate::seal::{KeyTable, Sealer};
 use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
 use crate::width::u64_of;
 
+/// Records of this version have this level.
+const FORMAT_LEVEL: u32 = 1;
 /// Bytes of log after which a checkpoint begins.
 const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 /// Bytes that a checkpoint would write after which it begins.
@@ -86,7 +89,7 @@ pub(crate) struct Committer {
 
 /// Whether the committer goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
+pub(crate) enum CommitStep {
     Again,
     Closed,
 }
@@ -114,8 +117,26 @@ impl Committer {
         }
     }
 
+    /// Begins the history of a new volume: its first epoch, its one member, its format level.
+    pub(crate) fn begin_history(&mut self, node: NodeId) {
+        let epoch = EpochBegin {
+            number: self.setup.epoch,
+            id: EpochId(self.setup.sealer.random_id()),
+            parent: None,
+            node,
+        };
+        let members = Body::Members(vec![(node, self.setup.parity)]);
+        let level = Body::FormatLevel(FORMAT_LEVEL);
+        let mut assigner = self.assigner();
+        for body in [Body::Epoch(epoch), members, level] {
+            assigner.assign_volume(body);
+        }
+        let assigned = assigner.finish();
+        self.write(assigned, 0);
+    }
+
     /// Waits for changes and commits one batch of them.
-    pub(crate) fn step(&mut self, timeout: Duration) -> Step {
+    pub(crate) fn step(&mut self, timeout: Duration) -> CommitStep {
         let queue = Arc::clone(&self.setup.queue);
         match queue.take(timeout) {
             Woken::Changes(mut batch) => {
@@ -128,10 +149,10 @@ impl Committer {
                 self.commit(batch);
             }
             Woken::Idle => {}
-            Woken::Closed => return Step::Closed,
+            Woken::Closed => return CommitStep::Closed,
         }
         self.checkpoint_if_due();
-        Step::Again
+        CommitStep::Again
     }
 
     /// Commits a batch.
@@ -141,13 +162,22 @@ impl Committer {
         for change in batch {
             assigner.assign(change);
         }
-        let Assigned { mut changes, groups, replies, entering, stamp, next } = assigner.finish();
+        let assigned = assigner.finish();
+        self.write(assigned, count);
+    }
+
+    fn write(&mut self, assigned: Assigned, count: u64) {
+        let Assigned { mut changes, groups, replies, entering, stamp, next, broken } = assigned;
         self.stamp = stamp;
         let stopped = self.setup.status.stopped.read().clone();
-        let outcome = match stopped {
+        let outcome = match stopped.or(broken) {
             Some(reason) => Err(reason),
             None if groups.is_empty() => Ok(Vec::new()),
-            None => self.writer.append(&groups).map_err(|error| error.to_string()),
+            None => self.writer.append(&groups).map_err(|error| {
+                let reason = error.to_string();
+                self.stop(&reason);
+                reason
+            }),
         };
         match outcome {
             Ok(places) => {
@@ -162,7 +192,6 @@ impl Committer {
                 replies.into_iter().for_each(|reply| reply(None));
             }
             Err(reason) => {
-                self.stop(&reason);
                 replies.into_iter().for_each(|reply| reply(Some(&reason)));
             }
         }
@@ -224,6 +253,7 @@ impl Committer {
             lsn: last,
             open_lsn: self.entering.first().copied().unwrap_or(self.next),
             group_hash: self.writer.end().hash.0,
+            stamp: self.stamp,
         };
         // While the one before is being written, changes go on gathering; past twice the size commits wait for it.
         let urgent = self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES;

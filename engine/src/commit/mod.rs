@@ -21,8 +21,10 @@ mod committer;
 mod gather;
 mod queue;
 
-pub(crate) use assign::AssignContext;
 pub(crate) use change::{
     Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, SealedMessage,
 };
-pub(crate) use committer::{Committer, CommitterSetup, CommitterStatus};
+pub(crate) use committer::{
+    CheckpointSlot, CommitStep, Committer, CommitterSetup, CommitterStatus,
+};
+pub(crate) use queue::Queue;

@@ -103,6 +103,11 @@ impl MailboxState {
         u32::try_from(next).ok().map(Uid)
     }
 
+    /// Whether that UID was given before: to a message that is here, or that was.
+    pub(crate) fn is_given(&self, uid: Uid) -> bool {
+        u64::from(uid.0) < self.uid_next
+    }
+
     /// The position of the last change to any of its messages, or of its creation.
     pub(crate) fn highest_modseq(&self) -> Lsn {
         self.highest_modseq

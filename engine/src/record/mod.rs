@@ -20,6 +20,8 @@
 
 mod body;
 
+pub(crate) use body::{special_use_number, special_use_of};
+
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{

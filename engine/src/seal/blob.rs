@@ -9,7 +9,7 @@
 //!      6     2      account_count  1 to BLOB_ACCOUNTS_MAX
 //!      8    16      tag            drawn by the caller, repeated in record and row
 //!     24     4      chunk_count    plain_len / CHUNK_BYTES, rounded up; at least 1
-//!     28     4      zero
+//!     28     4      summary_len    plain bytes of the summary, which is sealed behind the last chunk
 //!     32     8      plain_len      of the whole body
 //!     40   116 × n  entries        account 8, key generation 4, content key as sealed object 104
 //! 40+116n    16     proof          BLAKE3, derived from the content key over all bytes before
@@ -37,7 +37,7 @@ use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
 use super::object::{self, OBJECT_OVERHEAD_BYTES};
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
-use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX};
+use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
 
 const MAGIC: [u8; 4] = *b"PBXB";
@@ -77,6 +77,8 @@ pub struct BlobHeader {
     pub tag: BlobTag,
     /// Chunks of the blob.
     pub chunk_count: u32,
+    /// Plain bytes of the summary; 0 if there is none.
+    pub summary_len: u32,
     /// Plain bytes of the body.
     pub plain_len: u64,
     /// Who may open it, in the order of the sealer.
@@ -110,7 +112,11 @@ impl BlobHeader {
         }
         let tag = BlobTag(fields.array()?);
         let chunks = fields.u32()?;
-        fields.zero::<4>("reserved field of a blob")?;
+        let summary_len = fields.u32()?;
+        if usize_of_u32(summary_len) > SUMMARY_BYTES_MAX {
+            let found = u64::from(summary_len);
+            return Err(SealError::Malformed { field: "summary length of a blob", found });
+        }
         let plain_len = fields.u64()?;
         if plain_len > u64_of(MESSAGE_BYTES_MAX) || chunk_count(plain_len) != u64::from(chunks) {
             return Err(SealError::Malformed { field: "length of a blob", found: plain_len });
@@ -125,7 +131,7 @@ impl BlobHeader {
         }
         let proof = fields.array()?;
         fields.end()?;
-        Ok(BlobHeader { tag, chunk_count: chunks, plain_len, entries, proof })
+        Ok(BlobHeader { tag, chunk_count: chunks, summary_len, plain_len, entries, proof })
     }
 
     /// The bytes before the proof.
@@ -139,7 +145,7 @@ impl BlobHeader {
         bytes.extend_from_slice(&account_count.to_le_bytes());
         bytes.extend_from_slice(&self.tag.0);
         bytes.extend_from_slice(&self.chunk_count.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.summary_len.to_le_bytes());
         bytes.extend_from_slice(&self.plain_len.to_le_bytes());
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.account.0.to_le_bytes());
@@ -176,8 +182,11 @@ impl BlobHeader {
         Ok(content_key)
     }
 
-    /// Plain bytes of a chunk; `None` beyond the last.
+    /// Plain bytes of a chunk; the summary is the one behind the last; `None` beyond.
     fn chunk_len(&self, number: u32) -> Option<usize> {
+        if number == self.chunk_count && self.summary_len > 0 {
+            return Some(usize_of_u32(self.summary_len));
+        }
         if number >= self.chunk_count {
             return None;
         }
@@ -264,6 +273,27 @@ impl BlobSealer {
         plain_len: u64,
         compression: Compression,
     ) -> Result<BlobSealer, SealError> {
+        BlobSealer::with_summary(sealer, tag, accounts, (plain_len, 0), compression)
+    }
+
+    /// Begins a blob of a body and a summary of so many bytes; the summary is sealed behind the last chunk.
+    ///
+    /// # Errors
+    /// As [`BlobSealer::new`], and for summaries above [`SUMMARY_BYTES_MAX`].
+    pub fn with_summary(
+        sealer: &Sealer,
+        tag: BlobTag,
+        accounts: &[(AccountNumber, KeyGeneration, &Key)],
+        (plain_len, summary_len): (u64, u32),
+        compression: Compression,
+    ) -> Result<BlobSealer, SealError> {
+        let summary_max = u64_of(SUMMARY_BYTES_MAX);
+        if u64::from(summary_len) > summary_max {
+            return Err(SealError::TooLarge {
+                found: u64::from(summary_len),
+                maximum: summary_max,
+            });
+        }
         let (count, count_max) = (u64_of(accounts.len()), u64_of(BLOB_ACCOUNTS_MAX));
         if count == 0 || count > count_max {
             return Err(SealError::TooLarge { found: count, maximum: count_max });
@@ -280,7 +310,8 @@ impl BlobSealer {
             })
             .collect();
         let chunk_count = u32_of(usize_of(chunk_count(plain_len)));
-        let header = BlobHeader { tag, chunk_count, plain_len, entries, proof: [0; PROOF_BYTES] };
+        let proof = [0; PROOF_BYTES];
+        let header = BlobHeader { tag, chunk_count, summary_len, plain_len, entries, proof };
         let header_bytes = header.encode(&content_key);
         Ok(BlobSealer { header, header_bytes, content_key, compression, next_number: 0 })
     }
@@ -298,6 +329,11 @@ impl BlobSealer {
     /// Plain bytes that the next chunk takes; `None` when all are sealed.
     pub fn next_chunk_len(&self) -> Option<usize> {
         self.header.chunk_len(self.next_number)
+    }
+
+    /// Whether the next chunk is the summary.
+    pub fn next_is_summary(&self) -> bool {
+        self.next_number == self.header.chunk_count
     }
 
     /// Seals the next chunk, which must be as long as [`next_chunk_len`](Self::next_chunk_len) says.

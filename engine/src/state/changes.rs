@@ -18,7 +18,7 @@ use super::policy::Policy;
 use crate::error::ReadError;
 use crate::flags::Keyword;
 use crate::ids::{
-    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, Uid, UidValidity, UnixSeconds,
+    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, Stamp, Uid, UidValidity, UnixSeconds,
 };
 use crate::mailbox::{DirtyPages, FlagDelta, KeywordSet, MailboxState, Row, RowIds};
 use crate::record::{
@@ -79,6 +79,8 @@ pub(crate) struct Changes {
     /// `true`: made, `false`: removed.
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
+    /// The highest stamp of any record applied.
+    pub(crate) stamp: Stamp,
 }
 
 impl Changes {
@@ -130,6 +132,7 @@ impl Changes {
         lsn: Lsn,
         record: &Record,
     ) -> Result<(), ReadError> {
+        self.stamp = self.stamp.max(record.stamp);
         match &record.body {
             Body::Epoch(epoch) => self.begin_epoch(committed, lsn, epoch),
             Body::Members(members) => self.volume_mut(committed).members.clone_from(members),
@@ -276,10 +279,10 @@ impl Changes {
         let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
         let mut rows = Vec::with_capacity(arriving.len());
         for (lsn, blob, new) in arriving {
-            if state.stored_uid_next().is_none_or(|next| new.uid < next) {
+            if state.is_given(new.uid) {
                 continue;
             }
-            rows.push(row_of(state, *lsn, *blob, new));
+            rows.push(row_of(state, pages, *lsn, *blob, new));
         }
         let added: Vec<_> = rows.iter().map(|(row, _)| (row.uid, row.blob, row.size)).collect();
         state.append(rows, pages)?;
@@ -306,8 +309,8 @@ impl Changes {
             let delta = FlagDelta {
                 add: change.add,
                 remove: change.remove,
-                add_keywords: intern(state, &change.add_keywords),
-                remove_keywords: intern(state, &change.remove_keywords),
+                add_keywords: intern(state, pages, &change.add_keywords),
+                remove_keywords: intern(state, pages, &change.remove_keywords),
             };
             deltas.push((change.uids.clone(), delta));
         }
@@ -349,7 +352,7 @@ impl Changes {
         key: MailboxKey,
     ) -> Result<(), ReadError> {
         let Some((state, _)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
-        let (count, bytes) = (u64::from(state.message_count()), state.message_bytes());
+        let (count, bytes) = (u64::from(state.counts().messages), state.counts().bytes);
         let last = state.clone();
         self.mailboxes.insert(key, None);
         self.dropped.push((key, last));
@@ -379,11 +382,17 @@ pub(crate) fn positions(first: Lsn) -> impl Iterator<Item = Lsn> {
     (0..).map_while(move |count| first.advance(count))
 }
 
-fn row_of(state: &mut MailboxState, lsn: Lsn, blob: BlobId, new: &NewRow) -> (Row, RowIds) {
+fn row_of(
+    state: &mut MailboxState,
+    pages: &mut DirtyPages,
+    lsn: Lsn,
+    blob: BlobId,
+    new: &NewRow,
+) -> (Row, RowIds) {
     let row = Row {
         uid: new.uid,
         flags: new.flags,
-        keywords: KeywordSet::from_vec(intern(state, &new.keywords)),
+        keywords: KeywordSet::from_vec(intern(state, pages, &new.keywords)),
         modseq: lsn,
         received: new.received,
         saved: new.saved,
@@ -397,9 +406,13 @@ fn row_of(state: &mut MailboxState, lsn: Lsn, blob: BlobId, new: &NewRow) -> (Ro
 }
 
 /// Indexes of keywords, ascending. The committer refused what exceeds the mailbox's bound, so none is lost here.
-fn intern(state: &mut MailboxState, keywords: &[Keyword]) -> Vec<u16> {
+fn intern(
+    state: &mut MailboxState,
+    pages: &mut DirtyPages,
+    keywords: &[Keyword],
+) -> Vec<u16> {
     let mut indexes: Vec<u16> =
-        keywords.iter().filter_map(|keyword| state.intern_keyword(keyword)).collect();
+        keywords.iter().filter_map(|keyword| state.intern_keyword(keyword, pages)).collect();
     indexes.sort_unstable();
     indexes.dedup();
     indexes

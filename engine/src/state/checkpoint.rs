@@ -10,10 +10,11 @@
 use super::blob::reference_key;
 use super::committed::{Committed, Unsaved};
 use super::saved::{CheckpointStamp, POLICY, STAMP, Saved, VOLUME, mailbox_key};
-use super::table::{Batch, Table};
+use super::table::{Table, TableBatch};
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, Lsn};
-use crate::mailbox::{Columns, vanished_value};
+use crate::mailbox::{Columns, VanishedEntry};
+use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
 /// What one checkpoint did.
@@ -27,7 +28,7 @@ pub(crate) struct CheckpointReport {
 
 struct Writer<'a> {
     saved: &'a Saved,
-    batch: Batch,
+    batch: TableBatch,
     lsn: Lsn,
     report: CheckpointReport,
 }
@@ -41,7 +42,7 @@ pub(crate) fn write(
 ) -> Result<CheckpointReport, ReadError> {
     let mut writer = Writer {
         saved,
-        batch: Batch::default(),
+        batch: TableBatch::new(),
         lsn: stamp.lsn,
         report: CheckpointReport::default(),
     };
@@ -62,8 +63,8 @@ pub(crate) fn write(
     if saved.stamp()? != Some(stamp) {
         return Err(ReadError::Table("the checkpoint's stamp does not read back".into()));
     }
-    for (key, state) in &unsaved.mailboxes {
-        state.mark_saved(unsaved.pages.of_mailbox(*key));
+    for state in unsaved.mailboxes.values() {
+        state.flushed(&unsaved.pages);
     }
     committed.saved();
     Ok(report)
@@ -87,7 +88,7 @@ impl Writer<'_> {
     fn put_plain(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
         self.report.value_count += 1;
         self.report.bytes += u64_of(key.len() + value.len());
-        self.batch.put(table, key.to_vec(), value);
+        self.batch.put(table, key, value);
     }
 
     fn accounts(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
@@ -101,8 +102,8 @@ impl Writer<'_> {
                     self.put(Table::Account, &usage_key, *number, &state.usage.encode())?;
                 }
                 None => {
-                    self.batch.delete(Table::Account, key.to_vec());
-                    self.batch.delete(Table::Account, usage_key);
+                    self.batch.delete(Table::Account, &key);
+                    self.batch.delete(Table::Account, &usage_key);
                 }
             }
         }
@@ -112,32 +113,37 @@ impl Writer<'_> {
     fn mailboxes(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
         for (key, state) in &unsaved.mailboxes {
             self.put(Table::Mailbox, &mailbox_key(*key), key.0, &state.encode_row())?;
-            let dirty = unsaved.pages.of_mailbox(*key);
-            for page in &dirty.rows {
-                let value = state.encode_page(*page, Columns::Rows)?;
-                self.put(Table::Page, &page.to_bytes(), key.0, &value)?;
-            }
-            for page in &dirty.ids {
-                let value = state.encode_page(*page, Columns::Ids)?;
-                self.put(Table::Ids, &page.to_bytes(), key.0, &value)?;
-            }
-            for block in &dirty.blocks {
-                let value = state.encode_head_block(*block)?;
-                self.put(Table::Head, &block.to_bytes(), key.0, &value)?;
-            }
-            for page in &dirty.gone_pages {
-                self.batch.delete(Table::Page, page.to_bytes().to_vec());
-                self.batch.delete(Table::Ids, page.to_bytes().to_vec());
-            }
-            for block in &dirty.gone_blocks {
-                self.batch.delete(Table::Head, block.to_bytes().to_vec());
+        }
+        let dirty = &unsaved.pages;
+        let pages = dirty.rows.keys().map(|page| (Table::Page, Columns::Rows, page));
+        let ids = dirty.ids.keys().map(|page| (Table::Ids, Columns::Ids, page));
+        for (table, columns, page) in pages.chain(ids) {
+            // A mailbox that was deleted since is not among them.
+            let Some(state) = unsaved.mailboxes.get(&(page.account, page.mailbox)) else {
+                continue;
+            };
+            if let Some(value) = state.encode_page(*page, columns)? {
+                self.put(table, &page.to_bytes(), page.account, &value)?;
             }
         }
+        for block in &dirty.blocks {
+            let state = unsaved.mailboxes.get(&(block.account, block.mailbox));
+            if let Some(value) = state.and_then(|state| state.encode_block(*block)) {
+                self.put(Table::Head, &block.to_bytes(), block.account, &value)?;
+            }
+        }
+        for page in &dirty.gone_pages {
+            self.batch.delete(Table::Page, &page.to_bytes());
+            self.batch.delete(Table::Ids, &page.to_bytes());
+        }
+        for block in &dirty.gone_blocks {
+            self.batch.delete(Table::Head, &block.to_bytes());
+        }
         for gone in &unsaved.gone {
-            let mut key = mailbox_key(gone.mailbox).to_vec();
-            key.extend_from_slice(&gone.modseq.bits().to_be_bytes());
-            let value = vanished_value(&gone.uids, gone.at);
-            self.put(Table::Vanished, &key, gone.mailbox.0, &value)?;
+            let key = VanishedEntry::key(gone.mailbox.0, gone.mailbox.1, gone.modseq);
+            let entry =
+                VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
+            self.put(Table::Vanished, &key, gone.mailbox.0, &entry.encode())?;
         }
         Ok(())
     }
@@ -145,19 +151,18 @@ impl Writer<'_> {
     /// Removes all of a deleted mailbox: its rows' references first, then every key that begins with its own.
     fn dropped(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
         for (key, state) in &unsaved.dropped {
-            state.view().visit_all(&mut |row| {
+            let all = UidSet::from_ranges([(1, u32::MAX)]);
+            for (row, _) in state.rows_of(&all)? {
                 let reference = reference_key(row.blob, key.0, key.1, row.uid);
-                self.batch.delete(Table::Reference, reference.to_vec());
-                true
-            })?;
+                self.batch.delete(Table::Reference, &reference);
+            }
             let prefix = mailbox_key(*key);
             for table in [Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished] {
-                let mut keys = Vec::new();
+                let batch = &mut self.batch;
                 self.saved.tables.scan_prefix(table, &prefix, &mut |key, _| {
-                    keys.push(key.to_vec());
-                    true
+                    batch.delete(table, key);
+                    Ok(true)
                 })?;
-                keys.into_iter().for_each(|key| self.batch.delete(table, key));
             }
         }
         Ok(())
@@ -178,7 +183,7 @@ impl Writer<'_> {
             if made && !dropped {
                 self.put_plain(Table::Reference, &key, Vec::new());
             } else {
-                self.batch.delete(Table::Reference, key.to_vec());
+                self.batch.delete(Table::Reference, &key);
             }
         }
         Ok(())

@@ -25,8 +25,8 @@ use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
 use super::saved::Saved;
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, Lsn};
-use crate::mailbox::{DirtyPages, MailboxState, Pages, View};
+use crate::ids::{AccountNumber, BlobId, Lsn, Stamp};
+use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 
 /// A callback of someone who watches a mailbox.
 pub(crate) type Watcher = Arc<dyn Fn() + Send + Sync>;
@@ -70,7 +70,7 @@ struct BlobMaps {
 /// The committed state of a volume.
 pub(crate) struct Committed {
     saved: Arc<Saved>,
-    pages: Pages,
+    pages: PageReader,
     accounts: RwLock<HashMap<AccountNumber, AccountState>>,
     names: RwLock<HashMap<String, AccountNumber>>,
     policy: RwLock<Arc<Policy>>,
@@ -79,11 +79,12 @@ pub(crate) struct Committed {
     blobs: RwLock<BlobMaps>,
     unsaved: Mutex<Unsaved>,
     next_watcher: AtomicU64,
+    stamp: AtomicU64,
 }
 
 impl Committed {
     /// As the tables have it.
-    pub(crate) fn load(saved: Arc<Saved>, pages: Pages) -> Result<Committed, ReadError> {
+    pub(crate) fn load(saved: Arc<Saved>, pages: PageReader) -> Result<Committed, ReadError> {
         let accounts = saved.accounts()?;
         let names =
             accounts.iter().map(|(number, state)| (state.profile.name.clone(), *number)).collect();
@@ -96,13 +97,14 @@ impl Committed {
             blobs: RwLock::default(),
             unsaved: Mutex::default(),
             next_watcher: AtomicU64::new(1),
+            stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
             pages,
         })
     }
 
     /// What mailboxes load their pages through.
-    pub(crate) fn pages(&self) -> Pages {
+    pub(crate) fn pages(&self) -> PageReader {
         self.pages.clone()
     }
 
@@ -126,6 +128,16 @@ impl Committed {
         Arc::clone(&self.policy.read())
     }
 
+    /// First position of the current epoch.
+    fn epoch_begin(&self) -> Lsn {
+        self.volume.read().history.last().map_or(Lsn::ZERO, |link| link.first)
+    }
+
+    /// The highest stamp of any record.
+    pub(crate) fn highest_stamp(&self) -> Stamp {
+        Stamp(self.stamp.load(Ordering::Relaxed))
+    }
+
     /// Format level and history.
     pub(crate) fn volume(&self) -> VolumeState {
         self.volume.read().clone()
@@ -145,7 +157,7 @@ impl Committed {
             return Ok(Some(Arc::clone(cell)));
         }
         let Some(state) = self.saved.mailbox(key, &self.pages)? else { return Ok(None) };
-        let cell = Arc::new(MailboxCell::new(state));
+        let cell = Arc::new(MailboxCell::new(state, self.epoch_begin()));
         mailboxes.insert(key, Arc::clone(&cell));
         Ok(Some(cell))
     }
@@ -186,7 +198,11 @@ impl Committed {
     }
 
     /// Makes a committed group visible, and tells those who watch.
-    pub(crate) fn publish(&self, changes: Changes) {
+    pub(crate) fn publish(&self, mut changes: Changes) {
+        // A mailbox that was only looked at is not changed.
+        let Changes { mailboxes, pages, .. } = &mut changes;
+        mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
+        self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
         let touched = self.replace_visible(&changes);
         self.keep_for_checkpoint(changes);
         for cell in touched {
@@ -208,21 +224,22 @@ impl Committed {
         if let Some(volume) = &changes.volume {
             *self.volume.write() = volume.clone();
         }
+        let epoch_begin = self.epoch_begin();
         let mut touched = Vec::new();
         // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
         for (key, state) in &changes.mailboxes {
             let existing = self.mailboxes.read().get(key).cloned();
             match (state, existing) {
                 (Some(state), Some(cell)) => {
-                    cell.replace(Some(state.clone()));
+                    cell.replace(Some(state.clone()), epoch_begin);
                     touched.push(cell);
                 }
                 (Some(state), None) => {
-                    let cell = Arc::new(MailboxCell::new(state.clone()));
+                    let cell = Arc::new(MailboxCell::new(state.clone(), epoch_begin));
                     self.mailboxes.write().insert(*key, cell);
                 }
                 (None, Some(cell)) => {
-                    cell.replace(None);
+                    cell.replace(None, epoch_begin);
                     self.mailboxes.write().remove(key);
                     touched.push(cell);
                 }
@@ -317,16 +334,16 @@ impl Committed {
 }
 
 impl MailboxCell {
-    fn new(state: MailboxState) -> MailboxCell {
-        let view = state.view();
+    fn new(state: MailboxState, epoch_begin: Lsn) -> MailboxCell {
+        let view = state.view(epoch_begin);
         MailboxCell {
             current: Mutex::new(Some(Current { state, view })),
             watchers: Mutex::default(),
         }
     }
 
-    fn replace(&self, state: Option<MailboxState>) {
-        let current = state.map(|state| Current { view: state.view(), state });
+    fn replace(&self, state: Option<MailboxState>, epoch_begin: Lsn) {
+        let current = state.map(|state| Current { view: state.view(epoch_begin), state });
         // The old one is dropped outside of the lock: it may be the last to hold pages.
         let old = std::mem::replace(&mut *self.current.lock(), current);
         drop(old);

@@ -28,8 +28,8 @@ use super::table::{Table, TableStore};
 use super::values::Values;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, EpochId, Lsn, NodeId};
-use crate::mailbox::{Columns, MailboxState, PageKey, PageSource, Pages};
+use crate::ids::{AccountNumber, BlobId, EpochId, Lsn, NodeId, Stamp};
+use crate::mailbox::{Columns, MailboxState, PageKey, PageReader, PageSource};
 
 /// Key of the checkpoint's stamp.
 pub(crate) const STAMP: &[u8] = b"stamp";
@@ -47,6 +47,8 @@ pub(crate) struct CheckpointStamp {
     pub(crate) open_lsn: Lsn,
     /// Hash of the last group.
     pub(crate) group_hash: [u8; 32],
+    /// The highest stamp of any record.
+    pub(crate) stamp: Stamp,
 }
 
 /// The tables, opened.
@@ -86,21 +88,16 @@ impl Saved {
     pub(crate) fn accounts(&self) -> Result<HashMap<AccountNumber, AccountState>, ReadError> {
         let mut accounts = HashMap::new();
         let mut usages = Vec::new();
-        let mut failure = None;
         self.tables.scan_prefix(Table::Account, &[], &mut |key, sealed| {
-            match self.account_value(key, sealed) {
-                Ok(AccountValue::State(state)) => {
+            match self.account_value(key, sealed)? {
+                AccountValue::State(state) => {
                     accounts.insert(state.number, *state);
                 }
-                Ok(AccountValue::Usage(number, usage)) => usages.push((number, usage)),
-                Ok(AccountValue::Destroyed) => {}
-                Err(error) => failure = Some(error),
+                AccountValue::Usage(number, usage) => usages.push((number, usage)),
+                AccountValue::Destroyed => {}
             }
-            failure.is_none()
+            Ok(true)
         })?;
-        if let Some(error) = failure {
-            return Err(error);
-        }
         for (number, usage) in usages {
             if let Some(state) = accounts.get_mut(&number) {
                 state.usage = usage;
@@ -130,24 +127,18 @@ impl Saved {
     pub(crate) fn mailbox(
         &self,
         key: MailboxKey,
-        pages: &Pages,
+        pages: &PageReader,
     ) -> Result<Option<MailboxState>, ReadError> {
         let row_key = mailbox_key(key);
         let Some(sealed) = self.tables.get(Table::Mailbox, &row_key)? else { return Ok(None) };
         let row = self.values.open(Table::Mailbox, &row_key, key.0, &sealed)?;
         let mut blocks = Vec::new();
-        let mut failure = None;
         self.tables.scan_prefix(Table::Head, &row_key, &mut |block_key, sealed| {
-            match self.values.open(Table::Head, block_key, key.0, sealed) {
-                Ok(block) => blocks.push(block),
-                Err(error) => failure = Some(error),
-            }
-            failure.is_none()
+            blocks.push(self.values.open(Table::Head, block_key, key.0, sealed)?);
+            Ok(true)
         })?;
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        MailboxState::open(key.0, key.1, &row, &blocks, pages.clone()).map(Some)
+        let blocks = blocks.iter().map(Vec::as_slice);
+        MailboxState::open(key.0, key.1, &row, blocks, pages.clone()).map(Some)
     }
 
     /// What a blob is made of.
@@ -202,6 +193,7 @@ impl CheckpointStamp {
         out.lsn(self.lsn);
         out.lsn(self.open_lsn);
         out.raw(&self.group_hash);
+        out.u64(self.stamp.0);
         out.bytes
     }
 
@@ -214,6 +206,7 @@ impl CheckpointStamp {
             lsn: from.lsn()?,
             open_lsn: from.lsn()?,
             group_hash: from.array()?,
+            stamp: Stamp(from.u64()?),
         };
         from.end()?;
         Ok(stamp)
@@ -263,4 +256,17 @@ impl VolumeState {
         from.end()?;
         Ok(VolumeState { format_level, members, history })
     }
+}
+
+/// Every reference key of the tables, in order.
+pub(crate) fn scan_references(
+    saved: &Saved,
+    visit: &mut dyn FnMut([u8; 36]),
+) -> Result<(), ReadError> {
+    saved.tables.scan_prefix(Table::Reference, &[], &mut |key, _| {
+        let why = "its length is not that of a reference";
+        let undecodable = ReadError::Undecodable { what: "reference", why };
+        visit(key.try_into().map_err(|_| undecodable)?);
+        Ok(true)
+    })
 }

@@ -20,7 +20,7 @@ use crate::commit::{
 };
 use crate::disk::{Clock, Disk, PlainDisk, SystemClock, durable};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
-use crate::ids::{AccountNumber, Lsn, Stamp};
+use crate::ids::{AccountNumber, KeyGeneration, Lsn};
 use crate::log::format::group::Group;
 use crate::log::{
     GroupHash, Item, LogReader, LogWriter, RecordHeader, RecoverError, RecoveryReport, Replayed,
@@ -386,23 +386,27 @@ impl<'a> Replay<'a> {
         payload: &[u8],
     ) -> Result<Option<Record>, OpenError> {
         let account = header.account;
-        let key = if account == AccountNumber::VOLUME {
-            Some(self.keys.volume_key())
-        } else {
-            self.keys.current(account).map(|(_, key)| key)
-        };
-        let Some(key) = key else {
+        let keys = Arc::clone(&self.keys);
+        if account != AccountNumber::VOLUME && keys.current(account).is_none() {
             self.report.destroyed_count += 1;
             return Ok(None);
-        };
+        }
         let aad = Aad::Record { kind: header.record_type, account, lsn: header.lsn };
         let damage = |what: String| Damage {
             file: PathBuf::from(format!("segment {}", segment.0)),
             offset,
             what: format!("the record at {}: {what}", header.lsn),
         };
+        let (generation, sealed) =
+            payload.split_first_chunk().ok_or_else(|| damage("it ends early".into()))?;
+        let generation = KeyGeneration(u32::from_le_bytes(*generation));
+        let key = match account {
+            AccountNumber::VOLUME => Some(keys.volume_key()),
+            account => keys.key(account, generation),
+        };
+        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
         let plain =
-            crate::seal::open(key, aad, payload).map_err(|error| damage(error.to_string()))?;
+            crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
         let record = Record::decode(header.record_type, &plain)
             .map_err(|why| damage(format!("it does not decode: {why}")))?;
         self.report.record_count += 1;

@@ -9,7 +9,7 @@
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
 use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
-use crate::message::{Summary, thread_key};
+use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
 use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, SealedChunk};
 use crate::width::{u32_of, u64_of};
@@ -57,7 +57,6 @@ impl Store {
         inner.check_space(u64::from(size))?;
         let summary = Summary::parse(message);
         let encoded_summary = summary.encode();
-        let thread = thread_key(&summary);
         let content: [u8; 32] = blake3::hash(message).into();
 
         let keys = inner.keys.snapshot();
@@ -66,18 +65,17 @@ impl Store {
         for &account in accounts {
             let (generation, key) = keys.current(account).ok_or(CommitError::NoSuchAccount)?;
             openers.push((account, generation, key));
-            let hash = KeyedHash::of_account(key);
-            let of_thread = hash.hash(HashDomain::Thread, &thread);
-            let of_thread = ThreadId(of_thread.first_chunk().map_or(0, |b| u64::from_le_bytes(*b)));
-            hashes.push((account, hash.hash(HashDomain::Content, &content), of_thread));
+            let hash = KeyedHash::of_account(key).hash(HashDomain::Content, &content);
+            let thread = thread_id(&summary, key.expose()).unwrap_or_else(|| own_thread(&hash));
+            hashes.push((account, hash, thread));
         }
         let tag = BlobTag(inner.sealer.random_id());
-        let mut sealer = BlobSealer::new(
+        let lengths = (u64::from(size), u32_of(encoded_summary.len()));
+        let mut sealer = BlobSealer::with_summary(
             &inner.sealer,
             tag,
             &openers,
-            u64::from(size),
-            u32_of(encoded_summary.len()),
+            lengths,
             COMPRESSION,
         )
         .map_err(|_| CommitError::TooLarge {
@@ -97,17 +95,23 @@ impl Store {
     }
 }
 
+/// The conversation of a message that belongs to none: its own.
+fn own_thread(content_hash: &[u8; 16]) -> ThreadId {
+    ThreadId(content_hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+}
+
 /// Header, body and summary, numbered as the log numbers them.
 fn seal_all(sealer: &mut BlobSealer, message: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
     let (header, hash) = sealer.header();
     let mut chunks = vec![SealedChunk { number: 0, bytes: header.to_vec(), hash }];
     let mut left = message;
-    while let Some(length) = sealer.next_chunk_len() {
+    while !sealer.next_is_summary() {
+        let length = sealer.next_chunk_len().unwrap_or_default();
         let (chunk, rest) = left.split_at(length.min(left.len()));
         chunks.push(sealer.seal_chunk(chunk));
         left = rest;
     }
-    chunks.push(sealer.seal_summary(summary));
+    chunks.push(sealer.seal_chunk(summary));
     for (chunk, number) in chunks.iter_mut().zip(0..) {
         chunk.number = number;
     }

@@ -77,7 +77,7 @@ impl Inner {
         let sealed = self.read_item(blob.id, &blob.row, blob.opener.chunk_count() + 1)?;
         let plain = blob
             .opener
-            .open_summary(&sealed)
+            .open_chunk(blob.opener.chunk_count(), &sealed)
             .map_err(|error| not_opened("the summary of a message", blob.account, &error))?;
         Summary::decode(&plain).map_err(|error| error.into())
     }

@@ -135,7 +135,8 @@ impl Assigner<'_> {
     }
 
     fn push_chunk(&mut self, lsn: Lsn, tag: BlobTag, chunk: &SealedChunk) {
-        let header = ChunkHeader { number: chunk.number, lsn, tag, hash: chunk.hash };
+        let number = u16::try_from(chunk.number).expect("a blob has at most 4098 chunks");
+        let header = ChunkHeader { number, lsn, tag, hash: chunk.hash };
         self.builder.push_chunk(&header, &chunk.bytes);
     }
 

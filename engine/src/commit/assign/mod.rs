@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 use super::change::{Answer, Change};
 use crate::error::CommitError;
-use crate::ids::{AccountNumber, InstanceId, Lsn, MailboxId, Stamp, UnixSeconds, VolumeId};
+use crate::ids::{
+    AccountNumber, InstanceId, KeyGeneration, Lsn, MailboxId, Stamp, UnixSeconds, VolumeId,
+};
 use crate::log::{BuiltGroup, GroupBuilder, GroupHash, GroupStamp, RecordHeader};
 use crate::record::{Body, Record, Run};
-use crate::seal::{Aad, KeyTableSnapshot, Sealer, seal};
+use crate::seal::{Aad, Key, KeyTableSnapshot, Sealer, seal_into};
 use crate::state::{Changes, Committed};
 
 /// Told to whoever waits, once the group is durable, or with the reason why the volume stopped.
@@ -54,6 +56,7 @@ pub(crate) struct Assigner<'a> {
     /// First chunks of messages that are still entering.
     entering: BTreeSet<Lsn>,
     replies: Vec<Reply>,
+    broken: Option<String>,
 }
 
 /// A batch ready to be written.
@@ -66,6 +69,8 @@ pub(crate) struct Assigned {
     pub(crate) stamp: Stamp,
     /// The next position.
     pub(crate) next: Lsn,
+    /// Why none of it may be written: a page that it changes could not be read halfway through.
+    pub(crate) broken: Option<String>,
 }
 
 impl<'a> Assigner<'a> {
@@ -84,6 +89,14 @@ impl<'a> Assigner<'a> {
             next,
             entering,
             replies: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// Assigns a record of the volume that nobody waits for.
+    pub(crate) fn assign_volume(&mut self, body: Body) {
+        if let Err(error) = self.emit(AccountNumber::VOLUME, body) {
+            self.broken = Some(error.to_string());
         }
     }
 
@@ -200,15 +213,17 @@ impl<'a> Assigner<'a> {
         let count = record.position_count();
         let after = lsn.advance(u64::from(count)).ok_or(CommitError::OutOfUids)?;
         let aad = Aad::Record { kind: record.kind(), account, lsn };
-        let sealed = {
-            let key = self.key_of(account)?;
-            seal(self.context.sealer, key, aad, &record.encode())
-        };
+        let (generation, key) = self.key_of(account)?;
+        let mut sealed = generation.0.to_le_bytes().to_vec();
+        seal_into(self.context.sealer, key, aad, &record.encode(), &mut sealed);
         if !self.builder.fits(sealed.len(), 0, 0) {
             self.finish_group();
         }
-        // Applied before it is in the group: a page that cannot be read refuses the change.
-        self.changes.apply(self.context.committed, account, lsn, &record)?;
+        // A page that cannot be read leaves the head half changed, so nothing of this batch may be written.
+        if let Err(error) = self.changes.apply(self.context.committed, account, lsn, &record) {
+            self.broken = Some(error.to_string());
+            return Err(error.into());
+        }
         let header =
             RecordHeader { record_type: record.kind(), account, lsn, lsn_count: count };
         self.builder.push_record(&header, &sealed);
@@ -216,12 +231,12 @@ impl<'a> Assigner<'a> {
         Ok(lsn)
     }
 
-    fn key_of(&self, account: AccountNumber) -> Result<&crate::seal::Key, CommitError> {
+    /// The key that seals an account's records, with its generation; 0 for the volume's.
+    fn key_of(&self, account: AccountNumber) -> Result<(KeyGeneration, &Key), CommitError> {
         if account == AccountNumber::VOLUME {
-            return Ok(self.context.keys.volume_key());
+            return Ok((KeyGeneration(0), self.context.keys.volume_key()));
         }
-        let current = self.context.keys.current(account).ok_or(CommitError::NoSuchAccount)?;
-        Ok(current.key())
+        self.context.keys.current(account).ok_or(CommitError::NoSuchAccount)
     }
 
     fn finish_group(&mut self) {
@@ -259,6 +274,7 @@ impl<'a> Assigner<'a> {
             entering: self.entering,
             stamp: self.context.stamp,
             next: self.next,
+            broken: self.broken,
         }
     }
 

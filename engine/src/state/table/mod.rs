@@ -12,9 +12,10 @@
 #![allow(dead_code, reason = "the checkpoint is built on this next")]
 
 mod memory;
+mod rocks;
 
 #[allow(unused_imports, reason = "the checkpoint is built on this next")]
-pub(crate) use memory::MemoryTables;
+pub(crate) use self::{memory::MemoryTables, rocks::RocksTables};
 
 use crate::error::ReadError;
 
@@ -35,12 +36,12 @@ pub(crate) enum Table {
     Ids,
     /// Expunged UIDs by mailbox and MODSEQ.
     Vanished,
-    /// References to blobs.
+    /// What blobs are made of.
     Blob,
     /// Where chunks lie: this node's own affair.
     Placement,
-    /// Keyed hashes of names and addresses to accounts.
-    Directory,
+    /// Who names which blob; keys alone.
+    Reference,
 }
 
 impl Table {
@@ -55,7 +56,7 @@ impl Table {
         Table::Vanished,
         Table::Blob,
         Table::Placement,
-        Table::Directory,
+        Table::Reference,
     ];
 
     /// Its name on disk.
@@ -70,7 +71,25 @@ impl Table {
             Table::Vanished => "vanished",
             Table::Blob => "blob",
             Table::Placement => "placement",
-            Table::Directory => "directory",
+            Table::Reference => "reference",
+        }
+    }
+}
+
+impl Table {
+    /// Its number in associated data; never given to another table.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Table::Volume => 1,
+            Table::Account => 2,
+            Table::Mailbox => 3,
+            Table::Head => 4,
+            Table::Page => 5,
+            Table::Ids => 6,
+            Table::Vanished => 7,
+            Table::Blob => 8,
+            Table::Placement => 9,
+            Table::Reference => 10,
         }
     }
 }
