@@ -1,6 +1,6 @@
 //! ENVELOPE of a message (RFC 9051 section 7.5.2), and the budget that bounds a summary.
 
-use super::header::{Fields, unfold};
+use super::header::{Fields, unfold_text};
 use super::{ADDRESSES_MAX, Address, Envelope, FIELD_BYTES_MAX, SUMMARY_TEXT_BYTES_MAX, address};
 
 /// Bytes of an address field: a list of a thousand recipients is honest mail.
@@ -73,11 +73,11 @@ pub(super) fn envelope(header: &[u8], budget: &mut Budget) -> Envelope {
                     b"bcc" => &mut found.bcc,
                     _ => continue,
                 };
-                budget.addresses(&unfold(field.value, ADDRESS_FIELD_BYTES_MAX), list);
+                budget.addresses(&unfold_text(field.value, ADDRESS_FIELD_BYTES_MAX), list);
                 continue;
             }
         };
-        if let Some(value) = budget.keep(unfold(field.value, FIELD_BYTES_MAX)) {
+        if let Some(value) = budget.keep(unfold_text(field.value, FIELD_BYTES_MAX)) {
             *single = Some(value);
         }
     }

@@ -81,15 +81,23 @@ pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
     }
 }
 
-/// A value on one line: no CR, LF or NUL, no blanks around it, at most `bytes_max` bytes looked at.
-///
-/// A fold with the blanks behind it becomes one blank, so that a tab that only folds is not shown.
+/// A value on one line with its blanks as they are, as a boundary may need them (RFC 5322 section
+/// 2.2.3): no CR, LF or NUL, no blanks around it, at most `bytes_max` bytes.
 pub(super) fn unfold(value: &[u8], bytes_max: usize) -> Vec<u8> {
+    let bytes = value.trim_ascii().iter().copied();
+    bytes.filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).take(bytes_max).collect()
+}
+
+/// The same for what people read: a fold with the blanks behind it becomes one blank, so that a tab
+/// that only folds is not shown.
+pub(super) fn unfold_text(value: &[u8], bytes_max: usize) -> Vec<u8> {
     let value = value.trim_ascii();
-    let kept = value.get(..bytes_max).unwrap_or(value);
-    let mut one_line = Vec::with_capacity(kept.len());
+    let mut one_line = Vec::with_capacity(value.len().min(bytes_max));
     let mut after_fold = false;
-    for byte in kept {
+    for byte in value {
+        if one_line.len() >= bytes_max {
+            break;
+        }
         match byte {
             b'\n' => {
                 one_line.push(b' ');
@@ -128,7 +136,9 @@ mod tests {
 
     #[test]
     fn unfolding_leaves_one_bounded_line() {
-        assert_eq!(unfold(b" a\tb\r\n\t c\0 ", 100), b"a\tb c");
+        assert_eq!(unfold(b" a\tb\r\n\t c\0 ", 100), b"a\tb\t c");
+        assert_eq!(unfold_text(b" a\tb\r\n\t c\0 ", 100), b"a\tb c");
         assert_eq!(unfold(&vec![b'x'; 10 << 20], 1000).len(), 1000);
+        assert_eq!(unfold_text(&vec![b'x'; 10 << 20], 1000).len(), 1000);
     }
 }

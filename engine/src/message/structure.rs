@@ -21,7 +21,7 @@
 //!   application/octet-stream, for no range of the message holds its parts.
 
 use super::envelope::{Budget, envelope};
-use super::header::{Fields, is_blank, line_length, unfold};
+use super::header::{Fields, is_blank, line_length, unfold, unfold_text};
 use super::{BodyKind, FIELD_BYTES_MAX, Part, parameter};
 use crate::limits::{MIME_DEPTH_MAX, MIME_PARTS_MAX};
 use crate::width::{u32_of, usize_of_u32};
@@ -153,7 +153,8 @@ impl Scan<'_> {
             let message = part.media_type.eq_ignore_ascii_case(b"message")
                 && (part.media_subtype.eq_ignore_ascii_case(b"rfc822")
                     || part.media_subtype.eq_ignore_ascii_case(b"global"));
-            let mut open = Open { part, content: Content::Leaf, lines_before: self.line_count };
+            let lines_before = self.line_count - usize::from(start < self.position);
+            let mut open = Open { part, content: Content::Leaf, lines_before };
             self.part_count += 1;
             let too_deep = self.open.len() >= MIME_DEPTH_MAX;
             let hidden = message && is_encoded(&open.part.encoding);
@@ -302,7 +303,9 @@ fn read_fields(header: &[u8], part: &mut Part, in_digest: bool, budget: &mut Bud
                 part.encoding = budget.keep(encoding_token(&value())).unwrap_or_default();
             }
             b"id" => part.id = budget.keep(value()),
-            b"description" => part.description = budget.keep(value()),
+            b"description" => {
+                part.description = budget.keep(unfold_text(field.value, FIELD_BYTES_MAX));
+            }
             b"md5" => part.md5 = budget.keep(value()),
             b"location" => part.location = budget.keep(without_blanks(&value())),
             b"language" => part.languages = languages(&value(), budget),

@@ -111,6 +111,7 @@ fn broken_multiparts_show_their_text() {
         (format!("{head}--b\r\n--b\r\n--b--\r\n"), vec!["", ""], "empty parts"),
         (format!("{head}--b\r\nX: y\r\n--b--\r\n"), vec![""], "a header without its end"),
         (format!("{head}--b--\r\ntext"), vec!["--b--\r\ntext"], "closed before it began"),
+        (format!("{head}--b\r\n\r\none\r\n--b"), vec!["one"], "an open boundary at the end"),
         (
             format!("{head}--b  \r\n\r\none\r\n--b-- \r\n"),
             vec!["one"],
