@@ -81,14 +81,9 @@ pub(crate) static REFUSED: Reply = reply(554, "5.3.0", "The message cannot be st
 pub(crate) static UNKNOWN_PARAMETER: Reply = reply(555, "5.5.4", "Unknown parameter");
 
 impl Reply {
-    /// Whether it tells of a failure, and if so whether trying again could help.
+    /// Whether it tells of a failure after which trying again could help.
     pub(crate) fn is_transient(&self) -> bool {
         (400..500).contains(&self.code)
-    }
-
-    /// Whether it tells of success.
-    pub(crate) fn is_success(&self) -> bool {
-        self.code < 400
     }
 
     /// Writes it as a line.
