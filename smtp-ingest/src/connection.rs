@@ -1,8 +1,8 @@
 //! The connection: bytes in, steps out. Knows lines and message content, no socket.
 //!
 //! # Invariants
-//! 1. When [`Connection::step`] answers `None`, all input is used up but for a part of one line, which is
-//!    shorter than the line limit. So the buffer never exceeds a limit and one read.
+//! 1. When [`Connection::step`] answers `None`, all input is used up but for a part of one line,
+//!    which is shorter than the line limit. So the buffer never exceeds a limit and one read.
 //! 2. A line over the limit is skipped to its end and answered once.
 //! 3. After [`Connection::discard_input`] nothing of what was received before is left.
 
@@ -99,7 +99,8 @@ impl Connection {
         self.mode = Mode::Chunk { remaining: byte_count };
     }
 
-    /// Forgets what was received and not used: before TLS, where somebody between could have put it.
+    /// Forgets what was received and not used: before TLS, where somebody between could have put
+    /// it.
     pub(crate) fn discard_input(&mut self) {
         self.input.clear();
         self.used = 0;
@@ -255,7 +256,8 @@ mod tests {
         fn any_bytes_are_steps_alike_however_they_are_cut(
             bytes in proptest::collection::vec(
                 prop_oneof![
-                    Just(b"DATA\r\n".to_vec()), Just(b"BDAT 7\r\n".to_vec()), Just(b"\r\n.\r\n".to_vec()),
+                    Just(b"DATA\r\n".to_vec()), Just(b"BDAT 7\r\n".to_vec()),
+                    Just(b"\r\n.\r\n".to_vec()),
                     Just(b"\n".to_vec()), Just(b".".to_vec()), Just(b"\r".to_vec()),
                     proptest::collection::vec(any::<u8>(), 0..150),
                 ], 0..20),
@@ -263,7 +265,8 @@ mod tests {
         ) {
             let wire = bytes.concat();
             let pieces: Vec<&[u8]> = wire.chunks(size).collect();
-            prop_assert_eq!(talk(&[&wire], BareNewline::Normalise), talk(&pieces, BareNewline::Normalise));
+            let whole = talk(&[&wire], BareNewline::Normalise);
+            prop_assert_eq!(whole, talk(&pieces, BareNewline::Normalise));
         }
     }
 }

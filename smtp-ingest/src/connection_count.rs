@@ -1,4 +1,5 @@
-//! How many connections there are, in all and from each address; for the listener that accepts them.
+//! How many connections there are, in all and from each address; for the listener that accepts
+//! them.
 //!
 //! # Invariants
 //! 1. Every admitted connection is counted until its [`ConnectionPermit`] is dropped.
@@ -83,7 +84,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Whom a connection is counted for. A provider gives its customer an IPv6 /64, so one host is that much.
+/// Whom a connection is counted for. A provider gives its customer an IPv6 /64, so one host is that
+/// much.
 fn network_of(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         address if address.is_loopback() => None,

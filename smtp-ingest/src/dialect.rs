@@ -5,7 +5,8 @@ use crate::codec::command::Hello;
 /// Which protocol a listener speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialect {
-    /// SMTP as the MX of our domains (RFC 5321): one answer for a message, mail for others is relaying.
+    /// SMTP as the MX of our domains (RFC 5321): one answer for a message, mail for others is
+    /// relaying.
     Smtp,
     /// LMTP for a mail server in front (RFC 2033): one answer for each recipient.
     Lmtp,

@@ -1,10 +1,11 @@
-//! The driver: moves bytes between a socket and a session, and waits for the store. The only file here
-//! that knows a runtime and a clock.
+//! The driver: moves bytes between a socket and a session, and waits for the store. The only file
+//! here that knows a runtime and a clock.
 //!
 //! # Invariants
-//! 1. Replies leave in the order of the commands, and before every wait for the client: so a pipelined
-//!    group of commands is answered in one write (RFC 2920).
-//! 2. Every wait for the client has an end: by data, by its timeout, or by the shutdown of the server.
+//! 1. Replies leave in the order of the commands, and before every wait for the client: so a
+//!    pipelined group of commands is answered in one write (RFC 2920).
+//! 2. Every wait for the client has an end: by data, by its timeout, or by the shutdown of the
+//!    server.
 //! 3. A wait for the store is not cut short by a shutdown: what is being committed is answered.
 
 use std::future::pending;
@@ -31,8 +32,8 @@ use crate::recipient::Outcome;
 use crate::reply::{self, Reply};
 use crate::session::{Delivery, Next, Session};
 
-/// From this size on a message is prepared on a thread where blocking is allowed; for a smaller one the
-/// change of threads would cost more than it saves the other connections.
+/// From this size on a message is prepared on a thread where blocking is allowed; for a smaller one
+/// the change of threads would cost more than it saves the other connections.
 const BLOCKING_BYTES_MIN: usize = 64 << 10;
 /// Replies are sent at the latest when there are so many bytes of them.
 const OUTPUT_BYTES_MAX: usize = 32 << 10;
@@ -57,8 +58,8 @@ struct Conversation<M> {
 
 /// Serves one connection to its end: greeting, commands, messages, STARTTLS.
 ///
-/// `tls` offers STARTTLS. `shutdown` turning true ends the conversation with `421` as soon as nothing is
-/// being committed. The listener counts connections, see [`crate::ConnectionCount`].
+/// `tls` offers STARTTLS. `shutdown` turning true ends the conversation with `421` as soon as
+/// nothing is being committed. The listener counts connections, see [`crate::ConnectionCount`].
 pub async fn serve_connection<M, S>(
     mailroom: M,
     mut stream: S,

@@ -6,16 +6,16 @@
 //!   └───────────────── replies ◄──────────────── reply (table) ◄── committed? ───┘
 //! ```
 //!
-//! `codec`, `connection` and `session` know no socket and no clock; `driver` is the only file with a
-//! runtime in it.
+//! `codec`, `connection` and `session` know no socket and no clock; `driver` is the only file with
+//! a runtime in it.
 //!
 //! # Invariants
-//! 1. A `250` to the end of a message (per recipient in LMTP) is written only after the store answered
-//!    that every copy behind it is committed.
-//! 2. Only `<CRLF>.<CRLF>` ends DATA, and only after `<CRLF>` is a leading dot removed; nothing else that
-//!    a client sends moves the border between message and commands.
-//! 3. What a client sends is bounded before it is kept: lines, recipients, message bytes, and the bytes of
-//!    all connections together.
+//! 1. A `250` to the end of a message (per recipient in LMTP) is written only after the store
+//!    answered that every copy behind it is committed.
+//! 2. Only `<CRLF>.<CRLF>` ends DATA, and only after `<CRLF>` is a leading dot removed; nothing
+//!    else that a client sends moves the border between message and commands.
+//! 3. What a client sends is bounded before it is kept: lines, recipients, message bytes, and the
+//!    bytes of all connections together.
 //! 4. Nothing that arrived before a TLS handshake is used after it (RFC 3207 section 6).
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]

@@ -26,8 +26,8 @@ impl QuotaUse {
 
 /// What sessions need of a store. Implemented by [`Store`], and by tests.
 pub trait Mailroom: Clone + Send + Sync + 'static {
-    /// Who takes mail for an address, written `local@domain` without quotes (split it at the last `@`), or
-    /// `postmaster` alone (RFC 5321 section 4.1.1.3). The domain is in lower case.
+    /// Who takes mail for an address, written `local@domain` without quotes (split it at the last
+    /// `@`), or `postmaster` alone (RFC 5321 section 4.1.1.3). The domain is in lower case.
     fn resolve(&self, address: &str) -> Result<Resolution, ReadError>;
 
     /// How full an account is.
@@ -36,8 +36,8 @@ pub trait Mailroom: Clone + Send + Sync + 'static {
     /// Whether an account has a mailbox of that name.
     fn has_mailbox(&self, account: AccountNumber, name: &str) -> Result<bool, ReadError>;
 
-    /// Parses, compresses, seals and submits a message. Takes the caller's CPU. The ticket answers one
-    /// result for each of `recipients`, in order, once it is committed.
+    /// Parses, compresses, seals and submits a message. Takes the caller's CPU. The ticket answers
+    /// one result for each of `recipients`, in order, once it is committed.
     fn deliver(
         &self,
         message: &[u8],
@@ -45,8 +45,8 @@ pub trait Mailroom: Clone + Send + Sync + 'static {
         recipients: Vec<DeliverTo>,
     ) -> Result<Ticket<Vec<Result<Appended, CommitError>>>, CommitError>;
 
-    /// A place for the part of a large message that is not kept in memory while it arrives. `None`: there
-    /// is none, and the whole message stays in memory, within its budget.
+    /// A place for the part of a large message that is not kept in memory while it arrives. `None`:
+    /// there is none, and the whole message stays in memory, within its budget.
     fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
         Ok(None)
     }

@@ -1,9 +1,11 @@
-//! A message while it arrives: in memory up to 1 MiB, beyond that in the sealed spool where there is one.
+//! A message while it arrives: in memory up to 1 MiB, beyond that in the sealed spool where there
+//! is one.
 //!
 //! # Invariants
-//! 1. Every byte of capacity is claimed from one budget of the process before it is allocated, and given
-//!    back when the message is gone.
-//! 2. A message that failed (too large, no memory left) holds no memory, while its rest is read past.
+//! 1. Every byte of capacity is claimed from one budget of the process before it is allocated, and
+//!    given back when the message is gone.
+//! 2. A message that failed (too large, no memory left) holds no memory, while its rest is read
+//!    past.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +20,8 @@ const FIRST_BYTES: usize = 32 << 10;
 /// Bytes of one block of the spool; the last of a message may be shorter.
 pub const SPOOL_BLOCK_BYTES: usize = 256 << 10;
 
-/// A place, outside of memory, for one arriving message; dropped with it. Whoever implements it seals:
-/// nothing readable may lie on a disk.
+/// A place, outside of memory, for one arriving message; dropped with it. Whoever implements it
+/// seals: nothing readable may lie on a disk.
 pub trait Spool: Send {
     /// Keeps the next block, of [`SPOOL_BLOCK_BYTES`] unless it is the last.
     fn write_block(&mut self, block: &[u8]) -> io::Result<()>;

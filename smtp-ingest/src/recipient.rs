@@ -104,8 +104,8 @@ impl Recipients {
     }
 }
 
-/// Of several failures the one to answer with. A transient one goes first: a second copy for those who
-/// have the message already is better than a message that somebody never gets.
+/// Of several failures the one to answer with. A transient one goes first: a second copy for those
+/// who have the message already is better than a message that somebody never gets.
 pub(crate) fn worst(failures: impl Iterator<Item = &'static Reply>) -> Option<&'static Reply> {
     let mut found: Option<&'static Reply> = None;
     for failure in failures {

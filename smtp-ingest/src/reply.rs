@@ -1,8 +1,8 @@
-//! Every reply: code, enhanced code (RFC 3463), text. Greetings and the answers to HELO and EHLO are made
-//! where they are needed, because they carry names.
+//! Every reply: code, enhanced code (RFC 3463), text. Greetings and the answers to HELO and EHLO
+//! are made where they are needed, because they carry names.
 //!
-//! Deliberate deviations: an unknown command is `500 5.5.1` rather than `502` (RFC 5321 section 4.2.4),
-//! because we cannot tell an unknown command from one that we do not implement.
+//! Deliberate deviations: an unknown command is `500 5.5.1` rather than `502` (RFC 5321 section
+//! 4.2.4), because we cannot tell an unknown command from one that we do not implement.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -141,8 +141,8 @@ pub(crate) fn for_receive_error(error: &ReceiveError) -> &'static Reply {
     }
 }
 
-/// The answer to a message that the store did not take. What has a code of its own in RFC 3463 gets it;
-/// the class always follows the remedy, but for the quota, which an operator may decide.
+/// The answer to a message that the store did not take. What has a code of its own in RFC 3463 gets
+/// it; the class always follows the remedy, but for the quota, which an operator may decide.
 pub(crate) fn for_commit_error(error: &CommitError, over_quota: OverQuota) -> &'static Reply {
     match (error, error.remedy()) {
         (CommitError::OverQuota { .. }, _) => for_over_quota(over_quota),

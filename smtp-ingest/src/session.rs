@@ -195,7 +195,8 @@ impl<M: Mailroom> Session<M> {
         }
     }
 
-    /// The message or the chunk has arrived. Answers it, unless there is something to deliver first.
+    /// The message or the chunk has arrived. Answers it, unless there is something to deliver
+    /// first.
     pub(crate) fn content_end(
         &mut self,
         bare_newline_count: u64,
@@ -246,8 +247,8 @@ impl<M: Mailroom> Session<M> {
                 worst(failures.into_iter())
             }
             Dialect::Smtp => {
-                // One answer for all: a failure of one is the failure of the message, because the sender
-                // could not be told of it in another way.
+                // One answer for all: a failure of one is the failure of the message, because the
+                // sender could not be told of it in another way.
                 let worst = worst(answers.filter_map(|(_, failure)| failure));
                 match worst {
                     None => reply::STORED.write_with(id, out),
@@ -493,7 +494,7 @@ impl<M: Mailroom> Session<M> {
     fn chunk_end(&mut self, out: &mut Vec<u8>) {
         match &self.transaction {
             Some(Transaction { content: Content::Failed(error), .. }) => {
-                reply::for_receive_error(error).write_to(out);
+                self.receive_failure(error).write_to(out);
                 self.transaction = None;
             }
             _ => reply::CHUNK_TAKEN.write_to(out),
@@ -508,24 +509,26 @@ impl<M: Mailroom> Session<M> {
     ) -> Result<(Received, UnixSeconds), &'static Reply> {
         let (receiver, received) = match content {
             Content::Arriving(receiver, received) => (receiver, received),
-            Content::Failed(error) => {
-                if let ReceiveError::Spool(error) = &error {
-                    warn!(rip = %self.peer.ip(), id = self.id, %error, "the spool failed");
-                }
-                return Err(reply::for_receive_error(&error));
-            }
+            Content::Failed(error) => return Err(self.receive_failure(&error)),
             Content::NotBegun => return Err(&reply::TROUBLE),
         };
         let refuses = self.config.bare_newline(self.dialect) == BareNewline::Refuse;
         if refuses && bare_newline_count > 0 {
             return Err(&reply::BARE_NEWLINE);
         }
-        let message = receiver.finish().map_err(|error| reply::for_receive_error(&error))?;
+        let message = receiver.finish().map_err(|error| self.receive_failure(&error))?;
         // One of them is ours.
         if hop_count(message.bytes()) > self.config.hops_max.saturating_add(1) {
             return Err(&reply::MAIL_LOOP);
         }
         Ok((message, received))
+    }
+
+    fn receive_failure(&self, error: &ReceiveError) -> &'static Reply {
+        if let ReceiveError::Spool(error) = error {
+            warn!(rip = %self.peer.ip(), id = self.id, %error, "the spool failed");
+        }
+        reply::for_receive_error(error)
     }
 
     fn answer_all(&self, recipients: &Recipients, failure: &Reply, out: &mut Vec<u8>) {

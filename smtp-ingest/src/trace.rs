@@ -8,8 +8,8 @@
 //!     Mon, 23 Nov 2026 05:24:15 +0000
 //! ```
 //!
-//! One stored body serves all recipients of a delivery, so what names a recipient is written only where
-//! there is exactly one: it would show each of them who the others are, blind copies too.
+//! One stored body serves all recipients of a delivery, so what names a recipient is written only
+//! where there is exactly one: it would show each of them who the others are, blind copies too.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,7 @@ use engine::ids::UnixSeconds;
 
 use crate::codec::address::{Address, ReversePath, is_address_literal};
 use crate::codec::command::Hello;
+use crate::codec::newline::find_newline;
 use crate::extension::Tls;
 
 /// What the fields say.
@@ -85,8 +86,8 @@ impl Trace<'_> {
     }
 }
 
-/// A greeting as one word: what is neither a domain nor an address literal could end the field early or
-/// pretend to be a comment of ours.
+/// A greeting as one word: what is neither a domain nor an address literal could end the field
+/// early or pretend to be a comment of ours.
 fn hello_word(name: &str) -> &str {
     let is_domain =
         name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_'));
@@ -114,8 +115,8 @@ pub(crate) fn write_date(time: UnixSeconds, out: &mut Vec<u8>) {
     );
 }
 
-/// Year, month and day of a number of days since 1970, by eras of 400 years that begin in March, so that
-/// the leap day is the last of its year.
+/// Year, month and day of a number of days since 1970, by eras of 400 years that begin in March, so
+/// that the leap day is the last of its year.
 fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -134,13 +135,16 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
 pub(crate) fn hop_count(message: &[u8]) -> usize {
     const NAME: &[u8] = b"received:";
     let mut hops = 0;
-    for line in message.split(|&byte| byte == b'\n') {
-        if line.is_empty() || line == b"\r" {
+    let mut rest = message;
+    while let Some((line, later)) = find_newline(rest).and_then(|at| rest.split_at_checked(at + 1))
+    {
+        if line == b"\n" || line == b"\r\n" {
             break;
         }
         if line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
             hops += 1;
         }
+        rest = later;
     }
     hops
 }
@@ -190,7 +194,8 @@ mod tests {
         assert_eq!(
             trace(Some(&recipient), "mail.b.example"),
             "Return-Path: <a@b.example>\r\nDelivered-To: c@d.example\r\n\
-             Received: from mail.b.example ([192.0.2.1])\r\n\tby mx.example.org with ESMTPS id 1.1\r\n\
+             Received: from mail.b.example ([192.0.2.1])\r\n\
+             \tby mx.example.org with ESMTPS id 1.1\r\n\
              \tfor <c@d.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         assert!(!trace(None, "mail.b.example").contains("d.example"));

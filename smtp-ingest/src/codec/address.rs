@@ -1,8 +1,8 @@
 //! Addresses and paths (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 //!
-//! More is accepted than the grammar has, where mail in the world needs it (dots at odd places of a local
-//! part, underscores in domains, local parts beyond 64 bytes), but never a control character: an address
-//! goes into header fields and log lines.
+//! More is accepted than the grammar has, where mail in the world needs it (dots at odd places of a
+//! local part, underscores in domains, local parts beyond 64 bytes), but never a control character:
+//! an address goes into header fields and log lines.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -259,13 +259,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_address_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_an_address_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
             let _ = reverse_path(&bytes);
             let _ = path(&[b"<".as_slice(), &bytes].concat());
         }
 
         #[test]
-        fn what_is_written_reads_back(local in "[ -~é]{1,20}", domain in "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}") {
+        fn what_is_written_reads_back(
+            local in "[ -~é]{1,20}",
+            domain in "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}",
+        ) {
             let quoted = local.replace('\\', "\\\\").replace('"', "\\\"");
             let wire = format!("<\"{quoted}\"@{domain}>");
             let (address, _) = path(wire.as_bytes()).unwrap();

@@ -121,8 +121,8 @@ fn argued(arguments: &[u8], command: Command) -> Result<Command, CommandError> {
     if arguments.is_empty() { Err(CommandError::Arguments) } else { Ok(command) }
 }
 
-/// `ehlo = "EHLO" SP ( Domain / address-literal ) CRLF`. The name is often wrong in the world and serves
-/// for the trace only, so all printable text is taken.
+/// `ehlo = "EHLO" SP ( Domain / address-literal ) CRLF`. The name is often wrong in the world and
+/// serves for the trace only, so all printable text is taken.
 fn hello(hello: Hello, arguments: &[u8]) -> Result<Command, CommandError> {
     let name = std::str::from_utf8(arguments).map_err(|_| CommandError::Arguments)?;
     if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {

@@ -1,4 +1,5 @@
-//! A message on its way in: takes the framing off, whatever way the stream is cut (RFC 5321 section 4.5.2).
+//! A message on its way in: takes the framing off, whatever way the stream is cut (RFC 5321 section
+//! 4.5.2).
 //!
 //! ```text
 //!              '.'             CR               LF
@@ -10,8 +11,9 @@
 //!
 //! # Invariants
 //! 1. Only `<CRLF>.<CRLF>` (or `.<CRLF>` at the very beginning) ends the content.
-//! 2. A dot is dropped only after `<CRLF>`. After a bare line feed it is content: the sender's server, if
-//!    it is strict, did not double it there, so `<LF>.<CRLF>` and its like are no borders.
+//! 2. A dot is dropped only after `<CRLF>`. After a bare line feed it is content: the sender's
+//!    server, if it is strict, did not double it there, so `<LF>.<CRLF>` and its like are no
+//!    borders.
 //! 3. A bare line feed becomes `<CRLF>` and is counted; a bare carriage return stays as it is.
 
 use super::newline::find_newline;
@@ -69,8 +71,8 @@ impl ContentDecoder {
         self.bare_newline_count
     }
 
-    /// Decodes the next piece of `input`; answers how much of it is used up, which may be nothing where a
-    /// withheld carriage return comes out first. With input left, call again.
+    /// Decodes the next piece of `input`; answers how much of it is used up, which may be nothing
+    /// where a withheld carriage return comes out first. With input left, call again.
     pub(crate) fn decode<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
         let Some(&first) = input.first() else { return (0, Piece::Nothing) };
         match (self.place, first) {
@@ -196,7 +198,8 @@ mod tests {
 
     #[test]
     fn only_crlf_dot_crlf_is_a_border() {
-        let cases: [(&[u8], &[u8], Option<&[u8]>, &str); 13] = [
+        type Case<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>, &'a str);
+        let cases: [Case<'_>; 13] = [
             (b"a\r\n.\r\nQUIT\r\n", b"a\r\n", Some(b"QUIT\r\n"), "the border itself"),
             (b".\r\n", b"", Some(b""), "an empty message"),
             (b"a\n.\nMAIL\r\n.\r\n", b"a\r\n.\r\nMAIL\r\n", Some(b""), "LF . LF"),
@@ -246,7 +249,8 @@ mod tests {
             lines in proptest::collection::vec("[.\\ra-b]{0,5}", 0..12),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..5),
         ) {
-            let message: Vec<u8> = lines.iter().flat_map(|line| [line, "\r\n"].concat().into_bytes()).collect();
+            let lines = lines.iter().map(|line| [line, "\r\n"].concat().into_bytes());
+            let message: Vec<u8> = lines.flatten().collect();
             let mut wire = stuff(&message);
             wire.extend_from_slice(b"RSET\r\n");
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).collect();

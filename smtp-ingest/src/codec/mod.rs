@@ -1,5 +1,5 @@
-//! The grammar: bytes to typed commands and addresses, message content to plain bytes. No I/O, no state
-//! beyond one line or one message.
+//! The grammar: bytes to typed commands and addresses, message content to plain bytes. No I/O, no
+//! state beyond one line or one message.
 
 pub(crate) mod address;
 pub(crate) mod command;

@@ -4,8 +4,8 @@ use std::io::BufRead;
 
 /// Where the first line feed is.
 ///
-/// `skip_until` of a slice is the standard library's `memchr`, many times faster than a loop over bytes;
-/// on a slice it reads nothing and cannot fail.
+/// `skip_until` of a slice is the standard library's `memchr`, many times faster than a loop over
+/// bytes; on a slice it reads nothing and cannot fail.
 pub(crate) fn find_newline(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let skipped = rest.skip_until(b'\n').ok()?;
