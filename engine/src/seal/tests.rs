@@ -194,11 +194,11 @@ proptest! {
     fn a_flipped_bit_anywhere_in_an_object_is_noticed(
         plain in prop::collection::vec(any::<u8>(), 0..200),
         place: prop::sample::Index,
-        bit in 0..8,
+        bit in 0..8_u32,
     ) {
         let mut sealed = seal(&sealer(), &key(1), record(1, 1), &plain);
         let place = place.index(sealed.len());
-        sealed[place] ^= 1 << bit;
+        sealed[place] ^= 1_u8 << bit;
         let expected = if place < 56 { SealError::WrongKey } else { SealError::Altered };
         prop_assert_eq!(open(&key(1), record(1, 1), &sealed), Err(expected));
     }
