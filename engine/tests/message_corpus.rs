@@ -111,7 +111,10 @@ fn every_message_has_a_summary_whose_parts_lie_where_it_says() {
         });
         assert!(same_shape(&original.structure, &converted.structure), "{name}: LF and CRLF");
         assert_eq!(original.envelope.from, converted.envelope.from, "{name}");
-        assert_eq!(original.preview, converted.preview, "{name}");
+        // In UTF-16 a converted line end is other text.
+        if !message.contains(&0) {
+            assert_eq!(original.preview, converted.preview, "{name}");
+        }
         assert_eq!(original.base_subject, converted.base_subject, "{name}");
     }
     println!("{} messages", messages.len());

@@ -6,11 +6,13 @@
 //! | `sync_data` | every earlier `write_at` and `set_len` of this file survives a power cut |
 //! | `create`, `rename`, `remove` | visible at once; durable only after `sync_dir` of the folder |
 //!
-//! [`PlainDisk`](plain::PlainDisk) is the system's; [`SimulatedDisk`](simulated::SimulatedDisk) lives in
+//! [`PlainDisk`](plain::PlainDisk) is the system's; [`SimulatedDisk`](simulated::SimulatedDisk)
+//! lives in
 //! memory, forgets what was not flushed, and fails on request.
 //!
 //! # What can go wrong
-//! A failed `sync_data` is final for that file: Linux marks the pages clean, so that a second call may
+//! A failed `sync_data` is final for that file: Linux marks the pages clean, so that a second call
+//! may
 //! succeed for bytes that are gone. Nothing here tries again.
 
 pub mod clock;
@@ -63,7 +65,8 @@ pub trait Disk: Send + Sync {
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError>;
 
-    /// Whether the file system that holds `path` writes every change to a new place, so that writing
+    /// Whether the file system that holds `path` writes every change to a new place, so that
+    /// writing
     /// zeros ahead gains nothing (btrfs, ZFS, bcachefs).
     fn copies_on_write(&self, path: &Path) -> Result<bool, DiskError>;
 }
@@ -73,10 +76,12 @@ pub trait DiskFile: Send + Sync {
     /// Reads until `buffer` is full or the file ends; returns the bytes read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError>;
 
-    /// Writes all of `bytes`, or fails; a short write of the system is an error and leaves any part.
+    /// Writes all of `bytes`, or fails; a short write of the system is an error and leaves any
+    /// part.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Makes everything written so far durable, with the file's length. Never call it again after it failed.
+    /// Makes everything written so far durable, with the file's length. Never call it again after
+    /// it failed.
     fn sync_data(&self) -> Result<(), DiskError>;
 
     /// The file's length in bytes.

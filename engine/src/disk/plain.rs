@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(file.byte_count().unwrap(), 7);
         file.forget_cached().unwrap();
         assert!(PlainDisk.create(&path).is_err(), "a name is taken once");
-        assert_eq!(PlainDisk.list(folder.path()).unwrap(), [path.clone()]);
+        assert_eq!(PlainDisk.list(folder.path()).unwrap(), std::slice::from_ref(&path));
         let reader = PlainDisk.open(&path, OpenMode::Read).unwrap();
         let error = reader.write_at(8, b"x").unwrap_err();
         assert_eq!((error.call, error.offset), ("pwrite", Some(8)));

@@ -1,8 +1,11 @@
 //! A disk in memory that forgets what was not flushed, and fails on request.
 //!
-//! Every file keeps what its readers see (the cache), what the device holds, and the changes between
-//! the two. `sync_data` moves the changes to the device. Names have the same three parts, and `sync_dir`
-//! moves those of one folder. [`SimulatedDisk::images_after_power_loss`] gives disks as a power cut may
+//! Every file keeps what its readers see (the cache), what the device holds, and the changes
+//! between
+//! the two. `sync_data` moves the changes to the device. Names have the same three parts, and
+//! `sync_dir`
+//! moves those of one folder. [`SimulatedDisk::images_after_power_loss`] gives disks as a power cut
+//! may
 //! leave them: each change that was not flushed is lost, kept, or torn at sectors of 512 bytes,
 //! independently of all others; each change of a name happened or did not.
 //!
@@ -11,7 +14,8 @@
 //!
 //! # Invariants
 //! 1. What was flushed is in every image.
-//! 2. After a failed flush the changes are gone from the device for good, yet readers still see them,
+//! 2. After a failed flush the changes are gone from the device for good, yet readers still see
+//!    them,
 //!    until `forget_cached`: as Linux does it.
 //! 3. A call that the power cut interrupts may have happened in part.
 
@@ -153,7 +157,8 @@ impl SimulatedDisk {
         }
     }
 
-    /// `count` disks as a power cut at this moment may leave them. The first lost everything that was
+    /// `count` disks as a power cut at this moment may leave them. The first lost everything that
+    /// was
     /// not flushed, the second kept all of it, the others are drawn.
     pub fn images_after_power_loss(&self, count: usize) -> Vec<SimulatedDisk> {
         let state = self.state.lock();

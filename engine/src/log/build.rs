@@ -1,6 +1,7 @@
 //! Assembling a group: sealed items in, the bytes that go to disk and to the follower out.
 //!
-//! Chunk bytes are copied once, into the buffer that is written. Hashes of chunks come from those who
+//! Chunk bytes are copied once, into the buffer that is written. Hashes of chunks come from those
+//! who
 //! sealed them, so the committer hashes headers and records only.
 
 use std::ops::Range;

@@ -1,7 +1,8 @@
 //! The commit log: a chain of groups in segment files, the only truth of a volume.
 //!
 //! [`GroupBuilder`] assembles what one flush makes durable, [`LogWriter`] makes it durable,
-//! [`read_chunk`](reader::LogReader::read_chunk) finds bytes again, [`recovery`] decides after a crash
+//! [`read_chunk`](reader::LogReader::read_chunk) finds bytes again, [`recovery`] decides after a
+//! crash
 //! what was acknowledged. Payloads are sealed bytes here; nobody in this folder has a key.
 
 mod build;

@@ -1,20 +1,26 @@
-//! Opening the log after a stop of any kind: what was acknowledged, what is a torn tail, what is damage.
+//! Opening the log after a stop of any kind: what was acknowledged, what is a torn tail, what is
+//! damage.
 //!
 //! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain.
-//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers and
+//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers
+//!    and
 //!    footers note about this disk, and of `durable_lsn` of groups that this node wrote as primary,
 //!    also of groups behind a bad one.
-//! 3. **Judge** where the chain ends: at or below known durable that is damage of acknowledged mail and
+//! 3. **Judge** where the chain ends: at or below known durable that is damage of acknowledged mail
+//!    and
 //!    refused; above it, it is a torn tail.
-//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a name;
+//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a
+//!    name;
 //!    its header then truthfully calls them durable.
 //! 5. **Close** the old tail: cut behind its last durable group, footer, flush; remove it if empty.
 //! 6. **Replay** to the caller, group by group.
 //!
 //! # Invariants
 //! 1. Nothing is shown to the caller that a power cut could take back.
-//! 2. A crash at any call, and opening again, finds the same groups. Between 4 and 5 the old tail still
-//!    holds what was carried: a segment whose `previous` lies inside the one before it supersedes its rest.
+//! 2. A crash at any call, and opening again, finds the same groups. Between 4 and 5 the old tail
+//!    still
+//!    holds what was carried: a segment whose `previous` lies inside the one before it supersedes
+//!    its rest.
 //! 3. Bytes at or below known durable are never cut.
 
 mod replay;

@@ -190,7 +190,8 @@ fn what_was_found_but_never_flushed_is_flushed_before_it_is_shown() {
         writer.append(&[next]).unwrap();
         end.durable_lsn = end.last_lsn;
     }
-    // The process dies between write and flush: the page cache holds the group, the device does not.
+    // The process dies between write and flush: the page cache holds the group, the device does
+    // not.
     disk.cut_power_at_call(disk.calls() + 2);
     assert!(writer.append(&[group(end, "three ")]).is_err());
     let killed = disk.image_after_kill();

@@ -2,14 +2,17 @@
 //!
 //! # Life cycle of a segment
 //! Written under an unfinished name with its header (and, after a crash, the groups carried over),
-//! flushed, given its name, the folder flushed; then groups; then footer, trailer, flush, closed for
+//! flushed, given its name, the folder flushed; then groups; then footer, trailer, flush, closed
+//! for
 //! good. A file that bears a segment's name therefore always has a whole header.
 //!
 //! # Invariants
 //! 1. When `append` returns `Ok`, every group given, and all before, survive a power cut.
-//! 2. Zeros are never written where a group was or is being written: a step of zeros that still runs is
+//! 2. Zeros are never written where a group was or is being written: a step of zeros that still
+//!    runs is
 //!    waited for before a batch that reaches into it.
-//! 3. A segment is closed and flushed before the next one exists, so only the newest can have a torn tail.
+//! 3. A segment is closed and flushed before the next one exists, so only the newest can have a
+//!    torn tail.
 //!
 //! # What can go wrong
 //! Any failed write or flush ends the writer: later calls are refused with the first cause. Nothing
@@ -84,7 +87,8 @@ impl LogWriter {
         LogWriter::begin(setup, SegmentNumber(1), end, end, &mut no_groups())
     }
 
-    /// Begins segment `number` behind `before`, carrying `carried` over, which reach up to `end`; all
+    /// Begins segment `number` behind `before`, carrying `carried` over, which reach up to `end`;
+    /// all
     /// of it is durable on return.
     pub(crate) fn begin<E: From<DiskError>>(
         setup: LogSetup,
@@ -93,7 +97,8 @@ impl LogWriter {
         end: ChainEnd,
         carried: &mut dyn Iterator<Item = Result<BuiltGroup, E>>,
     ) -> Result<LogWriter, E> {
-        // The file has no name of a segment before all of it is flushed, so whoever reads this header
+        // The file has no name of a segment before all of it is flushed, so whoever reads this
+        // header
         // may rely on the groups carried.
         let durable_lsn = before.durable_lsn.max(end.last_lsn);
         let path = number.path(&setup.directory);
@@ -322,7 +327,8 @@ impl LogWriter {
         }
     }
 
-    /// Hears of a step of zeros that ended; waits for it if a batch up to `batch_end` would meet it.
+    /// Hears of a step of zeros that ended; waits for it if a batch up to `batch_end` would meet
+    /// it.
     fn gather_zeros(&mut self, batch_end: u64) -> Result<(), DiskError> {
         let is_met = batch_end > self.filled.saturating_sub(self.setup.zeros.step_bytes());
         let is_done = self.zeros.as_ref().is_some_and(JoinHandle::is_finished);

@@ -63,12 +63,12 @@ pub(super) fn parse_into(value: &[u8], found: &mut Vec<Address>, addresses_max: 
     }
 }
 
-/// Words without an address: a lone word is a local part, several are a name.
+/// Words without an address: a lone word is a local part, several, or one with blanks, are a name.
 fn push_lone_words(words: Words, comment: &mut Vec<u8>, found: &mut Vec<Address>) {
     if words.count == 0 {
         return;
     }
-    let (name, mailbox) = if words.count == 1 {
+    let (name, mailbox) = if words.count == 1 && !words.compact.contains(&b' ') {
         (name_of(Vec::new(), comment), words.compact)
     } else {
         (Some(words.text), Vec::new())
@@ -215,7 +215,10 @@ impl Reader<'_> {
             match self.peek() {
                 None | Some(b',' | b';') => break,
                 Some(b'>') => {
-                    self.skip();
+                    // `<<a@b>>` has one too many.
+                    while self.peek() == Some(b'>') {
+                        self.skip();
+                    }
                     break;
                 }
                 Some(b'@') => {
@@ -331,6 +334,8 @@ mod tests {
             ("root", &["NIL|root|"], "no host"),
             ("Ann B", &["Ann B||"], "no address"),
             ("Ann <a@b", &["Ann|a|b"], "unclosed"),
+            ("<<a@b>>", &["NIL|a|b"], "doubled brackets"),
+            ("\"Ann B\"", &["Ann B||"], "only a quoted name"),
             ("<>", &["NIL||"], "empty path"),
             (",, ,", &[], "nothing"),
             ("", &[], "empty"),

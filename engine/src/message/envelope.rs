@@ -1,7 +1,10 @@
 //! ENVELOPE of a message (RFC 9051 section 7.5.2), and the budget that bounds a summary.
 
-use super::header::{Fields, unfold};
+use super::header::{Fields, unfold_text};
 use super::{ADDRESSES_MAX, Address, Envelope, FIELD_BYTES_MAX, SUMMARY_TEXT_BYTES_MAX, address};
+
+/// Bytes of an address field: a list of a thousand recipients is honest mail.
+const ADDRESS_FIELD_BYTES_MAX: usize = 256 << 10;
 
 /// What one summary may still keep.
 pub(super) struct Budget {
@@ -46,7 +49,8 @@ impl Budget {
 
 /// The envelope of the message whose header this is.
 ///
-/// Where a field that may stand once stands twice, the first counts; address fields add up.
+/// Where a field that may stand once stands twice, the last counts, which is the one that DKIM signs
+/// (RFC 6376 section 5.4.2); address fields add up.
 pub(super) fn envelope(header: &[u8], budget: &mut Budget) -> Envelope {
     let mut found = Envelope::default();
     let mut name = [0_u8; 11];
@@ -69,12 +73,12 @@ pub(super) fn envelope(header: &[u8], budget: &mut Budget) -> Envelope {
                     b"bcc" => &mut found.bcc,
                     _ => continue,
                 };
-                budget.addresses(&unfold_addresses(field.value), list);
+                budget.addresses(&unfold_text(field.value, ADDRESS_FIELD_BYTES_MAX), list);
                 continue;
             }
         };
-        if single.is_none() {
-            *single = budget.keep(unfold(field.value));
+        if let Some(value) = budget.keep(unfold_text(field.value, FIELD_BYTES_MAX)) {
+            *single = Some(value);
         }
     }
     if found.sender.is_empty() {
@@ -84,10 +88,4 @@ pub(super) fn envelope(header: &[u8], budget: &mut Budget) -> Envelope {
         found.reply_to.clone_from(&found.from);
     }
     found
-}
-
-/// Address fields are longer than others: a list of hundreds of recipients is honest mail.
-fn unfold_addresses(value: &[u8]) -> Vec<u8> {
-    let kept = value.get(..FIELD_BYTES_MAX * 32).unwrap_or(value);
-    kept.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect()
 }

@@ -6,8 +6,6 @@
 
 use std::io::BufRead;
 
-use super::FIELD_BYTES_MAX;
-
 /// One header field with its folded lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Field<'a> {
@@ -83,11 +81,37 @@ pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
     }
 }
 
-/// A value on one line: no CR, LF or NUL, no blanks around it, at most [`FIELD_BYTES_MAX`] bytes.
-pub(super) fn unfold(value: &[u8]) -> Vec<u8> {
+/// A value on one line with its blanks as they are, as a boundary may need them (RFC 5322 section
+/// 2.2.3): no CR, LF or NUL, no blanks around it, at most `bytes_max` bytes.
+pub(super) fn unfold(value: &[u8], bytes_max: usize) -> Vec<u8> {
+    let bytes = value.trim_ascii().iter().copied();
+    bytes.filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).take(bytes_max).collect()
+}
+
+/// The same for what people read: a fold with the blanks behind it becomes one blank, so that a tab
+/// that only folds is not shown.
+pub(super) fn unfold_text(value: &[u8], bytes_max: usize) -> Vec<u8> {
     let value = value.trim_ascii();
-    let kept = value.get(..FIELD_BYTES_MAX).unwrap_or(value);
-    kept.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect()
+    let mut one_line = Vec::with_capacity(value.len().min(bytes_max));
+    let mut after_fold = false;
+    for byte in value {
+        if one_line.len() >= bytes_max {
+            break;
+        }
+        match byte {
+            b'\n' => {
+                one_line.push(b' ');
+                after_fold = true;
+            }
+            b'\r' | 0 => {}
+            b' ' | b'\t' if after_fold => {}
+            _ => {
+                one_line.push(*byte);
+                after_fold = false;
+            }
+        }
+    }
+    one_line
 }
 
 #[cfg(test)]
@@ -112,7 +136,9 @@ mod tests {
 
     #[test]
     fn unfolding_leaves_one_bounded_line() {
-        assert_eq!(unfold(b" a\r\n\tb\0 "), b"a\tb");
-        assert_eq!(unfold(&vec![b'x'; 10 << 20]).len(), FIELD_BYTES_MAX);
+        assert_eq!(unfold(b" a\tb\r\n\t c\0 ", 100), b"a\tb\t c");
+        assert_eq!(unfold_text(b" a\tb\r\n\t c\0 ", 100), b"a\tb c");
+        assert_eq!(unfold(&vec![b'x'; 10 << 20], 1000).len(), 1000);
+        assert_eq!(unfold_text(&vec![b'x'; 10 << 20], 1000).len(), 1000);
     }
 }

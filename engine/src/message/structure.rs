@@ -21,8 +21,8 @@
 //!   application/octet-stream, for no range of the message holds its parts.
 
 use super::envelope::{Budget, envelope};
-use super::header::{Fields, is_blank, line_length, unfold};
-use super::{BodyKind, Part, parameter};
+use super::header::{Fields, is_blank, line_length, unfold, unfold_text};
+use super::{BodyKind, FIELD_BYTES_MAX, Part, parameter};
 use crate::limits::{MIME_DEPTH_MAX, MIME_PARTS_MAX};
 use crate::width::{u32_of, usize_of_u32};
 
@@ -94,7 +94,8 @@ impl Scan<'_> {
             else {
                 continue;
             };
-            if boundary.closes {
+            // A boundary at the very end was meant to close; no part is behind it.
+            if boundary.closes || self.position >= self.message.len() {
                 // Nothing matches an empty name: what follows is the epilogue.
                 name.clear();
             } else {
@@ -152,7 +153,8 @@ impl Scan<'_> {
             let message = part.media_type.eq_ignore_ascii_case(b"message")
                 && (part.media_subtype.eq_ignore_ascii_case(b"rfc822")
                     || part.media_subtype.eq_ignore_ascii_case(b"global"));
-            let mut open = Open { part, content: Content::Leaf, lines_before: self.line_count };
+            let lines_before = self.line_count - usize::from(start < self.position);
+            let mut open = Open { part, content: Content::Leaf, lines_before };
             self.part_count += 1;
             let too_deep = self.open.len() >= MIME_DEPTH_MAX;
             let hidden = message && is_encoded(&open.part.encoding);
@@ -220,6 +222,7 @@ impl Scan<'_> {
         };
         let inner_end = last.map_or(part.body_offset, |last| last.end_offset);
         part.end_offset = u32_of(end).max(part.body_offset).max(inner_end);
+        let lines = lines + usize::from(usize_of_u32(part.end_offset) > end);
         let counts = match &content {
             Content::Leaf => part.media_type.eq_ignore_ascii_case(b"text"),
             Content::Message { .. } => true,
@@ -291,7 +294,7 @@ fn read_fields(header: &[u8], part: &mut Part, in_digest: bool, budget: &mut Bud
         if !prefix.eq_ignore_ascii_case(b"content-") {
             continue;
         }
-        let value = || unfold(field.value);
+        let value = || unfold(field.value, FIELD_BYTES_MAX);
         match name.to_ascii_lowercase().as_slice() {
             b"type" if content_type.is_none() => {
                 content_type = parameter::content_type(&value());
@@ -300,7 +303,9 @@ fn read_fields(header: &[u8], part: &mut Part, in_digest: bool, budget: &mut Bud
                 part.encoding = budget.keep(encoding_token(&value())).unwrap_or_default();
             }
             b"id" => part.id = budget.keep(value()),
-            b"description" => part.description = budget.keep(value()),
+            b"description" => {
+                part.description = budget.keep(unfold_text(field.value, FIELD_BYTES_MAX));
+            }
             b"md5" => part.md5 = budget.keep(value()),
             b"location" => part.location = budget.keep(without_blanks(&value())),
             b"language" => part.languages = languages(&value(), budget),

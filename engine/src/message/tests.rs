@@ -14,14 +14,14 @@ fn check(message: &[u8]) -> Summary {
     let root = &summary.structure;
     assert_eq!(usize::try_from(root.end_offset).unwrap(), message.len());
     assert_eq!(root.header_offset, 0);
-    check_part(root);
+    check_part(message, root);
     let bytes = summary.encode();
     assert_eq!(Summary::decode(&bytes).as_ref(), Ok(&summary));
     SearchText::new(message, root);
     summary
 }
 
-fn check_part(part: &Part) {
+fn check_part(message: &[u8], part: &Part) {
     assert!(part.header_offset <= part.body_offset && part.body_offset <= part.end_offset);
     for text in [&part.media_type, &part.media_subtype, &part.encoding] {
         assert!(!text.is_empty() && !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
@@ -32,11 +32,16 @@ fn check_part(part: &Part) {
         BodyKind::Message(_, inner) => std::slice::from_ref(inner),
     };
     assert!(part.kind == BodyKind::Leaf || !inner.is_empty());
+    if part.media_type.eq_ignore_ascii_case(b"text") || matches!(part.kind, BodyKind::Message(..)) {
+        let [from, to] = [part.body_offset, part.end_offset].map(|at| usize::try_from(at).unwrap());
+        let lines = message[from..to].iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(usize::try_from(part.line_count).unwrap(), lines, "lines of {part:?}");
+    }
     let mut from = part.body_offset;
     for inner in inner {
         assert!(from <= inner.header_offset, "parts lie one behind the other");
         assert!(inner.end_offset <= part.end_offset, "parts lie in their parent");
-        check_part(inner);
+        check_part(message, inner);
         from = inner.end_offset;
     }
 }
@@ -106,6 +111,7 @@ fn broken_multiparts_show_their_text() {
         (format!("{head}--b\r\n--b\r\n--b--\r\n"), vec!["", ""], "empty parts"),
         (format!("{head}--b\r\nX: y\r\n--b--\r\n"), vec![""], "a header without its end"),
         (format!("{head}--b--\r\ntext"), vec!["--b--\r\ntext"], "closed before it began"),
+        (format!("{head}--b\r\n\r\none\r\n--b"), vec!["one"], "an open boundary at the end"),
         (
             format!("{head}--b  \r\n\r\none\r\n--b-- \r\n"),
             vec!["one"],

@@ -54,12 +54,22 @@ pub(super) fn create_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     sync_folder_of(path)
 }
 
-/// Makes the folder of keys, durably, if it is not there.
+/// Makes a folder of keys and what is missing above it, each durable in the folder that holds it.
 pub(super) fn make_folder(path: &Path) -> Result<(), DiskError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(OWNER_ONLY_FOLDER);
-    builder.create(path).map_err(failed("mkdir", path))?;
-    sync_folder_of(path)
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    for folder in missing.into_iter().rev() {
+        let made = fs::DirBuilder::new().mode(OWNER_ONLY_FOLDER).create(folder);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("mkdir", folder)(error));
+            }
+            _ => sync_folder_of(folder)?,
+        }
+    }
+    Ok(())
 }
 
 fn sync_folder_of(path: &Path) -> Result<(), DiskError> {

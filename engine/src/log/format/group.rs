@@ -19,10 +19,12 @@
 //! ```
 //!
 //! Why the content hash comes last: everything before it is one slice. It reaches a chunk's bytes
-//! through the hash in the chunk's header, so the chain verifies when reclaim left those bytes out. The
+//! through the hash in the chunk's header, so the chain verifies when reclaim left those bytes out.
+//! The
 //! group's own hash, which the next one repeats, is BLAKE3 of these 136 bytes.
 //!
-//! A group does not know where it lies: padding belongs to the segment and is neither hashed nor shipped.
+//! A group does not know where it lies: padding belongs to the segment and is neither hashed nor
+//! shipped.
 //!
 //! # Invariants
 //! 1. `first_lsn` is the successor of the previous group's `last_lsn`, or lies in a later epoch.

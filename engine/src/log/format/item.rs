@@ -22,7 +22,8 @@
 //!     32    32  hash          BLAKE3 of the sealed bytes
 //! ```
 //!
-//! Why a chunk's hash stands in its header: a group's content hash covers headers, so the chain still
+//! Why a chunk's hash stands in its header: a group's content hash covers headers, so the chain
+//! still
 //! verifies after reclaim left the bytes of a dead chunk out.
 
 use super::{Fields, FormatError};

@@ -1,6 +1,7 @@
 //! What the log's bytes mean: pure, no file, no clock.
 //!
-//! [`item`] → [`group`] → [`segment`]: records and chunks are items, a group is what one flush makes
+//! [`item`] → [`group`] → [`segment`]: records and chunks are items, a group is what one flush
+//! makes
 //! durable and what is shipped, a segment is a file of groups on this node.
 
 pub mod group;

@@ -29,7 +29,8 @@
 //!
 //! Groups begin at 8192, each at a multiple of 4096, padded with zeros. Closing writes footer and
 //! trailer and cuts the file behind them, so the trailer is found from the file's end; nothing is
-//! rewritten in place. A file without a valid trailer was not closed: its groups are found by walking.
+//! rewritten in place. A file without a valid trailer was not closed: its groups are found by
+//! walking.
 //!
 //! Why `durable_lsn` here although groups carry one: theirs is the *primary's* knowledge and proves
 //! nothing about a follower's disk; these two are always about this disk.

@@ -137,7 +137,8 @@ pub(super) fn walk(
     let durable = |group: &FoundGroup| {
         group.header.item_count > 0 && group.header.stamp.last_lsn <= durable_lsn
     };
-    // A watermark group takes no position, so no position proves it durable: only a later group does.
+    // A watermark group takes no position, so no position proves it durable: only a later group
+    // does.
     tail.kept = tail.groups.iter().rposition(durable).map_or(0, |at| at + 1);
     tail.is_closed &= tail.kept == tail.groups.len();
     report.segments = u64_of(segments.len());
@@ -164,7 +165,8 @@ fn open_all(setup: &LogSetup) -> Result<Vec<SegmentFile>, RecoverError> {
     Ok(files)
 }
 
-/// The last segment that begins at or below state's position and the oldest open message; earlier, as
+/// The last segment that begins at or below state's position and the oldest open message; earlier,
+/// as
 /// long as the one before was not closed, because a crash may have left its rest uncut.
 fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usize, DiskError> {
     let Some(state) = state else { return Ok(0) };

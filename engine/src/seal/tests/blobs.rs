@@ -186,15 +186,15 @@ proptest! {
     fn a_flipped_bit_anywhere_in_a_blob_is_noticed(
         body in prop::collection::vec(any::<u8>(), 0..400),
         place: prop::sample::Index,
-        bit in 0..8,
+        bit in 0..8_u32,
     ) {
         let (mut header, mut chunks) = store(&sealer(), &body);
         let opener = BlobOpener::open(&header, TAG, ANNA, &keys).unwrap();
         let in_header = place.index(header.len());
-        header[in_header] ^= 1 << bit;
+        header[in_header] ^= 1_u8 << bit;
         prop_assert!(BlobOpener::open(&header, TAG, ANNA, &keys).is_err());
         let in_chunk = place.index(chunks[0].bytes.len());
-        chunks[0].bytes[in_chunk] ^= 1 << bit;
+        chunks[0].bytes[in_chunk] ^= 1_u8 << bit;
         prop_assert_eq!(opener.open_chunk(0, &chunks[0].bytes), Err(SealError::Altered));
     }
 

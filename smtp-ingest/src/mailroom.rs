@@ -1,0 +1,84 @@
+//! The mailroom: whom we take mail for, and where it goes. In production it is the store.
+
+use std::io;
+
+use engine::error::{CommitError, ReadError};
+use engine::ids::{AccountNumber, UnixSeconds};
+use engine::{Appended, DeliverTo, Resolution, Store, Ticket};
+
+use crate::receive::Spool;
+
+/// How full an account is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QuotaUse {
+    /// Bytes used.
+    pub used_bytes: u64,
+    /// Its limit; `None`: no limit.
+    pub limit_bytes: Option<u64>,
+}
+
+impl QuotaUse {
+    /// Whether a message of that size would exceed it.
+    pub(crate) fn exceeded_by(&self, message_bytes: u64) -> bool {
+        self.limit_bytes.is_some_and(|limit| self.used_bytes.saturating_add(message_bytes) > limit)
+    }
+}
+
+/// What sessions need of a store. Implemented by [`Store`], and by tests.
+pub trait Mailroom: Clone + Send + Sync + 'static {
+    /// Who takes mail for an address, written `local@domain` without quotes (split it at the last
+    /// `@`), or `postmaster` alone (RFC 5321 section 4.1.1.3). The domain is in lower case.
+    fn resolve(&self, address: &str) -> Result<Resolution, ReadError>;
+
+    /// How full an account is.
+    fn quota(&self, account: AccountNumber) -> Result<QuotaUse, ReadError>;
+
+    /// Whether an account has a mailbox of that name.
+    fn has_mailbox(&self, account: AccountNumber, name: &str) -> Result<bool, ReadError>;
+
+    /// Parses, compresses, seals and submits a message. Takes the caller's CPU. The ticket answers
+    /// one result for each of `recipients`, in order, once it is committed.
+    fn deliver(
+        &self,
+        message: &[u8],
+        received: UnixSeconds,
+        recipients: Vec<DeliverTo>,
+    ) -> Result<Ticket<Vec<Result<Appended, CommitError>>>, CommitError>;
+
+    /// A place for the part of a large message that is not kept in memory while it arrives. `None`:
+    /// there is none, and the whole message stays in memory, within its budget.
+    fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
+        Ok(None)
+    }
+}
+
+impl Mailroom for Store {
+    fn resolve(&self, address: &str) -> Result<Resolution, ReadError> {
+        Store::resolve(self, address)
+    }
+
+    fn quota(&self, account: AccountNumber) -> Result<QuotaUse, ReadError> {
+        // An account that is gone is the commit's to refuse, not the quota's.
+        let Some(account) = self.account_by_number(account)? else {
+            return Ok(QuotaUse::default());
+        };
+        let (used_bytes, limit_bytes) = account.quota()?;
+        Ok(QuotaUse { used_bytes, limit_bytes })
+    }
+
+    fn has_mailbox(&self, account: AccountNumber, name: &str) -> Result<bool, ReadError> {
+        let Some(account) = self.account_by_number(account)? else { return Ok(false) };
+        Ok(account.mailbox(name)?.is_some())
+    }
+
+    fn deliver(
+        &self,
+        message: &[u8],
+        received: UnixSeconds,
+        recipients: Vec<DeliverTo>,
+    ) -> Result<Ticket<Vec<Result<Appended, CommitError>>>, CommitError> {
+        let accounts: Vec<AccountNumber> = recipients.iter().map(|to| to.account).collect();
+        let prepared = self.prepare(message, &accounts)?;
+        Ok(Store::deliver(self, prepared, received, recipients))
+    }
+}
