@@ -83,7 +83,7 @@ pub(crate) struct Committer {
     stamp: Stamp,
     gather: Gather,
     log_bytes_since_checkpoint: u64,
-    last_checkpoint_ms: u64,
+    last_checkpoint: Duration,
     checkpointed: Option<Lsn>,
 }
 
@@ -103,7 +103,7 @@ impl Committer {
         stamp: Stamp,
         replayed_bytes: u64,
     ) -> Committer {
-        let last_checkpoint_ms = setup.clock.monotonic_ms();
+        let last_checkpoint = setup.clock.monotonic();
         Committer {
             setup,
             writer,
@@ -112,7 +112,7 @@ impl Committer {
             stamp,
             gather: Gather::new(),
             log_bytes_since_checkpoint: replayed_bytes,
-            last_checkpoint_ms,
+            last_checkpoint,
             checkpointed: None,
         }
     }
@@ -238,10 +238,10 @@ impl Committer {
     }
 
     fn checkpoint_if_due(&mut self) {
-        let now = self.setup.clock.monotonic_ms();
+        let now = self.setup.clock.monotonic();
         let last = self.last_lsn();
         let anything = self.checkpointed != Some(last);
-        let elapsed = Duration::from_millis(now.saturating_sub(self.last_checkpoint_ms));
+        let elapsed = now.saturating_sub(self.last_checkpoint);
         let due = self.setup.checkpoints.wanted()
             || self.log_bytes_since_checkpoint >= CHECKPOINT_LOG_BYTES
             || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
@@ -260,7 +260,7 @@ impl Committer {
         let committed = &self.setup.committed;
         if self.setup.checkpoints.offer(urgent, || (committed.freeze(), stamp)) {
             self.log_bytes_since_checkpoint = 0;
-            self.last_checkpoint_ms = now;
+            self.last_checkpoint = now;
             self.checkpointed = Some(last);
         }
     }

@@ -26,6 +26,7 @@ use crate::error::DiskError;
 use crate::width::{u64_of, usize_of};
 
 pub use clock::{Clock, SystemClock};
+pub use plain::PlainDisk;
 
 /// What an opened file is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,6 +13,9 @@ use crate::seal::{
     RootKeyFile, Sealer, Secret,
 };
 
+/// A new volume's epoch.
+const FIRST_EPOCH: u16 = 1;
+
 /// Where the key comes from that opens the store.
 #[derive(Debug)]
 pub enum KeySource {
@@ -29,7 +32,7 @@ impl KeySource {
         Ok(match self {
             KeySource::Passphrase(text) => {
                 let text = Secret::new(text.expose().to_owned());
-                Box::new(Passphrase::new(text, Argon2Cost::default())?)
+                Box::new(Passphrase::new(text, Argon2Cost::PASSPHRASE)?)
             }
             KeySource::KeyFile(path) => Box::new(KeyFile::read(path)?),
             KeySource::Credential(name) => {
@@ -82,8 +85,8 @@ impl Store {
             durable::create_dir_durable(&disk, &folder)?;
         }
         file.save(&layout.root_key())?;
-        KeyTable::create(&layout.keys(), &sealer, &root, node.volume)?;
-        let begin = Lsn::new(1, 0).unwrap_or(Lsn::ZERO);
+        KeyTable::create(&layout.keys(), &sealer, &root, node.volume, FIRST_EPOCH)?;
+        let begin = Lsn::new(FIRST_EPOCH, 0).unwrap_or(Lsn::ZERO);
         let end = ChainEnd { last_lsn: begin, hash: GroupHash::NONE, durable_lsn: begin };
         LogWriter::create(log_setup(&layout, &sealer, node.volume)?, end)?;
         durable::replace_file(&disk, &layout.node(), node.encode().as_bytes())?;

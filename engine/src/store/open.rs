@@ -58,7 +58,7 @@ impl OpenOptions {
             summary_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
             reserve_bytes: 512 << 20,
-            password_cost: Argon2Cost::default(),
+            password_cost: Argon2Cost::PASSWORD,
         }
     }
 }

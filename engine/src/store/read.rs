@@ -10,7 +10,7 @@ use crate::ids::{AccountNumber, BlobId};
 use crate::limits::CHUNK_BYTES;
 use crate::log::{ChunkPlace, SegmentNumber};
 use crate::mailbox::Row;
-use crate::message::Summary;
+use crate::message::{Summary, SummaryError};
 use crate::seal::{BlobOpener, SealError};
 use crate::state::BlobRow;
 use crate::width::{u64_of, usize_of};
@@ -79,7 +79,9 @@ impl Inner {
             .opener
             .open_chunk(blob.opener.chunk_count(), &sealed)
             .map_err(|error| not_opened("the summary of a message", blob.account, &error))?;
-        Summary::decode(&plain).map_err(|error| error.into())
+        Summary::decode(&plain).map_err(|error| {
+            not_decoded(blob.account, &error)
+        })
     }
 
     /// The summary, from the cache if it is there.
@@ -153,6 +155,10 @@ impl MessageReader {
         }
         Ok(message)
     }
+}
+
+fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
+    ReadError::Sealed { what: "the summary of a message", account, why: error.to_string() }
 }
 
 fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> ReadError {
