@@ -9,7 +9,8 @@
 //!      2  state value table 1, lsn 8, key (rest)
 //!      3  chunk       version 2, tag 16, number 4, count 4
 //!      4  blob key    tag 16, account 8, generation 4
-//!      5  wrapped key purpose 1, then root: file 16; volume: volume 16; account: volume 16, account 8, generation 4
+//!      5  wrapped key purpose 1, then for a root key its id 16, for a volume key volume 16,
+//!                     for an account key volume 16, account 8, generation 4
 //!      6  spool       file 16, block 8
 //!      7  named       purpose 1, name (rest): other small objects, numbered by their owner
 //! ```
@@ -34,7 +35,8 @@ pub enum Aad<'a> {
         table: u8,
         /// The value's key.
         key: &'a [u8],
-        /// The position that the value reflects, which readers know from elsewhere; zero if they do not.
+        /// The position that the value reflects, which readers know from elsewhere; zero if they do
+        /// not.
         lsn: Lsn,
     },
     /// A chunk of a blob.

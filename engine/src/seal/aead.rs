@@ -1,8 +1,8 @@
 //! AES-256-GCM behind one trait, with two implementations that must agree.
 //!
 //! [`AwsLc`] is the default: it is in the program for TLS anyway and measured six times faster.
-//! [`AesGcmReference`] (RustCrypto) stands for cross-checks in tests and benches. Neither knows keys
-//! from keys: that a nonce never repeats under a key is the promise of this module's callers.
+//! [`AesGcmReference`] (RustCrypto) stands for cross-checks in tests and benches. Neither knows
+//! keys from keys: that a nonce never repeats under a key is the promise of this module's callers.
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};

@@ -15,12 +15,13 @@
 //! 40+116n    16     proof          BLAKE3, derived from the content key over all bytes before
 //! ```
 //!
-//! A chunk is `ciphertext ‖ tag 16`; its plain bytes are those of `compress.rs`. Every chunk but the
-//! last holds CHUNK_BYTES plain bytes, so an offset in the body tells its chunk.
+//! A chunk is `ciphertext ‖ tag 16`; its plain bytes are those of `compress.rs`. Every chunk but
+//! the last holds CHUNK_BYTES plain bytes, so an offset in the body tells its chunk.
 //!
 //! # Invariants
-//! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's number;
-//!    a [`BlobSealer`] gives each number once. So a chunk costs 16 bytes and no key repeats.
+//! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's
+//!    number; a [`BlobSealer`] gives each number once. So a chunk costs 16 bytes and no key
+//!    repeats.
 //! 2. The proof commits to the content key and vouches for the header: nobody without a key of the
 //!    blob can alter lengths, or move an entry to another header.
 //! 3. Destroying one account's key takes nothing from the other entries.
@@ -194,8 +195,8 @@ impl BlobHeader {
         Some(usize_of(self.plain_len - before).min(CHUNK_BYTES))
     }
 
-    /// This header with one account's content key sealed under another key of it: how reclaim retires
-    /// a key generation. Chunks stay as they are. Returns header and BLAKE3 of it.
+    /// This header with one account's content key sealed under another key of it: how reclaim
+    /// retires a key generation. Chunks stay as they are. Returns header and BLAKE3 of it.
     ///
     /// # Errors
     /// As [`BlobOpener::open`], for the old key.
@@ -336,7 +337,8 @@ impl BlobSealer {
         self.next_number == self.header.chunk_count
     }
 
-    /// Seals the next chunk, which must be as long as [`next_chunk_len`](Self::next_chunk_len) says.
+    /// Seals the next chunk, which must be as long as [`next_chunk_len`](Self::next_chunk_len)
+    /// says.
     ///
     /// # Panics
     /// If there is no next chunk or its length differs: a caller that lost count would store a body
@@ -386,8 +388,8 @@ impl BlobOpener {
     ///
     /// # Errors
     /// [`SealError::NotForAccount`], [`SealError::NoKey`] if the key was destroyed,
-    /// [`SealError::WrongKey`], [`SealError::Altered`] (also for another blob's header), or those of
-    /// [`BlobHeader::parse`].
+    /// [`SealError::WrongKey`], [`SealError::Altered`] (also for another blob's header), or those
+    /// of [`BlobHeader::parse`].
     pub fn open(
         header: &[u8],
         tag: BlobTag,

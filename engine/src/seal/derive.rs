@@ -10,9 +10,10 @@
 //!     24    16  random       fresh from the system
 //! ```
 //!
-//! Why both a serial and randomness: a repetition needs both to fail. A cloned virtual machine repeats
-//! incarnation and serial but not the system's randomness; a poor random source still has the serial.
-//! Why no position: sealing runs on the callers' cores, before the committer gives positions.
+//! Why both a serial and randomness: a repetition needs both to fail. A cloned virtual machine
+//! repeats incarnation and serial but not the system's randomness; a poor random source still has
+//! the serial. Why no position: sealing runs on the callers' cores, before the committer gives
+//! positions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,7 +145,8 @@ impl Sealer {
         Salt(salt)
     }
 
-    /// A fresh key that is stored only wrapped: random, and mixed with a salt against a poor source.
+    /// A fresh key that is stored only wrapped: random, and mixed with a salt against a poor
+    /// source.
     pub(super) fn fresh_key(&self, purpose: Purpose) -> Key {
         let random = Key::random(self.random());
         purpose.key(&[random.expose(), &self.salt().0])

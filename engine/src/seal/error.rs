@@ -35,7 +35,10 @@ pub enum SealError {
     #[error("the blob is not sealed for account {0}")]
     NotForAccount(AccountNumber),
     /// The key table lacks the key: the account was destroyed, or the table is older than the blob.
-    #[error("the key of account {account}, generation {}, is destroyed or not in the key table", .generation.0)]
+    #[error(
+        "the key of account {account}, generation {}, is destroyed or not in the key table",
+        .generation.0
+    )]
     NoKey {
         /// Whose key.
         account: AccountNumber,
@@ -60,14 +63,14 @@ pub enum SealError {
 pub enum KeyError {
     /// The passphrase does not open the root key.
     #[error(
-        "the passphrase is wrong: it does not open the root key of this data directory; try again, or use the \
-         recovery key"
+        "the passphrase is wrong: it does not open the root key of this data directory; try \
+         again, or use the recovery key"
     )]
     WrongPassphrase,
     /// The key file or credential does not open the root key.
     #[error(
-        "{} is not the key of this data directory: it does not open the root key; give the file that 'init' made, \
-         or use the recovery key", .path.display()
+        "{} is not the key of this data directory: it does not open the root key; give the file \
+         that 'init' made, or use the recovery key", .path.display()
     )]
     WrongKeyFile {
         /// The file that was read.
@@ -75,7 +78,8 @@ pub enum KeyError {
     },
     /// The recovery key is well formed, but another store's or an older one.
     #[error(
-        "the recovery key is not the one of this data directory; a newer one may have been made with 'key backup'"
+        "the recovery key is not the one of this data directory; a newer one may have been made \
+         with 'key backup'"
     )]
     WrongRecoveryKey,
     /// The recovery key was not typed as it was shown.
@@ -89,7 +93,8 @@ pub enum KeyError {
     NoRecoveryKey,
     /// The root key is wrapped under another kind of key.
     #[error(
-        "the root key of this data directory is opened by {needed}, but {given} was given; set [keys] accordingly"
+        "the root key of this data directory is opened by {needed}, but {given} was given; set \
+         [keys] accordingly"
     )]
     OtherProvider {
         /// What opens it.
@@ -102,8 +107,8 @@ pub enum KeyError {
     EmptyPassphrase,
     /// The key file holds too little or too much.
     #[error(
-        "{} is no key file: it needs 32 bytes, 64 hexadecimal digits, or a text of 32 to 4096 bytes; \
-         make one with 'pillarbox init'", .path.display()
+        "{} is no key file: it needs 32 bytes, 64 hexadecimal digits, or a text of 32 to 4096 \
+         bytes; make one with 'pillarbox init'", .path.display()
     )]
     MalformedKeyFile {
         /// The file that was read.
@@ -111,8 +116,8 @@ pub enum KeyError {
     },
     /// systemd passed no credentials.
     #[error(
-        "no credential '{name}' was passed: CREDENTIALS_DIRECTORY is not set; start Pillarbox by systemd with \
-         LoadCredentialEncrypted={name}"
+        "no credential '{name}' was passed: CREDENTIALS_DIRECTORY is not set; start Pillarbox by \
+         systemd with LoadCredentialEncrypted={name}"
     )]
     NoCredential {
         /// Name of the credential.
@@ -120,7 +125,8 @@ pub enum KeyError {
     },
     /// A file of keys is not as it was written.
     #[error(
-        "the {what} is damaged ({reason}); put it back from a backup of the keys, or use the other node's"
+        "the {what} is damaged ({reason}); put it back from a backup of the keys, or use the \
+         other node's"
     )]
     Damaged {
         /// Which file.
@@ -130,8 +136,9 @@ pub enum KeyError {
     },
     /// Both copies of a volume's key table are unusable.
     #[error(
-        "both copies of the key table in {} are missing or damaged (table.a: {copy_a}; table.b: {copy_b}); without it \
-         no mail of this volume can be read: put one back from a backup or the other node", .directory.display()
+        "both copies of the key table in {} are missing or damaged (table.a: {copy_a}; table.b: \
+         {copy_b}); without it no mail of this volume can be read: put one back from a backup or \
+         the other node", .directory.display()
     )]
     NoKeyTable {
         /// The folder of both copies.
@@ -143,7 +150,8 @@ pub enum KeyError {
     },
     /// The key table was made for another store.
     #[error(
-        "the key table of volume {volume} is wrapped under another root key; it comes from another data directory"
+        "the key table of volume {volume} is wrapped under another root key; it comes from \
+         another data directory"
     )]
     OtherRootKey {
         /// The volume that the table names.
@@ -151,7 +159,8 @@ pub enum KeyError {
     },
     /// The key table belongs to another volume.
     #[error(
-        "the key table is that of volume {found}, but volume {expected} was opened; files were mixed up"
+        "the key table is that of volume {found}, but volume {expected} was opened; files were \
+         mixed up"
     )]
     OtherVolume {
         /// The volume that was opened.
@@ -161,7 +170,8 @@ pub enum KeyError {
     },
     /// A file of keys was written by a newer version.
     #[error(
-        "the {what} has format {found}, but this version of Pillarbox reads up to {known}; install a newer one"
+        "the {what} has format {found}, but this version of Pillarbox reads up to {known}; \
+         install a newer one"
     )]
     NewerFormat {
         /// Which file.

@@ -19,8 +19,8 @@ fn failed<'a>(call: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> D
     move |cause| DiskError { call, path: path.to_owned(), offset: None, cause }
 }
 
-/// The file's bytes; `None` if there is no such file. Reads one byte more than `bytes_max`, so that a
-/// decoder sees and refuses what is too long.
+/// The file's bytes; `None` if there is no such file. Reads one byte more than `bytes_max`, so that
+/// a decoder sees and refuses what is too long.
 pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
     let file = match File::open(path) {
         Ok(file) => file,

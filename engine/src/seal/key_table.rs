@@ -22,8 +22,8 @@
 //!    (Free blocks of the disk may still hold it wrapped; who has the root key could look there.)
 //!
 //! # What can be wrong
-//! One copy missing, damaged or behind: it is made anew from the other, and the report says so. Both:
-//! the volume does not open, for an empty table would shred all mail.
+//! One copy missing, damaged or behind: it is made anew from the other, and the report says so.
+//! Both: the volume does not open, for an empty table would shred all mail.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,6 @@ pub struct KeyTableSnapshot {
     keys: BTreeMap<(AccountNumber, KeyGeneration), Arc<AccountKey>>,
 }
 
-/// What went into a snapshot without files: used by followers and tests.
 impl KeyTableSnapshot {
     /// The version.
     pub fn version(&self) -> KeyTableVersion {
@@ -245,7 +244,8 @@ pub struct KeyTableReport {
     pub healed: Option<(TableCopy, String)>,
 }
 
-/// A volume's key table: many readers, one writer at a time, every change durable before it is seen.
+/// A volume's key table: many readers, one writer at a time, every change durable before it is
+/// seen.
 pub struct KeyTable {
     directory: PathBuf,
     sealer: Sealer,
@@ -420,7 +420,8 @@ impl KeyTable {
     /// Drops one retired generation, once nothing is sealed under it.
     ///
     /// # Errors
-    /// [`KeyError::NoAccount`] if there is no such key or it is the current one, [`KeyError::Disk`].
+    /// [`KeyError::NoAccount`] if there is no such key or it is the current one,
+    /// [`KeyError::Disk`].
     pub fn remove_generation(
         &self,
         account: AccountNumber,
@@ -453,7 +454,8 @@ impl KeyTable {
     /// Takes a newer table over whole: what a follower does with the primary's.
     ///
     /// # Errors
-    /// [`KeyError::OlderTable`], [`KeyError::OtherVolume`], and those of [`KeyTableSnapshot::decode`].
+    /// [`KeyError::OlderTable`], [`KeyError::OtherVolume`], and those of
+    /// [`KeyTableSnapshot::decode`].
     pub fn adopt(&self, bytes: &[u8]) -> Result<KeyTableVersion, KeyError> {
         let next = KeyTableSnapshot::decode(bytes, &self.root)?;
         let mut tried = self.tried.lock();

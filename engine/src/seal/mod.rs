@@ -3,7 +3,7 @@
 //! ```text
 //! KEK (passphrase, key file, credential) ─┐
 //! recovery key (on paper) ────────────────┴─ wraps ► root key          root_key.rs
-//!                                                      └ wraps ► volume key, account keys   key_table.rs
+//!                                                └ wraps ► volume key, account keys   key_table.rs
 //!   volume key  ► sealed objects of account 0, keyed hashes of names   object.rs, keyed_hash.rs
 //!   account key ► sealed objects, content keys of blobs                object.rs, blob.rs
 //!   content key ► chunks of one blob                                   blob.rs
@@ -12,11 +12,13 @@
 //!
 //! # Invariants
 //! 1. A key encrypts once. Every sealed object has a key of its own, derived from its parent, the
-//!    process's incarnation, a process-wide serial and 128 fresh random bits ([`Salt`]); a chunk's or
-//!    block's is derived from a fresh key and its number, which is given once. So the nonce is constant.
+//!    process's incarnation, a process-wide serial and 128 fresh random bits ([`Salt`]); a chunk's
+//!    or block's is derived from a fresh key and its number, which is given once. So the nonce is
+//!    constant.
 //! 2. Every key is committed to: AES-GCM alone opens under more than one key, so 16 bytes derived
 //!    beside the key are compared first. A wrong key and altered bytes are different errors.
-//! 3. What an object *is* (kind, account, position, number) is associated data; where it lies is not.
+//! 3. What an object *is* (kind, account, position, number) is associated data; where it lies is
+//!    not.
 //! 4. Keys are wiped when dropped and print nothing.
 //!
 //! What leaks is sizes.

@@ -8,7 +8,8 @@
 //!   56+n    16  tag         of AES-256-GCM
 //! ```
 //!
-//! It carries no version: what holds it (record, table, file) has one, and says what it is by [`Aad`].
+//! It carries no version: what holds it (record, table, file) has one, and says what it is by
+//! [`Aad`].
 
 use super::aad::Aad;
 use super::aead::{Aead, AwsLc, NONCE, TAG_BYTES};
@@ -46,7 +47,8 @@ pub fn seal_into(sealer: &Sealer, parent: &Key, aad: Aad<'_>, plain: &[u8], seal
 ///
 /// # Errors
 /// [`SealError::WrongKey`] if `parent` did not seal it (or the salt was altered),
-/// [`SealError::Altered`] if its bytes or `aad` differ, [`SealError::Truncated`] if it is too short.
+/// [`SealError::Altered`] if its bytes or `aad` differ, [`SealError::Truncated`] if it is too
+/// short.
 pub fn open(parent: &Key, aad: Aad<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
     let Some(length) = sealed.len().checked_sub(OBJECT_OVERHEAD_BYTES) else {
         return Err(SealError::Truncated { expected: OBJECT_OVERHEAD_BYTES, found: sealed.len() });

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The alphabet is Crockford's base32: no I, L, O or U, so nothing looks like something else. Read
-//! back in either case, with any spaces and hyphens, O as 0, I and L as 1. A typing error passes the
-//! checksum once in a million, and then still opens nothing.
+//! back in either case, with any spaces and hyphens, O as 0, I and L as 1. A typing error passes
+//! the checksum once in a million, and then still opens nothing.
 
 use zeroize::Zeroizing;
 

@@ -17,8 +17,8 @@
 //!     32   104      root key    sealed object under the KEK
 //! ```
 //!
-//! Why two wraps and no more: another node's KEK is never here, it gets the root key over the paired
-//! connection and wraps it itself.
+//! Why two wraps and no more: another node's KEK is never here, it gets the root key over the
+//! paired connection and wraps it itself.
 //!
 //! # Invariants
 //! 1. Everything under the root key stays as it is when a KEK or the recovery key changes.
