@@ -1,7 +1,7 @@
 //! Every message of the corpus has a summary that holds what `engine::message` promises.
 //!
-//! The corpus is found by `PILLARBOX_CORPUS`, default `../shared/corpus` beside the workspace; without
-//! it the same checks run on generated mail, and a printed line says so.
+//! The corpus is found by `PILLARBOX_CORPUS`, default `../shared/corpus` beside the workspace;
+//! without it the same checks run on generated mail, and a printed line says so.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 

@@ -4,10 +4,10 @@
 //! address = mailbox / group          mailbox = [phrase] "<" [route ":"] addr-spec ">" / addr-spec
 //! group   = phrase ":" [mailbox-list] ";"
 //! ```
-//! Anything is accepted: what cannot be an address becomes one with an empty host, because a missing
-//! host would mean a group (RFC 9051 section 7.5.2). Encoded words stay as they are, and one that
-//! holds a comma is still one word. A comment stands in for a missing display name, as old mail
-//! programs write `user@host (Name)`.
+//! Anything is accepted: what cannot be an address becomes one with an empty host, because a
+//! missing host would mean a group (RFC 9051 section 7.5.2). Encoded words stay as they are, and
+//! one that holds a comma is still one word. A comment stands in for a missing display name, as old
+//! mail programs write `user@host (Name)`.
 //!
 //! Time is linear and depth is none: nested comments are counted, not recursed into.
 
@@ -381,7 +381,9 @@ mod tests {
 
         #[test]
         fn what_is_written_properly_is_read_back(
-            name in "[A-Za-z][A-Za-z ,.<>@;:\"\\\\]{0,20}[a-z]", local in "[a-z.]{1,10}", host in "[a-z]{1,8}\\.org",
+            name in "[A-Za-z][A-Za-z ,.<>@;:\"\\\\]{0,20}[a-z]",
+            local in "[a-z.]{1,10}",
+            host in "[a-z]{1,8}\\.org",
         ) {
             let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
             let value = format!("\"{quoted}\" <{local}@{host}>");

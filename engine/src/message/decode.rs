@@ -1,8 +1,8 @@
 //! From bytes of mail to text: transfer encodings, charsets, encoded words, HTML.
 //!
-//! All of it is lenient, because what is shown or found matters more than who is to blame: bytes that
-//! are no base64 are skipped, a wrong escape stays as it is, an unknown charset is read as UTF-8 and,
-//! failing that, as windows-1252. Output is bounded by the input times a small factor.
+//! All of it is lenient, because what is shown or found matters more than who is to blame: bytes
+//! that are no base64 are skipped, a wrong escape stays as it is, an unknown charset is read as
+//! UTF-8 and, failing that, as windows-1252. Output is bounded by the input times a small factor.
 //!
 //! Charset tables and HTML come from mail-parser; corrupt input made it panic in the past, so it is
 //! called behind `catch_unwind`, on flat text only, never on nested structure.

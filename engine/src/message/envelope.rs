@@ -49,8 +49,8 @@ impl Budget {
 
 /// The envelope of the message whose header this is.
 ///
-/// Where a field that may stand once stands twice, the last counts, which is the one that DKIM signs
-/// (RFC 6376 section 5.4.2); address fields add up.
+/// Where a field that may stand once stands twice, the last counts, which is the one that DKIM
+/// signs (RFC 6376 section 5.4.2); address fields add up.
 pub(super) fn envelope(header: &[u8], budget: &mut Budget) -> Envelope {
     let mut found = Envelope::default();
     let mut name = [0_u8; 11];

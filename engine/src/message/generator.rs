@@ -1,7 +1,7 @@
 //! Mail that looks like mail, from a seed: for tests and benches where no corpus is at hand.
 //!
-//! The same seed gives the same messages on every machine, for good: golden figures may name a seed.
-//! Lines end in CRLF, except in one message of fifty, and every message is different.
+//! The same seed gives the same messages on every machine, for good: golden figures may name a
+//! seed. Lines end in CRLF, except in one message of fifty, and every message is different.
 
 /// A source of generated mail.
 #[derive(Clone, Debug)]
@@ -221,7 +221,8 @@ impl Generator {
             "Content-Type: multipart/mixed; boundary={boundary:?}\r\n\r\n\
              This is a multi-part message in MIME format.\r\n--{boundary}\r\n\r\n{text}\
              \r\n--{boundary}\r\nContent-Type: application/pdf; name=\"{name}.pdf\"\r\n\
-             Content-Disposition: attachment;\r\n filename*0=\"{name}\";\r\n filename*1=\".pdf\"\r\n\
+             Content-Disposition: attachment;\r\n filename*0=\"{name}\";\r\n \
+             filename*1=\".pdf\"\r\n\
              Content-ID: <{}@example.org>\r\nContent-Transfer-Encoding: base64\r\n\r\n",
             self.number()
         );

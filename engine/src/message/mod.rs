@@ -1,9 +1,9 @@
 //! A message parsed once, when it comes in.
 //!
-//! Bytes of any kind go in; a [`Summary`] comes out, always: parsing never fails, never panics, takes
-//! linear time and no more stack than [`crate::limits::MIME_DEPTH_MAX`] levels need. What FETCH and
-//! SORT ask for is in the summary; what SEARCH asks for is in [`text::SearchText`], made from the
-//! message when it is wanted.
+//! Bytes of any kind go in; a [`Summary`] comes out, always: parsing never fails, never panics,
+//! takes linear time and no more stack than [`crate::limits::MIME_DEPTH_MAX`] levels need. What
+//! FETCH and SORT ask for is in the summary; what SEARCH asks for is in [`text::SearchText`], made
+//! from the message when it is wanted.
 //!
 //! ```text
 //! bytes ─ header ─┬─ structure ── parameter      BODYSTRUCTURE, offsets of every part

@@ -1,4 +1,5 @@
-//! Content-Type and Content-Disposition: a value and its parameters (RFC 2045 section 5.1, RFC 2183).
+//! Content-Type and Content-Disposition: a value and its parameters (RFC 2045 section 5.1, RFC
+//! 2183).
 //!
 //! Continued parameters (RFC 2231 section 3) are put together: `name*0`, `name*1` become `name`;
 //! where a piece is percent-encoded the whole becomes `name*`, which clients know how to decode.

@@ -11,8 +11,8 @@ const HTML_BYTES_MAX: usize = 64 << 10;
 
 /// The preview: at most [`PREVIEW_CHARACTERS_MAX`] characters, blanks folded; empty without text.
 ///
-/// Plain text is preferred where it stands beside HTML; quoted lines are skipped unless nothing else
-/// is there.
+/// Plain text is preferred where it stands beside HTML; quoted lines are skipped unless nothing
+/// else is there.
 pub(super) fn preview(message: &[u8], root: &Part) -> String {
     let mut plain = None;
     let mut html = None;

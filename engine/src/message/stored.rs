@@ -19,22 +19,25 @@
 //! number                 LEB128, at most 10 bytes
 //! bytes                  number: length; then the bytes
 //! optional               number: 0 for none, else 1 + length; then the bytes
-//! addresses              number, then so many times: optional name, optional mailbox, optional host
+//! addresses              number, then so many times: optional name, optional mailbox, optional
+//!                        host
 //! parameters             number, then so many times: bytes name, bytes value
 //! envelope               optional date, subject, in_reply_to, message_id; addresses from; u8 flags
 //!                        (bit 0: sender is from, bit 1: reply_to is from); addresses sender and
 //!                        reply_to where they are not; addresses to, cc, bcc
 //! part                   number: header_offset - parent's body_offset; number: body_offset -
 //!                        header_offset; number: end_offset - body_offset (all modulo 2^32);
-//!                        bytes type, subtype; parameters; optional id, description; bytes encoding;
-//!                        optional md5; u8: 1 if a disposition follows, as bytes and parameters;
+//!                        bytes type, subtype; parameters; optional id, description; bytes
+//!                        encoding; optional md5; u8: 1 if a disposition follows, as bytes and
+//!                        parameters;
 //!                        number: languages, each as bytes; optional location; number: line_count;
-//!                        u8 kind: 0 leaf, 1 multipart (number, then parts), 2 message (envelope, part)
+//!                        u8 kind: 0 leaf, 1 multipart (number, then parts), 2 message (envelope,
+//!                        part)
 //! ```
 //!
-//! Decoding is total: it takes any bytes, allocates no more than a small multiple of their length, and
-//! nests no deeper than [`PART_DEPTH_MAX`]. Offsets are checked by nobody here: who uses them takes a
-//! range of the message with `get`.
+//! Decoding is total: it takes any bytes, allocates at most some hundred times their length, and
+//! nests no deeper than [`PART_DEPTH_MAX`]. Offsets are checked by nobody here: who uses them takes
+//! a range of the message with `get`.
 
 use super::{Address, BodyKind, CalendarDate, Envelope, Part, Summary};
 use crate::limits::MIME_DEPTH_MAX;

@@ -8,9 +8,9 @@
 //! --outer--          what follows, up to a boundary further out, belongs to no part
 //! ```
 //!
-//! Parts that are open lie on a list, not on the stack. A line that begins with `--` is compared with
-//! the boundaries of all open multiparts, innermost first, and the longest that fits wins, so that
-//! `--ab` does not end the part of `--a` (RFC 2046 section 5.1.1 asks for a prefix only).
+//! Parts that are open lie on a list, not on the stack. A line that begins with `--` is compared
+//! with the boundaries of all open multiparts, innermost first, and the longest that fits wins, so
+//! that `--ab` does not end the part of `--a` (RFC 2046 section 5.1.1 asks for a prefix only).
 //!
 //! What is broken becomes this:
 //! * a multipart without boundary or without any part holds one text/plain part, its whole body;
@@ -111,7 +111,8 @@ impl Scan<'_> {
         self.position += length;
     }
 
-    /// Where the content before the current line ends, without its line end, and the lines to there.
+    /// Where the content before the current line ends, without its line end, and the lines to
+    /// there.
     fn before_line(&self) -> (usize, usize) {
         let before = self.message.get(..self.position).unwrap_or_default();
         let ended = super::header::without_line_end(before);
@@ -209,7 +210,8 @@ impl Scan<'_> {
         (part, boundary)
     }
 
-    /// Closes the innermost part at `end` and gives it to its parent; or to the caller, if it has none.
+    /// Closes the innermost part at `end` and gives it to its parent; or to the caller, if it has
+    /// none.
     fn close_top(&mut self, end: usize, lines: usize) -> Option<Part> {
         let Some(Open { mut part, content, lines_before }) = self.open.pop() else {
             return Some(Part::default());

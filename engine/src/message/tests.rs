@@ -218,7 +218,8 @@ fn a_generator_repeats_itself() {
     }
 }
 
-/// What format 1 looks like. `PILLARBOX_BLESS=1` writes the file anew; a commit that does so says why.
+/// What format 1 looks like. `PILLARBOX_BLESS=1` writes the file anew; a commit that does so says
+/// why.
 #[test]
 fn format_1_is_what_it_was() {
     let message = "Date: Tue, 3 Mar 2026 10:00:00 +0100\r\nFrom: \"Ann, B\" <a@b.example>\r\n\
@@ -249,7 +250,8 @@ proptest! {
     #[test]
     fn odd_mail_has_a_summary(
         lines in proptest::collection::vec(prop::sample::select(vec![
-            "Content-Type: multipart/mixed; boundary=a", "Content-Type: multipart/digest; boundary=ab",
+            "Content-Type: multipart/mixed; boundary=a",
+            "Content-Type: multipart/digest; boundary=ab",
             "Content-Type: message/rfc822", "Content-Type: text/html", "", "", "", "--a", "--a--",
             "--ab", "--ab--", "--", "--abc", " folded", "text", "Content-Type: multipart/mixed",
             "Content-Transfer-Encoding: base64", "From: x: a@b, c;", "Content-Type: ;boundary",
@@ -258,12 +260,16 @@ proptest! {
         end in prop::sample::select(vec!["\r\n", "\n"]),
     ) {
         check(lines.join(end).as_bytes());
-        check(format!("Content-Type: multipart/x; boundary=a{end}{end}{}", lines.join(end)).as_bytes());
+        let head = format!("Content-Type: multipart/x; boundary=a{end}{end}");
+        check(format!("{head}{}", lines.join(end)).as_bytes());
     }
 
     #[test]
     fn damaged_mail_has_a_summary(
-        seed in any::<u64>(), at in any::<prop::sample::Index>(), cut in 0_usize..200, byte in any::<u8>(),
+        seed in any::<u64>(),
+        at in any::<prop::sample::Index>(),
+        cut in 0_usize..200,
+        byte in any::<u8>(),
     ) {
         let mut message = Generator::new(seed).message(2000);
         let at = at.index(message.len());

@@ -26,9 +26,9 @@ const SEARCHED_FIELD_BYTES_MAX: usize = 256 << 10;
 
 /// Text without the difference of cases, near i;unicode-casemap (RFC 5051).
 ///
-/// Every character is mapped to upper case and then to lower case by Unicode's full mappings, so that
-/// ß finds SS and final sigma finds sigma. RFC 5051 would map to title case and decompose as well: a
-/// letter with a combining accent and the one composed of them stay different here.
+/// Every character is mapped to upper case and then to lower case by Unicode's full mappings, so
+/// that ß finds SS and final sigma finds sigma. RFC 5051 would map to title case and decompose as
+/// well: a letter with a combining accent and the one composed of them stay different here.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();

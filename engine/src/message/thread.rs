@@ -28,7 +28,8 @@ pub fn thread_id(summary: &Summary, account_key: &[u8; 32]) -> Option<ThreadId> 
     Some(ThreadId(u64::from_le_bytes(*first)))
 }
 
-/// Ids in References, then those of In-Reply-To, each once; the first and the last if there are many.
+/// Ids in References, then those of In-Reply-To, each once; the first and the last if there are
+/// many.
 pub(super) fn references(header: &[u8]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let named = |name: &'static [u8]| Fields::new(header).filter(move |f: &Field<'_>| f.is(name));
@@ -52,7 +53,8 @@ pub(super) fn references(header: &[u8]) -> Vec<String> {
     found
 }
 
-/// msg-id = "<" id-left "@" id-right ">": what stands between the brackets, quotes and blanks removed.
+/// msg-id = "<" id-left "@" id-right ">": what stands between the brackets, quotes and blanks
+/// removed.
 fn message_ids(value: &[u8]) -> impl Iterator<Item = String> {
     let mut rest = value;
     std::iter::from_fn(move || {
