@@ -12,9 +12,10 @@
 #![allow(dead_code, reason = "the checkpoint is built on this next")]
 
 mod memory;
+mod rocks;
 
 #[allow(unused_imports, reason = "the checkpoint is built on this next")]
-pub(crate) use memory::MemoryTables;
+pub(crate) use self::{memory::MemoryTables, rocks::RocksTables};
 
 use crate::error::ReadError;
 

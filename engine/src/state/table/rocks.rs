@@ -1,0 +1,262 @@
+//! Tables in RocksDB; no other file names it.
+//!
+//! How the promises of [`TableStore`] are kept:
+//!
+//! - No write-ahead log: the commit log is the truth, and a batch that is lost is replayed from it.
+//! - `atomic_flush`: memtables of all column families reach the disk together, named by one edit of the
+//!   manifest, whether we ask or RocksDB runs out of memory budget. Every batch goes through one writer
+//!   queue, so what is on disk is always the state between two batches.
+//! - Values are sealed, hence random: no compression, and no block cache, because whoever reads them keeps
+//!   them opened. Index and filter blocks stay in memory with their open files, which are bounded.
+//! - No prefix extractor: prefixes of three lengths are asked for, and a scan with bounds reads nothing
+//!   outside of them anyway. Bloom filters are for point reads.
+//! - Its own LOG is bounded and holds warnings and settings: no keys, no values.
+//!
+//! What can go wrong: RocksDB answers every write with an error after a failed flush; then the checkpoint
+//! fails and the volume takes no more writes. A block whose checksum is wrong is an error where it is read.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions,
+    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::error::ReadError;
+use crate::state::table::{ScanVisitor, Table, TableBatch, TableChange, TableStore};
+
+/// Of one column family.
+const MEMTABLE_BYTES: usize = 32 << 20;
+/// Of all column families together: two checkpoints, of which one is being flushed.
+const MEMTABLES_BYTES: usize = 192 << 20;
+const OPEN_FILES_MAX: i32 = 512;
+const BLOCK_BYTES: usize = 16 << 10;
+const FILE_BYTES: u64 = 64 << 20;
+const MANIFEST_BYTES: usize = 16 << 20;
+const BLOOM_BITS: f64 = 10.0;
+const LOG_BYTES: usize = 1 << 20;
+const LOG_FILES: usize = 2;
+const BACKGROUND_JOBS: i32 = 2;
+
+/// A [`TableStore`] in a directory.
+pub(crate) struct RocksTables {
+    db: DB,
+}
+
+impl RocksTables {
+    /// Opens the tables in `directory`, or makes them. RocksDB's own lock keeps a second process out.
+    pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
+        let families =
+            Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
+        let db = DB::open_cf_descriptors(&store_options(), directory, families).map_err(failed)?;
+        Ok(RocksTables { db })
+    }
+
+    fn family(&self, table: Table) -> Result<&ColumnFamily, ReadError> {
+        let missing = || ReadError::Table(format!("there is no table '{}'", table.name()));
+        self.db.cf_handle(table.name()).ok_or_else(missing)
+    }
+}
+
+fn failed(error: rocksdb::Error) -> ReadError {
+    ReadError::Table(error.into_string())
+}
+
+fn store_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_db_write_buffer_size(MEMTABLES_BYTES);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS);
+    options.set_max_manifest_file_size(MANIFEST_BYTES);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(LOG_BYTES);
+    options.set_keep_log_file_num(LOG_FILES);
+    options.set_stats_dump_period_sec(0);
+    options.set_dump_malloc_stats(false);
+    options
+}
+
+fn family_options() -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.disable_cache();
+    blocks.set_block_size(BLOCK_BYTES);
+    blocks.set_bloom_filter(BLOOM_BITS, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::None);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_target_file_size_base(FILE_BYTES);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options
+}
+
+/// The first key above all that begin with `prefix`; `None` if there is none.
+fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
+    let mut bound = prefix.get(..=kept)?.to_vec();
+    if let Some(last) = bound.last_mut() {
+        *last += 1;
+    }
+    Some(bound)
+}
+
+impl TableStore for RocksTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.db.get_cf(self.family(table)?, key).map_err(failed)
+    }
+
+    fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(prefix);
+        if let Some(bound) = above_prefix(prefix) {
+            options.set_iterate_upper_bound(bound);
+        }
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(table)?, options);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value)? {
+                return Ok(());
+            }
+            rows.next();
+        }
+        // An iterator that met an error looks as if it were at its end.
+        rows.status().map_err(failed)
+    }
+
+    fn write(&self, batch: TableBatch) -> Result<(), ReadError> {
+        let mut writes = WriteBatch::default();
+        for change in batch.changes() {
+            match change {
+                TableChange::Put { table, key, value } => {
+                    writes.put_cf(self.family(*table)?, key, value);
+                }
+                TableChange::Delete { table, key } => {
+                    writes.delete_cf(self.family(*table)?, key);
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(writes, &options).map_err(failed)
+    }
+
+    fn flush(&self) -> Result<(), ReadError> {
+        let families: Vec<&ColumnFamily> =
+            Table::ALL.into_iter().map(|table| self.family(table)).collect::<Result<_, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_cfs_opt(&families, &options).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(store: &RocksTables, tables: &[Table], key: &[u8], value: &[u8]) {
+        let mut batch = TableBatch::new();
+        tables.iter().for_each(|&table| batch.put(table, key, value.to_vec()));
+        store.write(batch).unwrap();
+    }
+
+    fn copy_of(directory: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+
+    #[test]
+    fn rocks_reads_what_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        crate::state::table::tests::reads_what_was_written(&store);
+        store.flush().unwrap();
+        assert_eq!(store.get(Table::Page, b"b2").unwrap().as_deref(), Some(b"new".as_slice()));
+    }
+
+    #[test]
+    fn what_was_flushed_is_there_after_reopening() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        put(&store, &Table::ALL, b"key", b"value");
+        store.flush().unwrap();
+        drop(store);
+        let store = RocksTables::open(directory.path()).unwrap();
+        for table in Table::ALL {
+            assert_eq!(store.get(table, b"key").unwrap().as_deref(), Some(b"value".as_slice()));
+        }
+    }
+
+    #[test]
+    fn a_directory_image_holds_all_that_was_flushed_and_the_rest_wholly_or_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        put(&store, &Table::ALL, b"flushed", b"1");
+        store.flush().unwrap();
+        put(&store, &Table::ALL, b"waiting", b"2");
+        let image = copy_of(directory.path());
+        drop(store);
+        for found in [image.path(), directory.path()] {
+            let store = RocksTables::open(found).unwrap();
+            let has = |key: &[u8]| {
+                let there = |&table: &Table| store.get(table, key).unwrap().is_some();
+                Table::ALL.iter().filter(|table| there(table)).count()
+            };
+            assert_eq!(has(b"flushed"), Table::ALL.len());
+            let waiting = has(b"waiting");
+            assert!(waiting == 0 || waiting == Table::ALL.len(), "{waiting} tables have it");
+        }
+    }
+
+    #[test]
+    fn the_image_during_many_checkpoints_is_always_between_two_batches() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        for round in 1..=6u8 {
+            put(&store, &Table::ALL, b"round", &[round]);
+            put(&store, &[Table::Page], &[round], &[round; 9000]);
+            store.flush().unwrap();
+            put(&store, &Table::ALL, b"round", &[round + 100]);
+            let image = RocksTables::open(copy_of(directory.path()).path()).unwrap();
+            for table in Table::ALL {
+                assert_eq!(image.get(table, b"round").unwrap().as_deref(), Some(&[round][..]));
+            }
+            assert_eq!(image.get(Table::Page, &[round]).unwrap().unwrap().len(), 9000);
+        }
+    }
+
+    #[test]
+    fn rocksdb_writes_neither_keys_nor_values_into_its_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        for round in 0..4u8 {
+            put(&store, &Table::ALL, b"a-key-to-look-for", &[round; 10_000]);
+            store.flush().unwrap();
+        }
+        let log = std::fs::read(directory.path().join("LOG")).unwrap();
+        let hex = "612d6b65792d746f2d6c6f6f6b2d666f72";
+        let text = String::from_utf8_lossy(&log).to_lowercase();
+        assert!(!text.contains("a-key-to-look-for") && !text.contains(hex));
+    }
+
+    #[test]
+    fn the_bound_above_a_prefix_leaves_out_nothing() {
+        assert_eq!(above_prefix(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(above_prefix(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(above_prefix(b"\xff"), None);
+        assert_eq!(above_prefix(b""), None);
+    }
+}
