@@ -15,9 +15,7 @@ use super::create::{KeySource, log_setup};
 use super::layout::{DirectoryLock, Layout, MAIN_VOLUME, NodeFile};
 use super::read::SummaryCache;
 use super::{Inner, Store};
-use crate::commit::{
-    CheckpointSlot, Committer, CommitterSetup, CommitterStatus, CommitStep, Queue,
-};
+use crate::commit::{CommitStep, Committer, CommitterSetup};
 use crate::disk::{Clock, Disk, PlainDisk, SystemClock, durable};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
@@ -258,7 +256,7 @@ fn checkpoint_loop(inner: &Inner) {
 }
 
 fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, OpenError> {
-    let bytes = durable::read_file(disk, &layout.node(), 64 << 10)?;
+    let bytes = durable::read_file(disk, &layout.node(), 64 << 10)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     NodeFile::decode(&layout.node(), &text)
 }
@@ -333,6 +331,8 @@ impl<'a> Replay<'a> {
 
     fn visit(&mut self, replayed: Replayed<'_>) -> Result<(), OpenError> {
         match replayed {
+            // Up to the stamp the tables know where chunks lie.
+            Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
             Replayed::Chunk(chunk) => {
                 let places = self.places.entry(chunk.lsn).or_default();
                 places.segment = chunk.segment.0;
@@ -363,8 +363,8 @@ impl<'a> Replay<'a> {
         }
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
-        for item in group.items() {
-            let Item::Record { header, payload } = item else { continue };
+        for placed in group.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
             if header.lsn <= self.state_lsn {
                 continue;
             }

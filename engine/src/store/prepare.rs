@@ -8,7 +8,7 @@
 
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
-use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
+use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
 use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, SealedChunk};
@@ -65,8 +65,9 @@ impl Store {
         for &account in accounts {
             let (generation, key) = keys.current(account).ok_or(CommitError::NoSuchAccount)?;
             openers.push((account, generation, key));
-            let hash = KeyedHash::of_account(key).hash(HashDomain::Content, &content);
-            let thread = thread_id(&summary, key.expose()).unwrap_or_else(|| own_thread(&hash));
+            let first = keys.key(account, KeyGeneration(1)).unwrap_or(key);
+            let hash = KeyedHash::of_account(first).hash(HashDomain::Content, &content);
+            let thread = thread_id(&summary, first.expose()).unwrap_or_else(|| own_thread(&hash));
             hashes.push((account, hash, thread));
         }
         let tag = BlobTag(inner.sealer.random_id());

@@ -73,15 +73,17 @@ impl Inner {
             .map_err(|error| not_opened("a chunk of a message", blob.account, &error))
     }
 
-    fn summary_of(&self, blob: &OpenBlob) -> Result<Summary, ReadError> {
+    /// The summary, with about how many bytes it takes in memory.
+    fn summary_of(&self, blob: &OpenBlob) -> Result<(Summary, u64), ReadError> {
         let sealed = self.read_item(blob.id, &blob.row, blob.opener.chunk_count() + 1)?;
         let plain = blob
             .opener
             .open_chunk(blob.opener.chunk_count(), &sealed)
             .map_err(|error| not_opened("the summary of a message", blob.account, &error))?;
-        Summary::decode(&plain).map_err(|error| {
-            not_decoded(blob.account, &error)
-        })
+        let summary =
+            Summary::decode(&plain).map_err(|error| not_decoded(blob.account, &error))?;
+        // Strings and lists cost about as much again as their bytes.
+        Ok((summary, u64_of(plain.len()) * 2 + 512))
     }
 
     /// The summary, from the cache if it is there.
@@ -90,11 +92,12 @@ impl Inner {
         account: AccountNumber,
         id: BlobId,
     ) -> Result<Arc<Summary>, ReadError> {
-        if let Some(summary) = self.summaries.cache.get(&(account, id)) {
+        if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
             return Ok(summary);
         }
-        let summary = Arc::new(self.summary_of(&self.open_blob(account, id)?)?);
-        self.summaries.cache.insert((account, id), Arc::clone(&summary));
+        let (summary, bytes) = self.summary_of(&self.open_blob(account, id)?)?;
+        let summary = Arc::new(summary);
+        self.summaries.cache.insert((account, id), (Arc::clone(&summary), bytes));
         Ok(summary)
     }
 
@@ -167,15 +170,18 @@ fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> 
 
 /// Opened summaries, within a budget of bytes.
 pub(super) struct SummaryCache {
-    cache: Cache<(AccountNumber, BlobId), Arc<Summary>, SummaryWeight>,
+    cache: Cache<(AccountNumber, BlobId), CachedSummary, SummaryWeight>,
 }
+
+/// A summary, and the bytes that it takes.
+type CachedSummary = (Arc<Summary>, u64);
 
 #[derive(Clone)]
 struct SummaryWeight;
 
-impl Weighter<(AccountNumber, BlobId), Arc<Summary>> for SummaryWeight {
-    fn weight(&self, _key: &(AccountNumber, BlobId), summary: &Arc<Summary>) -> u64 {
-        u64_of(summary.memory_bytes()) + 64
+impl Weighter<(AccountNumber, BlobId), CachedSummary> for SummaryWeight {
+    fn weight(&self, _key: &(AccountNumber, BlobId), (_, bytes): &CachedSummary) -> u64 {
+        *bytes
     }
 }
 
