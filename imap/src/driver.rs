@@ -40,7 +40,7 @@ pub async fn serve_connection<S>(
     config: Arc<Config>,
     shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
     let bounds = Bounds {
         line_bytes_max: config.limits.line_bytes_max,

@@ -15,9 +15,9 @@ use crate::connection::{Bounds, Connection};
 pub(crate) const OUTPUT_BYTES_KEPT: usize = 64 << 10;
 
 /// Anything that carries bytes both ways.
-pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> ByteStream for T {}
 
 /// Why a connection is over.
 #[derive(Debug)]
