@@ -66,25 +66,13 @@ fn matches(expected: &str, found: &str, names: &mut HashMap<String, String>) -> 
     for (name, value) in names.iter() {
         known = known.replace(&format!("<{name}>"), value);
     }
-    let Some((head, tail)) = known.split_once("...").or_else(|| {
-        // A name that has not been bound yet takes what stands in its place.
-        let (head, rest) = known.split_once('<')?;
-        let (_, tail) = rest.split_once('>')?;
-        is_name(rest.split_once('>')?.0).then_some((head, tail))
-    }) else {
-        return known == found;
-    };
+    let Some((head, unbound, tail)) = first_gap(&known) else { return known == found };
     let Some(rest) = found.strip_prefix(head) else { return false };
-    let unbound = known
-        .get(head.len()..)
-        .and_then(|rest| rest.strip_prefix('<'))
-        .and_then(|rest| rest.split_once('>'))
-        .map(|(name, _)| name.to_owned());
     let ends: Vec<usize> = (0..=rest.len()).filter(|&at| rest.is_char_boundary(at)).collect();
     for end in ends {
         let mut bound = names.clone();
-        if let Some(name) = &unbound {
-            bound.insert(name.clone(), rest[..end].to_owned());
+        if let Some(name) = unbound {
+            bound.insert(name.to_owned(), rest[..end].to_owned());
         }
         if matches(tail, &rest[end..], &mut bound) {
             *names = bound;
@@ -92,6 +80,23 @@ fn matches(expected: &str, found: &str, names: &mut HashMap<String, String>) -> 
         }
     }
     false
+}
+
+/// What stands before the first `...` or name without a value, that name, and what follows.
+fn first_gap(known: &str) -> Option<(&str, Option<&str>, &str)> {
+    let dots = known.find("...");
+    let named = known.match_indices('<').find_map(|(at, _)| {
+        let (name, tail) = known[at + 1..].split_once('>')?;
+        is_name(name).then_some((at, name, tail))
+    });
+    match (dots, named) {
+        (Some(dots), Some((at, ..))) if dots < at => {
+            Some((&known[..dots], None, &known[dots + 3..]))
+        }
+        (_, Some((at, name, tail))) => Some((&known[..at], Some(name), tail)),
+        (Some(dots), None) => Some((&known[..dots], None, &known[dots + 3..])),
+        (None, None) => None,
+    }
 }
 
 fn is_name(text: &str) -> bool {
