@@ -66,10 +66,10 @@ pub async fn serve_connection<S>(
 }
 
 async fn converse(talk: &mut Talk, transport: Transport) -> Ended {
-    if transport == Transport::ImplicitTls {
-        if let Err(ended) = handshake(talk).await {
-            return ended;
-        }
+    if transport == Transport::ImplicitTls
+        && let Err(ended) = handshake(talk).await
+    {
+        return ended;
     }
     let capabilities = talk.session.capabilities();
     let hostname = printable(&talk.session.config.hostname);

@@ -39,7 +39,7 @@ pub enum Command {
     /// LOGOUT
     Logout,
     /// ID (RFC 2971): names and values, at most as many as the line holds.
-    Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    Id(Vec<IdField>),
     /// STARTTLS
     StartTls,
     /// AUTHENTICATE; the initial response is still base64, `=` stands for an empty one (RFC 4959).
@@ -164,6 +164,15 @@ pub enum Command {
         /// Where to.
         mailbox: WireName,
     },
+}
+
+/// One pair of ID (RFC 2971).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdField {
+    /// Such as `name`.
+    pub name: Vec<u8>,
+    /// `None` for NIL.
+    pub value: Option<Vec<u8>>,
 }
 
 /// COPY or MOVE.

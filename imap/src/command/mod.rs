@@ -143,7 +143,7 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Noop => Ok(Answer::ok("Nothing done")),
         Command::Check => Ok(Answer::ok("All is on disk")),
         Command::Logout => Ok(session::logout(talk)),
-        Command::Id(pairs) => Ok(session::id(talk, &pairs)),
+        Command::Id(fields) => Ok(session::id(talk, &fields)),
         Command::StartTls => Ok(session::start_tls(talk)),
         Command::Enable(names) => Ok(session::enable(talk, &names)),
         Command::Namespace => Ok(session::namespace(talk)),

@@ -1,6 +1,7 @@
 //! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, LOGOUT: what concerns the connection itself.
 
 use super::{Answer, Talk, Then};
+use crate::codec::command::IdField;
 use crate::session::Encryption;
 
 /// CAPABILITY (RFC 3501 section 6.1.1)
@@ -18,9 +19,9 @@ pub(super) fn logout(talk: &mut Talk) -> Answer {
 }
 
 /// ID (RFC 2971). We tell our name, not our version, to whoever is not logged in.
-pub(super) fn id(talk: &mut Talk, pairs: &[(Vec<u8>, Option<Vec<u8>>)]) -> Answer {
-    let client = pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"name"));
-    if let Some((_, Some(name))) = client {
+pub(super) fn id(talk: &mut Talk, fields: &[IdField]) -> Answer {
+    let client = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"name"));
+    if let Some(IdField { value: Some(name), .. }) = client {
         let name = String::from_utf8_lossy(name);
         let name: String = name.chars().take(80).collect();
         tracing::debug!(rip = %talk.session.peer.ip(), client = ?name, "client says who it is");

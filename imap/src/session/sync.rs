@@ -239,10 +239,10 @@ fn tell_batch(
 ) -> Result<Option<u32>, ReadError> {
     let rows = selected.view.rows_from(Uid(from), BATCH_ROWS)?;
     for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-        if !is_known(selected, older, row, answered)? {
-            if let Some(number) = selected.number_of(row.uid)? {
-                put_flags(&mut wire.out, number, row, row.flags, selected);
-            }
+        if !is_known(selected, older, row, answered)?
+            && let Some(number) = selected.number_of(row.uid)?
+        {
+            put_flags(&mut wire.out, number, row, row.flags, selected);
         }
     }
     Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)).filter(|_| rows.len() == BATCH_ROWS))

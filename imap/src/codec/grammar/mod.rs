@@ -18,7 +18,9 @@ use engine::seal::Secret;
 pub(crate) use self::append::destination;
 
 use super::SequenceSet;
-use super::command::{Access, Command, Numbers, Request, StatusItem, StoreAnswer, TransferKind};
+use super::command::{
+    Access, Command, IdField, Numbers, Request, StatusItem, StoreAnswer, TransferKind,
+};
 use super::cursor::{Cursor, SyntaxError};
 use super::mailbox_name::WireName;
 
@@ -149,7 +151,7 @@ fn spaced_mailbox(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {
 }
 
 /// `id-params-list = "(" *(string SP nstring) ")" / nil` (RFC 2971)
-fn id(cursor: &mut Cursor<'_>) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, SyntaxError> {
+fn id(cursor: &mut Cursor<'_>) -> Result<Vec<IdField>, SyntaxError> {
     cursor.space()?;
     if cursor.take_word("NIL") {
         return Ok(Vec::new());
@@ -157,7 +159,7 @@ fn id(cursor: &mut Cursor<'_>) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, Syntax
     cursor.list(|cursor| {
         let name = cursor.string()?.into_owned();
         cursor.space()?;
-        Ok((name, cursor.nstring()?.map(|value| value.into_owned())))
+        Ok(IdField { name, value: cursor.nstring()?.map(|value| value.into_owned()) })
     })
 }
 

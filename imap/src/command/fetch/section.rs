@@ -85,10 +85,10 @@ impl Opened {
                 (section::SectionText::Header, Some((names, FieldChoice::Except)))
             }
         };
-        if let (Some((names, FieldChoice::Only)), true) = (fields, wanted.path.is_empty()) {
-            if let Some(kept) = summary.common_header_fields(names) {
-                return Ok(Piece::Bytes(kept));
-            }
+        if let (Some((names, FieldChoice::Only)), true) = (fields, wanted.path.is_empty())
+            && let Some(kept) = summary.common_header_fields(names)
+        {
+            return Ok(Piece::Bytes(kept));
         }
         let Some(range) = section::section(&summary.structure, &wanted.path, kind) else {
             return Ok(Piece::Absent);
