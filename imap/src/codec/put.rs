@@ -1,0 +1,162 @@
+//! Pieces of answers: numbers, strings, flags, names.
+
+use engine::flags::{FlagList, Keyword, SystemFlags};
+use engine::mailbox::Row;
+
+use super::cursor::is_astring_char;
+use super::mailbox_name;
+
+/// The longest text that is quoted; longer ones are literals, which every client reads at once.
+const QUOTED_BYTES_MAX: usize = 4096;
+
+/// Decimal digits.
+pub fn number(out: &mut Vec<u8>, number: u64) {
+    let start = out.len();
+    let mut left = number;
+    loop {
+        out.push(b'0' + u8::try_from(left % 10).unwrap_or(0));
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
+/// `quoted` where the text can be, else `literal`. NUL, which neither may hold, is left out.
+pub fn string(out: &mut Vec<u8>, text: &[u8]) {
+    if text.len() <= QUOTED_BYTES_MAX && text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        quoted(out, text);
+        return;
+    }
+    let kept = text.len() - text.iter().filter(|&&byte| byte == 0).count();
+    literal_head(out, engine::width::u64_of(kept));
+    out.extend(text.iter().filter(|&&byte| byte != 0));
+}
+
+/// `astring`: an atom where the text can be one.
+pub fn astring(out: &mut Vec<u8>, text: &[u8]) {
+    let atom = !text.is_empty() && text.iter().all(|&byte| is_astring_char(byte));
+    if atom && !text.eq_ignore_ascii_case(b"NIL") {
+        out.extend_from_slice(text);
+    } else {
+        string(out, text);
+    }
+}
+
+/// Printable ASCII between quotation marks.
+fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &byte in text {
+        if byte == b'"' || byte == b'\\' {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+}
+
+/// `{n} CRLF`: the bytes follow.
+pub fn literal_head(out: &mut Vec<u8>, byte_count: u64) {
+    out.push(b'{');
+    number(out, byte_count);
+    out.extend_from_slice(b"}\r\n");
+}
+
+/// `nstring`
+pub fn nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
+    match text {
+        Some(text) => string(out, text),
+        None => out.extend_from_slice(b"NIL"),
+    }
+}
+
+/// A mailbox name, in modified UTF-7, always quoted.
+pub fn mailbox(out: &mut Vec<u8>, name: &str) {
+    quoted(out, mailbox_name::encode(name).as_bytes());
+}
+
+/// `flag-list` of what a row has; `keywords` is the list of its mailbox.
+pub fn row_flags(out: &mut Vec<u8>, flags: SystemFlags, row: &Row, keywords: &[Keyword]) {
+    out.push(b'(');
+    let start = out.len();
+    let separate = |out: &mut Vec<u8>| {
+        if out.len() > start {
+            out.push(b' ');
+        }
+    };
+    for (flag, name) in SystemFlags::ALL {
+        if flags.contains(flag) {
+            separate(out);
+            out.extend_from_slice(name.as_bytes());
+        }
+    }
+    for &index in &row.keywords {
+        if let Some(keyword) = keywords.get(usize::from(index)) {
+            separate(out);
+            out.extend_from_slice(keyword.as_str().as_bytes());
+        }
+    }
+    out.push(b')');
+}
+
+/// All system flags, these keywords, and what else `more` names, in parentheses.
+pub fn flags_known(out: &mut Vec<u8>, keywords: &[Keyword], more: &str) {
+    out.push(b'(');
+    for (index, (_, name)) in SystemFlags::ALL.iter().enumerate() {
+        if index > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(name.as_bytes());
+    }
+    for keyword in keywords {
+        out.push(b' ');
+        out.extend_from_slice(keyword.as_str().as_bytes());
+    }
+    out.extend_from_slice(more.as_bytes());
+    out.push(b')');
+}
+
+/// A row's flags as a list of names.
+pub fn flag_list(row: &Row, keywords: &[Keyword]) -> FlagList {
+    FlagList {
+        system: row.flags,
+        keywords: row
+            .keywords
+            .iter()
+            .filter_map(|&index| keywords.get(usize::from(index)).cloned())
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::cursor::Cursor;
+
+    #[test]
+    fn numbers_are_decimal() {
+        for value in [0, 7, 10, 4_294_967_295, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().into_bytes());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_string_reads_back(text in proptest::collection::vec(1u8.., 0..200)) {
+            let mut out = Vec::new();
+            string(&mut out, &text);
+            let literals = vec![text.clone()];
+            let line = match out.windows(3).position(|w| w == b"}\r\n") {
+                Some(at) if out.first() == Some(&b'{') => out[..at + 3].to_vec(),
+                _ => out.clone(),
+            };
+            let read = Cursor::new(&line, &literals).string().unwrap().into_owned();
+            proptest::prop_assert_eq!(read, text);
+        }
+    }
+}

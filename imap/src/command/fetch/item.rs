@@ -1,0 +1,135 @@
+//! What FETCH answers from a row and its summary.
+
+use std::sync::Arc;
+
+use engine::Account;
+use engine::error::ReadError;
+use engine::flags::SystemFlags;
+use engine::mailbox::Row;
+use engine::message::Summary;
+
+use super::Plan;
+use crate::codec::command::FetchItem;
+use crate::codec::envelope::put_envelope;
+use crate::codec::structure::{StructureForm, put_structure};
+use crate::codec::{date, put};
+use crate::session::Selected;
+
+/// A message and what is asked of it.
+pub(super) struct RowAnswer<'a> {
+    pub(super) account: &'a Account,
+    pub(super) selected: &'a Selected,
+    pub(super) plan: &'a Plan,
+    pub(super) row: &'a Row,
+    pub(super) rank: u32,
+}
+
+impl RowAnswer<'_> {
+    /// Its flags, as this command leaves them.
+    fn flags(&self) -> SystemFlags {
+        if self.is_newly_seen() { self.row.flags.union(SystemFlags::SEEN) } else { self.row.flags }
+    }
+
+    fn is_newly_seen(&self) -> bool {
+        self.plan.newly_seen.contains(self.row.uid)
+    }
+
+    /// `* n FETCH (`
+    pub(super) fn put_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"* ");
+        put::number(out, u64::from(self.selected.number_at(self.rank, self.row.uid)));
+        out.extend_from_slice(b" FETCH (");
+    }
+
+    /// FLAGS where the command changed them but did not ask, and the end of the answer.
+    pub(super) fn put_tail(&self, out: &mut Vec<u8>) {
+        if self.is_newly_seen() && !self.plan.items.contains(&FetchItem::Flags) {
+            out.push(b' ');
+            self.put_flags(out);
+        }
+        out.extend_from_slice(b")\r\n");
+    }
+
+    fn put_flags(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"FLAGS ");
+        put::row_flags(out, self.flags(), self.row, self.selected.view.keywords());
+    }
+}
+
+/// Whether an item is answered from the summary.
+pub(super) fn needs_summary(item: &FetchItem) -> bool {
+    matches!(item, FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body)
+}
+
+/// `* n FETCH (…)` without sections.
+pub(super) fn put_row(out: &mut Vec<u8>, answer: &RowAnswer<'_>) -> Result<(), ReadError> {
+    let summary = match answer.plan.items.iter().any(needs_summary) {
+        true => Some(answer.account.summary(answer.row)?),
+        false => None,
+    };
+    answer.put_head(out);
+    for (index, item) in answer.plan.items.iter().enumerate() {
+        if index > 0 {
+            out.push(b' ');
+        }
+        put_item(out, answer, item, summary.as_ref())?;
+    }
+    answer.put_tail(out);
+    Ok(())
+}
+
+/// One item that is no section, with its name.
+pub(super) fn put_item(
+    out: &mut Vec<u8>,
+    answer: &RowAnswer<'_>,
+    item: &FetchItem,
+    summary: Option<&Arc<Summary>>,
+) -> Result<(), ReadError> {
+    let row = answer.row;
+    match (item, summary) {
+        (FetchItem::Flags, _) => answer.put_flags(out),
+        (FetchItem::Uid, _) => {
+            out.extend_from_slice(b"UID ");
+            put::number(out, u64::from(row.uid.0));
+        }
+        (FetchItem::InternalDate, _) => {
+            out.extend_from_slice(b"INTERNALDATE ");
+            date::put_date_time(out, row.received);
+        }
+        (FetchItem::Size, _) => {
+            out.extend_from_slice(b"RFC822.SIZE ");
+            put::number(out, u64::from(row.size));
+        }
+        (FetchItem::ModSeq, _) => {
+            out.extend_from_slice(format!("MODSEQ ({})", row.modseq.bits()).as_bytes());
+        }
+        (FetchItem::EmailId, _) => match answer.selected.view.ids(row.uid)? {
+            Some(ids) => out.extend_from_slice(format!("EMAILID ({})", ids.email).as_bytes()),
+            None => out.extend_from_slice(b"EMAILID NIL"),
+        },
+        (FetchItem::ThreadId, _) => {
+            out.extend_from_slice(format!("THREADID (T{:016x})", row.thread.0).as_bytes());
+        }
+        (FetchItem::Envelope, Some(summary)) => {
+            out.extend_from_slice(b"ENVELOPE ");
+            put_envelope(out, &summary.envelope);
+        }
+        (FetchItem::BodyStructure, Some(summary)) => {
+            out.extend_from_slice(b"BODYSTRUCTURE ");
+            put_structure(out, &summary.structure, StructureForm::Extended);
+        }
+        (FetchItem::Body, Some(summary)) => {
+            out.extend_from_slice(b"BODY ");
+            put_structure(out, &summary.structure, StructureForm::Short);
+        }
+        // Sections are put by their own file; the summary is there wherever `needs_summary`.
+        (
+            FetchItem::Section(_)
+            | FetchItem::Envelope
+            | FetchItem::BodyStructure
+            | FetchItem::Body,
+            _,
+        ) => {}
+    }
+    Ok(())
+}

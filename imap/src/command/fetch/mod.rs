@@ -1,0 +1,221 @@
+//! FETCH (RFC 3501 section 6.4.5).
+//!
+//! Rows are read in batches and answered as they come; bytes of a message go from the reader to the
+//! client chunk by chunk. What a row or a summary tells never opens a message.
+//!
+//! `\Seen` is committed before the first body is sent, in one commit for the whole command, and told
+//! in the same answers.
+//!
+//! # What can be wrong
+//! A message that was expunged meanwhile is left out and the command answered NO [EXPUNGEISSUED]
+//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG]. Bytes of
+//! another message never stand in for it. If reading fails inside a literal, whose length has been
+//! told, the connection ends.
+
+mod item;
+mod section;
+
+use engine::error::ReadError;
+use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::ids::Uid;
+use engine::mailbox::Row;
+use engine::uid_set::UidSet;
+
+use self::item::{RowAnswer, put_row};
+use self::section::Opened;
+use super::{Answer, Talk};
+use crate::codec::SequenceSet;
+use crate::codec::command::{Access, FetchItem, Numbers};
+use crate::session::{Answered, OwnChange, Selected};
+use crate::stream::{Ended, blocking};
+
+/// Rows read in one piece.
+const BATCH_ROWS: usize = 256;
+
+/// What a FETCH asks of each message.
+struct Plan {
+    items: Vec<FetchItem>,
+    /// Some item is bytes of the message.
+    has_sections: bool,
+    /// Messages that this command marked `\Seen`.
+    newly_seen: UidSet,
+}
+
+/// Messages left out.
+#[derive(Default)]
+struct LeftOut {
+    expunged: bool,
+    unreadable: bool,
+}
+
+/// FETCH and UID FETCH
+pub(super) async fn fetch(
+    talk: &mut Talk,
+    numbers: Numbers,
+    set: &SequenceSet,
+    items: Vec<FetchItem>,
+) -> Result<Answer, Ended> {
+    let selected = match talk.selected() {
+        Ok(selected) => selected,
+        Err(answer) => return Ok(answer),
+    };
+    let targets = match blocking(|| selected.targets(numbers, set)) {
+        Ok(targets) => targets,
+        Err(error) => return Ok(talk.untargeted(&error)),
+    };
+    let has_sections = items.iter().any(|item| matches!(item, FetchItem::Section(_)));
+    let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
+    if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
+        return Ok(Answer::unreadable(&talk.session, &error));
+    }
+    let mut left_out = LeftOut { expunged: targets.ghosts, unreadable: false };
+    for &(first, last) in targets.uids.ranges() {
+        let mut next = Some(first);
+        while let Some(from) = next.filter(|&from| from <= last) {
+            match fetch_batch(talk, &plan, (from, last), &mut left_out).await? {
+                Ok(follows) => next = follows,
+                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+            }
+        }
+    }
+    Ok(if left_out.unreadable {
+        Answer::no("SERVERBUG", "Some messages could not be read; the operator has been told")
+    } else if left_out.expunged && numbers == Numbers::Sequence {
+        Answer::expunge_issued()
+    } else {
+        Answer::ok("Fetched")
+    })
+}
+
+/// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes still
+/// shows its mail, unseen as before.
+async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result<(), ReadError> {
+    let marks = |item: &FetchItem| matches!(item, FetchItem::Section(item) if !item.peek);
+    let Some(selected) = &talk.session.selected else { return Ok(()) };
+    if selected.access == Access::ReadOnly || !plan.items.iter().any(marks) {
+        return Ok(());
+    }
+    let unseen = blocking(|| unseen_among(selected, targets))?;
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    let seen = FlagList { system: SystemFlags::SEEN, keywords: Vec::new() };
+    match selected.mailbox.store_flags(&unseen, FlagChange::Add, &seen, None).await {
+        Ok(stored) => {
+            plan.newly_seen = stored.changed.clone();
+            let own = OwnChange { uids: stored.changed, change: FlagChange::Add, flags: seen };
+            talk.answered = Answered::Known(own);
+        }
+        Err(error) => tracing::warn!(%error, "messages were read but not marked as seen"),
+    }
+    Ok(())
+}
+
+fn unseen_among(selected: &Selected, targets: &UidSet) -> Result<UidSet, ReadError> {
+    let mut unseen = UidSet::new();
+    selected.view.visit(targets, &mut |row| {
+        if !row.flags.contains(SystemFlags::SEEN) {
+            unseen.push(row.uid);
+        }
+        true
+    })?;
+    Ok(unseen)
+}
+
+/// Answers some messages; says where the next batch begins.
+async fn fetch_batch(
+    talk: &mut Talk,
+    plan: &Plan,
+    (from, last): (u32, u32),
+    left_out: &mut LeftOut,
+) -> Result<Result<Option<u32>, ReadError>, Ended> {
+    let Some(selected) = &talk.session.selected else { return Ok(Ok(None)) };
+    let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
+    let read = blocking(|| {
+        let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
+        let rank = match rows.first() {
+            Some(row) => selected.view.rank(row.uid)?.unwrap_or_else(|rank| rank),
+            None => 0,
+        };
+        Ok((rows, rank))
+    });
+    let (rows, first_rank) = match read {
+        Ok(read) => read,
+        Err(error) => return Ok(Err(error)),
+    };
+    let follows = rows.last().and_then(|row| row.uid.0.checked_add(1));
+    let mut numbered = rows.iter().take_while(|row| row.uid.0 <= last).zip(first_rank..);
+    if plan.has_sections {
+        for (row, rank) in numbered {
+            fetch_opened(talk, plan, row, rank, left_out).await?;
+        }
+        return Ok(Ok(follows));
+    }
+    loop {
+        let done = blocking(|| fetch_rows(talk, plan, &mut numbered, left_out));
+        talk.wire.relieve().await?;
+        if done {
+            return Ok(Ok(follows));
+        }
+    }
+}
+
+/// Answers rows until there are no more (true) or the output is full.
+fn fetch_rows<'a>(
+    talk: &mut Talk,
+    plan: &Plan,
+    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    left_out: &mut LeftOut,
+) -> bool {
+    while !talk.wire.is_full() {
+        let (Some((row, rank)), Some(selected), Some(account)) =
+            (rows.next(), &talk.session.selected, &talk.session.account)
+        else {
+            return true;
+        };
+        let start = talk.wire.out.len();
+        let answer = RowAnswer { account, selected, plan, row, rank };
+        if let Err(error) = put_row(&mut talk.wire.out, &answer) {
+            talk.wire.out.truncate(start);
+            note_unreadable(selected, row, &error, left_out);
+        }
+    }
+    false
+}
+
+/// Answers a message some of whose bytes are wanted.
+async fn fetch_opened(
+    talk: &mut Talk,
+    plan: &Plan,
+    row: &Row,
+    rank: u32,
+    left_out: &mut LeftOut,
+) -> Result<(), Ended> {
+    let (Some(selected), Some(account)) = (&talk.session.selected, &talk.session.account) else {
+        return Ok(());
+    };
+    let answer = RowAnswer { account, selected, plan, row, rank };
+    match blocking(|| Opened::open(&answer)) {
+        Ok(opened) => opened.send(&answer, &mut talk.wire).await,
+        Err(error) => {
+            note_unreadable(selected, row, &error, left_out);
+            Ok(())
+        }
+    }
+}
+
+/// Expunged meanwhile, or damaged? The newest view knows.
+fn note_unreadable(selected: &Selected, row: &Row, error: &ReadError, left_out: &mut LeftOut) {
+    let newest = blocking(|| selected.mailbox.view());
+    let expunged = match newest {
+        Ok(Some(view)) => blocking(|| view.row(row.uid)).is_ok_and(|row| row.is_none()),
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    if expunged {
+        left_out.expunged = true;
+    } else {
+        left_out.unreadable = true;
+        tracing::error!(mailbox = %selected.name, uid = row.uid.0, %error, "message unreadable");
+    }
+}

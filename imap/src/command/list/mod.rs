@@ -1,0 +1,308 @@
+//! LIST and LSUB (RFC 3501 sections 6.3.8 and 6.3.9) with CHILDREN (3348), LIST-EXTENDED (5258),
+//! LIST-STATUS (5819) and SPECIAL-USE (6154).
+//!
+//! Levels above a mailbox that are no mailboxes themselves are shown as `\Noselect`, so that a client
+//! that opens the tree level by level finds everything.
+
+mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use engine::{Account, Listing, MailboxEntry, SpecialUse};
+
+use self::pattern::Pattern;
+use super::status::put_status;
+use super::{Answer, Talk};
+use crate::codec::command::ListRequest;
+use crate::codec::grammar::SPECIAL_USES;
+use crate::codec::mailbox_name::{self, WireName};
+use crate::codec::put;
+use crate::stream::{Ended, blocking};
+
+/// LIST
+pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answer, Ended> {
+    let patterns = patterns(&request.reference, &request.patterns);
+    if !request.extended && request.patterns.iter().all(|pattern| pattern.0.is_empty()) {
+        talk.wire.line("* LIST (\\Noselect) \"/\" \"\"");
+        return Ok(Answer::ok("The separator is /"));
+    }
+    let (account, listing) = match listing(talk) {
+        Ok(found) => found,
+        Err(answer) => return Ok(answer),
+    };
+    let tree = Tree::new(&listing);
+    for shown in tree.list(request, &patterns) {
+        shown.put(&mut talk.wire.out, "LIST");
+        if !request.return_status.is_empty() && shown.exists {
+            let found = blocking(|| match account.mailbox(&shown.name)? {
+                Some(mailbox) => mailbox.view(),
+                None => Ok(None),
+            });
+            match found {
+                Ok(Some(view)) => {
+                    put_status(&mut talk.wire.out, &shown.name, &view, &request.return_status);
+                }
+                // Deleted meanwhile: LIST told of it, STATUS has nothing to tell.
+                Ok(None) => {}
+                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+            }
+        }
+        talk.wire.relieve().await?;
+    }
+    Ok(Answer::ok("Listed"))
+}
+
+/// LSUB
+pub(super) async fn lsub(
+    talk: &mut Talk,
+    reference: &WireName,
+    pattern: &WireName,
+) -> Result<Answer, Ended> {
+    if pattern.0.is_empty() {
+        talk.wire.line("* LSUB (\\Noselect) \"/\" \"\"");
+        return Ok(Answer::ok("The separator is /"));
+    }
+    let patterns = patterns(reference, std::slice::from_ref(pattern));
+    let (_, listing) = match listing(talk) {
+        Ok(found) => found,
+        Err(answer) => return Ok(answer),
+    };
+    for shown in Tree::new(&listing).lsub(&patterns) {
+        shown.put(&mut talk.wire.out, "LSUB");
+        talk.wire.relieve().await?;
+    }
+    Ok(Answer::ok("Listed"))
+}
+
+fn listing(talk: &Talk) -> Result<(Account, Arc<Listing>), Answer> {
+    let account = talk.account()?;
+    match blocking(|| account.listing()) {
+        Ok(listing) => Ok((account, listing)),
+        Err(error) => Err(Answer::unreadable(&talk.session, &error)),
+    }
+}
+
+/// Reference and pattern put together. What is no name in any encoding matches none.
+fn patterns(reference: &WireName, patterns: &[WireName]) -> Vec<Pattern> {
+    let whole = |pattern: &WireName| {
+        let wire = [reference.0.as_slice(), pattern.0.as_slice()].concat();
+        mailbox_name::decode(&wire).and_then(|text| Pattern::new(&text))
+    };
+    patterns.iter().filter_map(whole).collect()
+}
+
+/// A line of LIST or LSUB.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    name: String,
+    attributes: Vec<&'static str>,
+    /// Whether it is a mailbox.
+    exists: bool,
+    /// Whether something below it, not itself, was selected as subscribed.
+    child_subscribed: bool,
+}
+
+impl Shown {
+    fn put(&self, out: &mut Vec<u8>, response: &str) {
+        let attributes = self.attributes.join(" ");
+        out.extend_from_slice(format!("* {response} ({attributes}) \"/\" ").as_bytes());
+        put::mailbox(out, &self.name);
+        if self.child_subscribed {
+            out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The mailboxes with the levels above them; `None` where a level is no mailbox.
+struct Tree<'a> {
+    levels: BTreeMap<&'a str, Option<&'a MailboxEntry>>,
+    subscribed: BTreeSet<&'a str>,
+}
+
+/// Names above `name`, nearest first.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    name.rmatch_indices('/').filter_map(|(at, _)| name.get(..at)).filter(|name| !name.is_empty())
+}
+
+impl<'a> Tree<'a> {
+    fn new(listing: &'a Listing) -> Tree<'a> {
+        let mut levels = BTreeMap::new();
+        for entry in &listing.mailboxes {
+            levels.insert(entry.name.as_str(), Some(entry));
+            for name in above(&entry.name) {
+                levels.entry(name).or_insert(None);
+            }
+        }
+        Tree { levels, subscribed: listing.subscribed.iter().map(String::as_str).collect() }
+    }
+
+    fn has_children(&self, name: &str) -> bool {
+        let below = format!("{name}/");
+        let next = self.levels.range(below.as_str()..).next();
+        next.is_some_and(|(name, _)| name.starts_with(&below))
+    }
+
+    fn has_subscribed_below(&self, name: &str) -> bool {
+        let below = format!("{name}/");
+        let next = self.subscribed.range(below.as_str()..).next();
+        next.is_some_and(|name| name.starts_with(&below))
+    }
+
+    fn list(&self, request: &ListRequest, patterns: &[Pattern]) -> Vec<Shown> {
+        let mut names: BTreeSet<&str> = self.levels.keys().copied().collect();
+        if request.select_subscribed {
+            names.extend(&self.subscribed);
+            if request.recursive_match {
+                names.extend(self.subscribed.iter().flat_map(|name| above(name)));
+            }
+        }
+        let matching = names.into_iter().filter(|name| patterns.iter().any(|p| p.matches(name)));
+        let mut shown: Vec<Shown> = matching.filter_map(|name| self.shown(request, name)).collect();
+        // INBOX first, as people expect it.
+        shown.sort_by_key(|shown| shown.name != "INBOX");
+        shown
+    }
+
+    /// The line for a name that matches; `None` if the selection leaves it out.
+    fn shown(&self, request: &ListRequest, name: &str) -> Option<Shown> {
+        let entry = self.levels.get(name).copied().flatten();
+        let office = entry.and_then(|entry| entry.special_use);
+        let subscribed = self.subscribed.contains(name);
+        let mut selected = (!request.select_subscribed || subscribed)
+            && (!request.select_special_use || office.is_some());
+        let mut child_subscribed = false;
+        if request.recursive_match && request.select_subscribed {
+            child_subscribed = self.has_subscribed_below(name);
+            selected |= child_subscribed;
+        }
+        if !selected {
+            return None;
+        }
+        let mut attributes = Vec::new();
+        if entry.is_none() {
+            attributes.push(if request.extended { "\\NonExistent" } else { "\\Noselect" });
+        }
+        attributes.push(if self.has_children(name) { "\\HasChildren" } else { "\\HasNoChildren" });
+        if subscribed && (request.return_subscribed || request.select_subscribed) {
+            attributes.push("\\Subscribed");
+        }
+        attributes.extend(office.and_then(attribute_of));
+        Some(Shown { name: name.to_owned(), attributes, exists: entry.is_some(), child_subscribed })
+    }
+
+    /// Subscribed names; with a pattern that ends in `%` also levels above them, as `\Noselect`.
+    fn lsub(&self, patterns: &[Pattern]) -> Vec<Shown> {
+        let mut found: BTreeMap<&str, bool> = BTreeMap::new();
+        for name in &self.subscribed {
+            for pattern in patterns {
+                if pattern.matches(name) {
+                    found.insert(name, true);
+                }
+                if pattern.ends_in_percent() {
+                    for level in above(name).filter(|level| pattern.matches(level)) {
+                        found.entry(level).or_insert(false);
+                    }
+                }
+            }
+        }
+        let shown = |(name, subscribed): (&str, bool)| {
+            let exists = self.levels.get(name).is_some_and(Option::is_some);
+            let attributes = if subscribed && exists { Vec::new() } else { vec!["\\Noselect"] };
+            Shown { name: name.to_owned(), attributes, exists, child_subscribed: false }
+        };
+        found.into_iter().map(shown).collect()
+    }
+}
+
+fn attribute_of(office: SpecialUse) -> Option<&'static str> {
+    let name = SPECIAL_USES.iter().find(|(known, _)| *known == office).map(|(_, name)| *name)?;
+    Some(match name {
+        "Archive" => "\\Archive",
+        "Drafts" => "\\Drafts",
+        "Flagged" => "\\Flagged",
+        "Junk" => "\\Junk",
+        "Sent" => "\\Sent",
+        _ => "\\Trash",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::ids::MailboxId;
+
+    fn account() -> Listing {
+        let entry = |name: &str, special_use| MailboxEntry {
+            id: MailboxId::default(),
+            name: name.to_owned(),
+            special_use,
+        };
+        Listing {
+            mailboxes: vec![
+                entry("INBOX", None),
+                entry("INBOX/a", None),
+                entry("Sent", Some(SpecialUse::Sent)),
+                entry("x/y/z", None),
+            ],
+            subscribed: vec!["INBOX".into(), "gone/deep".into(), "x/y/z".into()],
+        }
+    }
+
+    fn lines(request: &ListRequest, pattern: &str) -> Vec<String> {
+        let listing = account();
+        let patterns = [Pattern::new(pattern).unwrap()];
+        let mut out = Vec::new();
+        for shown in Tree::new(&listing).list(request, &patterns) {
+            shown.put(&mut out, "LIST");
+        }
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn levels_that_are_no_mailboxes_are_shown_as_such() {
+        let plain = ListRequest::default();
+        assert_eq!(
+            lines(&plain, "%"),
+            [
+                "* LIST (\\HasChildren) \"/\" \"INBOX\"",
+                "* LIST (\\HasNoChildren \\Sent) \"/\" \"Sent\"",
+                "* LIST (\\Noselect \\HasChildren) \"/\" \"x\"",
+            ]
+        );
+        assert_eq!(lines(&plain, "*").len(), 6);
+        assert_eq!(lines(&plain, "inbox"), ["* LIST (\\HasChildren) \"/\" \"INBOX\""]);
+        assert_eq!(lines(&plain, "x/%"), ["* LIST (\\Noselect \\HasChildren) \"/\" \"x/y\""]);
+    }
+
+    #[test]
+    fn subscribed_names_can_be_selected() {
+        let request = ListRequest {
+            select_subscribed: true,
+            recursive_match: true,
+            extended: true,
+            ..ListRequest::default()
+        };
+        assert_eq!(
+            lines(&request, "%"),
+            [
+                "* LIST (\\HasChildren \\Subscribed) \"/\" \"INBOX\"",
+                "* LIST (\\NonExistent \\HasNoChildren) \"/\" \"gone\" (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+                "* LIST (\\NonExistent \\HasChildren) \"/\" \"x\" (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+            ]
+        );
+    }
+
+    #[test]
+    fn lsub_shows_levels_above_subscribed_names() {
+        let listing = account();
+        let tree = Tree::new(&listing);
+        let names = |pattern: &str| -> Vec<(String, usize)> {
+            let shown = tree.lsub(&[Pattern::new(pattern).unwrap()]);
+            shown.into_iter().map(|shown| (shown.name, shown.attributes.len())).collect()
+        };
+        assert_eq!(names("%"), [("INBOX".into(), 0), ("gone".into(), 1), ("x".into(), 1)]);
+        assert_eq!(names("*"), [("INBOX".into(), 0), ("gone/deep".into(), 1), ("x/y/z".into(), 0)]);
+    }
+}

@@ -1,0 +1,59 @@
+//! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, LOGOUT: what concerns the connection itself.
+
+use super::{Answer, Talk, Then};
+use crate::codec::command::IdField;
+use crate::session::Encryption;
+
+/// CAPABILITY (RFC 3501 section 6.1.1)
+pub(super) fn capability(talk: &mut Talk) -> Answer {
+    let capabilities = talk.session.capabilities();
+    talk.wire.line(&format!("* CAPABILITY {capabilities}"));
+    Answer::ok("That is all we can do")
+}
+
+/// LOGOUT (RFC 3501 section 6.1.3)
+pub(super) fn logout(talk: &mut Talk) -> Answer {
+    talk.session.selected = None;
+    talk.wire.line("* BYE Good-bye");
+    Answer::ok("Logged out").then(Then::Close)
+}
+
+/// ID (RFC 2971). We tell our name, not our version, to whoever is not logged in.
+pub(super) fn id(talk: &mut Talk, fields: &[IdField]) -> Answer {
+    let client = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"name"));
+    if let Some(IdField { value: Some(name), .. }) = client {
+        let name = String::from_utf8_lossy(name);
+        let name: String = name.chars().take(80).collect();
+        tracing::debug!(rip = %talk.session.peer.ip(), client = ?name, "client says who it is");
+    }
+    if talk.session.account.is_some() {
+        let version = env!("CARGO_PKG_VERSION");
+        talk.wire.line(&format!("* ID (\"name\" \"Pillarbox\" \"version\" \"{version}\")"));
+    } else {
+        talk.wire.line("* ID (\"name\" \"Pillarbox\")");
+    }
+    Answer::ok("Pleased to meet you")
+}
+
+/// ENABLE (RFC 5161): nothing that we announce changes by being enabled, yet.
+pub(super) fn enable(talk: &mut Talk, _names: &[String]) -> Answer {
+    talk.wire.line("* ENABLED");
+    Answer::ok("Nothing of that needs enabling")
+}
+
+/// NAMESPACE (RFC 2342)
+pub(super) fn namespace(talk: &mut Talk) -> Answer {
+    talk.wire.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
+    Answer::ok("One namespace, your own")
+}
+
+/// STARTTLS (RFC 3501 section 6.2.1)
+pub(super) fn start_tls(talk: &mut Talk) -> Answer {
+    if talk.session.encryption == Encryption::Tls {
+        return Answer::bad("The connection has TLS already");
+    }
+    if talk.session.config.tls.is_none() {
+        return Answer::bad("This server has no certificate");
+    }
+    Answer::ok("Begin the TLS handshake now").then(Then::Handshake)
+}

@@ -1,0 +1,70 @@
+//! COPY (RFC 3501 section 6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315).
+
+use engine::Copied;
+use engine::uid_set::UidSet;
+
+use super::{Answer, Talk};
+use crate::codec::SequenceSet;
+use crate::codec::command::{Access, Numbers, TransferKind};
+use crate::codec::mailbox_name::WireName;
+use crate::stream::Ended;
+
+/// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is all
+/// or nothing.
+pub(super) async fn transfer(
+    talk: &mut Talk,
+    kind: TransferKind,
+    numbers: Numbers,
+    set: &SequenceSet,
+    name: &WireName,
+) -> Result<Answer, Ended> {
+    let (destination, _) = match talk.mailbox(name, Answer::try_create) {
+        Ok(found) => found,
+        Err(answer) => return Ok(answer),
+    };
+    let selected = match talk.selected() {
+        Ok(selected) => selected,
+        Err(answer) => return Ok(answer),
+    };
+    if kind == TransferKind::Move && selected.access == Access::ReadOnly {
+        return Ok(Answer::read_only());
+    }
+    let targets = match selected.targets(numbers, set) {
+        Ok(targets) => targets,
+        Err(error) => return Ok(talk.untargeted(&error)),
+    };
+    if targets.ghosts {
+        return Ok(Answer::expunge_issued());
+    }
+    let nothing = Answer::ok("No messages were named");
+    if targets.uids.is_empty() {
+        return Ok(nothing);
+    }
+    let ticket = match kind {
+        TransferKind::Copy => selected.mailbox.copy(&targets.uids, &destination),
+        TransferKind::Move => selected.mailbox.move_to(&targets.uids, &destination),
+    };
+    let copied = match ticket.await {
+        Ok(copied) => copied,
+        Err(error) => return Ok(Answer::refused(&talk.session, &error)),
+    };
+    if copied.source.is_empty() {
+        return Ok(nothing);
+    }
+    let code = copy_uid(&copied);
+    Ok(match kind {
+        TransferKind::Copy => Answer::ok_code(code, "Copied"),
+        TransferKind::Move => {
+            // RFC 6851 section 4.3: before the EXPUNGE answers, so that a client can pair them.
+            talk.wire.line(&format!("* OK [{code}] Moved"));
+            Answer::ok("Moved")
+        }
+    })
+}
+
+/// `COPYUID validity source destination`; both sets ascend, so their n-th UIDs belong together.
+fn copy_uid(copied: &Copied) -> String {
+    let source: UidSet = copied.source.iter().copied().collect();
+    let destination: UidSet = copied.destination.iter().copied().collect();
+    format!("COPYUID {} {source} {destination}", copied.uid_validity.0)
+}

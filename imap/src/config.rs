@@ -1,0 +1,97 @@
+//! What an operator decides about IMAP, and every bound that keeps one client from hurting others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_rustls::rustls::ServerConfig;
+
+/// Bounds on what one client may ask for; each has a default that no mail program meets by itself.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a command's lines, without literals; 64 KiB. A longer one is answered BAD.
+    pub line_bytes_max: usize,
+    /// Bytes of all literals of a command that is not APPEND; 64 KiB.
+    pub literal_bytes_max: u64,
+    /// Bytes of a literal before login; 4 KiB, as LITERAL- (RFC 7888) announces.
+    pub literal_bytes_max_before_login: u64,
+    /// Bytes of one appended message; 64 MiB. A larger one is answered NO [TOOBIG].
+    pub append_bytes_max: u64,
+    /// Bytes of appended messages held in memory, all connections together; 256 MiB. Beyond it NO
+    /// [LIMIT] asks to try again.
+    pub append_budget_bytes: u64,
+    /// Bytes of refused lines and literals that are read and thrown away so that the connection
+    /// survives; 16 MiB. Beyond it the connection is closed.
+    pub skip_bytes_max: u64,
+    /// Commands in a row that are not understood before the connection is closed; 20.
+    pub bad_commands_max: u32,
+    /// Failed logins before the connection is closed; 5.
+    pub login_failures_max: u32,
+    /// How long a failed login is answered late; 2 s, growing with each failure.
+    pub login_failure_delay: Duration,
+    /// How long a client may be silent before login, and a TLS handshake may take; 60 s.
+    pub login_timeout: Duration,
+    /// How long a client may be silent after login; 30 min, the least that RFC 3501 section 5.4 allows.
+    pub idle_timeout: Duration,
+    /// How long IDLE lasts; 29 min (RFC 2177 asks clients to renew within that).
+    pub idle_command_timeout: Duration,
+    /// How long a client may leave answers unread; 5 min.
+    pub write_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            line_bytes_max: 64 << 10,
+            literal_bytes_max: 64 << 10,
+            literal_bytes_max_before_login: 4 << 10,
+            append_bytes_max: 64 << 20,
+            append_budget_bytes: 256 << 20,
+            skip_bytes_max: 16 << 20,
+            bad_commands_max: 20,
+            login_failures_max: 5,
+            login_failure_delay: Duration::from_secs(2),
+            login_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30 * 60),
+            idle_command_timeout: Duration::from_secs(29 * 60),
+            write_timeout: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// What all connections of the server share.
+pub struct Config {
+    /// Bounds.
+    pub limits: Limits,
+    /// The name in the greeting.
+    pub hostname: String,
+    /// Certificate and key for STARTTLS and implicit TLS; without it neither is offered.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whether a password may cross a connection without TLS if the client is on this machine
+    /// (loopback). Never from elsewhere.
+    pub allow_plaintext_login: bool,
+    /// Bytes of appended messages that may still be taken into memory, in units of 1 KiB.
+    pub(crate) append_budget: Arc<Semaphore>,
+}
+
+impl Config {
+    /// All connections of a server share one of these, because the memory budget lies in it.
+    pub fn new(
+        limits: Limits,
+        hostname: String,
+        tls: Option<Arc<ServerConfig>>,
+        allow_plaintext_login: bool,
+    ) -> Config {
+        let units = engine::width::usize_of(limits.append_budget_bytes / BUDGET_UNIT_BYTES);
+        let append_budget = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
+        Config { limits, hostname, tls, allow_plaintext_login, append_budget }
+    }
+}
+
+/// What one permit of the budget stands for.
+const BUDGET_UNIT_BYTES: u64 = 1 << 10;
+
+/// Permits for that many bytes.
+pub(crate) fn budget_units(byte_count: u64) -> u32 {
+    u32::try_from(byte_count.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,156 @@
+//! A selected mailbox: the view that the client knows, and its message numbers.
+
+use std::sync::Arc;
+
+use engine::Mailbox;
+use engine::error::ReadError;
+use engine::ids::Uid;
+use engine::mailbox::View;
+use engine::uid_set::UidSet;
+
+use super::numbering::Ghosts;
+use crate::codec::SequenceSet;
+use crate::codec::command::{Access, Numbers};
+
+/// A selected mailbox.
+pub(crate) struct Selected {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) name: String,
+    pub(crate) access: Access,
+    /// What the client has been told, but for ghosts.
+    pub(crate) view: Arc<View>,
+    pub(crate) ghosts: Ghosts,
+    /// The last EXISTS less the expunges told since.
+    pub(crate) told_count: u32,
+    /// Keywords in the last FLAGS.
+    pub(crate) told_keywords: usize,
+}
+
+/// The messages that a command names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Targets {
+    /// Ranges of UIDs; in them exactly the messages of the view that were named.
+    pub(crate) uids: UidSet,
+    /// Whether ghosts were named, too.
+    pub(crate) ghosts: bool,
+}
+
+/// Why a set names no messages.
+#[derive(Debug)]
+pub(crate) enum TargetError {
+    /// A sequence number above the mailbox's count.
+    TooHigh {
+        /// The number.
+        number: u32,
+        /// The count.
+        count: u32,
+    },
+    /// The view could not be read.
+    Read(ReadError),
+}
+
+impl From<ReadError> for TargetError {
+    fn from(error: ReadError) -> TargetError {
+        TargetError::Read(error)
+    }
+}
+
+impl Selected {
+    /// As SELECT shows it: nothing told yet but what the view holds.
+    pub(crate) fn new(mailbox: Mailbox, name: String, access: Access, view: Arc<View>) -> Selected {
+        let told_count = view.message_count();
+        let told_keywords = view.keywords().len();
+        let ghosts = Ghosts::default();
+        Selected { mailbox, name, access, view, ghosts, told_count, told_keywords }
+    }
+
+    /// Messages as the client counts them.
+    pub(crate) fn count(&self) -> u32 {
+        self.view.message_count().saturating_add(self.ghosts.count())
+    }
+
+    /// The sequence number of a message of the view.
+    pub(crate) fn number_of(&self, uid: Uid) -> Result<Option<u32>, ReadError> {
+        Ok(self.view.rank(uid)?.ok().map(|rank| self.number_at(rank, uid)))
+    }
+
+    /// The sequence number of the message with that rank and UID.
+    pub(crate) fn number_at(&self, rank: u32, uid: Uid) -> u32 {
+        rank.saturating_add(self.ghosts.below(uid)).saturating_add(1)
+    }
+
+    /// The highest UID that the client may know: what `*` means in a set of UIDs.
+    fn highest_uid(&self) -> u32 {
+        self.view.last_uid().max(self.ghosts.last_uid()).map_or(0, |uid| uid.0)
+    }
+
+    /// The messages that `set` names.
+    pub(crate) fn targets(
+        &self,
+        numbers: Numbers,
+        set: &SequenceSet,
+    ) -> Result<Targets, TargetError> {
+        match numbers {
+            Numbers::Uid => {
+                let highest = self.highest_uid();
+                let uids = UidSet::from_ranges(set.resolve(highest).filter(|&(_, b)| b > 0));
+                Ok(Targets { uids, ghosts: false })
+            }
+            Numbers::Sequence => self.targets_by_number(set),
+        }
+    }
+
+    fn targets_by_number(&self, set: &SequenceSet) -> Result<Targets, TargetError> {
+        let count = self.count();
+        // `1:*` in an empty mailbox is what clients send before they look: it names nothing.
+        if count == 0 && set.names_highest() {
+            return Ok(Targets::default());
+        }
+        let mut ranges = Vec::new();
+        let mut ghosts = false;
+        for (first, last) in set.resolve(count) {
+            if last > count {
+                return Err(TargetError::TooHigh { number: last, count });
+            }
+            let (ranks, some) = self.ghosts.ranks(first, last);
+            ghosts |= some;
+            let Some((low, high)) = ranks else { continue };
+            if let (Some(low), Some(high)) = (self.view.uid_at(low)?, self.view.uid_at(high)?) {
+                ranges.push((low.0, high.0));
+            }
+        }
+        Ok(Targets { uids: UidSet::from_ranges(ranges), ghosts })
+    }
+
+    /// The UIDs that a set of SEARCH names: numbers beyond the mailbox name nothing.
+    pub(crate) fn searched(
+        &self,
+        numbers: Numbers,
+        set: &SequenceSet,
+    ) -> Result<UidSet, ReadError> {
+        if numbers == Numbers::Uid {
+            let highest = self.highest_uid();
+            return Ok(UidSet::from_ranges(set.resolve(highest)));
+        }
+        let count = self.count();
+        let mut ranges = Vec::new();
+        for (first, last) in set.resolve(count) {
+            if first > count || count == 0 {
+                continue;
+            }
+            let (ranks, _) = self.ghosts.ranks(first.max(1), last.min(count));
+            let Some((low, high)) = ranks else { continue };
+            if let (Some(low), Some(high)) = (self.view.uid_at(low)?, self.view.uid_at(high)?) {
+                ranges.push((low.0, high.0));
+            }
+        }
+        Ok(UidSet::from_ranges(ranges))
+    }
+
+    /// The sequence number of the first message without `\Seen`.
+    pub(crate) fn first_unseen(&self) -> Result<Option<u32>, ReadError> {
+        let Some(rank) = self.view.first_unseen()? else { return Ok(None) };
+        let uid = self.view.uid_at(rank)?;
+        Ok(uid.map(|uid| self.number_at(rank, uid)))
+    }
+}

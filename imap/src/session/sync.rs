@@ -1,0 +1,338 @@
+//! Telling a client what happened in its mailbox: EXPUNGE, EXISTS, FLAGS, FETCH.
+//!
+//! Called between commands, during IDLE, and by commands that have just changed something. Always
+//! legal is EXISTS and FETCH; EXPUNGE only with [`Expunges::Tell`] (RFC 3501 section 7.4.1).
+
+use std::sync::Arc;
+
+use engine::error::ReadError;
+use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::ids::Uid;
+use engine::mailbox::{Row, View, ViewChanges};
+use engine::uid_set::UidSet;
+
+use super::numbering::Ghosts;
+use super::selected::Selected;
+use crate::codec::command::Access;
+use crate::codec::put;
+use crate::stream::{Ended, Wire, blocking};
+
+/// Rows told in one piece.
+const BATCH_ROWS: usize = 256;
+
+/// Whether expunges may be told now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Expunges {
+    /// Yes.
+    Tell,
+    /// No: the messages become ghosts.
+    Hold,
+}
+
+/// A change that this session made itself and whose effect its client can work out.
+pub(crate) struct OwnChange {
+    /// Of these messages.
+    pub(crate) uids: UidSet,
+    /// What was done.
+    pub(crate) change: FlagChange,
+    /// With these.
+    pub(crate) flags: FlagList,
+}
+
+/// Changes of flags that need not be told.
+pub(crate) enum Answered {
+    /// None: tell all.
+    Nothing,
+    /// The command itself answers the flags of these messages.
+    Messages(UidSet),
+    /// The client knows what it did; only what differs from that is told.
+    Known(OwnChange),
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Synced {
+    /// The client knows all it may.
+    Current,
+    /// The mailbox is no more.
+    Gone,
+}
+
+/// Brings the client up to date with the mailbox.
+pub(crate) async fn sync(
+    selected: &mut Selected,
+    wire: &mut Wire,
+    expunges: Expunges,
+    answered: Answered,
+) -> Result<Synced, Ended> {
+    let news = match blocking(|| News::gather(selected)) {
+        Ok(Some(news)) => news,
+        Ok(None) => return Ok(Synced::Gone),
+        Err(error) => {
+            // The client keeps its old view, which is still right in itself.
+            tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
+            return Ok(Synced::Current);
+        }
+    };
+    let Some(news) = news.or_ghosts(selected, expunges) else { return Ok(Synced::Current) };
+    if let Err(error) = tell_expunges(selected, wire, &news, expunges).await? {
+        tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
+        return Ok(Synced::Current);
+    }
+    let older = std::mem::replace(&mut selected.view, news.view);
+    tell_keywords(selected, wire);
+    tell_count(selected, wire);
+    tell_flags(selected, wire, &older, &news.changes.changed, &answered).await?;
+    Ok(Synced::Current)
+}
+
+struct News {
+    view: Arc<View>,
+    changes: ViewChanges,
+}
+
+impl News {
+    /// The newest view and what it changes; `None` when the mailbox is gone.
+    fn gather(selected: &Selected) -> Result<Option<News>, ReadError> {
+        let Some(view) = selected.mailbox.view()? else { return Ok(None) };
+        let changes = if Arc::ptr_eq(&view, &selected.view) {
+            ViewChanges::default()
+        } else {
+            view.changes_since(&selected.view)?
+        };
+        Ok(Some(News { view, changes }))
+    }
+
+    /// Itself, if there is anything to tell.
+    fn or_ghosts(self, selected: &Selected, expunges: Expunges) -> Option<News> {
+        let ghosts_due = expunges == Expunges::Tell && selected.ghosts.count() > 0;
+        let same = Arc::ptr_eq(&self.view, &selected.view);
+        (!same || ghosts_due).then_some(self)
+    }
+}
+
+/// Tells expunges from the highest number down, so that no number told is changed by one before it;
+/// or makes ghosts of the messages.
+async fn tell_expunges(
+    selected: &mut Selected,
+    wire: &mut Wire,
+    news: &News,
+    expunges: Expunges,
+) -> Result<Result<(), ReadError>, Ended> {
+    let vanished = &news.changes.vanished;
+    if expunges == Expunges::Hold {
+        if vanished.is_empty() && selected.ghosts.count() == 0 {
+            return Ok(Ok(()));
+        }
+        let mut gone: Vec<Uid> = selected.ghosts.iter().map(|ghost| ghost.uid).collect();
+        // `vanished` may be given as ranges with UIDs in them that never were: only those of the old
+        // view count.
+        let held = match blocking(|| selected.view.existing(vanished)) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(error)),
+        };
+        gone.extend(held.iter());
+        gone.sort_unstable();
+        let rank = |uid| news.view.rank(uid).map(|rank| rank.unwrap_or_else(|rank| rank));
+        match blocking(|| Ghosts::new(gone, rank)) {
+            Ok(ghosts) => selected.ghosts = ghosts,
+            Err(error) => return Ok(Err(error)),
+        }
+        return Ok(Ok(()));
+    }
+    let numbers = match blocking(|| expunged_numbers(selected, vanished)) {
+        Ok(numbers) => numbers,
+        Err(error) => return Ok(Err(error)),
+    };
+    for number in numbers.iter().rev() {
+        wire.out.extend_from_slice(b"* ");
+        put::number(&mut wire.out, u64::from(*number));
+        wire.out.extend_from_slice(b" EXPUNGE\r\n");
+        wire.relieve().await?;
+    }
+    selected.told_count = selected.told_count.saturating_sub(engine::width::u32_of(numbers.len()));
+    selected.ghosts = Ghosts::default();
+    Ok(Ok(()))
+}
+
+/// Numbers of ghosts and of vanished messages as the client counts now, ascending.
+fn expunged_numbers(selected: &Selected, vanished: &UidSet) -> Result<Vec<u32>, ReadError> {
+    let mut numbers: Vec<u32> = selected.ghosts.iter().map(|ghost| ghost.number).collect();
+    for &(first, last) in vanished.ranges() {
+        // Ranks of a range of UIDs are consecutive, whatever holes it has.
+        let low = selected.view.rank(Uid(first))?.unwrap_or_else(|rank| rank);
+        let high = match selected.view.rank(Uid(last))? {
+            Ok(rank) => rank.saturating_add(1),
+            Err(rank) => rank,
+        };
+        for rank in low..high {
+            if let Some(uid) = selected.view.uid_at(rank)? {
+                numbers.push(selected.number_at(rank, uid));
+            }
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// FLAGS and PERMANENTFLAGS when the mailbox has a keyword that the client has not been told of.
+fn tell_keywords(selected: &mut Selected, wire: &mut Wire) {
+    if selected.view.keywords().len() == selected.told_keywords {
+        return;
+    }
+    put_flags_known(selected, wire);
+    selected.told_keywords = selected.view.keywords().len();
+}
+
+/// `* FLAGS` and `* OK [PERMANENTFLAGS`
+pub(crate) fn put_flags_known(selected: &Selected, wire: &mut Wire) {
+    let keywords = selected.view.keywords();
+    wire.out.extend_from_slice(b"* FLAGS ");
+    put::flags_known(&mut wire.out, keywords, "");
+    wire.out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
+    match selected.access {
+        Access::ReadWrite => put::flags_known(&mut wire.out, keywords, " \\*"),
+        Access::ReadOnly => wire.out.extend_from_slice(b"()"),
+    }
+    wire.line("] Flags permitted");
+}
+
+fn tell_count(selected: &mut Selected, wire: &mut Wire) {
+    let count = selected.count();
+    if count != selected.told_count {
+        wire.line(&format!("* {count} EXISTS\r\n* 0 RECENT"));
+        selected.told_count = count;
+    }
+}
+
+async fn tell_flags(
+    selected: &Selected,
+    wire: &mut Wire,
+    older: &View,
+    changed: &UidSet,
+    answered: &Answered,
+) -> Result<(), Ended> {
+    for &(first, last) in changed.ranges() {
+        let mut next = Some(first);
+        while let Some(from) = next.filter(|&from| from <= last) {
+            let told = blocking(|| tell_batch(selected, wire, older, (from, last), answered));
+            next = match told {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::error!(mailbox = %selected.name, %error, "rows could not be read");
+                    return Ok(());
+                }
+            };
+            wire.relieve().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells flags of some rows in a range of UIDs; answers where the next batch begins.
+fn tell_batch(
+    selected: &Selected,
+    wire: &mut Wire,
+    older: &View,
+    (from, last): (u32, u32),
+    answered: &Answered,
+) -> Result<Option<u32>, ReadError> {
+    let rows = selected.view.rows_from(Uid(from), BATCH_ROWS)?;
+    for row in rows.iter().take_while(|row| row.uid.0 <= last) {
+        if !is_known(selected, older, row, answered)?
+            && let Some(number) = selected.number_of(row.uid)?
+        {
+            put_flags(&mut wire.out, number, row, row.flags, selected);
+        }
+    }
+    Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)).filter(|_| rows.len() == BATCH_ROWS))
+}
+
+/// `* n FETCH (UID u FLAGS (…))`
+pub(crate) fn put_flags(
+    out: &mut Vec<u8>,
+    number: u32,
+    row: &Row,
+    flags: SystemFlags,
+    selected: &Selected,
+) {
+    out.extend_from_slice(b"* ");
+    put::number(out, u64::from(number));
+    out.extend_from_slice(b" FETCH (UID ");
+    put::number(out, u64::from(row.uid.0));
+    out.extend_from_slice(b" FLAGS ");
+    put::row_flags(out, flags, row, selected.view.keywords());
+    out.extend_from_slice(b")\r\n");
+}
+
+/// Whether the client knows the flags that this row has now.
+fn is_known(
+    selected: &Selected,
+    older: &View,
+    row: &Row,
+    answered: &Answered,
+) -> Result<bool, ReadError> {
+    let own = match answered {
+        Answered::Messages(uids) if uids.contains(row.uid) => return Ok(true),
+        Answered::Known(own) if own.uids.contains(row.uid) => Some(own),
+        _ => None,
+    };
+    let Some(before) = older.row(row.uid)? else { return Ok(false) };
+    let before = put::flag_list(&before, older.keywords());
+    let now = put::flag_list(row, selected.view.keywords());
+    let expected = match own {
+        Some(own) => after_change(before, own.change, &own.flags),
+        None => before,
+    };
+    Ok(same_flags(&expected, &now))
+}
+
+/// Flags after a change.
+fn after_change(mut flags: FlagList, change: FlagChange, given: &FlagList) -> FlagList {
+    match change {
+        FlagChange::Replace => given.clone(),
+        FlagChange::Add => {
+            flags.system = flags.system.union(given.system);
+            for keyword in &given.keywords {
+                if !flags.keywords.contains(keyword) {
+                    flags.keywords.push(keyword.clone());
+                }
+            }
+            flags
+        }
+        FlagChange::Remove => {
+            flags.system = flags.system.without(given.system);
+            flags.keywords.retain(|keyword| !given.keywords.contains(keyword));
+            flags
+        }
+    }
+}
+
+fn same_flags(a: &FlagList, b: &FlagList) -> bool {
+    a.system == b.system
+        && a.keywords.len() == b.keywords.len()
+        && a.keywords.iter().all(|keyword| b.keywords.contains(keyword))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::flags::Keyword;
+
+    #[test]
+    fn a_client_can_work_out_what_it_did() {
+        let list = |bits, words: &[&str]| FlagList {
+            system: SystemFlags(bits),
+            keywords: words.iter().map(|word| Keyword::new(word).unwrap()).collect(),
+        };
+        for (change, given, after) in [
+            (FlagChange::Add, list(2, &["b", "A"]), list(3, &["b", "a"])),
+            (FlagChange::Remove, list(1, &["A"]), list(0, &[])),
+            (FlagChange::Replace, list(4, &["c"]), list(4, &["c"])),
+        ] {
+            let found = after_change(list(1, &["a"]), change, &given);
+            assert!(same_flags(&found, &after), "{change:?}: {found:?}");
+        }
+        assert!(!same_flags(&list(1, &["a"]), &list(1, &["b"])));
+    }
+}
