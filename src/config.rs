@@ -312,8 +312,7 @@ impl Config {
             )));
         }
         let recipients_max = engine::limits::BLOB_ACCOUNTS_MAX;
-        if limits.recipients == 0
-            || engine::width::usize_of_u32(limits.recipients) > recipients_max
+        if limits.recipients == 0 || engine::width::usize_of_u32(limits.recipients) > recipients_max
         {
             return Err(wrong(format!(
                 "limits.recipients is {}, but must lie between 1 and {recipients_max}",
@@ -363,9 +362,9 @@ impl Config {
             (true, true) => {
                 Ok(CertificateSource::SelfSigned(beside(&self.store.directory, ".tls")))
             }
-            _ => Err(wrong(
-                "[tls] needs both certificate_file and key_file, or neither".to_owned(),
-            )),
+            _ => {
+                Err(wrong("[tls] needs both certificate_file and key_file, or neither".to_owned()))
+            }
         }
     }
 }

@@ -12,7 +12,6 @@ use engine::{NewAccount, Store};
 
 use crate::config::{Config, beside};
 use crate::failure::{Exit, Failure};
-use crate::secrets;
 use crate::serve::{DEMO_ACCOUNT, DEMO_PASSWORD, Occasion, serve};
 use crate::store_access::{self, KeySource};
 use crate::tls::write_private;
@@ -204,14 +203,6 @@ Pillarbox is ready. Data: {data}, key: {key}. Stop it with Ctrl-C.
     pillarbox status --data {data}
 "
     )
-}
-
-/// Reads the recovery key that `key verify-backup` is to prove.
-pub(crate) fn recovery_key(file: Option<&Path>) -> Result<Secret, Failure> {
-    match file {
-        Some(path) => secrets::from_file(path),
-        None => secrets::ask("Recovery key: "),
-    }
 }
 
 #[cfg(test)]

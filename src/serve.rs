@@ -73,16 +73,14 @@ async fn answer(
     // Before the store: a wrong address should not cost a recovery first.
     let sockets = Sockets::bind(&options).await?;
 
-    let key = std::mem::replace(
-        &mut options.key,
-        store_access::KeySource::Credential(String::new()),
-    );
+    let key =
+        std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
     let directory = options.directory.clone();
     let opening =
         tokio::task::spawn_blocking(move || store_access::open(&directory, key, Access::Full));
-    let (store, report) = opening.await.map_err(|why| {
-        Failure::new(Exit::Damage, format!("opening the store failed: {why}"))
-    })??;
+    let (store, report) = opening
+        .await
+        .map_err(|why| Failure::new(Exit::Damage, format!("opening the store failed: {why}")))??;
     tracing::info!(directory = %options.directory.display(), "{report}");
     occasion.opened(&store)?;
     refuse_open_demo(&store, &options)?;
