@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) imap: ImapSection,
     pub(crate) lmtp: LmtpSection,
     pub(crate) smtp: SmtpSection,
+    pub(crate) delivery: DeliverySection,
     pub(crate) limits: LimitsSection,
     pub(crate) log: LogSection,
 }
@@ -47,7 +48,10 @@ pub(crate) struct StoreSection {
 
 impl Default for StoreSection {
     fn default() -> StoreSection {
-        StoreSection { directory: PathBuf::from("/var/lib/pillarbox"), host_name: String::new() }
+        StoreSection {
+            directory: PathBuf::from("/var/lib/pillarbox/store"),
+            host_name: String::new(),
+        }
     }
 }
 
@@ -85,10 +89,10 @@ pub(crate) struct ImapSection {
     pub(crate) listen_tls: Vec<String>,
     /// Connections at once. Ten thousand idle ones are normal and cost a few KiB each.
     pub(crate) connections: u32,
-    /// Connections at once from one address. A household behind one address with several devices and
+    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted. A household behind one address with several devices and
     /// several folders watched by each needs dozens.
     pub(crate) connections_per_address: u32,
-    /// Where a password may be sent without TLS: "loopback", "never" or "always".
+    /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
     pub(crate) plain_passwords: PlainPasswords,
 }
 
@@ -112,8 +116,6 @@ pub(crate) enum PlainPasswords {
     Loopback,
     /// Nowhere.
     Never,
-    /// Everywhere: only where something in front does TLS.
-    Always,
 }
 
 /// LMTP: mail from a Postfix or another server in front. It answers for each recipient.
@@ -140,7 +142,7 @@ pub(crate) struct SmtpSection {
     pub(crate) listen: Vec<String>,
     /// Connections at once.
     pub(crate) connections: u32,
-    /// Connections at once from one address.
+    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted.
     pub(crate) connections_per_address: u32,
 }
 
@@ -150,11 +152,21 @@ impl Default for SmtpSection {
     }
 }
 
+/// What happens to mail that is taken.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DeliverySection {
+    /// Whether mail for user+detail goes to the mailbox "detail" where that exists. Off: otherwise
+    /// anybody who knows an address chooses the mailbox.
+    pub(crate) detail_mailboxes: bool,
+}
+
 /// Bounds that all parts share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsSection {
-    /// Bytes of the largest message that is taken, at most 1 GiB.
+    /// Bytes of the largest message that is taken, at most 1 GiB. 64 MiB is above what the large
+    /// providers send.
     pub(crate) message_bytes: u64,
     /// Recipients of one message, at most 1024.
     pub(crate) recipients: u32,
@@ -167,9 +179,9 @@ pub(crate) struct LimitsSection {
 impl Default for LimitsSection {
     fn default() -> LimitsSection {
         LimitsSection {
-            message_bytes: 100 << 20,
+            message_bytes: 64 << 20,
             recipients: 1000,
-            receiving_bytes: 1 << 30,
+            receiving_bytes: 256 << 20,
             shutdown_seconds: 10,
         }
     }
@@ -241,6 +253,8 @@ pub(crate) struct ServerOptions {
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
     pub(crate) smtp: ListenOptions,
+    /// What happens to mail that is taken.
+    pub(crate) delivery: DeliverySection,
     /// Bounds that all parts share.
     pub(crate) limits: LimitsSection,
     /// How long open sessions get at the end.
@@ -340,6 +354,7 @@ impl Config {
             plain_passwords: self.imap.plain_passwords,
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
+            delivery: self.delivery.clone(),
             shutdown: Duration::from_secs(limits.shutdown_seconds),
             limits,
         })

@@ -11,7 +11,7 @@ fn example() -> String {
     let mut text = String::from(
         "# Pillarbox: every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
     );
-    for section in ["store", "key", "tls", "imap", "lmtp", "smtp", "limits", "log"] {
+    for section in ["store", "key", "tls", "imap", "lmtp", "smtp", "delivery", "limits", "log"] {
         let mut capital = section.to_owned();
         capital[..1].make_ascii_uppercase();
         let (before, body) =

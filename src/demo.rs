@@ -85,7 +85,7 @@ impl Occasion for Demo {
 
 /// The demo's addresses and files, as a configuration file would say it.
 fn config(options: &DemoOptions) -> Result<Config, Failure> {
-    let address = |port: u16| {
+    let address = |port: u16| -> Result<Vec<String>, Failure> {
         let shifted = options.port_base.checked_add(port).ok_or_else(|| {
             let highest = u16::MAX - IMAP_TLS_PORT;
             Failure::new(Exit::Usage, format!("the port base must lie between 0 and {highest}"))

@@ -29,7 +29,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct ConnectionBounds {
     /// In all.
     pub(crate) total: u32,
-    /// From one address.
+    /// From one IPv4 address or one IPv6 /64, which is what one customer has. Loopback is not counted.
     pub(crate) per_address: u32,
 }
 
@@ -61,16 +61,27 @@ impl Admission {
 
     /// A place for one more connection from `address`, unless a bound is reached.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        // An IPv4 client on a dual-stack socket is the same client.
-        let address = address.to_canonical();
+        let address = customer(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let from_there = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.total >= self.bounds.total || from_there >= self.bounds.per_address {
+        let over = |count| count >= self.bounds.per_address && !address.is_loopback();
+        if open.total >= self.bounds.total || over(from_there) {
             return None;
         }
         open.total += 1;
         open.by_address.insert(address, from_there + 1);
         Some(Place { admission: Arc::clone(self), address })
+    }
+}
+
+/// What is counted as one client.
+fn customer(address: IpAddr) -> IpAddr {
+    // An IPv4 client on a dual-stack socket is the same client.
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into())
+        }
+        address => address,
     }
 }
 
@@ -209,6 +220,9 @@ mod tests {
         let _other = admission.admit("192.0.2.2".parse().unwrap()).unwrap();
         assert!(admission.admit("192.0.2.3".parse().unwrap()).is_none(), "a fourth in all");
         drop(first);
+        let network: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(customer(network), customer("2001:db8::2".parse().unwrap()));
+        assert_ne!(customer(network), customer("2001:db8:0:1::1".parse().unwrap()));
         assert!(admission.admit(greedy).is_some(), "the first one's place is free again");
     }
 

@@ -69,7 +69,7 @@ async fn answer(
     occasion: &dyn Occasion,
 ) -> Result<Option<Store>, Failure> {
     let mut stop = StopSignals::new()?;
-    let acceptor = tls::acceptor(&options.certificate, &options.host_name)?;
+    let certificate = tls::server_config(&options.certificate, &options.host_name)?;
     // Before the store: a wrong address should not cost a recovery first.
     let sockets = Sockets::bind(&options).await?;
 
@@ -92,7 +92,7 @@ async fn answer(
         options.limits.message_bytes,
         shutdown.clone(),
     )?;
-    let fronts = Fronts::new(&store, &options, &acceptor, &shutdown);
+    let fronts = Fronts::new(&store, &options, &certificate, &shutdown);
     let listeners = Listeners::new(shutdown);
     sockets.start(&listeners, &fronts);
     drop(fronts);

@@ -11,16 +11,15 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::CertificateSource;
 use crate::failure::{Exit, Failure};
 
 /// What answers TLS handshakes.
-pub(crate) fn acceptor(
+pub(crate) fn server_config(
     source: &CertificateSource,
     host_name: &str,
-) -> Result<TlsAcceptor, Failure> {
+) -> Result<Arc<ServerConfig>, Failure> {
     let (chain_file, key_file) = match source {
         CertificateSource::Files(chain, key) => (chain.clone(), key.clone()),
         CertificateSource::SelfSigned(folder) => {
@@ -48,7 +47,7 @@ pub(crate) fn acceptor(
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|why| unusable(&chain_file, format!("{why} (key: {})", key_file.display())))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn make_self_signed(
@@ -101,11 +100,11 @@ mod tests {
     fn the_self_signed_certificate_is_made_once_and_its_key_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let source = CertificateSource::SelfSigned(folder.path().join("demo.tls"));
-        acceptor(&source, "mail.example.org").unwrap();
+        server_config(&source, "mail.example.org").unwrap();
         let key = folder.path().join("demo.tls/key.pem");
         let first = std::fs::read(&key).unwrap();
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        acceptor(&source, "mail.example.org").unwrap();
+        server_config(&source, "mail.example.org").unwrap();
         assert_eq!(std::fs::read(&key).unwrap(), first);
     }
 
@@ -115,7 +114,7 @@ mod tests {
         let path = folder.path().join("chain.pem");
         std::fs::write(&path, "hello").unwrap();
         let source = CertificateSource::Files(path.clone(), path);
-        let failure = acceptor(&source, "localhost").err().unwrap();
+        let failure = server_config(&source, "localhost").err().unwrap();
         assert!(failure.sentence.contains("chain.pem"), "{}", failure.sentence);
         assert_eq!(failure.exit, Exit::Configuration);
     }

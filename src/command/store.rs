@@ -89,7 +89,7 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
     let config = Config::read(file)?;
     let options = config.server_options()?;
     if let CertificateSource::Files(..) = options.certificate {
-        crate::tls::acceptor(&options.certificate, &options.host_name)?;
+        crate::tls::server_config(&options.certificate, &options.host_name)?;
     }
     if let KeySource::KeyFile(key) = &options.key {
         std::fs::File::open(key).map_err(|cause| Failure::file("read", key, &cause))?;
