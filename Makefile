@@ -28,7 +28,7 @@ run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
 
 build: deps-build
-	@$(WITH_ROCKSDB) $(CARGO) build --quiet --locked --profile $(PROFILE) --bin pillarbox
+	@$(WITH_ROCKSDB) $(CARGO) build --locked --profile $(PROFILE) --bin pillarbox
 
 # What is installed: optimised across crates, without the checks that only tests want.
 release: deps-build
@@ -57,7 +57,7 @@ bench: deps-build
 	@$(WITH_ROCKSDB) $(CARGO) bench --locked --workspace
 
 bench-peers: deps-build deps-peers release
-	@tools/bench-peers/run.sh "$(CARGO_TARGET_DIR)/release/pillarbox"
+	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"
 
 deps: deps-build deps-test deps-peers
 

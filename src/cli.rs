@@ -101,7 +101,8 @@ pub(crate) struct InitArguments {
     /// Lock the store with this key file, which exists
     #[arg(long, group = "key")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Lock the store with the passphrase in this file; else PILLARBOX_PASSPHRASE, else it is asked for
+    /// Lock the store with the passphrase in this file; else PILLARBOX_PASSPHRASE, else it is asked
+    /// for
     #[arg(long, group = "key")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Lock the store with this systemd credential
@@ -125,7 +126,8 @@ pub(crate) enum AccountVerb {
     Add {
         /// Login name and first address: user@domain
         name: String,
-        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked for
+        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked
+        /// for
         #[arg(long)]
         password_file: Option<PathBuf>,
         /// Bytes that the account may hold
@@ -143,7 +145,8 @@ pub(crate) enum AccountVerb {
     Passwd {
         /// The account
         name: String,
-        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked for
+        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked
+        /// for
         #[arg(long)]
         password_file: Option<PathBuf>,
         #[command(flatten)]

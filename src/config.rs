@@ -1,9 +1,9 @@
 //! The configuration: one TOML file with one section per part of the server.
 //!
-//! Reading ends in [`ServerOptions`], which cannot be invalid. Unknown keys are errors that name their
-//! line and the nearest key, because a setting that is silently ignored is a setting that is wrong.
-//! `docs/config.example.toml` is the default configuration with the comments of the fields below; a
-//! test keeps it so.
+//! Reading ends in [`ServerOptions`], which cannot be invalid. Unknown keys are errors that name
+//! their line and the nearest key, because a setting that is silently ignored is a setting that is
+//! wrong. `docs/config.example.toml` is the default configuration with the comments of the fields
+//! below; a test keeps it so.
 //!
 //! Only what is a node's own stands here. Domains, aliases and accounts are records in the store.
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
 use crate::secrets;
-use crate::store_access::KeySource;
+use crate::store_access::{KeySource, StoreBounds};
 
 /// Bytes of a configuration file that we read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -44,6 +44,13 @@ pub(crate) struct StoreSection {
     pub(crate) directory: PathBuf,
     /// The name in greetings and in Received fields; empty: the machine's own name.
     pub(crate) host_name: String,
+    /// Memory in bytes for opened pages of mailboxes; a message that is often looked at takes some
+    /// dozens of bytes.
+    pub(crate) page_cache_bytes: u64,
+    /// Memory in bytes for opened summaries, from which ENVELOPE and BODYSTRUCTURE are answered.
+    pub(crate) summary_cache_bytes: u64,
+    /// Free bytes of the disk below which no new mail is taken, so that deleting always works.
+    pub(crate) reserve_bytes: u64,
 }
 
 impl Default for StoreSection {
@@ -51,6 +58,9 @@ impl Default for StoreSection {
         StoreSection {
             directory: PathBuf::from("/var/lib/pillarbox/store"),
             host_name: String::new(),
+            page_cache_bytes: 256 << 20,
+            summary_cache_bytes: 64 << 20,
+            reserve_bytes: 512 << 20,
         }
     }
 }
@@ -59,8 +69,8 @@ impl Default for StoreSection {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct KeySection {
-    /// A key file, as 'pillarbox init --new-key-file' writes it. Keep it off the disk that holds the
-    /// store, or the encryption protects from nothing. Empty: 'DIRECTORY.key', if there is one.
+    /// A key file, as 'pillarbox init --new-key-file' writes it. Keep it off the disk that holds
+    /// the store, or the encryption protects from nothing. Empty: 'DIRECTORY.key', if there is one.
     pub(crate) file: PathBuf,
     /// A file with a passphrase in its first line.
     pub(crate) passphrase_file: PathBuf,
@@ -89,8 +99,9 @@ pub(crate) struct ImapSection {
     pub(crate) listen_tls: Vec<String>,
     /// Connections at once. Ten thousand idle ones are normal and cost a few KiB each.
     pub(crate) connections: u32,
-    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted. A household behind one address with several devices and
-    /// several folders watched by each needs dozens.
+    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted. A
+    /// household behind one address with several devices and several folders watched by each needs
+    /// dozens.
     pub(crate) connections_per_address: u32,
     /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
     pub(crate) plain_passwords: PlainPasswords,
@@ -170,7 +181,8 @@ pub(crate) struct LimitsSection {
     pub(crate) message_bytes: u64,
     /// Recipients of one message, at most 1024.
     pub(crate) recipients: u32,
-    /// Bytes of all messages that are being received at once; past it, senders are told to come back.
+    /// Bytes of all messages that are being received at once; past it, senders are told to come
+    /// back.
     pub(crate) receiving_bytes: u64,
     /// Seconds that open sessions get to finish their command when the server stops.
     pub(crate) shutdown_seconds: u64,
@@ -191,8 +203,8 @@ impl Default for LimitsSection {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogSection {
-    /// "error", "warn", "info", "debug" or "trace", also by part: "info,imap=debug". The environment
-    /// variable PILLARBOX_LOG overrides it.
+    /// "error", "warn", "info", "debug" or "trace", also by part: "info,imap=debug". The
+    /// environment variable PILLARBOX_LOG overrides it.
     pub(crate) level: String,
     /// "text" for people, "json" for machines.
     pub(crate) format: LogFormat,
@@ -237,6 +249,8 @@ pub(crate) struct ListenOptions {
 pub(crate) struct ServerOptions {
     /// The data directory.
     pub(crate) directory: PathBuf,
+    /// Memory, sizes and reserves of the open store.
+    pub(crate) store: StoreBounds,
     /// What opens it.
     pub(crate) key: KeySource,
     /// Our name.
@@ -346,6 +360,7 @@ impl Config {
         let lmtp_bounds = bounds(self.lmtp.connections, self.lmtp.connections);
         Ok(ServerOptions {
             directory: self.store.directory.clone(),
+            store: self.store_bounds(),
             key: self.key_source()?,
             host_name: self.host_name(),
             certificate: self.certificate_source()?,
@@ -358,6 +373,16 @@ impl Config {
             shutdown: Duration::from_secs(limits.shutdown_seconds),
             limits,
         })
+    }
+
+    /// Memory, sizes and reserves of an open store.
+    pub(crate) fn store_bounds(&self) -> StoreBounds {
+        StoreBounds {
+            message_bytes: self.limits.message_bytes,
+            page_cache_bytes: self.store.page_cache_bytes,
+            summary_cache_bytes: self.store.summary_cache_bytes,
+            reserve_bytes: self.store.reserve_bytes,
+        }
     }
 
     fn host_name(&self) -> String {

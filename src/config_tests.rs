@@ -9,7 +9,7 @@ const SOURCE: &str = include_str!("config.rs");
 fn example() -> String {
     let defaults: toml::Table = toml::Table::try_from(Config::default()).unwrap();
     let mut text = String::from(
-        "# Pillarbox: every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
+        "# Every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
     );
     for section in ["store", "key", "tls", "imap", "lmtp", "smtp", "delivery", "limits", "log"] {
         let mut capital = section.to_owned();

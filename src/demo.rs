@@ -1,20 +1,20 @@
 //! `demo`, behind `make run`: a store with one account whose password everybody knows, on loopback.
 //!
 //! Killed at any moment, the next start goes on: the key file is written whole before the store is
-//! made, the store is made beside its place and renamed into it, and the account is made if missing.
+//! made, the store is made beside its place and renamed into it, and the account is made if
+//! missing.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use engine::seal::Secret;
 use engine::{NewAccount, Store};
 
-use crate::config::{Config, beside};
+use crate::config::{Config, LogFormat, beside};
 use crate::failure::{Exit, Failure};
+use crate::logging;
 use crate::serve::{DEMO_ACCOUNT, DEMO_PASSWORD, Occasion, serve};
 use crate::store_access::{self, KeySource};
-use crate::tls::write_private;
 
 /// The standard ports that the demo shifts.
 const IMAP_PORT: u16 = 143;
@@ -23,9 +23,6 @@ const LMTP_PORT: u16 = 24;
 const SMTP_PORT: u16 = 25;
 /// The demo account's domain.
 const DEMO_DOMAIN: &str = "example.org";
-
-/// Random bytes of a key file.
-const KEY_BYTES: usize = 32;
 
 /// What `demo` was asked for.
 pub(crate) struct DemoOptions {
@@ -39,16 +36,18 @@ pub(crate) struct DemoOptions {
 
 /// Makes what is missing, serves, and prints how to connect.
 pub(crate) fn run(options: &DemoOptions) -> Result<(), Failure> {
+    logging::start("info", LogFormat::Text)?;
     let config = config(options)?;
     let key_file = beside(&options.directory, ".key");
-    if let Some(parent) = options.directory.parent() {
-        std::fs::create_dir_all(parent).map_err(|cause| Failure::file("make", parent, &cause))?;
-    }
-    make_key_file(&key_file, WhenThere::Keep)?;
+    let parent = match options.directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).map_err(|cause| Failure::file("make", parent, &cause))?;
     // Two starts at once take turns here; the second then finds the store in use.
-    let turn = std::fs::File::open(&key_file)
-        .and_then(|file| file.lock().map(|()| file))
-        .map_err(|cause| Failure::file("lock", &key_file, &cause))?;
+    let turn = std::fs::File::open(parent)
+        .and_then(|folder| folder.lock().map(|()| folder))
+        .map_err(|cause| Failure::file("lock", parent, &cause))?;
     let recovery_key = make_store(&options.directory, &key_file)?;
     drop(turn);
     let mut server = config.server_options()?;
@@ -101,39 +100,6 @@ fn config(options: &DemoOptions) -> Result<Config, Failure> {
     config.smtp.listen = address(SMTP_PORT)?;
     config.key.file = beside(&options.directory, ".key");
     Ok(config)
-}
-
-/// What to do where a key file exists already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhenThere {
-    /// Leave it.
-    Keep,
-    /// Refuse: a store may depend on it.
-    Refuse,
-}
-
-/// Writes a new random key, in hexadecimal, for the owner's eyes alone.
-pub(crate) fn make_key_file(path: &Path, when_there: WhenThere) -> Result<(), Failure> {
-    if path.exists() {
-        return match when_there {
-            WhenThere::Keep => Ok(()),
-            WhenThere::Refuse => Err(Failure::new(
-                Exit::Refused,
-                format!("{} exists already; a store may depend on it", path.display()),
-            )),
-        };
-    }
-    let mut key = [0u8; KEY_BYTES];
-    rustls::crypto::aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut key)
-        .map_err(|_| Failure::new(Exit::Later, "the system gives no random numbers"))?;
-    let mut text = String::with_capacity(2 * KEY_BYTES + 1);
-    for byte in key {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push('\n');
-    write_private(path, text.as_bytes()).map_err(|cause| Failure::file("write", path, &cause))
 }
 
 /// Makes the store unless it is there; gives the recovery key of a new one.
@@ -208,7 +174,6 @@ Pillarbox is ready. Data: {data}, key: {key}. Stop it with Ctrl-C.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn options() -> DemoOptions {
         DemoOptions {
@@ -241,18 +206,5 @@ mod tests {
             assert!(words.contains(needed), "{needed} is missing in: {words}");
         }
         assert!(words.contains("abcd-efgh"));
-    }
-
-    #[test]
-    fn a_key_file_is_private_and_never_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("demo.key");
-        make_key_file(&path, WhenThere::Keep).unwrap();
-        let first = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(first.trim_end().len(), 64);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        make_key_file(&path, WhenThere::Keep).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
-        assert!(make_key_file(&path, WhenThere::Refuse).is_err());
     }
 }

@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. A connection holds its place from `accept` to the end of its task, however that ends.
 //! 2. One past the bound is told so in its protocol and closed; it never waits unanswered.
-//! 3. When the server stops, no new connection is accepted, and [`Listeners::drained`] returns once the
+//! 3. When the server stops, no new connection is accepted, and [`Listeners::drained`] returns once
+//!    the
 //!    last open one has ended.
 
 use std::collections::HashMap;
@@ -29,7 +30,8 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct ConnectionBounds {
     /// In all.
     pub(crate) total: u32,
-    /// From one IPv4 address or one IPv6 /64, which is what one customer has. Loopback is not counted.
+    /// From one IPv4 address or one IPv6 /64, which is what one customer has. Loopback is not
+    /// counted.
     pub(crate) per_address: u32,
 }
 

@@ -37,8 +37,8 @@ pub(crate) fn from_environment(variable: &str) -> Option<Secret> {
     std::env::var(variable).ok().filter(|value| !value.is_empty()).map(Secret::new)
 }
 
-/// A password for an account: from `file`, from PILLARBOX_PASSWORD, from a person (asked twice), or from
-/// a pipe on standard input.
+/// A password for an account: from `file`, from PILLARBOX_PASSWORD, from a person (asked twice), or
+/// from a pipe on standard input.
 pub(crate) fn new_password(file: Option<&Path>, account: &str) -> Result<Secret, Failure> {
     if let Some(path) = file {
         return from_file(path);

@@ -1,8 +1,8 @@
 //! `serve`: opens the store, answers mail clients and servers, and stops cleanly.
 //!
 //! Life cycle: certificate → sockets → store → admin socket → accept … SIGTERM or SIGINT → no new
-//! connections → sessions end (at most `limits.shutdown_seconds`) → store closed. A second signal ends
-//! the process at once, which is as safe as a crash: everything acknowledged is durable.
+//! connections → sessions end (at most `limits.shutdown_seconds`) → store closed. A second signal
+//! ends the process at once, which is as safe as a crash: everything acknowledged is durable.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
@@ -20,7 +20,7 @@ use crate::config::ServerOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::{self, Front, Listeners};
 use crate::service::Fronts;
-use crate::store_access::{self, Access};
+use crate::store_access;
 use crate::tls;
 
 /// The demo account, which everybody knows the password of.
@@ -54,7 +54,8 @@ pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(
         .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
     let grace = options.shutdown;
     let served = runtime.block_on(answer(options, occasion));
-    // Ends tasks of sessions that did not end in time, so that nothing holds the store when it closes.
+    // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
+    // closes.
     runtime.shutdown_timeout(grace);
     if let Some(store) = served? {
         store_access::close(store);
@@ -75,9 +76,8 @@ async fn answer(
 
     let key =
         std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
-    let directory = options.directory.clone();
-    let opening =
-        tokio::task::spawn_blocking(move || store_access::open(&directory, key, Access::Full));
+    let (directory, bounds) = (options.directory.clone(), options.store);
+    let opening = tokio::task::spawn_blocking(move || store_access::open(&directory, key, bounds));
     let (store, report) = opening
         .await
         .map_err(|why| Failure::new(Exit::Damage, format!("opening the store failed: {why}")))??;

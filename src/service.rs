@@ -1,4 +1,5 @@
-//! The fronts: which protocol crate serves which listener, and what it is told of the configuration.
+//! The fronts: which protocol crate serves which listener, and what it is told of the
+//! configuration.
 
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl Fronts {
         Fronts {
             imap: imap_front("imap", imap::Transport::Plain, IMAP_FULL),
             // Nothing can be said before the handshake, and the handshake is what we cannot afford.
-            imap_tls: imap_front("imaps", imap::Transport::Tls, b""),
+            imap_tls: imap_front("imaps", imap::Transport::ImplicitTls, b""),
             lmtp: smtp_front("lmtp", smtp_ingest::Dialect::Lmtp, options.lmtp.bounds),
             smtp: smtp_front("smtp", smtp_ingest::Dialect::Smtp, options.smtp.bounds),
         }
@@ -121,8 +122,8 @@ fn smtp_serve(
     })
 }
 
-/// The parts of the protocol crates that we use, until those crates are merged: then this module and
-/// the `use` above go.
+/// The parts of the protocol crates that we use, until those crates are merged: then this module
+/// and the `use` above go.
 mod placeholders {
     #![expect(dead_code, reason = "stands in for crates that are merged later")]
 
@@ -139,7 +140,7 @@ mod placeholders {
         #[derive(Clone, Copy)]
         pub(in super::super) enum Transport {
             Plain,
-            Tls,
+            ImplicitTls,
         }
 
         #[derive(Default)]

@@ -1,7 +1,7 @@
 //! The certificate: configured PEM files, or a self-signed one that is made once and kept.
 //!
-//! The self-signed one lies beside the data directory, not in it: it is a node's own and no secret of
-//! the store. Its key has mode 0600.
+//! The self-signed one lies beside the data directory, not in it: it is a node's own and no secret
+//! of the store. Its key has mode 0600.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

@@ -5,18 +5,22 @@
 # started or configured, and switched off for the next boot where systemd runs.
 set -euo pipefail
 
+here=$(cd "$(dirname "$0")" && pwd)
+# What tests and benches need stands with them: a word for whom, a package.
+list=$here/../tests/packages.txt
+
 case ${1:-} in
 build)
   why="to compile (RocksDB, AWS-LC, zstd and jemalloc are C and C++)"
   packages="g++ libclang-dev make pkg-config ca-certificates"
   ;;
 test)
-  why="to test against (real mail clients and servers)"
-  packages="isync curl swaks postfix python3 openssl"
+  why="to test with (real mail clients and servers)"
+  packages=$(awk '$1 == "test" { print $2 }' "$list")
   ;;
 peers)
   why="to compare with"
-  packages="dovecot-core dovecot-imapd dovecot-lmtpd python3"
+  packages=$(awk '$1 == "peers" { print $2 }' "$list")
   ;;
 *)
   echo "usage: $0 build|test|peers" >&2
@@ -28,7 +32,7 @@ missing=""
 for package in $packages; do
   state=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
   case $state in
-  ii*) ;;
+  ii* | hi*) ;;
   *) missing="$missing $package" ;;
   esac
 done

@@ -10,7 +10,7 @@ use engine::Store;
 use super::operation::{Answer, Begun, Request, begin};
 use super::{ANSWER_LINE_BYTES_MAX, socket_path};
 use crate::failure::{Exit, Failure};
-use crate::store_access::{self, Access, KeySource};
+use crate::store_access::{self, KeySource, StoreBounds};
 
 /// A way to ask a store.
 pub(crate) struct Connection {
@@ -23,11 +23,12 @@ enum Way {
 }
 
 impl Connection {
-    /// Connects to the store in `directory` if it runs, else opens it with the key that `key` gives.
+    /// Connects to the store in `directory` if it runs, else opens it with the key that `key`
+    /// gives.
     pub(crate) fn open(
         directory: &Path,
         key: impl FnOnce() -> Result<KeySource, Failure>,
-        access: Access,
+        bounds: StoreBounds,
     ) -> Result<Connection, Failure> {
         let path = socket_path(directory);
         match UnixStream::connect(&path) {
@@ -47,7 +48,7 @@ impl Connection {
             )),
             // No socket, or one that a killed process left behind.
             Err(_) => {
-                let (store, report) = store_access::open(directory, key()?, access)?;
+                let (store, report) = store_access::open(directory, key()?, bounds)?;
                 tracing::debug!("{report}");
                 Ok(Connection { way: Way::Directory { store, owed: VecDeque::new() } })
             }

@@ -1,11 +1,12 @@
 //! The admin socket: what commands ask of a running store, and the same answered from a directory.
 //!
-//! `DATA/admin.sock`, a stream socket of mode 0600. A request is one line of JSON, followed by as many
-//! raw bytes as its `body_bytes` says. Answers are one line of JSON each, in the order of the requests;
-//! a `progress` answer comes before the answer that it belongs to. Requests may be sent ahead.
+//! `DATA/admin.sock`, a stream socket of mode 0600. A request is one line of JSON, followed by as
+//! many raw bytes as its `body_bytes` says. Answers are one line of JSON each, in the order of the
+//! requests; a `progress` answer comes before the answer that it belongs to. Requests may be sent
+//! ahead.
 //!
 //! ```text
-//! C: {"verb":"append","account":"u@example.org","mailbox":"INBOX","flags":["\\Seen"],…,"body_bytes":12}
+//! C: {"verb":"append","account":"u@example.org","mailbox":"INBOX",…,"body_bytes":12}
 //! C: 12 bytes
 //! S: {"answer":"done"}
 //! C: {"verb":"domain-add","domain":"example.org"}
@@ -13,7 +14,8 @@
 //! ```
 //!
 //! # Invariants
-//! 1. A request means the same over the socket and on a directory: [`operation::begin`] serves both.
+//! 1. A request means the same over the socket and on a directory: [`operation::begin`] serves
+//!    both.
 //! 2. Who may open the socket may do everything; its mode is its only protection.
 //! 3. A line, a body, the connections and the answers still owed have bounds.
 

@@ -37,8 +37,6 @@ pub(crate) enum Request {
     AliasList,
     /// Removes an alias.
     AliasDelete { address: String },
-    /// Makes a new recovery key.
-    KeyBackup,
     /// Verifies everything.
     Check,
     /// How the store is.
@@ -69,8 +67,6 @@ pub(crate) enum Answer {
     Done,
     /// How far long work is: `done` of `total` in the unit of the work.
     Progress { done: u64, total: u64 },
-    /// A new recovery key.
-    RecoveryKey { text: String },
     /// The accounts.
     Accounts { accounts: Vec<AccountLine> },
     /// The domains.
@@ -192,10 +188,6 @@ fn dispatch(
             answer = Answer::Aliases { aliases: store.aliases()?.into_iter().map(line).collect() };
         }
         Request::AliasDelete { address } => store.delete_alias(&address)?,
-        Request::KeyBackup => {
-            let text = store_access::key_backup(store)?.expose().to_owned();
-            answer = Answer::RecoveryKey { text };
-        }
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
         Request::Deliver { recipient, mailbox, .. } => {
@@ -256,8 +248,8 @@ fn append(
     Ok(Begun::Append(mailbox.append(vec![NewMessage { prepared, flags, received }])))
 }
 
-/// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move should
-/// be seen after it.
+/// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move
+/// should be seen after it.
 fn ensure_mailbox(account: &Account, name: &str) -> Result<(), Failure> {
     let ends = name.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
     for end in ends.chain([name.len()]) {

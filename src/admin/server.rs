@@ -20,8 +20,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Begins to answer. A socket that a killed process left behind is replaced: whoever holds the store
-    /// open, and that is us, owns the socket.
+    /// Begins to answer. A socket that a killed process left behind is replaced: whoever holds the
+    /// store open, and that is us, owns the socket.
     pub(crate) fn start(
         directory: &Path,
         store: Store,

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use crate::admin::{Answer, Connection, Request};
 use crate::cli::PlaceArguments;
-use crate::config::{Config, default_key_source};
+use crate::config::{Config, LogFormat, default_key_source};
 use crate::failure::{Exit, Failure};
-use crate::store_access::{Access, KeySource};
+use crate::logging;
+use crate::store_access::KeySource;
 
 /// The configuration file where a packaged server keeps it.
 const USUAL_CONFIG: &str = "/etc/pillarbox.toml";
@@ -53,14 +54,17 @@ impl Place {
         }
     }
 
-    fn connect(&self, access: Access) -> Result<Connection, Failure> {
-        Connection::open(&self.directory, || self.key(), access)
+    fn connect(&self) -> Result<Connection, Failure> {
+        // What opening the directory has to complain about.
+        logging::start("warn", LogFormat::Text)?;
+        let bounds = self.config.clone().unwrap_or_default().store_bounds();
+        Connection::open(&self.directory, || self.key(), bounds)
     }
 }
 
 /// One request that changes something or reads a little, and its answer.
-fn ask(arguments: &PlaceArguments, request: &Request, access: Access) -> Result<Answer, Failure> {
-    let mut connection = Place::find(arguments)?.connect(access)?;
+fn ask(arguments: &PlaceArguments, request: &Request) -> Result<Answer, Failure> {
+    let mut connection = Place::find(arguments)?.connect()?;
     let answer = connection.call(request, b"", &mut |_, _| {});
     connection.close();
     answer

@@ -5,7 +5,6 @@ use crate::cli::{AccountVerb, AliasVerb, DomainVerb};
 use crate::command::{ask, bytes, unexpected};
 use crate::failure::{Exit, Failure};
 use crate::secrets;
-use crate::store_access::Access;
 
 /// `pillarbox account …`
 pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
@@ -17,13 +16,11 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
                 password: password.expose().to_owned(),
                 quota_bytes: quota,
             };
-            ask(&place, &request, Access::Full)?;
+            ask(&place, &request)?;
             println!("account {name} is ready");
         }
         AccountVerb::List { place } => {
-            let Answer::Accounts { accounts } =
-                ask(&place, &Request::AccountList, Access::ReadOnly)?
-            else {
+            let Answer::Accounts { accounts } = ask(&place, &Request::AccountList)? else {
                 return Err(unexpected());
             };
             for line in accounts {
@@ -43,7 +40,7 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
                 name: name.clone(),
                 password: password.expose().to_owned(),
             };
-            ask(&place, &request, Access::Full)?;
+            ask(&place, &request)?;
             println!("the password of {name} is changed");
         }
         AccountVerb::Delete { name, yes: false, .. } => {
@@ -53,7 +50,7 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
             ));
         }
         AccountVerb::Delete { name, yes: true, place } => {
-            ask(&place, &Request::AccountDelete { name: name.clone() }, Access::Full)?;
+            ask(&place, &Request::AccountDelete { name: name.clone() })?;
             println!(
                 "account {name} is deleted and its key destroyed: its mail is unreadable here"
             );
@@ -66,18 +63,17 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
 pub(crate) fn domain(verb: DomainVerb) -> Result<(), Failure> {
     match verb {
         DomainVerb::Add { domain, place } => {
-            ask(&place, &Request::DomainAdd { domain: domain.clone() }, Access::Full)?;
+            ask(&place, &Request::DomainAdd { domain: domain.clone() })?;
             println!("mail is taken for {domain}");
         }
         DomainVerb::List { place } => {
-            let Answer::Domains { domains } = ask(&place, &Request::DomainList, Access::ReadOnly)?
-            else {
+            let Answer::Domains { domains } = ask(&place, &Request::DomainList)? else {
                 return Err(unexpected());
             };
             domains.iter().for_each(|domain| println!("{domain}"));
         }
         DomainVerb::Delete { domain, place } => {
-            ask(&place, &Request::DomainDelete { domain: domain.clone() }, Access::Full)?;
+            ask(&place, &Request::DomainDelete { domain: domain.clone() })?;
             println!("no more mail is taken for {domain}");
         }
     }
@@ -89,12 +85,11 @@ pub(crate) fn alias(verb: AliasVerb) -> Result<(), Failure> {
     match verb {
         AliasVerb::Add { address, targets, place } => {
             let words = format!("mail for {address} goes to {}", targets.join(", "));
-            ask(&place, &Request::AliasAdd { address, targets }, Access::Full)?;
+            ask(&place, &Request::AliasAdd { address, targets })?;
             println!("{words}");
         }
         AliasVerb::List { place } => {
-            let Answer::Aliases { aliases } = ask(&place, &Request::AliasList, Access::ReadOnly)?
-            else {
+            let Answer::Aliases { aliases } = ask(&place, &Request::AliasList)? else {
                 return Err(unexpected());
             };
             for alias in aliases {
@@ -102,7 +97,7 @@ pub(crate) fn alias(verb: AliasVerb) -> Result<(), Failure> {
             }
         }
         AliasVerb::Delete { address, place } => {
-            ask(&place, &Request::AliasDelete { address: address.clone() }, Access::Full)?;
+            ask(&place, &Request::AliasDelete { address: address.clone() })?;
             println!("the alias {address} is gone");
         }
     }

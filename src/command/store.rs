@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use engine::seal::Secret;
-
 use crate::admin::{Answer, Request};
 use crate::cli::{InitArguments, KeyVerb, PlaceArguments};
 use crate::command::{Place, ask, unexpected};
 use crate::config::{CertificateSource, Config};
-use crate::demo::{WhenThere, make_key_file};
 use crate::failure::{Exit, Failure};
-use crate::store_access::{self, Access, KeySource, StoreStatus};
+use crate::store_access::{self, KeySource, StoreStatus};
 use crate::{logging, progress, secrets, serve};
 
 /// `pillarbox init DIR`
@@ -35,7 +32,16 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<(), Failure> {
 fn init_key(arguments: &InitArguments) -> Result<KeySource, Failure> {
     if let Some(file) = &arguments.new_key_file {
         refuse_inside(file, &arguments.directory)?;
-        make_key_file(file, WhenThere::Refuse)?;
+        if file.exists() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{} exists already, and a store may depend on it; give it with --key-file to \
+                     use it for this one too",
+                    file.display()
+                ),
+            ));
+        }
         return Ok(KeySource::KeyFile(file.clone()));
     }
     if let Some(file) = &arguments.key_file {
@@ -108,11 +114,8 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
 pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
     match verb {
         KeyVerb::Backup { place } => {
-            let Answer::RecoveryKey { text } = ask(place, &Request::KeyBackup, Access::Full)?
-            else {
-                return Err(unexpected());
-            };
-            let text = Secret::new(text);
+            let place = Place::find(place)?;
+            let text = store_access::key_backup(&place.directory, &place.key()?)?;
             println!("New recovery key, shown only now; earlier ones open nothing any more:");
             println!();
             println!("    {}", text.expose());
@@ -124,7 +127,7 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
                 Some(path) => secrets::from_file(path)?,
                 None => secrets::ask("Recovery key: ")?,
             };
-            store_access::verify_backup(&place.directory, &recovery_key)?;
+            store_access::verify_recovery_key(&place.directory, &recovery_key)?;
             println!("the recovery key opens {}", place.directory.display());
             Ok(())
         }
@@ -134,8 +137,8 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
 /// `pillarbox check`
 pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
     let place = Place::find(place)?;
-    let mut connection = place.connect(Access::ReadOnly)?;
-    let bar = progress::bar("Checking bytes", 0);
+    let mut connection = place.connect()?;
+    let bar = progress::bar("Checking messages", 0);
     let answer = connection.call(&Request::Check, b"", &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -144,8 +147,8 @@ pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
     connection.close();
     let Answer::Checked(outcome) = answer? else { return Err(unexpected()) };
     println!("{}", outcome.summary);
-    outcome.damage.iter().for_each(|sentence| println!("damage: {sentence}"));
-    match outcome.damage.len() {
+    outcome.problems.iter().for_each(|sentence| println!("{sentence}"));
+    match outcome.problem_count {
         0 => Ok(()),
         count => Err(Failure::new(
             Exit::Damage,
@@ -165,10 +168,10 @@ pub(crate) fn status(place: &PlaceArguments) -> Result<(), Failure> {
     for (name, value) in &status.lines {
         println!("{name:width$}  {value}");
     }
-    if status.writable {
-        return Ok(());
+    match status.stopped {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(Exit::Later, format!("the store takes no changes: {why}"))),
     }
-    Err(Failure::new(Exit::Later, "the store takes no changes now; its log says why"))
 }
 
 /// `pillarbox status --json`
@@ -176,13 +179,13 @@ pub(crate) fn status_json(place: &PlaceArguments) -> Result<(), Failure> {
     let status = ask_status(place)?;
     let lines = status.lines.into_iter().map(|(name, value)| (name, value.into()));
     let mut object: serde_json::Map<String, serde_json::Value> = lines.collect();
-    object.insert("writable".to_owned(), status.writable.into());
+    object.insert("stopped".to_owned(), status.stopped.into());
     println!("{}", serde_json::Value::Object(object));
     Ok(())
 }
 
 fn ask_status(place: &PlaceArguments) -> Result<StoreStatus, Failure> {
-    match ask(place, &Request::Status, Access::ReadOnly)? {
+    match ask(place, &Request::Status)? {
         Answer::Status(status) => Ok(status),
         _ => Err(unexpected()),
     }

@@ -1,15 +1,16 @@
 //! mbox: messages one after the other in one file, each after a line that begins with `From `.
 //!
 //! ```text
-//! From sender@example.net Sat Jan  3 01:05:34 1996      an empty line or the file's begin before it
+//! From sender@example.net Sat Jan  3 01:05:34 1996   an empty line or the file's begin before it
 //! Subject: hello
 //!
-//! >From here on, lines are quoted                        one '>' less in the message (mboxrd)
-//!                                                        the empty line before the next From_ is none
+//! >From here on, lines are quoted                     one '>' less in the message (mboxrd)
+//!                                                     the empty line before the next From_ is none
 //! ```
 //!
-//! INTERNALDATE comes from the From_ line; flags from the fields Status and X-Status, which many mail
-//! programs write there. Content-Length is not believed: it is wrong as soon as anybody edited the file.
+//! INTERNALDATE comes from the From_ line; flags from the fields Status and X-Status, which many
+//! mail programs write there. Content-Length is not believed: it is wrong as soon as anybody edited
+//! the file.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -304,7 +305,9 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic_and_none_is_invented(
             pieces in proptest::collection::vec(
-                proptest::sample::select(vec!["From a\n", "\n", ">From b\n", "x", "\r\n", "Status: R\n"]),
+                proptest::sample::select(vec![
+                    "From a\n", "\n", ">From b\n", "x", "\r\n", "Status: R\n",
+                ]),
                 0..40,
             )
         ) {

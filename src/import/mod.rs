@@ -1,8 +1,8 @@
 //! `import`: mail from a Maildir or an mbox, many messages in flight.
 //!
-//! Messages are read one at a time and sent ahead; the answers are collected behind them, so that one
-//! flush of the log serves many messages. A message that is refused is named and counted, and the import
-//! goes on; when the store itself takes nothing more, it stops.
+//! Messages are read one at a time and sent ahead; the answers are collected behind them, so that
+//! one flush of the log serves many messages. A message that is refused is named and counted, and
+//! the import goes on; when the store itself takes nothing more, it stops.
 //!
 //! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
 
