@@ -81,3 +81,11 @@ if [ "$1" = build ] && ! command -v cargo >/dev/null; then
   echo "Rust is missing: install 1.91 or newer by rustup (Debian's own is too old), see https://rustup.rs" >&2
   exit 1
 fi
+if [ "$1" = test ]; then
+  for tool in fmt clippy; do
+    if ! cargo $tool --version >/dev/null 2>&1; then
+      echo "Adding cargo $tool" >&2
+      rustup component add "${tool/fmt/rustfmt}"
+    fi
+  done
+fi

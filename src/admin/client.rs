@@ -8,7 +8,7 @@ use std::path::Path;
 use engine::Store;
 
 use super::operation::{Answer, Begun, Request, begin};
-use super::{ANSWER_LINE_BYTES_MAX, socket_path};
+use super::{ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource, StoreBounds};
 
@@ -31,7 +31,9 @@ impl Connection {
         bounds: StoreBounds,
     ) -> Result<Connection, Failure> {
         let path = socket_path(directory);
-        match UnixStream::connect(&path) {
+        let connected =
+            socket_address(directory).and_then(|(address, _folder)| UnixStream::connect(address));
+        match connected {
             Ok(stream) => {
                 let output = stream
                     .try_clone()

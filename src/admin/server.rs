@@ -11,7 +11,9 @@ use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::operation::{Answer, Begun, Request, begin};
-use super::{ANSWERS_OWED_MAX, CONNECTIONS_MAX, REQUEST_LINE_BYTES_MAX, socket_path};
+use super::{
+    ANSWERS_OWED_MAX, CONNECTIONS_MAX, REQUEST_LINE_BYTES_MAX, socket_address, socket_path,
+};
 use crate::failure::{Exit, Failure};
 
 /// The socket of a running store.
@@ -31,8 +33,9 @@ impl Server {
         let path = socket_path(directory);
         let _ = std::fs::remove_file(&path);
         // The umask of the process makes its mode 0600; main sets it first of all.
-        let listener =
-            UnixListener::bind(&path).map_err(|cause| Failure::file("listen on", &path, &cause))?;
+        let listener = socket_address(directory)
+            .and_then(|(address, _folder)| UnixListener::bind(address))
+            .map_err(|cause| Failure::file("listen on", &path, &cause))?;
         tokio::spawn(accept(listener, store, message_bytes_max, shutdown));
         Ok(Server { path })
     }
