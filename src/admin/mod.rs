@@ -48,8 +48,8 @@ fn socket_path(directory: &Path) -> PathBuf {
     directory.join("admin.sock")
 }
 
-/// The same socket under a name that fits into a socket address (unix(7): 108 bytes), and what keeps
-/// that name valid.
+/// The same socket under a name that fits into a socket address (unix(7): 108 bytes), and what
+/// keeps that name valid.
 fn socket_address(directory: &Path) -> std::io::Result<(PathBuf, Option<File>)> {
     let path = socket_path(directory);
     if path.as_os_str().len() < SOCKET_PATH_BYTES_MAX {
