@@ -1,0 +1,68 @@
+# make run     a demo store on loopback ports, in the foreground (DATA=<dir> PORT_BASE=<n>)
+# make test    the whole check: format, clippy, docs, tests, tidy
+# make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
+# make deps    Debian packages for all of the above
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The demo's data directory and the number that is added to the standard ports.
+DATA ?= $(HOME)/.local/share/pillarbox/demo
+PORT_BASE ?= 10000
+# The address to listen on. Anything but loopback is refused while the password is "demo".
+LISTEN ?= 127.0.0.1
+
+# Outside of the clone, so that a fresh clone builds in seconds.
+CACHE := $(or $(PILLARBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pillarbox)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# One profile for running, linting and testing: dependencies and their C are compiled once.
+# Cargo.toml says what is in it.
+PROFILE := fast
+CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
+# Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
+WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
+
+.PHONY: run build release test lint unit bench bench-peers deps deps-build deps-test deps-peers clean
+
+run: build
+	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
+
+build: deps-build
+	@$(WITH_ROCKSDB) $(CARGO) build --locked --profile $(PROFILE) --bin pillarbox
+
+# What is installed: optimised across crates, without the checks that only tests want.
+release: deps-build
+	@$(WITH_ROCKSDB) $(CARGO) build --locked --release --bin pillarbox
+	@echo "$(CARGO_TARGET_DIR)/release/pillarbox"
+
+test: deps-build deps-test lint unit
+
+lint: deps-build
+	cargo fmt --all --check
+	@$(WITH_ROCKSDB) set -x; \
+	$(CARGO) clippy --locked --profile $(PROFILE) --workspace --all-targets -- -D warnings; \
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --profile $(PROFILE) --workspace --no-deps --quiet
+
+# nextest runs tests side by side and tells which one hangs; a fresh machine has only cargo test.
+unit: deps-build
+	@$(WITH_ROCKSDB) set -x; \
+	if cargo nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --cargo-profile $(PROFILE) --workspace; \
+	else \
+		$(CARGO) test --locked --profile $(PROFILE) --workspace --tests; \
+	fi; \
+	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
+
+bench: deps-build
+	@$(WITH_ROCKSDB) $(CARGO) bench --locked --workspace
+
+bench-peers: deps-build deps-peers release
+	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"
+
+deps: deps-build deps-test deps-peers
+
+deps-build deps-test deps-peers:
+	@tools/deps.sh $(patsubst deps-%,%,$@)
+
+clean:
+	rm -rf "$(CARGO_TARGET_DIR)"

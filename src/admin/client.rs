@@ -1,0 +1,137 @@
+//! The asking end: over the socket of a running store, or on the directory of a stopped one.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use engine::Store;
+
+use super::operation::{Answer, Begun, Request, begin};
+use super::{ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
+use crate::failure::{Exit, Failure};
+use crate::store_access::{self, KeySource, StoreBounds};
+
+/// A way to ask a store.
+pub(crate) struct Connection {
+    way: Way,
+}
+
+enum Way {
+    Socket { input: BufReader<UnixStream>, output: BufWriter<UnixStream> },
+    Directory { store: Store, owed: VecDeque<Begun> },
+}
+
+impl Connection {
+    /// Connects to the store in `directory` if it runs, else opens it with the key that `key`
+    /// gives.
+    pub(crate) fn open(
+        directory: &Path,
+        key: impl FnOnce() -> Result<KeySource, Failure>,
+        bounds: StoreBounds,
+    ) -> Result<Connection, Failure> {
+        let path = socket_path(directory);
+        let connected =
+            socket_address(directory).and_then(|(address, _folder)| UnixStream::connect(address));
+        match connected {
+            Ok(stream) => {
+                let output = stream
+                    .try_clone()
+                    .map_err(|cause| Failure::file("connect to", &path, &cause))?;
+                let (input, output) = (BufReader::new(stream), BufWriter::new(output));
+                Ok(Connection { way: Way::Socket { input, output } })
+            }
+            Err(cause) if cause.kind() == ErrorKind::PermissionDenied => Err(Failure::new(
+                Exit::NotAllowed,
+                format!(
+                    "{} belongs to another user; run the command as the user that runs the store",
+                    directory.display()
+                ),
+            )),
+            // No socket, or one that a killed process left behind.
+            Err(_) => {
+                let (store, report) = store_access::open(directory, key()?, bounds)?;
+                tracing::debug!("{report}");
+                Ok(Connection { way: Way::Directory { store, owed: VecDeque::new() } })
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer; `progress` hears how far long work is.
+    pub(crate) fn call(
+        &mut self,
+        request: &Request,
+        body: &[u8],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Answer, Failure> {
+        self.submit_with(request, body, progress)?;
+        self.answer(progress)
+    }
+
+    /// Asks without waiting; each submitted request is owed one [`Connection::answer`].
+    pub(crate) fn submit(&mut self, request: &Request, body: &[u8]) -> Result<(), Failure> {
+        self.submit_with(request, body, &mut |_, _| {})
+    }
+
+    fn submit_with(
+        &mut self,
+        request: &Request,
+        body: &[u8],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Failure> {
+        let line = serde_json::to_vec(request).map_err(|why| lost(&why.to_string()))?;
+        match &mut self.way {
+            Way::Socket { output, .. } => {
+                let sent = output
+                    .write_all(&line)
+                    .and_then(|()| output.write_all(b"\n"))
+                    .and_then(|()| output.write_all(body));
+                sent.map_err(|cause| lost(&cause.to_string()))
+            }
+            Way::Directory { store, owed } => {
+                // Through the same bytes as the socket, so that both mean the same.
+                let request =
+                    serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?;
+                owed.push_back(begin(store, request, body, progress));
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer to the oldest request that has none yet; a refusal is an error.
+    pub(crate) fn answer(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, Failure> {
+        loop {
+            let answer = match &mut self.way {
+                Way::Socket { input, output } => {
+                    output.flush().map_err(|cause| lost(&cause.to_string()))?;
+                    let mut line = Vec::new();
+                    let read =
+                        input.by_ref().take(ANSWER_LINE_BYTES_MAX).read_until(b'\n', &mut line);
+                    match read {
+                        Ok(0) => return Err(lost("it closed the connection")),
+                        Ok(_) => {}
+                        Err(cause) => return Err(lost(&cause.to_string())),
+                    }
+                    serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?
+                }
+                Way::Directory { owed, .. } => owed.pop_front().map_or(Answer::Done, Begun::finish),
+            };
+            match answer {
+                Answer::Progress { done, total } => progress(done, total),
+                Answer::Failed(failure) => return Err(failure),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Ends the conversation; a directory's store is closed.
+    pub(crate) fn close(self) {
+        if let Way::Directory { store, .. } = self.way {
+            store_access::close(store);
+        }
+    }
+}
+
+fn lost(why: &str) -> Failure {
+    Failure::new(Exit::Later, format!("the running store did not answer: {why}; try again"))
+}

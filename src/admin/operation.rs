@@ -1,0 +1,328 @@
+//! What can be asked of a store, and how it is answered.
+
+use engine::error::CommitError;
+use engine::flags::{FlagList, Keyword, SystemFlags};
+use engine::ids::UnixSeconds;
+use engine::seal::Secret;
+use engine::{
+    Account, AccountEntry, AliasEntry, Appended, DeliverTo, NewAccount, NewMessage, Resolution,
+    Store, Ticket,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+use crate::store_access::{self, CheckOutcome, StoreStatus};
+
+/// One request. Not `Debug`: some carry passwords.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Makes an account.
+    AccountAdd { name: String, password: String, quota_bytes: Option<u64> },
+    /// Lists accounts.
+    AccountList,
+    /// Replaces a password.
+    AccountPassword { name: String, password: String },
+    /// Deletes an account and destroys its key.
+    AccountDelete { name: String },
+    /// Makes a domain.
+    DomainAdd { domain: String },
+    /// Lists domains.
+    DomainList,
+    /// Removes a domain.
+    DomainDelete { domain: String },
+    /// Makes or replaces an alias.
+    AliasAdd { address: String, targets: Vec<String> },
+    /// Lists aliases.
+    AliasList,
+    /// Removes an alias.
+    AliasDelete { address: String },
+    /// Verifies everything.
+    Check,
+    /// How the store is.
+    Status,
+    /// Delivers the body to whoever takes mail for `recipient`.
+    Deliver { recipient: String, mailbox: Option<String>, body_bytes: u64 },
+    /// Makes a mailbox unless it is there.
+    MailboxEnsure { account: String, mailbox: String },
+    /// Appends the body to a mailbox.
+    Append { account: String, mailbox: String, flags: Vec<String>, received: i64, body_bytes: u64 },
+}
+
+impl Request {
+    /// Bytes that follow the request's line.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        match self {
+            Request::Deliver { body_bytes, .. } | Request::Append { body_bytes, .. } => *body_bytes,
+            _ => 0,
+        }
+    }
+}
+
+/// One answer.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    /// Done; there is nothing to say.
+    Done,
+    /// How far long work is: `done` of `total` in the unit of the work.
+    Progress { done: u64, total: u64 },
+    /// The accounts.
+    Accounts { accounts: Vec<AccountLine> },
+    /// The domains.
+    Domains { domains: Vec<String> },
+    /// The aliases.
+    Aliases { aliases: Vec<AliasLine> },
+    /// How the store is.
+    Status(StoreStatus),
+    /// What `check` found.
+    Checked(CheckOutcome),
+    /// Not done.
+    Failed(Failure),
+}
+
+/// A line of `account list`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AccountLine {
+    /// Login name.
+    pub(crate) name: String,
+    /// Messages in all mailboxes.
+    pub(crate) message_count: u64,
+    /// Bytes of them.
+    pub(crate) message_bytes: u64,
+    /// The limit.
+    pub(crate) quota_bytes: Option<u64>,
+}
+
+/// A line of `alias list`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AliasLine {
+    /// `name@domain`, or `@domain`.
+    pub(crate) address: String,
+    /// Where it leads.
+    pub(crate) targets: Vec<String>,
+}
+
+impl From<AccountEntry> for AccountLine {
+    fn from(entry: AccountEntry) -> AccountLine {
+        AccountLine {
+            name: entry.name,
+            message_count: entry.message_count,
+            message_bytes: entry.message_bytes,
+            quota_bytes: entry.quota_bytes,
+        }
+    }
+}
+
+/// A request that was begun; several may be in flight.
+pub(crate) enum Begun {
+    /// Answered already.
+    Answered(Answer),
+    /// An append on its way to the log.
+    Append(Ticket<Result<Appended, CommitError>>),
+    /// A delivery on its way to the log.
+    Delivery(Ticket<Vec<Result<Appended, CommitError>>>),
+}
+
+impl Begun {
+    /// Waits for the answer.
+    pub(crate) fn finish(self) -> Answer {
+        let committed = match self {
+            Begun::Answered(answer) => return answer,
+            Begun::Append(ticket) => ticket.wait().map(drop),
+            // One bad recipient of an alias fails the delivery: whoever sends it again may make a
+            // second copy for the others, which is better than none for this one.
+            Begun::Delivery(ticket) => {
+                ticket.wait().into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+            }
+        };
+        match committed {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(error.into()),
+        }
+    }
+}
+
+/// Begins a request on an open store. `progress` hears how far long work is.
+pub(crate) fn begin(
+    store: &Store,
+    request: Request,
+    body: &[u8],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Begun {
+    match dispatch(store, request, body, progress) {
+        Ok(begun) => begun,
+        Err(failure) => Begun::Answered(Answer::Failed(failure)),
+    }
+}
+
+fn dispatch(
+    store: &Store,
+    request: Request,
+    body: &[u8],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Begun, Failure> {
+    let mut answer = Answer::Done;
+    match request {
+        Request::AccountAdd { name, password, quota_bytes } => {
+            let password = Secret::new(password);
+            store.create_account(NewAccount { name, password, quota_bytes })?;
+        }
+        Request::AccountList => {
+            let accounts = store.accounts()?.into_iter().map(AccountLine::from).collect();
+            answer = Answer::Accounts { accounts };
+        }
+        Request::AccountPassword { name, password } => {
+            let password = Secret::new(password);
+            store.set_password(account(store, &name)?.number(), &password)?;
+        }
+        Request::AccountDelete { name } => store.delete_account(account(store, &name)?.number())?,
+        Request::DomainAdd { domain } => store.add_domain(&domain)?,
+        Request::DomainList => answer = Answer::Domains { domains: store.domains()? },
+        Request::DomainDelete { domain } => store.delete_domain(&domain)?,
+        Request::AliasAdd { address, targets } => {
+            store.add_alias(AliasEntry { address, targets })?
+        }
+        Request::AliasList => {
+            let line = |AliasEntry { address, targets }| AliasLine { address, targets };
+            answer = Answer::Aliases { aliases: store.aliases()?.into_iter().map(line).collect() };
+        }
+        Request::AliasDelete { address } => store.delete_alias(&address)?,
+        Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
+        Request::Status => answer = Answer::Status(store_access::status(store)),
+        Request::Deliver { recipient, mailbox, .. } => {
+            return deliver(store, &recipient, mailbox.as_deref(), body);
+        }
+        Request::MailboxEnsure { account: name, mailbox } => {
+            ensure_mailbox(&account(store, &name)?, &mailbox)?;
+        }
+        Request::Append { account: name, mailbox, flags, received, .. } => {
+            return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
+        }
+    }
+    Ok(Begun::Answered(answer))
+}
+
+fn account(store: &Store, name: &str) -> Result<Account, Failure> {
+    store
+        .account(name)?
+        .ok_or_else(|| Failure::new(Exit::NoUser, format!("there is no account {name}")))
+}
+
+fn deliver(
+    store: &Store,
+    recipient: &str,
+    mailbox: Option<&str>,
+    message: &[u8],
+) -> Result<Begun, Failure> {
+    let accounts = match store.resolve(recipient)? {
+        Resolution::Accounts { accounts, .. } => accounts,
+        Resolution::NoSuchUser | Resolution::NoSuchDomain => {
+            return Err(Failure::new(
+                Exit::NoUser,
+                format!("nobody here takes mail for {recipient}"),
+            ));
+        }
+    };
+    let prepared = store.prepare(message, &accounts)?;
+    let recipients = accounts.iter().map(|account| DeliverTo {
+        account: *account,
+        mailbox: mailbox.unwrap_or("INBOX").to_owned(),
+        flags: FlagList::default(),
+    });
+    Ok(Begun::Delivery(store.deliver(prepared, now(), recipients.collect())))
+}
+
+fn append(
+    store: &Store,
+    name: &str,
+    mailbox: &str,
+    flags: &[String],
+    received: UnixSeconds,
+    message: &[u8],
+) -> Result<Begun, Failure> {
+    let account = account(store, name)?;
+    let mailbox = account.mailbox(mailbox)?.ok_or(CommitError::NoSuchMailbox)?;
+    let prepared = store.prepare(message, &[account.number()])?;
+    let flags = flag_list(flags);
+    Ok(Begun::Append(mailbox.append(vec![NewMessage { prepared, flags, received }])))
+}
+
+/// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move
+/// should be seen after it.
+fn ensure_mailbox(account: &Account, name: &str) -> Result<(), Failure> {
+    let ends = name.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
+    for end in ends.chain([name.len()]) {
+        let Some(level) = name.get(..end) else { continue };
+        if account.mailbox(level)?.is_some() {
+            continue;
+        }
+        match account.create_mailbox(level, None).wait() {
+            Ok(_) | Err(CommitError::AlreadyExists { .. }) => account.subscribe(level).wait()?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Flags by their IMAP names; what is none is left out, for a flag is never worth a message.
+fn flag_list(names: &[String]) -> FlagList {
+    let mut flags = FlagList::default();
+    for name in names {
+        let system = SystemFlags::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
+        if let Some((flag, _)) = system {
+            flags.system = flags.system.union(*flag);
+        } else if let Some(keyword) = Keyword::new(name)
+            && !flags.keywords.contains(&keyword)
+        {
+            flags.keywords.push(keyword);
+        }
+    }
+    flags
+}
+
+/// The time of day.
+fn now() -> UnixSeconds {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since.map(|duration| duration.as_secs()).unwrap_or(0);
+    UnixSeconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_answers_survive_the_wire() {
+        let request = Request::Append {
+            account: "u@example.org".to_owned(),
+            mailbox: "Töpfe/alt".to_owned(),
+            flags: vec!["\\Seen".to_owned()],
+            received: -1,
+            body_bytes: 7,
+        };
+        let line = serde_json::to_string(&request).unwrap();
+        assert!(line.starts_with("{\"verb\":\"append\""), "{line}");
+        let back: Request = serde_json::from_str(&line).unwrap();
+        assert_eq!(back.body_bytes(), 7);
+        let failed = Answer::Failed(Failure::new(Exit::NoUser, "nobody"));
+        let line = serde_json::to_string(&failed).unwrap();
+        assert_eq!(line, "{\"answer\":\"failed\",\"exit\":\"no-user\",\"sentence\":\"nobody\"}");
+        assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), failed);
+    }
+
+    #[test]
+    fn flags_are_read_by_name_and_nonsense_is_left_out() {
+        let names = ["\\seen", "$Forwarded", "$forwarded", "\\Recent", "a b"];
+        let flags = flag_list(&names.map(str::to_owned));
+        assert_eq!(flags.system, SystemFlags::SEEN);
+        assert_eq!(flags.keywords, [Keyword::new("$Forwarded").unwrap()]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in "\\PC{0,200}") {
+            let _ = serde_json::from_str::<Request>(&line);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The command line: verbs, and what each needs. Exit codes are in `failure.rs`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command;
+use crate::demo::{self, DemoOptions};
+use crate::failure::Failure;
+
+/// Printed below `pillarbox --help`.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 damage found, \
+    67 no such user, 74 file error, 75 try again later, 77 not allowed, 78 wrong configuration";
+
+#[derive(Parser)]
+#[command(name = "pillarbox", version, about = "A mail store", after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make a store in a new or empty directory, and show its recovery key once
+    Init(InitArguments),
+    /// Serve mail as configured, in the foreground
+    Serve {
+        /// The configuration file
+        #[arg(long, env = "PILLARBOX_CONFIG")]
+        config: PathBuf,
+    },
+    /// Serve a store with a demo account on loopback ports (what 'make run' does)
+    Demo {
+        /// The data directory; made if it is missing
+        directory: PathBuf,
+        /// Added to the standard ports: 10000 gives IMAP on 10143
+        #[arg(long, default_value_t = 10_000)]
+        port_base: u16,
+        /// The address to listen on; other than loopback only once the password was changed
+        #[arg(long, default_value = "127.0.0.1")]
+        listen: IpAddr,
+    },
+    /// Work on a configuration file
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Work on accounts
+    #[command(subcommand)]
+    Account(AccountVerb),
+    /// Work on the domains that mail is taken for
+    #[command(subcommand)]
+    Domain(DomainVerb),
+    /// Work on aliases and catch-alls
+    #[command(subcommand)]
+    Alias(AliasVerb),
+    /// Work on the recovery key
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Deliver a message from standard input
+    Deliver(DeliverArguments),
+    /// Verify every hash and reference of the store
+    Check {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Bring in mail from elsewhere
+    #[command(subcommand)]
+    Import(ImportVerb),
+    /// Show how the store is
+    Status {
+        #[command(flatten)]
+        place: PlaceArguments,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which store, and what opens it if it is not running.
+#[derive(Args, Clone, Default)]
+pub(crate) struct PlaceArguments {
+    /// The data directory
+    #[arg(long, env = "PILLARBOX_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// The configuration file, which names the data directory and the key
+    #[arg(long, env = "PILLARBOX_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The key file; else PILLARBOX_PASSPHRASE, else DATA.key
+    #[arg(long)]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// What `init` needs.
+#[derive(Args)]
+pub(crate) struct InitArguments {
+    /// The data directory to make
+    pub(crate) directory: PathBuf,
+    /// Make this key file and lock the store with it
+    #[arg(long, group = "key")]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// Lock the store with this key file, which exists
+    #[arg(long, group = "key")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Lock the store with the passphrase in this file; else PILLARBOX_PASSPHRASE, else it is asked
+    /// for
+    #[arg(long, group = "key")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Lock the store with this systemd credential
+    #[arg(long, group = "key")]
+    pub(crate) credential: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Check a configuration file without opening the store
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// What can be done to accounts.
+#[derive(Subcommand)]
+pub(crate) enum AccountVerb {
+    /// Make an account; the domain must exist
+    Add {
+        /// Login name and first address: user@domain
+        name: String,
+        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked
+        /// for
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+        /// Bytes that the account may hold
+        #[arg(long)]
+        quota: Option<u64>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// List accounts
+    List {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Replace a password
+    Passwd {
+        /// The account
+        name: String,
+        /// A file with the password in its first line; else PILLARBOX_PASSWORD, else it is asked
+        /// for
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Delete an account and destroy its key: its mail is unreadable at once
+    Delete {
+        /// The account
+        name: String,
+        /// Really
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What can be done to domains.
+#[derive(Subcommand)]
+pub(crate) enum DomainVerb {
+    /// Take mail for a domain
+    Add {
+        /// The domain
+        domain: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// List domains
+    List {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Take no more mail for a domain; it must have neither accounts nor aliases
+    Delete {
+        /// The domain
+        domain: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What can be done to aliases.
+#[derive(Subcommand)]
+pub(crate) enum AliasVerb {
+    /// Make or replace an alias
+    Add {
+        /// name@domain, or @domain for everything else in the domain
+        address: String,
+        /// Addresses here
+        #[arg(required = true)]
+        targets: Vec<String>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// List aliases
+    List {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Remove an alias
+    Delete {
+        /// name@domain or @domain
+        address: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What can be done to the recovery key.
+#[derive(Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make and show a new recovery key; the old one opens nothing any more
+    Backup {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Prove that a recovery key opens the store
+    VerifyBackup {
+        /// A file with the recovery key in its first line; else it is asked for
+        #[arg(long)]
+        recovery_key_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What `deliver` needs.
+#[derive(Args)]
+pub(crate) struct DeliverArguments {
+    /// An address here
+    pub(crate) user: String,
+    /// The envelope's sender, for Return-Path
+    #[arg(long)]
+    pub(crate) sender: Option<String>,
+    /// The mailbox; made if it does not exist
+    #[arg(long)]
+    pub(crate) mailbox: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// Where mail can come from.
+#[derive(Subcommand)]
+pub(crate) enum ImportVerb {
+    /// A Maildir with all its folders (Maildir++ or folders in folders)
+    Maildir(ImportArguments),
+    /// An mbox file
+    Mbox(ImportArguments),
+}
+
+/// What an import needs.
+#[derive(Args)]
+pub(crate) struct ImportArguments {
+    /// The account
+    pub(crate) user: String,
+    /// The Maildir or the mbox file
+    pub(crate) path: PathBuf,
+    /// Put everything into or below this mailbox
+    #[arg(long)]
+    pub(crate) into: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> Result<(), Failure> {
+    match CommandLine::parse().verb {
+        Verb::Init(arguments) => command::store::init(&arguments),
+        Verb::Serve { config } => command::store::serve(&config),
+        Verb::Demo { directory, port_base, listen } => {
+            demo::run(&DemoOptions { directory, port_base, listen })
+        }
+        Verb::Config(ConfigVerb::Check { file }) => command::store::config_check(&file),
+        Verb::Account(verb) => command::people::account(verb),
+        Verb::Domain(verb) => command::people::domain(verb),
+        Verb::Alias(verb) => command::people::alias(verb),
+        Verb::Key(verb) => command::store::key(&verb),
+        Verb::Deliver(arguments) => command::mail::deliver(&arguments),
+        Verb::Check { place } => command::store::check(&place),
+        Verb::Import(verb) => command::mail::import(&verb),
+        Verb::Status { place, json: true } => command::store::status_json(&place),
+        Verb::Status { place, json: false } => command::store::status(&place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_verbs_are_understood() {
+        for line in [
+            "init DIR --new-key-file K",
+            "serve --config F",
+            "config check F",
+            "account add u@example.org --data D",
+            "account list",
+            "account passwd u@example.org",
+            "account delete u@example.org --yes",
+            "domain add example.org",
+            "domain list",
+            "domain delete example.org",
+            "alias add @example.org u@example.org",
+            "alias list",
+            "alias delete @example.org",
+            "key backup",
+            "key verify-backup --recovery-key-file F",
+            "deliver u@example.org --sender s@example.net",
+            "check",
+            "import maildir u@example.org Maildir",
+            "import mbox u@example.org mail.mbox --into Old",
+            "status --json",
+        ] {
+            let words = std::iter::once("pillarbox").chain(line.split(' '));
+            CommandLine::try_parse_from(words)
+                .map(drop)
+                .unwrap_or_else(|why| panic!("{line}: {why}"));
+        }
+    }
+
+    #[test]
+    fn two_keys_for_one_store_are_refused() {
+        let line = ["pillarbox", "init", "D", "--new-key-file", "a", "--key-file", "b"];
+        assert!(CommandLine::try_parse_from(line).is_err());
+    }
+}

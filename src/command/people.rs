@@ -1,0 +1,105 @@
+//! `account`, `domain`, `alias`: who gets mail.
+
+use crate::admin::{Answer, Request};
+use crate::cli::{AccountVerb, AliasVerb, DomainVerb};
+use crate::command::{ask, bytes, unexpected};
+use crate::failure::{Exit, Failure};
+use crate::secrets;
+
+/// `pillarbox account …`
+pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
+    match verb {
+        AccountVerb::Add { name, password_file, quota, place } => {
+            let password = secrets::new_password(password_file.as_deref(), &name)?;
+            let request = Request::AccountAdd {
+                name: name.clone(),
+                password: password.expose().to_owned(),
+                quota_bytes: quota,
+            };
+            ask(&place, &request)?;
+            println!("account {name} is ready");
+        }
+        AccountVerb::List { place } => {
+            let Answer::Accounts { accounts } = ask(&place, &Request::AccountList)? else {
+                return Err(unexpected());
+            };
+            for line in accounts {
+                let quota = line.quota_bytes.map(|limit| format!(" of {}", bytes(limit)));
+                println!(
+                    "{}\t{} messages\t{}{}",
+                    line.name,
+                    line.message_count,
+                    bytes(line.message_bytes),
+                    quota.unwrap_or_default()
+                );
+            }
+        }
+        AccountVerb::Passwd { name, password_file, place } => {
+            let password = secrets::new_password(password_file.as_deref(), &name)?;
+            let request = Request::AccountPassword {
+                name: name.clone(),
+                password: password.expose().to_owned(),
+            };
+            ask(&place, &request)?;
+            println!("the password of {name} is changed");
+        }
+        AccountVerb::Delete { name, yes: false, .. } => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("this destroys the key of {name} and with it all its mail; add --yes"),
+            ));
+        }
+        AccountVerb::Delete { name, yes: true, place } => {
+            ask(&place, &Request::AccountDelete { name: name.clone() })?;
+            println!(
+                "account {name} is deleted and its key destroyed: its mail is unreadable here"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `pillarbox domain …`
+pub(crate) fn domain(verb: DomainVerb) -> Result<(), Failure> {
+    match verb {
+        DomainVerb::Add { domain, place } => {
+            ask(&place, &Request::DomainAdd { domain: domain.clone() })?;
+            println!("mail is taken for {domain}");
+        }
+        DomainVerb::List { place } => {
+            let Answer::Domains { domains } = ask(&place, &Request::DomainList)? else {
+                return Err(unexpected());
+            };
+            domains.iter().for_each(|domain| println!("{domain}"));
+        }
+        DomainVerb::Delete { domain, place } => {
+            ask(&place, &Request::DomainDelete { domain: domain.clone() })?;
+            println!("no more mail is taken for {domain}");
+        }
+    }
+    Ok(())
+}
+
+/// `pillarbox alias …`
+pub(crate) fn alias(verb: AliasVerb) -> Result<(), Failure> {
+    match verb {
+        AliasVerb::Add { address, targets, place } => {
+            let words = format!("mail for {address} goes to {}", targets.join(", "));
+            ask(&place, &Request::AliasAdd { address, targets })?;
+            println!("{words}");
+        }
+        AliasVerb::List { place } => {
+            let Answer::Aliases { aliases } = ask(&place, &Request::AliasList)? else {
+                return Err(unexpected());
+            };
+            for alias in aliases {
+                println!("{}\t{}", alias.address, alias.targets.join(" "));
+            }
+        }
+        AliasVerb::Delete { address, place } => {
+            ask(&place, &Request::AliasDelete { address: address.clone() })?;
+            println!("the alias {address} is gone");
+        }
+    }
+    Ok(())
+}

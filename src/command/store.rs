@@ -1,0 +1,204 @@
+//! `init`, `serve`, `config check`, `key`, `check`, `status`: the store as a whole.
+
+use std::path::Path;
+
+use crate::admin::{Answer, Request};
+use crate::cli::{InitArguments, KeyVerb, PlaceArguments};
+use crate::command::{Place, ask, unexpected};
+use crate::config::{CertificateSource, Config};
+use crate::failure::{Exit, Failure};
+use crate::store_access::{self, KeySource, StoreStatus};
+use crate::{logging, progress, secrets, serve};
+
+/// `pillarbox init DIR`
+pub(crate) fn init(arguments: &InitArguments) -> Result<(), Failure> {
+    let directory = &arguments.directory;
+    let key = init_key(arguments)?;
+    let recovery_key = store_access::init(directory, key)?;
+    println!("made a store in {}", directory.display());
+    println!();
+    println!("Recovery key, shown only now. Write it down and keep it away from this machine:");
+    println!();
+    println!("    {}", recovery_key.expose());
+    println!();
+    println!(
+        "It opens the store when the key is lost. 'pillarbox key verify-backup --data {}' proves \
+         that you wrote it down rightly.",
+        directory.display()
+    );
+    Ok(())
+}
+
+fn init_key(arguments: &InitArguments) -> Result<KeySource, Failure> {
+    if let Some(file) = &arguments.new_key_file {
+        refuse_inside(file, &arguments.directory)?;
+        if file.exists() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{} exists already, and a store may depend on it; give it with --key-file to \
+                     use it for this one too",
+                    file.display()
+                ),
+            ));
+        }
+        return Ok(KeySource::KeyFile(file.clone()));
+    }
+    if let Some(file) = &arguments.key_file {
+        refuse_inside(file, &arguments.directory)?;
+        return Ok(KeySource::KeyFile(file.clone()));
+    }
+    if let Some(name) = &arguments.credential {
+        return Ok(KeySource::Credential(name.clone()));
+    }
+    if let Some(file) = &arguments.passphrase_file {
+        return Ok(KeySource::Passphrase(secrets::from_file(file)?));
+    }
+    if let Some(passphrase) = secrets::from_environment(secrets::PASSPHRASE_VARIABLE) {
+        return Ok(KeySource::Passphrase(passphrase));
+    }
+    let first = secrets::ask("Passphrase for the new store: ")?;
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        let second = secrets::ask("Once more: ")?;
+        if first.expose() != second.expose() {
+            return Err(Failure::new(Exit::Refused, "the two differ; nothing was made"));
+        }
+    }
+    Ok(KeySource::Passphrase(first))
+}
+
+/// A key that lies in the directory that it protects protects nothing.
+fn refuse_inside(file: &Path, directory: &Path) -> Result<(), Failure> {
+    if file.starts_with(directory) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{} would lie inside the data directory, where whoever steals the disk finds it; \
+                 choose another place",
+                file.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// `pillarbox serve --config FILE`
+pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
+    let config = Config::read(file)?;
+    let options = config.server_options()?;
+    logging::start(&config.log.level, config.log.format)?;
+    serve::serve(options, &serve::Plain)
+}
+
+/// `pillarbox config check FILE`
+pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
+    let config = Config::read(file)?;
+    let options = config.server_options()?;
+    if let CertificateSource::Files(..) = options.certificate {
+        crate::tls::server_config(&options.certificate, &options.host_name)?;
+    }
+    if let KeySource::KeyFile(key) = &options.key {
+        std::fs::File::open(key).map_err(|cause| Failure::file("read", key, &cause))?;
+    }
+    for address in options.lmtp.addresses.iter().filter(|address| !address.ip().is_loopback()) {
+        eprintln!(
+            "warning: LMTP on {address} takes mail from everybody who can reach it, without \
+             asking for a password"
+        );
+    }
+    println!("{} is a valid configuration", file.display());
+    Ok(())
+}
+
+/// `pillarbox key …`
+pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
+    match verb {
+        KeyVerb::Backup { place } => {
+            let place = Place::find(place)?;
+            let text = store_access::key_backup(&place.directory, &place.key()?)?;
+            println!("New recovery key, shown only now; earlier ones open nothing any more:");
+            println!();
+            println!("    {}", text.expose());
+            Ok(())
+        }
+        KeyVerb::VerifyBackup { recovery_key_file, place } => {
+            let place = Place::find(place)?;
+            let recovery_key = match recovery_key_file {
+                Some(path) => secrets::from_file(path)?,
+                None => secrets::ask("Recovery key: ")?,
+            };
+            store_access::verify_recovery_key(&place.directory, &recovery_key)?;
+            println!("the recovery key opens {}", place.directory.display());
+            Ok(())
+        }
+    }
+}
+
+/// `pillarbox check`
+pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
+    let place = Place::find(place)?;
+    let mut connection = place.connect()?;
+    let bar = progress::bar("Checking messages", 0);
+    let answer = connection.call(&Request::Check, b"", &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    connection.close();
+    let Answer::Checked(outcome) = answer? else { return Err(unexpected()) };
+    println!("{}", outcome.summary);
+    outcome.problems.iter().for_each(|sentence| println!("{sentence}"));
+    match outcome.problem_count {
+        0 => Ok(()),
+        count => Err(Failure::new(
+            Exit::Damage,
+            format!(
+                "{count} things in {} are not as they should be; keep a copy of the directory and \
+                 see docs/operate.md",
+                place.directory.display()
+            ),
+        )),
+    }
+}
+
+/// `pillarbox status`
+pub(crate) fn status(place: &PlaceArguments) -> Result<(), Failure> {
+    let status = ask_status(place)?;
+    let width = status.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in &status.lines {
+        println!("{name:width$}  {value}");
+    }
+    match status.stopped {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(Exit::Later, format!("the store takes no changes: {why}"))),
+    }
+}
+
+/// `pillarbox status --json`
+pub(crate) fn status_json(place: &PlaceArguments) -> Result<(), Failure> {
+    let status = ask_status(place)?;
+    let lines = status.lines.into_iter().map(|(name, value)| (name, value.into()));
+    let mut object: serde_json::Map<String, serde_json::Value> = lines.collect();
+    object.insert("stopped".to_owned(), status.stopped.into());
+    println!("{}", serde_json::Value::Object(object));
+    Ok(())
+}
+
+fn ask_status(place: &PlaceArguments) -> Result<StoreStatus, Failure> {
+    match ask(place, &Request::Status)? {
+        Answer::Status(status) => Ok(status),
+        _ => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_inside_its_own_store_is_refused() {
+        let inside = refuse_inside(Path::new("data/key"), Path::new("data/"));
+        assert!(inside.unwrap_err().sentence.contains("inside the data directory"));
+        assert!(refuse_inside(Path::new("data.key"), Path::new("data")).is_ok());
+    }
+}

@@ -1,0 +1,329 @@
+//! mbox: messages one after the other in one file, each after a line that begins with `From `.
+//!
+//! ```text
+//! From sender@example.net Sat Jan  3 01:05:34 1996   an empty line or the file's begin before it
+//! Subject: hello
+//!
+//! >From here on, lines are quoted                     one '>' less in the message (mboxrd)
+//!                                                     the empty line before the next From_ is none
+//! ```
+//!
+//! INTERNALDATE comes from the From_ line; flags from the fields Status and X-Status, which many
+//! mail programs write there. Content-Length is not believed: it is wrong as soon as anybody edited
+//! the file.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::{Importer, Incoming, below, unreadable, with_crlf};
+use crate::failure::{Exit, Failure};
+use crate::progress;
+
+/// Bytes of one message that are kept; what is longer is named and left out.
+const MESSAGE_BYTES_MAX: usize = engine::limits::MESSAGE_BYTES_MAX;
+
+/// Imports an mbox file into one mailbox.
+pub(crate) fn import_mbox(
+    connection: &mut crate::admin::Connection,
+    account: &str,
+    path: &Path,
+    into: Option<&str>,
+) -> Result<String, Failure> {
+    let file = File::open(path).map_err(unreadable(path))?;
+    let bytes = file.metadata().map_err(unreadable(path))?.len();
+    let bar = progress::bar("Importing bytes", bytes);
+    let mailbox = below(into, "");
+    let mut importer = Importer::new(connection, account, bar.clone());
+    let mut reader = MboxReader::new(BufReader::new(file));
+    while let Some(message) = reader.next_message().map_err(unreadable(path))? {
+        bar.set_position(reader.position);
+        let origin = format!("{} at byte {}", path.display(), message.offset);
+        if message.cut {
+            importer.refuse(&origin, "the message is larger than any that a store takes");
+            continue;
+        }
+        importer.send(Incoming {
+            mailbox: &mailbox,
+            flags: flags(&message.content),
+            received: message.received.unwrap_or(0),
+            message: &with_crlf(&message.content),
+            origin,
+        })?;
+    }
+    if reader.position > 0 && !reader.begun {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{} is no mbox: its first line does not begin with 'From '", path.display()),
+        ));
+    }
+    importer.finish()
+}
+
+/// One message of the file.
+#[derive(Debug, PartialEq)]
+struct MboxMessage {
+    /// Where its From_ line begins.
+    offset: u64,
+    /// From the From_ line.
+    received: Option<i64>,
+    /// Without From_ line and quoting.
+    content: Vec<u8>,
+    /// Whether it was longer than [`MESSAGE_BYTES_MAX`].
+    cut: bool,
+}
+
+struct MboxReader<R> {
+    input: R,
+    position: u64,
+    /// Whether a From_ line was seen.
+    begun: bool,
+    /// The From_ line that ended the message before, with its offset.
+    next: Option<(u64, Vec<u8>)>,
+}
+
+impl<R: BufRead> MboxReader<R> {
+    fn new(input: R) -> MboxReader<R> {
+        MboxReader { input, position: 0, begun: false, next: None }
+    }
+
+    fn next_message(&mut self) -> std::io::Result<Option<MboxMessage>> {
+        let mut line = Vec::new();
+        if !self.begun {
+            // Some files begin with empty lines.
+            loop {
+                let offset = self.position;
+                if !self.read_line(&mut line)? {
+                    return Ok(None);
+                }
+                if line.starts_with(b"From ") {
+                    self.begun = true;
+                    self.next = Some((offset, std::mem::take(&mut line)));
+                    break;
+                }
+                if !is_empty(&line) {
+                    return Ok(None);
+                }
+            }
+        }
+        let Some((offset, from_line)) = self.next.take() else { return Ok(None) };
+        let mut message =
+            MboxMessage { offset, received: received(&from_line), content: Vec::new(), cut: false };
+        // The last empty line, held back until we know that it does not part two messages.
+        let mut held: Vec<u8> = Vec::new();
+        // A message's own first line cannot be the next From_ line, but an empty message's can.
+        let mut after_empty = true;
+        loop {
+            let offset = self.position;
+            if !self.read_line(&mut line)? {
+                break;
+            }
+            if after_empty && line.starts_with(b"From ") {
+                self.next = Some((offset, std::mem::take(&mut line)));
+                break;
+            }
+            message.keep(&held);
+            held.clear();
+            after_empty = is_empty(&line);
+            if after_empty {
+                held.extend_from_slice(&line);
+            } else {
+                message.keep(unquoted(&line));
+            }
+        }
+        Ok(Some(message))
+    }
+
+    /// The next line with its line end; at most one byte more than a message may have.
+    fn read_line(&mut self, line: &mut Vec<u8>) -> std::io::Result<bool> {
+        line.clear();
+        let limit = engine::width::u64_of(MESSAGE_BYTES_MAX).saturating_add(1);
+        let read = self.input.by_ref().take(limit).read_until(b'\n', line)?;
+        self.position += engine::width::u64_of(read);
+        Ok(read > 0)
+    }
+}
+
+impl MboxMessage {
+    fn keep(&mut self, line: &[u8]) {
+        if self.content.len() + line.len() > MESSAGE_BYTES_MAX {
+            self.cut = true;
+            self.content = Vec::new();
+        }
+        if !self.cut {
+            self.content.extend_from_slice(line);
+        }
+    }
+}
+
+fn is_empty(line: &[u8]) -> bool {
+    line == b"\n" || line == b"\r\n"
+}
+
+/// `>From ` and `>>From ` lose one sign each.
+fn unquoted(line: &[u8]) -> &[u8] {
+    let signs = line.iter().take_while(|byte| **byte == b'>').count();
+    match line.get(1..) {
+        Some(rest) if signs > 0 && line.get(signs..).is_some_and(|l| l.starts_with(b"From ")) => {
+            rest
+        }
+        _ => line,
+    }
+}
+
+/// Seconds since 1970 UTC from `From sender Sat Jan  3 01:05:34 1996`, with or without a time zone.
+fn received(from_line: &[u8]) -> Option<i64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = String::from_utf8_lossy(from_line);
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    // The sender may have spaces in it, so the month is looked for.
+    let at = words.iter().skip(1).position(|word| MONTHS.contains(word))? + 1;
+    let month =
+        i64::try_from(MONTHS.iter().position(|name| Some(name) == words.get(at))?).ok()? + 1;
+    let day: i64 = words.get(at + 1)?.parse().ok()?;
+    let mut time = words.get(at + 2)?.split(':').map(str::parse::<i64>);
+    let (hour, minute) = (time.next()?.ok()?, time.next()?.ok()?);
+    let second = time.next().and_then(Result::ok).unwrap_or(0);
+    let mut year = None;
+    let mut zone_seconds = 0;
+    for word in words.iter().skip(at + 3).take(2) {
+        match word.strip_prefix(['+', '-']) {
+            Some(digits) => {
+                let zone: i64 = digits.parse().ok().filter(|zone| *zone < 10_000)?;
+                zone_seconds = (zone / 100 * 60 + zone % 100) * 60;
+                if word.starts_with('-') {
+                    zone_seconds = -zone_seconds;
+                }
+            }
+            None => year = year.or_else(|| word.parse::<i64>().ok()),
+        }
+    }
+    let valid = (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second)
+        && zone_seconds.abs() < 86_400;
+    let year = year.filter(|year| (1970..10_000).contains(year) && valid)?;
+    let days = days_since_1970(year, month, day);
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second - zone_seconds)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    // Years that begin in March have their leap day last, so that months before it count alike.
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days_before_month = (153 * month + 2) / 5;
+    year * 365 + leap_days + days_before_month + day - 1 - 719_468
+}
+
+/// Flags from the fields Status (R: read) and X-Status (A, F, T, D) of the header.
+fn flags(message: &[u8]) -> Vec<String> {
+    let mut flags = Vec::new();
+    for line in message.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            break;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let letters: &[(u8, &str)] = if name.eq_ignore_ascii_case(b"Status") {
+            &[(b'R', "\\Seen")]
+        } else if name.eq_ignore_ascii_case(b"X-Status") {
+            &[(b'A', "\\Answered"), (b'F', "\\Flagged"), (b'T', "\\Draft"), (b'D', "\\Deleted")]
+        } else {
+            continue;
+        };
+        for (letter, flag) in letters {
+            if value.contains(letter) && !flags.iter().any(|known| known == flag) {
+                flags.push((*flag).to_owned());
+            }
+        }
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<String> {
+        let mut reader = MboxReader::new(text.as_bytes());
+        let mut messages = Vec::new();
+        while let Some(message) = reader.next_message().unwrap() {
+            messages.push(String::from_utf8(message.content).unwrap());
+        }
+        messages
+    }
+
+    #[test]
+    fn messages_are_parted_by_from_lines_after_empty_lines_alone() {
+        let cases = [
+            ("From a Thu\nX: 1\n\nbody\n\nFrom b\nX: 2\n\n", vec!["X: 1\n\nbody\n", "X: 2\n"]),
+            ("From a\nX: 1\n\nFrom the sea\n", vec!["X: 1\n", ""]),
+            ("From a\nX: 1\n\nFar\nFrom here\n\n", vec!["X: 1\n\nFar\nFrom here\n"]),
+            (
+                "From a\nX: 1\n\n>From me\n>>From you\n> From\n",
+                vec!["X: 1\n\nFrom me\n>From you\n> From\n"],
+            ),
+            ("From a\r\nX: 1\r\n\r\nb\r\n\r\nFrom b\r\nX: 2", vec!["X: 1\r\n\r\nb\r\n", "X: 2"]),
+            ("\n\nFrom a\nX: 1\n", vec!["X: 1\n"]),
+            ("", vec![]),
+            ("Subject: no mbox\n", vec![]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_date_comes_from_the_from_line() {
+        let cases = [
+            ("From a@b Thu Jan  1 00:00:00 1970", Some(0)),
+            ("From a@b Sat Jan  3 01:05:34 1996", Some(820_631_134)),
+            ("From a@b Thu Feb 29 12:00:00 2024", Some(1_709_208_000)),
+            ("From a@b Thu Feb 29 12:00:00 2024 +0200", Some(1_709_200_800)),
+            ("From a@b Thu Feb 29 12:00:00 -0330 2024", Some(1_709_220_600)),
+            ("From A Name Thu Feb 29 12:00 2024", Some(1_709_208_000)),
+            ("From a@b", None),
+            ("From a@b Thu Feb 29 99:00:00 2024", None),
+            ("From a@b Thu Feb 29 12:00:00 +99999999999 2024", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(received(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_come_from_the_header_and_never_from_the_body() {
+        let message = b"Status: RO\nX-Status: AF\n\nX-Status: D\n";
+        assert_eq!(flags(message), ["\\Seen", "\\Answered", "\\Flagged"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic_and_none_is_invented(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "From a\n", "\n", ">From b\n", "x", "\r\n", "Status: R\n",
+                ]),
+                0..40,
+            )
+        ) {
+            let text = pieces.concat();
+            let messages = read(&text);
+            let kept: usize = messages.iter().map(String::len).sum();
+            proptest::prop_assert!(kept <= text.len());
+            for message in &messages {
+                let _ = flags(message.as_bytes());
+            }
+        }
+
+        #[test]
+        fn no_from_line_makes_the_date_reader_panic(line in "\\PC{0,80}") {
+            let _ = received(line.as_bytes());
+            let _ = received(format!("From x Thu Feb {line} 12:00:00 2024").as_bytes());
+        }
+    }
+}

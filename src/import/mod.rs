@@ -1,0 +1,214 @@
+//! `import`: mail from a Maildir or an mbox, many messages in flight.
+//!
+//! Messages are read one at a time and sent ahead; the answers are collected behind them, so that
+//! one flush of the log serves many messages. A message that is refused is named and counted, and
+//! the import goes on; when the store itself takes nothing more, it stops.
+//!
+//! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
+
+mod maildir;
+mod mbox;
+
+use std::collections::{HashSet, VecDeque};
+use std::path::Path;
+
+use indicatif::ProgressBar;
+
+use crate::admin::{Connection, Request};
+use crate::failure::{Exit, Failure};
+
+pub(crate) use maildir::import_maildir;
+pub(crate) use mbox::import_mbox;
+
+/// Messages sent ahead of their answers.
+const IN_FLIGHT_MAX: usize = 48;
+/// Bytes of them.
+const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+/// Refused messages that are named; the rest are only counted.
+const REFUSALS_NAMED_MAX: u64 = 20;
+
+/// A message on its way in.
+struct Incoming<'a> {
+    mailbox: &'a str,
+    flags: Vec<String>,
+    /// INTERNALDATE in seconds since 1970 UTC.
+    received: i64,
+    /// With CRLF line ends.
+    message: &'a [u8],
+    /// How a person finds it again: a file, or a file and a place in it.
+    origin: String,
+}
+
+/// Sends messages to one account and counts what became of them.
+pub(crate) struct Importer<'a> {
+    connection: &'a mut Connection,
+    account: &'a str,
+    bar: ProgressBar,
+    made: HashSet<String>,
+    owed: VecDeque<(String, usize)>,
+    owed_bytes: usize,
+    imported: u64,
+    refused: u64,
+}
+
+impl<'a> Importer<'a> {
+    /// Nothing sent yet.
+    pub(crate) fn new(
+        connection: &'a mut Connection,
+        account: &'a str,
+        bar: ProgressBar,
+    ) -> Importer<'a> {
+        Importer {
+            connection,
+            account,
+            bar,
+            made: HashSet::new(),
+            owed: VecDeque::new(),
+            owed_bytes: 0,
+            imported: 0,
+            refused: 0,
+        }
+    }
+
+    /// Makes a mailbox unless this import did already.
+    fn ensure_mailbox(&mut self, mailbox: &str) -> Result<(), Failure> {
+        if self.made.contains(mailbox) {
+            return Ok(());
+        }
+        self.settle(0)?;
+        let request = Request::MailboxEnsure {
+            account: self.account.to_owned(),
+            mailbox: mailbox.to_owned(),
+        };
+        self.connection.call(&request, b"", &mut |_, _| {})?;
+        self.made.insert(mailbox.to_owned());
+        Ok(())
+    }
+
+    fn send(&mut self, incoming: Incoming<'_>) -> Result<(), Failure> {
+        self.ensure_mailbox(incoming.mailbox)?;
+        let request = Request::Append {
+            account: self.account.to_owned(),
+            mailbox: incoming.mailbox.to_owned(),
+            flags: incoming.flags,
+            received: incoming.received,
+            body_bytes: engine::width::u64_of(incoming.message.len()),
+        };
+        self.connection.submit(&request, incoming.message)?;
+        self.owed_bytes += incoming.message.len();
+        self.owed.push_back((incoming.origin, incoming.message.len()));
+        self.settle(IN_FLIGHT_MAX)
+    }
+
+    /// Collects answers until at most `left` are owed, and few enough bytes.
+    fn settle(&mut self, left: usize) -> Result<(), Failure> {
+        while self.owed.len() > left || (self.owed_bytes > IN_FLIGHT_BYTES_MAX) {
+            let Some((origin, bytes)) = self.owed.pop_front() else { return Ok(()) };
+            self.owed_bytes -= bytes;
+            match self.connection.answer(&mut |_, _| {}) {
+                Ok(_) => self.imported += 1,
+                Err(failure) if failure.exit == Exit::Refused || failure.exit == Exit::Usage => {
+                    self.refuse(&origin, &failure.sentence);
+                }
+                Err(failure) => {
+                    let sentence = format!(
+                        "stopped at {origin} after {} messages: {}",
+                        self.imported, failure.sentence
+                    );
+                    return Err(Failure::new(failure.exit, sentence));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, origin: &str, why: &str) {
+        self.refused += 1;
+        if self.refused <= REFUSALS_NAMED_MAX {
+            self.bar.suspend(|| eprintln!("not imported: {origin}: {why}"));
+        }
+    }
+
+    /// Waits for everything, and says what was done.
+    pub(crate) fn finish(mut self) -> Result<String, Failure> {
+        self.settle(0)?;
+        self.bar.finish_and_clear();
+        let Importer { imported, refused, account, .. } = self;
+        match refused {
+            0 => Ok(format!("imported {imported} messages into {account}")),
+            _ => Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "imported {imported} messages into {account}, but {refused} were not taken \
+                     (named above)"
+                ),
+            )),
+        }
+    }
+}
+
+/// `message` with CRLF line ends.
+pub(crate) fn with_crlf(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / 32);
+    let mut before = 0;
+    for &byte in message {
+        if byte == b'\n' && before != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+        before = byte;
+    }
+    out
+}
+
+/// The name of a mailbox below `into`: INBOX and an empty name are `into` itself.
+fn below(into: Option<&str>, name: &str) -> String {
+    match (into, name) {
+        (None, "") => "INBOX".to_owned(),
+        (None, name) => name.to_owned(),
+        (Some(into), "" | "INBOX") => into.to_owned(),
+        (Some(into), name) => format!("{into}/{name}"),
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
+    move |cause| Failure::file("read", path, &cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_line_feeds_become_crlf_and_nothing_else_changes() {
+        let cases: [(&[u8], &[u8], &str); 5] = [
+            (b"a\nb\n", b"a\r\nb\r\n", "Unix"),
+            (b"a\r\nb\r\n", b"a\r\nb\r\n", "already right"),
+            (b"a\r\nb\n", b"a\r\nb\r\n", "mixed"),
+            (b"a\rb\r\r\n", b"a\rb\r\r\n", "bare CR stays"),
+            (b"\n\n", b"\r\n\r\n", "empty lines"),
+        ];
+        for (input, expected, reason) in cases {
+            assert_eq!(with_crlf(input), expected, "{reason}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn line_ends_made_right_stay_right(
+            bytes in proptest::collection::vec(proptest::sample::select(b"a\r\n".to_vec()), 0..50)
+        ) {
+            let once = with_crlf(&bytes);
+            proptest::prop_assert_eq!(with_crlf(&once), once.clone());
+            let bare = once.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+            proptest::prop_assert!(!bare && once.first() != Some(&b'\n'));
+        }
+    }
+
+    #[test]
+    fn an_import_can_be_put_below_a_mailbox() {
+        assert_eq!(below(None, "INBOX"), "INBOX");
+        assert_eq!(below(Some("Old"), "INBOX"), "Old");
+        assert_eq!(below(Some("Old"), "Work/2024"), "Old/Work/2024");
+    }
+}

@@ -1,0 +1,227 @@
+//! `serve`: opens the store, answers mail clients and servers, and stops cleanly.
+//!
+//! Life cycle: certificate → sockets → store → admin socket → accept … SIGTERM or SIGINT → no new
+//! connections → sessions end (at most `limits.shutdown_seconds`) → store closed. A second signal
+//! ends the process at once, which is as safe as a crash: everything acknowledged is durable.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+
+use engine::Store;
+use engine::error::AuthError;
+use engine::seal::Secret;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::config::ServerOptions;
+use crate::failure::{Exit, Failure};
+use crate::listener::{self, Front, Listeners};
+use crate::service::Fronts;
+use crate::store_access;
+use crate::tls;
+
+/// The demo account, which everybody knows the password of.
+pub(crate) const DEMO_ACCOUNT: &str = "demo@example.org";
+/// Its password.
+pub(crate) const DEMO_PASSWORD: &str = "demo";
+
+/// What a caller adds to serving.
+pub(crate) trait Occasion {
+    /// Called with the open store before anybody is answered.
+    fn opened(&self, _store: &Store) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Called when everything answers.
+    fn ready(&self) {}
+}
+
+/// Serving as configured.
+pub(crate) struct Plain;
+
+impl Occasion for Plain {}
+
+/// Serves until a signal asks to stop.
+pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(), Failure> {
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("front")
+        .build()
+        .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
+    let grace = options.shutdown;
+    let served = runtime.block_on(answer(options, occasion));
+    // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
+    // closes.
+    runtime.shutdown_timeout(grace);
+    if let Some(store) = served? {
+        store_access::close(store);
+        tracing::info!("the store is closed");
+    }
+    Ok(())
+}
+
+/// Gives the store back for closing; `None` if a second signal asked for haste.
+async fn answer(
+    mut options: ServerOptions,
+    occasion: &dyn Occasion,
+) -> Result<Option<Store>, Failure> {
+    let mut stop = StopSignals::new()?;
+    let certificate = tls::server_config(&options.certificate, &options.host_name)?;
+    // Before the store: a wrong address should not cost a recovery first.
+    let sockets = Sockets::bind(&options).await?;
+
+    let key =
+        std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
+    let (directory, bounds) = (options.directory.clone(), options.store);
+    let opening = tokio::task::spawn_blocking(move || store_access::open(&directory, key, bounds));
+    let (store, report) = opening
+        .await
+        .map_err(|why| Failure::new(Exit::Damage, format!("opening the store failed: {why}")))??;
+    tracing::info!(directory = %options.directory.display(), "{report}");
+    occasion.opened(&store)?;
+    refuse_open_demo(&store, &options)?;
+
+    let (stopping, shutdown) = watch::channel(false);
+    let admin = admin::Server::start(
+        &options.directory,
+        store.clone(),
+        options.limits.message_bytes,
+        shutdown.clone(),
+    )?;
+    let fronts = Fronts::new(&store, &options, &certificate, &shutdown);
+    let listeners = Listeners::new(shutdown);
+    sockets.start(&listeners, &fronts);
+    drop(fronts);
+    tell_systemd("READY=1");
+    tracing::info!(addresses = ?options.addresses().collect::<Vec<_>>(), "serving");
+    occasion.ready();
+
+    stop.received().await;
+    tracing::info!("stopping; a second signal stops at once");
+    tell_systemd("STOPPING=1");
+    let _ = stopping.send(true);
+    tokio::select! {
+        () = listeners.drained() => {}
+        () = tokio::time::sleep(options.shutdown) => {
+            tracing::warn!("some sessions did not end in time and are cut");
+        }
+        () = stop.received() => return Ok(None),
+    }
+    admin.remove();
+    Ok(Some(store))
+}
+
+/// Listening sockets by kind.
+struct Sockets {
+    imap: Vec<TcpListener>,
+    imap_tls: Vec<TcpListener>,
+    lmtp: Vec<TcpListener>,
+    smtp: Vec<TcpListener>,
+}
+
+impl Sockets {
+    async fn bind(options: &ServerOptions) -> Result<Sockets, Failure> {
+        Ok(Sockets {
+            imap: bind_all(&options.imap.addresses).await?,
+            imap_tls: bind_all(&options.imap_tls).await?,
+            lmtp: bind_all(&options.lmtp.addresses).await?,
+            smtp: bind_all(&options.smtp.addresses).await?,
+        })
+    }
+
+    fn start(self, listeners: &Listeners, fronts: &Fronts) {
+        let kinds: [(Vec<TcpListener>, &Front); 4] = [
+            (self.imap, &fronts.imap),
+            (self.imap_tls, &fronts.imap_tls),
+            (self.lmtp, &fronts.lmtp),
+            (self.smtp, &fronts.smtp),
+        ];
+        for (sockets, front) in kinds {
+            for socket in sockets {
+                listeners.start(socket, front.clone());
+            }
+        }
+    }
+}
+
+async fn bind_all(addresses: &[std::net::SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+    let mut sockets = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        sockets.push(listener::bind(*address).await?);
+    }
+    Ok(sockets)
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<StopSignals, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|cause| {
+                Failure::new(Exit::Later, format!("cannot listen for signals: {cause}"))
+            })
+        };
+        Ok(StopSignals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A store with the demo's password is not for other machines to reach.
+fn refuse_open_demo(store: &Store, options: &ServerOptions) -> Result<(), Failure> {
+    let Some(open) = options.addresses().find(|address| !address.ip().is_loopback()) else {
+        return Ok(());
+    };
+    match store.authenticate(DEMO_ACCOUNT, &Secret::new(DEMO_PASSWORD.to_owned())) {
+        Ok(_) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{DEMO_ACCOUNT} still has the password that everybody knows, so {open} is not \
+                 opened; change it with 'pillarbox account passwd {DEMO_ACCOUNT}' or listen on \
+                 loopback alone"
+            ),
+        )),
+        Err(AuthError::Refused) => Ok(()),
+        Err(AuthError::Read(error)) => Err(error.into()),
+    }
+}
+
+/// Ten thousand connections need more files than the usual soft limit of 1024.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(cause) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%cause, "the limit of open files stays as it is");
+    }
+}
+
+/// Tells systemd how far we are, where it asked to be told (sd_notify(3)).
+fn tell_systemd(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => UnixAddress::from_abstract_name(name),
+        None => UnixAddress::from_pathname(&path),
+    };
+    let told = address.and_then(|address| {
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    });
+    if let Err(cause) = told {
+        tracing::warn!(%cause, "systemd asked to be notified but did not listen");
+    }
+}

@@ -1,0 +1,227 @@
+//! The fronts: which protocol crate serves which listener, and what it is told of the
+//! configuration.
+
+use std::sync::Arc;
+
+use engine::Store;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use crate::config::{PlainPasswords, ServerOptions};
+use crate::listener::{Admission, Front, Serve};
+
+use placeholders::{imap, smtp_ingest};
+
+/// What an IMAP client is told when there is no place for it (RFC 9051 section 7.1.5).
+const IMAP_FULL: &[u8] = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
+/// What an SMTP or LMTP client is told when there is no place for it (RFC 5321 section 3.8).
+const SMTP_FULL: &[u8] = b"421 4.3.2 Too many connections, try again later\r\n";
+
+/// One front for each listener kind.
+pub(crate) struct Fronts {
+    /// IMAP with STARTTLS.
+    pub(crate) imap: Front,
+    /// IMAP over TLS.
+    pub(crate) imap_tls: Front,
+    /// LMTP.
+    pub(crate) lmtp: Front,
+    /// SMTP.
+    pub(crate) smtp: Front,
+}
+
+/// What every connection gets.
+#[derive(Clone)]
+struct Shared {
+    store: Store,
+    certificate: Arc<ServerConfig>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Fronts {
+    /// Everything that serves connections to `store`.
+    pub(crate) fn new(
+        store: &Store,
+        options: &ServerOptions,
+        certificate: &Arc<ServerConfig>,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Fronts {
+        let shared = Shared {
+            store: store.clone(),
+            certificate: Arc::clone(certificate),
+            shutdown: shutdown.clone(),
+        };
+        let imap_config = imap_config(options, certificate);
+        let smtp_config = smtp_config(options);
+        let imap_admission = Admission::new(options.imap.bounds);
+        let imap_front = |name, transport, refusal| Front {
+            name,
+            admission: Arc::clone(&imap_admission),
+            serve: imap_serve(shared.clone(), Arc::clone(&imap_config), transport),
+            refusal,
+        };
+        let smtp_front = |name, dialect, bounds| Front {
+            name,
+            admission: Admission::new(bounds),
+            serve: smtp_serve(shared.clone(), Arc::clone(&smtp_config), dialect),
+            refusal: SMTP_FULL,
+        };
+        Fronts {
+            imap: imap_front("imap", imap::Transport::Plain, IMAP_FULL),
+            // Nothing can be said before the handshake, and the handshake is what we cannot afford.
+            imap_tls: imap_front("imaps", imap::Transport::ImplicitTls, b""),
+            lmtp: smtp_front("lmtp", smtp_ingest::Dialect::Lmtp, options.lmtp.bounds),
+            smtp: smtp_front("smtp", smtp_ingest::Dialect::Smtp, options.smtp.bounds),
+        }
+    }
+}
+
+fn imap_config(options: &ServerOptions, certificate: &Arc<ServerConfig>) -> Arc<imap::Config> {
+    let limits = imap::Limits {
+        append_bytes_max: options.limits.message_bytes,
+        append_budget_bytes: options.limits.receiving_bytes,
+        ..imap::Limits::default()
+    };
+    Arc::new(imap::Config::new(
+        limits,
+        options.host_name.clone(),
+        Some(Arc::clone(certificate)),
+        options.plain_passwords == PlainPasswords::Loopback,
+    ))
+}
+
+fn smtp_config(options: &ServerOptions) -> Arc<smtp_ingest::Config> {
+    let budget =
+        smtp_ingest::ByteBudget::new(engine::width::usize_of(options.limits.receiving_bytes));
+    Arc::new(smtp_ingest::Config {
+        hostname: options.host_name.clone(),
+        message_bytes_max: options.limits.message_bytes,
+        recipients_max: engine::width::usize_of_u32(options.limits.recipients),
+        detail_mailboxes: options.delivery.detail_mailboxes,
+        memory: Arc::new(budget),
+        ..smtp_ingest::Config::default()
+    })
+}
+
+fn imap_serve(shared: Shared, config: Arc<imap::Config>, transport: imap::Transport) -> Serve {
+    Arc::new(move |stream, peer| {
+        let Shared { store, shutdown, .. } = shared.clone();
+        let config = Arc::clone(&config);
+        Box::pin(imap::serve_connection(store, stream, peer, transport, config, shutdown))
+    })
+}
+
+fn smtp_serve(
+    shared: Shared,
+    config: Arc<smtp_ingest::Config>,
+    dialect: smtp_ingest::Dialect,
+) -> Serve {
+    Arc::new(move |stream, peer| {
+        let Shared { store, certificate, shutdown } = shared.clone();
+        let (tls, config) = (Some(certificate), Arc::clone(&config));
+        Box::pin(smtp_ingest::serve_connection(store, stream, peer, dialect, tls, config, shutdown))
+    })
+}
+
+/// The parts of the protocol crates that we use, until those crates are merged: then this module
+/// and the `use` above go.
+mod placeholders {
+    #![expect(dead_code, reason = "stands in for crates that are merged later")]
+
+    /// As the crate `imap`.
+    pub(super) mod imap {
+        use std::net::SocketAddr;
+        use std::sync::Arc;
+
+        use engine::Store;
+        use rustls::ServerConfig;
+        use tokio::net::TcpStream;
+        use tokio::sync::watch;
+
+        #[derive(Clone, Copy)]
+        pub(in super::super) enum Transport {
+            Plain,
+            ImplicitTls,
+        }
+
+        #[derive(Default)]
+        pub(in super::super) struct Limits {
+            pub(in super::super) append_bytes_max: u64,
+            pub(in super::super) append_budget_bytes: u64,
+            pub(in super::super) line_bytes_max: usize,
+        }
+
+        pub(in super::super) struct Config {
+            limits: Limits,
+        }
+
+        impl Config {
+            pub(in super::super) fn new(
+                limits: Limits,
+                _hostname: String,
+                _tls: Option<Arc<ServerConfig>>,
+                _allow_plaintext_login: bool,
+            ) -> Config {
+                Config { limits }
+            }
+        }
+
+        pub(in super::super) async fn serve_connection(
+            _store: Store,
+            _stream: TcpStream,
+            _peer: SocketAddr,
+            _transport: Transport,
+            _config: Arc<Config>,
+            _shutdown: watch::Receiver<bool>,
+        ) {
+        }
+    }
+
+    /// As the crate `smtp_ingest`.
+    pub(super) mod smtp_ingest {
+        use std::net::SocketAddr;
+        use std::sync::Arc;
+
+        use engine::Store;
+        use rustls::ServerConfig;
+        use tokio::net::TcpStream;
+        use tokio::sync::watch;
+
+        #[derive(Clone, Copy)]
+        pub(in super::super) enum Dialect {
+            Lmtp,
+            Smtp,
+        }
+
+        #[derive(Default)]
+        pub(in super::super) struct ByteBudget {
+            bytes: usize,
+        }
+
+        impl ByteBudget {
+            pub(in super::super) fn new(bytes: usize) -> ByteBudget {
+                ByteBudget { bytes }
+            }
+        }
+
+        #[derive(Default)]
+        pub(in super::super) struct Config {
+            pub(in super::super) hostname: String,
+            pub(in super::super) message_bytes_max: u64,
+            pub(in super::super) recipients_max: usize,
+            pub(in super::super) detail_mailboxes: bool,
+            pub(in super::super) memory: Arc<ByteBudget>,
+            pub(in super::super) errors_max: u32,
+        }
+
+        pub(in super::super) async fn serve_connection(
+            _mailroom: Store,
+            _stream: TcpStream,
+            _peer: SocketAddr,
+            _dialect: Dialect,
+            _tls: Option<Arc<ServerConfig>>,
+            _config: Arc<Config>,
+            _shutdown: watch::Receiver<bool>,
+        ) {
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The one place where the binary makes, opens, checks and closes a store.
+//!
+//! Everything else in `src/` speaks to an open [`Store`]; what an operator is told about a store's
+//! opening, state and condition is put into words here.
+
+use std::path::Path;
+
+use engine::Store;
+use engine::seal::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+pub(crate) use placeholders::KeySource;
+use placeholders::{
+    CheckProgress, InitOptions, OpenOptions, OpenReport, Status, StoreToCome, verify_backup,
+};
+
+/// Memory, sizes and reserves of an open store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct StoreBounds {
+    /// The largest message taken, in bytes.
+    pub(crate) message_bytes: u64,
+    /// Memory for opened pages of mailboxes, in bytes.
+    pub(crate) page_cache_bytes: u64,
+    /// Memory for opened summaries, in bytes.
+    pub(crate) summary_cache_bytes: u64,
+    /// Free disk below which nothing new is taken, in bytes.
+    pub(crate) reserve_bytes: u64,
+}
+
+/// What `status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoreStatus {
+    /// Name and value, in the order in which they are shown.
+    pub(crate) lines: Vec<(String, String)>,
+    /// Why the store takes no changes, if it does not.
+    pub(crate) stopped: Option<String>,
+}
+
+/// What `check` found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CheckOutcome {
+    /// What was looked at, in one line.
+    pub(crate) summary: String,
+    /// One sentence for each thing that is wrong; very many are not all listed.
+    pub(crate) problems: Vec<String>,
+    /// How many there are.
+    pub(crate) problem_count: u64,
+}
+
+/// Makes a store in a new or empty directory; gives the recovery key, which is stored nowhere. A
+/// key file that is missing is made.
+pub(crate) fn init(directory: &Path, key: KeySource) -> Result<Secret, Failure> {
+    Ok(Store::init(directory, &InitOptions { key })?)
+}
+
+/// Opens a store; the sentence says what opening found and did.
+pub(crate) fn open(
+    directory: &Path,
+    key: KeySource,
+    bounds: StoreBounds,
+) -> Result<(Store, String), Failure> {
+    let mut options = OpenOptions::new(key);
+    options.message_bytes_max = bounds.message_bytes;
+    options.page_cache_bytes = bounds.page_cache_bytes;
+    options.summary_cache_bytes = bounds.summary_cache_bytes;
+    options.reserve_bytes = bounds.reserve_bytes;
+    let (store, report) = Store::open(directory, options)?;
+    if let Some(healed) = &report.healed_key_table {
+        tracing::warn!("a damaged copy of the key table was healed from the other: {healed}");
+    }
+    Ok((store, opened_words(&report)))
+}
+
+fn opened_words(report: &OpenReport) -> String {
+    let log = &report.log;
+    let mut words = format!(
+        "the store is open after {} ms: {} records of {} groups replayed",
+        report.elapsed.as_millis(),
+        report.record_count,
+        log.groups_replayed
+    );
+    if log.cut_bytes > 0 {
+        words.push_str(&format!(
+            ", a torn tail of {} bytes cut (never acknowledged)",
+            log.cut_bytes
+        ));
+    }
+    if report.void_count > 0 {
+        words.push_str(&format!(", {} groups of unfinished commands are void", report.void_count));
+    }
+    words
+}
+
+/// Flushes and closes a store.
+pub(crate) fn close(store: Store) {
+    store.close();
+}
+
+/// How a store is.
+pub(crate) fn status(store: &Store) -> StoreStatus {
+    let Status {
+        account_count,
+        message_count,
+        message_bytes,
+        last_lsn,
+        epoch,
+        format_level,
+        change_count,
+        group_count,
+        flush_count,
+        log_bytes,
+        stopped,
+    } = store.status();
+    let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
+    let lines = [
+        ("accounts", account_count.to_string()),
+        ("messages", message_count.to_string()),
+        ("message_bytes", message_bytes.to_string()),
+        ("changes", changes),
+        ("epoch", epoch.to_string()),
+        ("position", last_lsn.to_string()),
+        ("format_level", format_level.to_string()),
+        ("changes_since_start", change_count.to_string()),
+        ("groups_since_start", group_count.to_string()),
+        ("flushes_since_start", flush_count.to_string()),
+        ("log_bytes_since_start", log_bytes.to_string()),
+    ];
+    let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
+    StoreStatus { lines, stopped }
+}
+
+/// Verifies every hash and reference; `progress` is told messages done and messages in all.
+pub(crate) fn check(
+    store: &Store,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CheckOutcome, Failure> {
+    let mut told = std::time::Instant::now();
+    let report = store.check(&mut |at: CheckProgress| {
+        // Over the socket each of these is a line.
+        if told.elapsed().as_millis() >= 100 {
+            told = std::time::Instant::now();
+            progress(at.message_count, at.message_total);
+        }
+    })?;
+    let summary = format!(
+        "checked {} messages ({} bytes) in {} mailboxes of {} accounts: {} problems",
+        report.message_count,
+        report.message_bytes,
+        report.mailbox_count,
+        report.account_count,
+        report.problem_count
+    );
+    let problems = report.problems.iter().map(ToString::to_string).collect();
+    Ok(CheckOutcome { summary, problems, problem_count: report.problem_count })
+}
+
+/// Makes a new recovery key in place of the old one; the store may be running.
+pub(crate) fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, Failure> {
+    Ok(Store::key_backup(directory, key)?)
+}
+
+/// Whether a recovery key opens a store's root key. Needs no other key; the store may be running.
+pub(crate) fn verify_recovery_key(directory: &Path, recovery_key: &Secret) -> Result<(), Failure> {
+    Ok(verify_backup(directory, recovery_key)?)
+}
+
+/// The engine's façade as it is going to be. At the merge this module goes, and the two `use` lines
+/// above name `engine` instead.
+mod placeholders {
+    #![expect(dead_code, reason = "stands in for the engine's façade until it is merged")]
+
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use engine::Store;
+    use engine::error::{OpenError, ReadError};
+    use engine::ids::Lsn;
+    use engine::seal::Secret;
+
+    #[derive(Debug)]
+    pub(crate) enum KeySource {
+        Passphrase(Secret),
+        KeyFile(PathBuf),
+        Credential(String),
+    }
+
+    pub(super) struct InitOptions {
+        pub(super) key: KeySource,
+    }
+
+    pub(super) struct OpenOptions {
+        pub(super) key: KeySource,
+        pub(super) page_cache_bytes: u64,
+        pub(super) summary_cache_bytes: u64,
+        pub(super) message_bytes_max: u64,
+        pub(super) reserve_bytes: u64,
+    }
+
+    impl OpenOptions {
+        pub(super) fn new(key: KeySource) -> OpenOptions {
+            let (page_cache_bytes, summary_cache_bytes) = (0, 0);
+            let (message_bytes_max, reserve_bytes) = (0, 0);
+            OpenOptions {
+                key,
+                page_cache_bytes,
+                summary_cache_bytes,
+                message_bytes_max,
+                reserve_bytes,
+            }
+        }
+    }
+
+    #[derive(Default)]
+    pub(super) struct RecoveryReport {
+        pub(super) groups_replayed: u64,
+        pub(super) cut_bytes: u64,
+    }
+
+    #[derive(Default)]
+    pub(super) struct OpenReport {
+        pub(super) log: RecoveryReport,
+        pub(super) record_count: u64,
+        pub(super) void_count: u64,
+        pub(super) elapsed: Duration,
+        pub(super) healed_key_table: Option<String>,
+    }
+
+    pub(super) struct Status {
+        pub(super) account_count: u64,
+        pub(super) message_count: u64,
+        pub(super) message_bytes: u64,
+        pub(super) last_lsn: Lsn,
+        pub(super) epoch: u16,
+        pub(super) format_level: u32,
+        pub(super) change_count: u64,
+        pub(super) group_count: u64,
+        pub(super) flush_count: u64,
+        pub(super) log_bytes: u64,
+        pub(super) stopped: Option<String>,
+    }
+
+    pub(super) struct CheckProgress {
+        pub(super) message_count: u64,
+        pub(super) message_total: u64,
+    }
+
+    pub(super) struct CheckReport {
+        pub(super) account_count: u64,
+        pub(super) mailbox_count: u64,
+        pub(super) message_count: u64,
+        pub(super) message_bytes: u64,
+        pub(super) problems: Vec<String>,
+        pub(super) problem_count: u64,
+    }
+
+    pub(super) trait StoreToCome: Sized {
+        fn init(_directory: &Path, _options: &InitOptions) -> Result<Secret, OpenError> {
+            todo!()
+        }
+        fn open(_directory: &Path, _options: OpenOptions) -> Result<(Self, OpenReport), OpenError> {
+            todo!()
+        }
+        fn close(&self) {
+            todo!()
+        }
+        fn status(&self) -> Status {
+            todo!()
+        }
+        fn check(&self, _tell: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport, ReadError> {
+            todo!()
+        }
+        fn key_backup(_directory: &Path, _key: &KeySource) -> Result<Secret, OpenError> {
+            todo!()
+        }
+    }
+
+    impl StoreToCome for Store {}
+
+    pub(super) fn verify_backup(_directory: &Path, _typed: &Secret) -> Result<(), OpenError> {
+        todo!()
+    }
+}
