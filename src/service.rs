@@ -10,8 +10,6 @@ use tokio::sync::watch;
 use crate::config::{PlainPasswords, ServerOptions};
 use crate::listener::{Admission, Front, Serve};
 
-use placeholders::{imap, smtp_ingest};
-
 /// What an IMAP client is told when there is no place for it (RFC 9051 section 7.1.5).
 const IMAP_FULL: &[u8] = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
 /// What an SMTP or LMTP client is told when there is no place for it (RFC 5321 section 3.8).
@@ -120,108 +118,4 @@ fn smtp_serve(
         let (tls, config) = (Some(certificate), Arc::clone(&config));
         Box::pin(smtp_ingest::serve_connection(store, stream, peer, dialect, tls, config, shutdown))
     })
-}
-
-/// The parts of the protocol crates that we use, until those crates are merged: then this module
-/// and the `use` above go.
-mod placeholders {
-    #![expect(dead_code, reason = "stands in for crates that are merged later")]
-
-    /// As the crate `imap`.
-    pub(super) mod imap {
-        use std::net::SocketAddr;
-        use std::sync::Arc;
-
-        use engine::Store;
-        use rustls::ServerConfig;
-        use tokio::net::TcpStream;
-        use tokio::sync::watch;
-
-        #[derive(Clone, Copy)]
-        pub(in super::super) enum Transport {
-            Plain,
-            ImplicitTls,
-        }
-
-        #[derive(Default)]
-        pub(in super::super) struct Limits {
-            pub(in super::super) append_bytes_max: u64,
-            pub(in super::super) append_budget_bytes: u64,
-            pub(in super::super) line_bytes_max: usize,
-        }
-
-        pub(in super::super) struct Config {
-            limits: Limits,
-        }
-
-        impl Config {
-            pub(in super::super) fn new(
-                limits: Limits,
-                _hostname: String,
-                _tls: Option<Arc<ServerConfig>>,
-                _allow_plaintext_login: bool,
-            ) -> Config {
-                Config { limits }
-            }
-        }
-
-        pub(in super::super) async fn serve_connection(
-            _store: Store,
-            _stream: TcpStream,
-            _peer: SocketAddr,
-            _transport: Transport,
-            _config: Arc<Config>,
-            _shutdown: watch::Receiver<bool>,
-        ) {
-        }
-    }
-
-    /// As the crate `smtp_ingest`.
-    pub(super) mod smtp_ingest {
-        use std::net::SocketAddr;
-        use std::sync::Arc;
-
-        use engine::Store;
-        use rustls::ServerConfig;
-        use tokio::net::TcpStream;
-        use tokio::sync::watch;
-
-        #[derive(Clone, Copy)]
-        pub(in super::super) enum Dialect {
-            Lmtp,
-            Smtp,
-        }
-
-        #[derive(Default)]
-        pub(in super::super) struct ByteBudget {
-            bytes: usize,
-        }
-
-        impl ByteBudget {
-            pub(in super::super) fn new(bytes: usize) -> ByteBudget {
-                ByteBudget { bytes }
-            }
-        }
-
-        #[derive(Default)]
-        pub(in super::super) struct Config {
-            pub(in super::super) hostname: String,
-            pub(in super::super) message_bytes_max: u64,
-            pub(in super::super) recipients_max: usize,
-            pub(in super::super) detail_mailboxes: bool,
-            pub(in super::super) memory: Arc<ByteBudget>,
-            pub(in super::super) errors_max: u32,
-        }
-
-        pub(in super::super) async fn serve_connection(
-            _mailroom: Store,
-            _stream: TcpStream,
-            _peer: SocketAddr,
-            _dialect: Dialect,
-            _tls: Option<Arc<ServerConfig>>,
-            _config: Arc<Config>,
-            _shutdown: watch::Receiver<bool>,
-        ) {
-        }
-    }
 }

@@ -5,16 +5,13 @@
 
 use std::path::Path;
 
-use engine::Store;
+use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store, verify_backup};
 use engine::seal::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-pub(crate) use placeholders::KeySource;
-use placeholders::{
-    CheckProgress, InitOptions, OpenOptions, OpenReport, Status, StoreToCome, verify_backup,
-};
+pub(crate) use engine::KeySource;
 
 /// Memory, sizes and reserves of an open store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,121 +161,4 @@ pub(crate) fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, Fa
 /// Whether a recovery key opens a store's root key. Needs no other key; the store may be running.
 pub(crate) fn verify_recovery_key(directory: &Path, recovery_key: &Secret) -> Result<(), Failure> {
     Ok(verify_backup(directory, recovery_key)?)
-}
-
-/// The engine's façade as it is going to be. At the merge this module goes, and the two `use` lines
-/// above name `engine` instead.
-mod placeholders {
-    #![expect(dead_code, reason = "stands in for the engine's façade until it is merged")]
-
-    use std::path::{Path, PathBuf};
-    use std::time::Duration;
-
-    use engine::Store;
-    use engine::error::{OpenError, ReadError};
-    use engine::ids::Lsn;
-    use engine::seal::Secret;
-
-    #[derive(Debug)]
-    pub(crate) enum KeySource {
-        Passphrase(Secret),
-        KeyFile(PathBuf),
-        Credential(String),
-    }
-
-    pub(super) struct InitOptions {
-        pub(super) key: KeySource,
-    }
-
-    pub(super) struct OpenOptions {
-        pub(super) key: KeySource,
-        pub(super) page_cache_bytes: u64,
-        pub(super) summary_cache_bytes: u64,
-        pub(super) message_bytes_max: u64,
-        pub(super) reserve_bytes: u64,
-    }
-
-    impl OpenOptions {
-        pub(super) fn new(key: KeySource) -> OpenOptions {
-            let (page_cache_bytes, summary_cache_bytes) = (0, 0);
-            let (message_bytes_max, reserve_bytes) = (0, 0);
-            OpenOptions {
-                key,
-                page_cache_bytes,
-                summary_cache_bytes,
-                message_bytes_max,
-                reserve_bytes,
-            }
-        }
-    }
-
-    #[derive(Default)]
-    pub(super) struct RecoveryReport {
-        pub(super) groups_replayed: u64,
-        pub(super) cut_bytes: u64,
-    }
-
-    #[derive(Default)]
-    pub(super) struct OpenReport {
-        pub(super) log: RecoveryReport,
-        pub(super) record_count: u64,
-        pub(super) void_count: u64,
-        pub(super) elapsed: Duration,
-        pub(super) healed_key_table: Option<String>,
-    }
-
-    pub(super) struct Status {
-        pub(super) account_count: u64,
-        pub(super) message_count: u64,
-        pub(super) message_bytes: u64,
-        pub(super) last_lsn: Lsn,
-        pub(super) epoch: u16,
-        pub(super) format_level: u32,
-        pub(super) change_count: u64,
-        pub(super) group_count: u64,
-        pub(super) flush_count: u64,
-        pub(super) log_bytes: u64,
-        pub(super) stopped: Option<String>,
-    }
-
-    pub(super) struct CheckProgress {
-        pub(super) message_count: u64,
-        pub(super) message_total: u64,
-    }
-
-    pub(super) struct CheckReport {
-        pub(super) account_count: u64,
-        pub(super) mailbox_count: u64,
-        pub(super) message_count: u64,
-        pub(super) message_bytes: u64,
-        pub(super) problems: Vec<String>,
-        pub(super) problem_count: u64,
-    }
-
-    pub(super) trait StoreToCome: Sized {
-        fn init(_directory: &Path, _options: &InitOptions) -> Result<Secret, OpenError> {
-            todo!()
-        }
-        fn open(_directory: &Path, _options: OpenOptions) -> Result<(Self, OpenReport), OpenError> {
-            todo!()
-        }
-        fn close(&self) {
-            todo!()
-        }
-        fn status(&self) -> Status {
-            todo!()
-        }
-        fn check(&self, _tell: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport, ReadError> {
-            todo!()
-        }
-        fn key_backup(_directory: &Path, _key: &KeySource) -> Result<Secret, OpenError> {
-            todo!()
-        }
-    }
-
-    impl StoreToCome for Store {}
-
-    pub(super) fn verify_backup(_directory: &Path, _typed: &Secret) -> Result<(), OpenError> {
-        todo!()
-    }
 }

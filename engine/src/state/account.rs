@@ -169,11 +169,6 @@ impl MailboxNames {
         self.by_name.len()
     }
 
-    /// Whether any mailbox lies below that name.
-    pub(crate) fn has_children(&self, name: &str) -> bool {
-        self.below(name).next().is_some()
-    }
-
     /// Mailboxes below that name, with their names.
     pub(crate) fn below<'a>(
         &'a self,

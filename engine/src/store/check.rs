@@ -58,14 +58,14 @@ pub struct CheckReport {
     pub message_count: u64,
     /// Bytes of messages, opened and counted.
     pub message_bytes: u64,
-    /// What is wrong; at most [`PROBLEMS_MAX`] are listed.
+    /// What is wrong; at most 1,000 are listed.
     pub problems: Vec<Problem>,
     /// How many problems there are, listed or not.
     pub problem_count: u64,
 }
 
 /// Problems that a report lists.
-pub const PROBLEMS_MAX: usize = 1000;
+const PROBLEMS_MAX: usize = 1000;
 
 struct Check<'a> {
     store: &'a Store,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::{Layout, NodeFile};
-use super::{Inner, Store};
+use super::Store;
 use crate::disk::{Disk, PlainDisk, SystemClock, durable};
 use crate::error::{DiskError, OpenError};
 use crate::ids::{Lsn, NodeId, VolumeId};
@@ -137,10 +137,4 @@ pub(super) fn log_setup(
         segment_bytes: crate::limits::SEGMENT_BYTES,
         role: Role::Primary,
     })
-}
-
-impl Inner {
-    pub(super) fn layout(&self) -> Layout {
-        Layout::of(&self.directory)
-    }
 }

@@ -28,7 +28,6 @@ mod types;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -78,7 +77,6 @@ pub(crate) struct Inner {
     message_bytes_max: u64,
     /// Bytes of disk below which nothing new is taken.
     reserve_bytes: u64,
-    free_bytes: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the store is open.
     _lock: layout::DirectoryLock,

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -132,7 +131,6 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             reserve_bytes: options.reserve_bytes,
-            free_bytes: AtomicU64::new(u64::MAX),
             threads: Mutex::default(),
             _lock: lock,
         });
