@@ -1,0 +1,312 @@
+//! The façade as its callers use it: mail in, mail out, and all of it again after every kind of stop.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(missing_docs, reason = "tests")]
+
+use std::path::Path;
+
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
+use engine::ids::{Uid, UnixSeconds};
+use engine::message::generator::Generator;
+use engine::seal::{Argon2Cost, Secret};
+use engine::uid_set::UidSet;
+use engine::{
+    Account, AliasEntry, DeliverTo, InitOptions, KeySource, Mailbox, NewAccount, NewMessage,
+    OpenOptions, Resolution, Store,
+};
+
+fn options(directory: &Path) -> OpenOptions {
+    let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
+    options.password_cost = Argon2Cost::CHEAP;
+    options.reserve_bytes = 0;
+    options
+}
+
+fn open(directory: &Path) -> Store {
+    Store::open(directory, options(directory)).unwrap().0
+}
+
+/// A new store with the account demo@example.org.
+fn new_store(directory: &Path) -> Store {
+    let key = KeySource::KeyFile(directory.with_extension("key"));
+    Store::init(directory, &InitOptions { key }).unwrap();
+    let store = open(directory);
+    store.add_domain("example.org").unwrap();
+    new_account(&store, "demo@example.org");
+    store
+}
+
+fn new_account(store: &Store, name: &str) {
+    let password = Secret::new("demo".into());
+    store
+        .create_account(NewAccount { name: name.into(), password, quota_bytes: None })
+        .unwrap();
+}
+
+fn demo(store: &Store) -> Account {
+    store.account("demo@example.org").unwrap().unwrap()
+}
+
+fn inbox(store: &Store) -> Mailbox {
+    demo(store).mailbox("inbox").unwrap().unwrap()
+}
+
+fn append(store: &Store, mailbox: &Mailbox, message: &[u8]) -> Uid {
+    let prepared = store.prepare(message, &[demo(store).number()]).unwrap();
+    let new = NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(1_000) };
+    mailbox.append(vec![new]).wait().unwrap().uids[0]
+}
+
+fn bytes_of(store: &Store, mailbox: &Mailbox, uid: Uid) -> Vec<u8> {
+    let row = mailbox.view().unwrap().unwrap().row(uid).unwrap().expect("the message is there");
+    demo(store).message(&row).unwrap().read_all().unwrap()
+}
+
+fn uids(set: &[u32]) -> UidSet {
+    set.iter().map(|&uid| Uid(uid)).collect()
+}
+
+fn check(store: &Store) {
+    let report = store.check(&mut |_| {}).unwrap();
+    assert_eq!(report.problems, [], "every promise holds");
+}
+
+#[test]
+fn mail_reads_back_as_it_came_in_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let mut generator = Generator::new(7);
+    let mut messages: Vec<Vec<u8>> =
+        (0..40).map(|size| generator.message(size * 500)).collect();
+    messages.push(Vec::new());
+    messages.push(b"no header\r\n".to_vec());
+    // Enters the log ahead of its record.
+    messages.push(generator.message(3_000_000));
+    let mailbox = inbox(&store);
+    for message in &messages {
+        append(&store, &mailbox, message);
+    }
+    let verify = |store: &Store| {
+        let mailbox = inbox(store);
+        for (message, uid) in messages.iter().zip(1..) {
+            assert!(bytes_of(store, &mailbox, Uid(uid)) == *message, "message {uid}");
+        }
+        check(store);
+    };
+    verify(&store);
+    store.close();
+    drop(mailbox);
+    drop(store);
+    let store = open(&directory);
+    verify(&store);
+}
+
+#[test]
+fn what_was_not_checkpointed_is_replayed_from_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let copy = folder.path().join("copy");
+    let store = new_store(&directory);
+    let mailbox = inbox(&store);
+    for text in ["a", "b", "c", "d"] {
+        append(&store, &mailbox, text.as_bytes());
+    }
+    let archive = demo(&store).mailbox("Archive").unwrap().unwrap();
+    mailbox.copy(&uids(&[1]), &archive).wait().unwrap();
+    mailbox.move_to(&uids(&[2]), &archive).wait().unwrap();
+    let flags = FlagList {
+        system: SystemFlags::DELETED,
+        keywords: vec![Keyword::new("$Junk").unwrap()],
+    };
+    mailbox.store_flags(&uids(&[3, 4]), FlagChange::Add, &flags, None).wait().unwrap();
+    mailbox.expunge(&uids(&[3])).wait().unwrap();
+    demo(&store).rename_mailbox("Archive", "Old/2020").wait().unwrap();
+    // What a kill leaves: files as they are, nothing closed.
+    copy_directory(&directory, &copy);
+    std::fs::copy(directory.with_extension("key"), copy.with_extension("key")).unwrap();
+
+    let store = open(&copy);
+    let mailbox = inbox(&store);
+    let view = mailbox.view().unwrap().unwrap();
+    assert_eq!(view.existing(&uids(&[1, 2, 3, 4, 5])).unwrap(), uids(&[1, 4]));
+    assert_eq!(view.uid_next(), Some(Uid(5)));
+    let row = view.row(Uid(4)).unwrap().unwrap();
+    assert!(row.flags.contains(SystemFlags::DELETED));
+    assert_eq!(view.keywords()[usize::from(row.keywords[0])].as_str(), "$Junk");
+    let old = demo(&store).mailbox("Old/2020").unwrap().unwrap();
+    assert_eq!(bytes_of(&store, &old, Uid(1)), b"a");
+    assert_eq!(bytes_of(&store, &old, Uid(2)), b"b");
+    assert!(demo(&store).mailbox("Archive").unwrap().is_none());
+    check(&store);
+}
+
+#[test]
+fn one_delivery_to_several_recipients_is_stored_once_and_read_by_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    new_account(&store, "eva@example.org");
+    let message = Generator::new(1).message(20_000);
+    let accounts: Vec<_> =
+        store.accounts().unwrap().into_iter().map(|account| account.number).collect();
+    let prepared = store.prepare(&message, &accounts).unwrap();
+    let to = |account| DeliverTo { account, mailbox: "INBOX".into(), flags: FlagList::default() };
+    let before = store.status().log_bytes;
+    let recipients = accounts.iter().map(|&account| to(account)).collect();
+    for answer in store.deliver(prepared, UnixSeconds(5), recipients).wait() {
+        assert_eq!(answer.unwrap().uids, [Uid(1)]);
+    }
+    let written = store.status().log_bytes - before;
+    assert!(written < 20_000 + 4_000, "{written} bytes for one message");
+    for name in ["demo@example.org", "eva@example.org"] {
+        let account = store.account(name).unwrap().unwrap();
+        let mailbox = account.mailbox("INBOX").unwrap().unwrap();
+        let row = mailbox.view().unwrap().unwrap().row(Uid(1)).unwrap().unwrap();
+        assert!(account.message(&row).unwrap().read_all().unwrap() == message);
+    }
+    // Shredding one account takes nothing from the other.
+    let demo = demo(&store).number();
+    store.delete_account(demo).unwrap();
+    let eva = store.account("eva@example.org").unwrap().unwrap();
+    let row = eva.mailbox("INBOX").unwrap().unwrap().view().unwrap().unwrap();
+    let row = row.row(Uid(1)).unwrap().unwrap();
+    assert!(eva.message(&row).unwrap().read_all().unwrap() == message);
+    assert!(store.account("demo@example.org").unwrap().is_none());
+    store.close();
+    drop(eva);
+    drop(store);
+    let store = open(&directory);
+    assert_eq!(store.accounts().unwrap().len(), 1);
+    check(&store);
+}
+
+#[test]
+fn addresses_lead_to_accounts_by_name_detail_alias_and_catch_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let number = demo(&store).number();
+    let alias = |address: &str, target: &str| AliasEntry {
+        address: address.into(),
+        targets: vec![target.into()],
+    };
+    store.add_alias(alias("info@example.org", "demo@example.org")).unwrap();
+    store.add_domain("example.net").unwrap();
+    store.add_alias(alias("@example.net", "info@example.org")).unwrap();
+    // A loop ends.
+    store.add_alias(alias("x@example.org", "y@example.org")).unwrap();
+    store.add_alias(alias("y@example.org", "x@example.org")).unwrap();
+    let account = |detail: Option<&str>| Resolution::Accounts {
+        accounts: vec![number],
+        detail: detail.map(str::to_owned),
+    };
+    for (address, expected, why) in [
+        ("demo@example.org", account(None), "its name"),
+        ("DEMO+lists@Example.ORG", account(Some("lists")), "a detail, any case"),
+        ("info@example.org", account(None), "an alias"),
+        ("anybody@example.net", account(None), "a catch-all that leads to an alias"),
+        ("nobody@example.org", Resolution::NoSuchUser, "our domain, no such user"),
+        ("x@example.org", Resolution::NoSuchUser, "aliases in a loop"),
+        ("demo@example.com", Resolution::NoSuchDomain, "not our domain"),
+        ("demo", Resolution::NoSuchUser, "no domain"),
+    ] {
+        assert_eq!(store.resolve(address).unwrap(), expected, "{why}");
+    }
+}
+
+#[test]
+fn a_password_is_checked_and_can_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let secret = |text: &str| Secret::new(text.into());
+    assert!(store.authenticate("Demo@Example.org", &secret("demo")).is_ok());
+    assert!(store.authenticate("demo@example.org", &secret("Demo")).is_err());
+    assert!(store.authenticate("nobody@example.org", &secret("demo")).is_err());
+    store.set_password(demo(&store).number(), &secret("new")).unwrap();
+    assert!(store.authenticate("demo@example.org", &secret("demo")).is_err());
+    assert!(store.authenticate("demo@example.org", &secret("new")).is_ok());
+}
+
+#[test]
+fn conditions_of_one_batch_are_judged_against_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let mailbox = inbox(&store);
+    append(&store, &mailbox, b"one");
+    let modseq = mailbox.view().unwrap().unwrap().highest_modseq();
+    let seen = FlagList { system: SystemFlags::SEEN, keywords: vec![] };
+    // Both are handed in before either is answered: exactly one may win.
+    let tickets: Vec<_> = (0..8)
+        .map(|_| mailbox.store_flags(&uids(&[1]), FlagChange::Add, &seen, Some(modseq)))
+        .collect();
+    let answers: Vec<_> = tickets.into_iter().map(|ticket| ticket.wait().unwrap()).collect();
+    assert_eq!(answers.iter().filter(|answer| !answer.changed.is_empty()).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| !answer.modified.is_empty()).count(), 7);
+}
+
+#[test]
+fn a_deleted_mailbox_takes_its_mail_along_and_its_name_comes_back_with_a_higher_uidvalidity() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let account = demo(&store);
+    account.create_mailbox("Work", None).wait().unwrap();
+    account.create_mailbox("Work/2020", None).wait().unwrap();
+    let work = account.mailbox("Work").unwrap().unwrap();
+    append(&store, &work, b"text");
+    let validity = work.view().unwrap().unwrap().uid_validity();
+    store.checkpoint();
+    account.delete_mailbox("Work").wait().unwrap();
+    assert!(work.view().unwrap().is_none());
+    assert!(account.mailbox("Work").unwrap().is_none());
+    assert!(account.mailbox("Work/2020").unwrap().is_some(), "children stay");
+    account.create_mailbox("Work", None).wait().unwrap();
+    let again = account.mailbox("Work").unwrap().unwrap();
+    assert!(again.view().unwrap().unwrap().uid_validity() > validity);
+    assert_eq!(again.view().unwrap().unwrap().message_count(), 0);
+    check(&store);
+    store.close();
+    drop((account, work, again));
+    drop(store);
+    check(&open(&directory));
+}
+
+#[test]
+fn a_directory_in_use_or_without_a_store_or_with_a_wrong_key_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let refusal = |directory: &Path, key: KeySource| {
+        let mut options = options(directory);
+        options.key = key;
+        Store::open(directory, options).err().expect("refused").to_string()
+    };
+    let key = || KeySource::KeyFile(directory.with_extension("key"));
+    let in_use = refusal(&directory, key());
+    assert!(in_use.contains("is in use by process"), "{in_use}");
+    store.close();
+    drop(store);
+    let elsewhere = refusal(folder.path(), key());
+    assert!(elsewhere.contains("is not a Pillarbox data directory"), "{elsewhere}");
+    let other = folder.path().join("other.key");
+    std::fs::write(&other, [7; 32]).unwrap();
+    let wrong = refusal(&directory, KeySource::KeyFile(other));
+    assert!(wrong.contains("key file"), "{wrong}");
+    let passphrase = refusal(&directory, KeySource::Passphrase(Secret::new("guess".into())));
+    assert!(passphrase.contains("key file"), "says which key it wants: {passphrase}");
+    let again = Store::init(&directory, &InitOptions { key: key() });
+    assert!(again.unwrap_err().to_string().contains("is not empty"));
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
