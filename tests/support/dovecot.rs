@@ -18,6 +18,8 @@ pub(crate) fn prepare(folder: &Path, data: &Path) {
 /// How it is started, in the foreground.
 pub(crate) fn command(folder: &Path, data: &Path, imap: SocketAddr, lmtp: SocketAddr) -> Command {
     let (folder, data) = (folder.display(), data.display());
+    // Some formats of Dovecot bring back expunged mail after a crash: a test may want another.
+    let format = std::env::var("PILLARBOX_TEST_DOVECOT_FORMAT").unwrap_or("sdbox".to_owned());
     let (imap_port, lmtp_port) = (imap.port(), lmtp.port());
     let config = format!(
         "base_dir = {folder}/run\n\
@@ -27,7 +29,7 @@ pub(crate) fn command(folder: &Path, data: &Path, imap: SocketAddr, lmtp: Socket
          listen = 127.0.0.1\n\
          ssl = no\n\
          disable_plaintext_auth = no\n\
-         mail_location = mdbox:{data}/%u\n\
+         mail_location = {format}:{data}/%u\n\
          first_valid_uid = 1\n\
          mail_max_userip_connections = 0\n\
          recipient_delimiter = +\n\
