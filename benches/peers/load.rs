@@ -269,9 +269,8 @@ fn lmtp(options: &Options) -> String {
             lines.write(&[b"LHLO load.example\r\n"]);
             lines.reply("250");
             let recipient = &recipients[index % recipients.len()];
-            let envelope = format!(
-                "MAIL FROM:<sender@load.example>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n"
-            );
+            let envelope =
+                format!("MAIL FROM:<sender@load.example>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n");
             (lines, envelope)
         },
         move |(lines, envelope), number, message| {

@@ -52,10 +52,13 @@ def free_port():
                 continue
 
 
-def accepts(port):
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def greets(port):
+    """A port that accepts is not enough: sockets may be there before the store is open."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), START_SECONDS_MAX) as probe:
+            return probe.recv(1) != b""
+    except OSError:
+        return False
 
 
 # ---- the mail ----------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class Server:
             command, stdout=self.log, stderr=self.log, start_new_session=True
         )
         deadline = time.monotonic() + START_SECONDS_MAX
-        while not (accepts(self.imap_port) and accepts(self.lmtp_port)):
+        while not (greets(self.imap_port) and greets(self.lmtp_port)):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.log.flush()
                 with open(self.log.name, errors="replace") as log:
@@ -298,10 +301,12 @@ listen = ["127.0.0.1:{self.lmtp_port}"]
             self.admin("account", "add", user, "--data", self.data)
 
     def admin(self, *arguments):
-        # A password is read from standard input, twice nothing: where it is not asked for, it is
-        # not read either.
         done = subprocess.run(
-            [self.binary, *arguments], input=PASSWORD + "\n", capture_output=True, text=True
+            [self.binary, *arguments],
+            env={**os.environ, "PILLARBOX_PASSWORD": PASSWORD},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             sys.exit(f"pillarbox {' '.join(arguments)}: {done.returncode}\n{done.stderr}")

@@ -105,8 +105,7 @@ fn what_was_acknowledged_survives_every_kill() {
     let elapsed = begun.elapsed();
     site.stop();
     if site.is_pillarbox() {
-        let checked = site.pillarbox(&["check"]).well("check after the kills");
-        assert!(checked.output().contains("OK"), "{}", checked.output());
+        site.pillarbox(&["check"]).well("check after the kills");
     }
     site.start();
     check(&site, &desk, kills);
@@ -191,12 +190,7 @@ fn witness_watches(imap: &mut Imap, desk: &Desk) -> io::Result<()> {
 }
 
 /// Appends and changes messages of its own: those whose number leaves `clerk` as remainder.
-fn clerk_works(
-    imap: &mut Imap,
-    clerk: usize,
-    desk: &Desk,
-    random: &mut Random,
-) -> io::Result<()> {
+fn clerk_works(imap: &mut Imap, clerk: usize, desk: &Desk, random: &mut Random) -> io::Result<()> {
     loop {
         let (mine, total) = own_messages(desk, clerk);
         let choice = if total > MESSAGES_MAX { 7 + random.below(5) } else { random.below(10) };

@@ -128,9 +128,8 @@ fn generated() -> Vec<Sample> {
         ("bare-cr", b"Subject: carriage\r\n\r\na\rb\r\n"),
         ("blank-lines", b"Subject: blank\r\n\r\n\r\n\r\n\r\n"),
     ];
-    samples.extend(
-        odd.map(|(name, bytes)| Sample { name: name.to_owned(), bytes: bytes.to_vec() }),
-    );
+    samples
+        .extend(odd.map(|(name, bytes)| Sample { name: name.to_owned(), bytes: bytes.to_vec() }));
     samples
 }
 
@@ -164,6 +163,20 @@ fn generated_one(number: usize, random: &mut Random) -> Sample {
 }
 
 const WORDS: [&str; 16] = [
-    "letter", "post", "stamp", "seal", "envelope", "Straße", "почта", "郵便", "log", "pillar",
-    ".", "wax", "tied", "with", "string", "kept",
+    "letter",
+    "post",
+    "stamp",
+    "seal",
+    "envelope",
+    "Straße",
+    "почта",
+    "郵便",
+    "log",
+    "pillar",
+    ".",
+    "wax",
+    "tied",
+    "with",
+    "string",
+    "kept",
 ];

@@ -6,6 +6,6 @@ pub(crate) mod corpus;
 pub(crate) mod dovecot;
 pub(crate) mod imap;
 pub(crate) mod random;
-pub(crate) mod smtp;
 pub(crate) mod site;
+pub(crate) mod smtp;
 pub(crate) mod tool;

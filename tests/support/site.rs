@@ -350,11 +350,13 @@ fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut random = Random::new(u64::from(std::process::id()) << 16 | call);
     let mut taken = BTreeSet::new();
-    std::array::from_fn(|_| loop {
-        let port = 20_000 + random.below(12_000) as u16;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if taken.insert(port) && TcpListener::bind(address).is_ok() {
-            return address;
+    std::array::from_fn(|_| {
+        loop {
+            let port = 20_000 + random.below(12_000) as u16;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if taken.insert(port) && TcpListener::bind(address).is_ok() {
+                return address;
+            }
         }
     })
 }
