@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::corpus::{Mail, Sample, with_lf};
+use crate::support::corpus::{Mail, Sample};
 use crate::support::imap::quoted;
 use crate::support::site::{Kind, PASSWORD, Site, USER, files_below};
 use crate::support::tool;
@@ -22,8 +22,8 @@ const TRACE_FIELDS: [&str; 3] = ["Return-Path:", "Delivered-To:", "Received:"];
 #[derive(Clone, Copy)]
 enum Copies {
     Exactly,
-    /// mbsync keeps mail in files with LF, and may add its own X-TUID field.
-    WithLf,
+    /// mbsync keeps mail in files without CR, and may add its own X-TUID field.
+    WithoutCr,
 }
 
 /// BLAKE3 of a message → how often.
@@ -41,11 +41,15 @@ fn hashes<'a>(messages: impl IntoIterator<Item = &'a [u8]>) -> Hashes {
     hashes
 }
 
-/// What must be read back of a sample. IMAP's literals know no NUL (RFC 3501 section 9, CHAR8), so
-/// servers other than ours replace it.
+/// The samples that must come back as they went in. IMAP's literals know no NUL (RFC 3501 section 9,
+/// CHAR8); what happens to those is told in `bad_input`. Others than us also drop a CR without LF.
 fn storable(kind: Kind, samples: &[Sample]) -> Vec<&Sample> {
-    let without_nul = |sample: &&Sample| kind == Kind::Pillarbox || !sample.bytes.contains(&0);
-    samples.iter().filter(without_nul).collect()
+    let is_plain = |sample: &&Sample| {
+        let pairs = sample.bytes.windows(2);
+        !pairs.into_iter().any(|pair| pair[0] == b'\r' && pair[1] != b'\n')
+    };
+    let without_nul = samples.iter().filter(|sample| !sample.bytes.contains(&0));
+    without_nul.filter(|sample| kind == Kind::Pillarbox || is_plain(sample)).collect()
 }
 
 #[test]
@@ -82,7 +86,12 @@ fn read_by_every_client(site: &Site, mailbox: &str, samples: &[&Sample]) {
         assert_read(&curl_reads(site, mailbox), &bodies, Copies::Exactly, "curl");
     }
     if tool::present("mbsync", &["mbsync"]) {
-        assert_read(&mbsync_reads(site, mailbox), &bodies, Copies::WithLf, "mbsync");
+        // mbsync leaves out what has no empty line behind its header ("incomplete header").
+        let has_border = |body: &[u8]| {
+            body.starts_with(b"\r\n") || body.windows(4).any(|window| window == b"\r\n\r\n")
+        };
+        let bodies: Vec<&[u8]> = bodies.into_iter().filter(|body| has_border(body)).collect();
+        assert_read(&mbsync_reads(site, mailbox), &bodies, Copies::WithoutCr, "mbsync");
     }
 }
 
@@ -169,8 +178,9 @@ fn assert_read(read: &[Vec<u8>], stored: &[&[u8]], copies: Copies, client: &str)
     assert_eq!(read.len(), stored.len(), "{client} reads every message");
     let expected = match copies {
         Copies::Exactly => hashes(stored.iter().copied()),
-        Copies::WithLf => {
-            let converted: Vec<Vec<u8>> = stored.iter().map(|message| with_lf(message)).collect();
+        Copies::WithoutCr => {
+            let converted: Vec<Vec<u8>> =
+                stored.iter().map(|message| without_cr(message)).collect();
             hashes(converted.iter().map(Vec::as_slice))
         }
     };
@@ -228,7 +238,11 @@ fn mbsync_reads(site: &Site, mailbox: &str) -> Vec<Vec<u8>> {
     mbsync.arg("--config").arg(&config_file).arg("all");
     tool::run(&mut mbsync, b"", CLIENT_DEADLINE).well("mbsync");
     let read = ["cur", "new"].map(|part| read_files(&folder.path().join("copy").join(part)));
-    read.concat().iter().map(|message| without_tuid(message)).collect()
+    read.concat().iter().map(|message| without_cr(&without_tuid(message))).collect()
+}
+
+fn without_cr(message: &[u8]) -> Vec<u8> {
+    message.iter().copied().filter(|&byte| byte != b'\r').collect()
 }
 
 /// mbsync marks copies with a field of its own until it knows their UIDs.

@@ -102,17 +102,6 @@ pub(crate) fn with_crlf(message: &[u8]) -> Vec<u8> {
     converted
 }
 
-/// Every CRLF becomes LF, as programs that keep mail in files do.
-pub(crate) fn with_lf(message: &[u8]) -> Vec<u8> {
-    let mut converted = Vec::with_capacity(message.len());
-    for (index, &byte) in message.iter().enumerate() {
-        if byte != b'\r' || message.get(index + 1) != Some(&b'\n') {
-            converted.push(byte);
-        }
-    }
-    converted
-}
-
 /// Messages of our own: sizes from nothing to 2 MB, odd charsets, odd line ends, odd structure.
 fn generated() -> Vec<Sample> {
     let mut random = Random::new(1);
