@@ -131,15 +131,15 @@ fn mail_can_be_delivered_and_imported_by_commands() {
 fn a_configuration_is_checked_without_opening_the_store() {
     let Some(mut site) = site() else { return };
     let path = site.folder.join("pillarbox.toml");
-    let check = |site: &Site, text: &str| {
+    let check = |text: &str| {
         std::fs::write(&path, text).unwrap();
         support::site::binary(&["config", "check", path.to_str().unwrap()], &[], b"")
     };
-    check(&site, &site.config_text()).well("the configuration of these tests");
-    let misspelt = check(&site, &site.config_text().replace("listen_tls", "listen_tsl"));
+    check(&site.config_text()).well("the configuration of these tests");
+    let misspelt = check(&site.config_text().replace("listen_tls", "listen_tsl"));
     assert_eq!(misspelt.code, Some(78));
     let said = misspelt.output();
     assert!(said.contains("line 6") && said.contains("listen_tls"), "line and nearest key: {said}");
     site.configure("[limits]\nmessage_bytes = 1");
-    assert_eq!(check(&site, &site.config_text()).code, Some(78), "a bound out of its range");
+    assert_eq!(check(&site.config_text()).code, Some(78), "a bound out of its range");
 }

@@ -86,8 +86,7 @@ fn the_search_finds_what_it_looks_for() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let found = readable(folder.path(), &[needle]);
-        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        assert!(!readable(folder.path(), &[needle]).is_empty(), "{name} is not found");
         std::fs::remove_file(path).unwrap();
     }
 }
