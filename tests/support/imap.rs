@@ -149,18 +149,6 @@ impl Imap {
         }
     }
 
-    /// Whether the server closed the connection, after what it still had to say.
-    pub(crate) fn is_closed(&mut self) -> bool {
-        while let Err(error) = self.response().map(|_| ()).and(Err::<(), _>(io::Error::other(""))) {
-            match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => return true,
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return false,
-                _ => {}
-            }
-        }
-        true
-    }
-
     /// How long to wait for an answer from now on.
     pub(crate) fn wait_at_most(&mut self, time: Duration) {
         self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
@@ -322,12 +310,12 @@ impl Imap {
 impl Reply {
     /// The number of the last `* n NAME`.
     pub(crate) fn number(&self, name: &str) -> u32 {
-        let numbers = self.untagged.iter().filter_map(|response| {
+        let mut numbers = self.untagged.iter().filter_map(|response| {
             let text = response.text();
             let (number, rest) = text.strip_prefix("* ")?.split_once(' ')?;
             (rest == name).then(|| number.parse().ok())?
         });
-        numbers.last().unwrap_or(0)
+        numbers.next_back().unwrap_or(0)
     }
 
     /// The words of a response code, such as `APPENDUID 1 2` or `COPYUID 1 2 3`, in the tagged answer
