@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tempfile::TempDir;
 
 use super::dovecot;
@@ -247,6 +247,10 @@ impl Site {
         let group = Pid::from_child(&server.child);
         kill_process_group(group, Signal::KILL).unwrap();
         server.child.wait().unwrap();
+        // A child that is still on its way out could finish a write behind the next server's back.
+        tool::wait_until("the whole group is gone", STOP_DEADLINE, || {
+            test_kill_process_group(group).is_err().then_some(())
+        });
         self.judge(server);
     }
 
@@ -323,6 +327,10 @@ impl Drop for Site {
             let lines = server.lines.lock().unwrap();
             let begin = lines.len().saturating_sub(40);
             eprintln!("the server's last lines:\n{}", lines[begin..].join("\n"));
+            if let Ok(log) = std::fs::read_to_string(self.folder.join("dovecot.log")) {
+                let problems = log.lines().filter(|line| line.contains("Error:")).rev().take(20);
+                eprintln!("Dovecot's last problems:\n{}", problems.collect::<Vec<_>>().join("\n"));
+            }
         }
         let _ = kill_process_group(Pid::from_child(&server.child), Signal::KILL);
         let _ = server.child.wait();
