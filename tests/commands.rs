@@ -1,0 +1,145 @@
+//! The commands that an operator types, on a stopped store and on a running one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
+
+mod support;
+
+use support::imap::Imap;
+use support::site::{DOMAIN, Kind, OTHER_USER, PASSWORD, Site, USER};
+
+/// A site, unless another server stands in for ours: it has none of these commands.
+fn site() -> Option<Site> {
+    (Kind::chosen() == Kind::Pillarbox).then(Site::new)
+}
+
+/// The indented line that `init` and `key backup` show.
+fn shown_key(output: &str) -> String {
+    let line = output.lines().find(|line| line.starts_with("    ")).expect("a key is shown");
+    line.trim().to_owned()
+}
+
+#[test]
+fn the_recovery_key_is_shown_once_and_proves_itself() {
+    let Some(site) = site() else { return };
+    let key = shown_key(&site.init_output);
+    let verify = |key: &str| {
+        site.pillarbox_with_input(&["key", "verify-backup"], format!("{key}\n").as_bytes())
+    };
+    verify(&key).well("the key that init showed");
+    let first = key.chars().next().unwrap();
+    let other = key.replacen(first, if first == '2' { "3" } else { "2" }, 1);
+    assert_eq!(verify(&other).code, Some(77), "a key with one wrong letter opens nothing");
+
+    let new_key = shown_key(&site.pillarbox(&["key", "backup"]).well("key backup").stdout);
+    assert_ne!(new_key, key);
+    verify(&new_key).well("the new key");
+    assert_eq!(verify(&key).code, Some(77), "the old one opens nothing any more");
+    for command in [&["status"][..], &["check"], &["account", "list"]] {
+        let output = site.pillarbox(command).well("a command").output();
+        assert!(!output.contains(&new_key), "{command:?} shows the recovery key");
+    }
+}
+
+#[test]
+fn accounts_come_change_and_go_while_the_server_runs() {
+    let Some(mut site) = site() else { return };
+    site.start();
+    let name = format!("third@{DOMAIN}");
+    site.pillarbox(&["account", "add", &name]).well("account add");
+    let again = site.pillarbox(&["account", "add", &name]);
+    assert_eq!(again.code, Some(1), "{}", again.output());
+    let stranger = site.pillarbox(&["account", "add", "somebody@unknown.example"]);
+    assert_eq!(stranger.code, Some(1), "its domain is not ours: {}", stranger.output());
+    let list = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    assert!([USER, OTHER_USER, &name].iter().all(|name| list.contains(name)), "{list}");
+
+    Imap::login(site.imap, &name, PASSWORD).expect("the new account can log in");
+    let password_file = site.folder.join("password");
+    std::fs::write(&password_file, "an entirely new one\n").unwrap();
+    let file = password_file.to_str().unwrap();
+    site.pillarbox(&["account", "passwd", &name, "--password-file", file]).well("passwd");
+    assert!(Imap::login(site.imap, &name, PASSWORD).is_err(), "the old password is void");
+    Imap::login(site.imap, &name, "an entirely new one").expect("the new password works");
+
+    let unsure = site.pillarbox(&["account", "delete", &name]);
+    assert_ne!(unsure.code, Some(0), "deleting wants --yes");
+    site.pillarbox(&["account", "delete", &name, "--yes"]).well("account delete");
+    assert!(Imap::login(site.imap, &name, "an entirely new one").is_err());
+    let replies = site.lmtp().deliver("s@example.com", &[&name], b"Subject: x\r\n\r\nx\r\n");
+    assert_eq!(replies.unwrap()[0].code, 550);
+    site.stop();
+    site.pillarbox(&["check"]).well("check");
+}
+
+#[test]
+fn aliases_and_catch_alls_lead_to_accounts() {
+    let Some(mut site) = site() else { return };
+    site.start();
+    let sales = format!("sales@{DOMAIN}");
+    let anything = format!("whatever-{}@{DOMAIN}", 17);
+    let deliver = |site: &Site, to: &str| {
+        let replies = site.lmtp().deliver("s@example.com", &[to], b"Subject: x\r\n\r\nx\r\n");
+        replies.unwrap()[0].code
+    };
+    assert_eq!(deliver(&site, &sales), 550);
+    site.pillarbox(&["alias", "add", &sales, USER, OTHER_USER]).well("alias add");
+    assert_eq!(deliver(&site, &sales), 250);
+    assert_eq!(deliver(&site, &anything), 550);
+    site.pillarbox(&["alias", "add", &format!("@{DOMAIN}"), USER]).well("catch-all");
+    assert_eq!(deliver(&site, &anything), 250);
+    let list = site.pillarbox(&["alias", "list"]).well("alias list").stdout;
+    assert!(list.contains(&sales) && list.contains(OTHER_USER), "{list}");
+    site.pillarbox(&["alias", "delete", &sales]).well("alias delete");
+    let refused = site.pillarbox(&["domain", "delete", DOMAIN]);
+    assert_eq!(refused.code, Some(1), "it still has accounts: {}", refused.output());
+    let mut second = Imap::login(site.imap, OTHER_USER, PASSWORD).unwrap();
+    assert_eq!(second.select("INBOX").unwrap().exists, 1, "only the alias leads to the second");
+    assert_eq!(site.imap().select("INBOX").unwrap().exists, 2);
+}
+
+#[test]
+fn mail_can_be_delivered_and_imported_by_commands() {
+    let Some(mut site) = site() else { return };
+    let message = b"Subject: by hand\r\n\r\nSaid at the terminal.\r\n";
+    site.pillarbox_with_input(&["deliver", USER, "--sender", "me@example.net"], message)
+        .well("deliver on a stopped store");
+    site.start();
+    site.pillarbox_with_input(&["deliver", USER], message).well("deliver on a running store");
+    let nobody = site.pillarbox_with_input(&["deliver", &format!("no@{DOMAIN}")], message);
+    assert_eq!(nobody.code, Some(67), "EX_NOUSER, so that Postfix's pipe bounces");
+    let mbox = site.folder.join("old.mbox");
+    let text = "From a@b Mon Jan  1 00:00:00 2001\nSubject: one\n\n>From here on, text\n\n\
+                From a@b Mon Jan  1 00:00:01 2001\nSubject: two\n\nbody\n\n";
+    std::fs::write(&mbox, text).unwrap();
+    let path = mbox.to_str().unwrap();
+    site.pillarbox(&["import", "mbox", USER, path, "--into", "Old"]).well("import mbox");
+    let mut imap = site.imap();
+    assert_eq!(imap.select("INBOX").unwrap().exists, 2);
+    assert_eq!(imap.select("Old").unwrap().exists, 2);
+    let first = imap.fetch("1", "(BODY.PEEK[TEXT])").unwrap().remove(0).body.unwrap();
+    assert!(first.starts_with(b"From here on, text\r\n"), "mboxrd's quoting is taken away");
+    let status = site.pillarbox(&["status", "--json"]).well("status").stdout;
+    assert!(status.contains("\"writable\":true"), "{status}");
+}
+
+#[test]
+fn a_configuration_is_checked_without_opening_the_store() {
+    let Some(mut site) = site() else { return };
+    let path = site.folder.join("pillarbox.toml");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        support::site::binary(&["config", "check", path.to_str().unwrap()], &[], b"")
+    };
+    check(&site.config_text()).well("the configuration of these tests");
+    let misspelt = check(&site.config_text().replace("listen_tls", "listen_tsl"));
+    assert_eq!(misspelt.code, Some(78));
+    let said = misspelt.output();
+    assert!(said.contains("line 6") && said.contains("listen_tls"), "line and nearest key: {said}");
+    site.configure("[limits]\nmessage_bytes = 1");
+    assert_eq!(check(&site.config_text()).code, Some(78), "a bound out of its range");
+}

@@ -1,0 +1,15 @@
+//! Programs that people use, unmodified: what goes in by one comes out by the others, byte by byte.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod postfix;
+mod readers;
+mod swaks;
