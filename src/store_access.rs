@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store, verify_backup};
 use engine::seal::Secret;
+use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store, verify_backup};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;

@@ -1,8 +1,9 @@
-//! Nothing readable lies in the data directory: no word, name, address or keyword of a real workload.
+//! Nothing readable lies in the data directory: no word, name, address or keyword of a real
+//! workload.
 //!
-//! Every file is searched as bytes, in the letters of the needle and in lower case, in UTF-16 of both
-//! orders, in base64 at each of its three alignments, and in hexadecimal; while the server runs, after
-//! it was killed, and after it was stopped.
+//! Every file is searched as bytes, in the letters of the needle and in lower case, in UTF-16 of
+//! both orders, in base64 at each of its three alignments, and in hexadecimal; while the server
+//! runs, after it was killed, and after it was stopped.
 
 #![allow(
     clippy::unwrap_used,

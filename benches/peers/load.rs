@@ -1,8 +1,10 @@
-//! The load of `make bench-peers`: the same messages at the same pace against any LMTP and IMAP server.
+//! The load of `make bench-peers`: the same messages at the same pace against any LMTP and IMAP
+//! server.
 //!
-//! Question: how many durable deliveries, appends, fetches and selects a second does a server answer?
-//! Dataset: a file of messages rendered in advance (little-endian `u32` length, then the bytes, CRLF).
-//! Unit: one JSON line a run, seconds of wall time, bytes of mail, latencies in milliseconds.
+//! Question: how many durable deliveries, appends, fetches and selects a second does a server
+//! answer? Dataset: a file of messages rendered in advance (little-endian `u32` length, then the
+//! bytes, CRLF). Unit: one JSON line a run, seconds of wall time, bytes of mail, latencies in
+//! milliseconds.
 //!
 //! It must not be the bottleneck on two cores that it shares with the server: messages are
 //! dot-stuffed before the clock starts, a connection is one thread that blocks, and what is fetched

@@ -1,7 +1,8 @@
 //! Numbers and byte strings as our own formats write them: little-endian, lengths as LEB128.
 //!
 //! Reading is total: every call checks what is left, and a length is checked against the bytes that
-//! remain before anything is allocated, so bytes from disk can neither panic nor allocate without bound.
+//! remain before anything is allocated, so bytes from disk can neither panic nor allocate without
+//! bound.
 
 use crate::ids::Lsn;
 use crate::uid_set::UidSet;

@@ -1,7 +1,8 @@
 //! What can go wrong, one enum per verb, and what a caller does about it.
 //!
-//! Callers decide by [`Remedy`], not by looking into variants; the protocol crates map it to NO, BAD,
-//! 4xx or 5xx in one table each. `Display` is one sentence for a person, with what to do about it.
+//! Callers decide by [`Remedy`], not by looking into variants; the protocol crates map it to NO,
+//! BAD, 4xx or 5xx in one table each. `Display` is one sentence for a person, with what to do about
+//! it.
 
 use std::path::PathBuf;
 

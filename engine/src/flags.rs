@@ -59,7 +59,8 @@ impl fmt::Debug for SystemFlags {
     }
 }
 
-/// A keyword such as `$Forwarded`: an IMAP atom, compared without regard to ASCII case, shown as first set.
+/// A keyword such as `$Forwarded`: an IMAP atom, compared without regard to ASCII case, shown as
+/// first set.
 #[derive(Clone, Debug)]
 pub struct Keyword(Box<str>);
 

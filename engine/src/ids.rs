@@ -1,8 +1,8 @@
 //! The names of things: positions in the log, accounts, mailboxes, messages, times.
 //!
 //! Every number that could be swapped with another is a type of its own, and offers only the
-//! arithmetic that means something. All of them are little-endian on disk, but big-endian inside keys
-//! of the table store, so that keys sort as numbers do.
+//! arithmetic that means something. All of them are little-endian on disk, but big-endian inside
+//! keys of the table store, so that keys sort as numbers do.
 
 use std::fmt;
 
@@ -134,7 +134,8 @@ id128!(
     RequestId
 );
 id128!(
-    /// Random, drawn by whoever seals a blob, repeated in its record and row, bound as associated data.
+    /// Random, drawn by whoever seals a blob, repeated in its record and row, bound as associated
+    /// data.
     BlobTag
 );
 id128!(
@@ -203,7 +204,8 @@ impl fmt::Debug for Uid {
     }
 }
 
-/// Rises strictly per account; with a mailbox's name it makes UIDs valid (RFC 9051 section 2.3.1.1).
+/// Rises strictly per account; with a mailbox's name it makes UIDs valid (RFC 9051 section
+/// 2.3.1.1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UidValidity(pub u32);
 

@@ -1,10 +1,11 @@
 //! The engine: what a mail store is, without any protocol.
 //!
-//! [`Store`] → [`Account`] → [`Mailbox`] is the way in; [`View`](mailbox::View) is what readers see.
-//! Everything is learned from one log per volume; see `docs/FORMATS.md` for where each format is drawn.
+//! [`Store`] → [`Account`] → [`Mailbox`] is the way in; [`View`](mailbox::View) is what readers
+//! see. Everything is learned from one log per volume; see `docs/FORMATS.md` for where each format
+//! is drawn.
 //!
-//! No protocol, no network and no async runtime here: reads are plain calls, and a change hands back a
-//! [`Ticket`] that a thread may wait on and a task may await.
+//! No protocol, no network and no async runtime here: reads are plain calls, and a change hands
+//! back a [`Ticket`] that a thread may wait on and a task may await.
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 

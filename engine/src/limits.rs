@@ -2,7 +2,8 @@
 
 /// A segment's size in bytes: 128 MiB.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
-/// A group's records and chunks together, in bytes; one message's parts may not exceed it when sealed inline.
+/// A group's records and chunks together, in bytes; one message's parts may not exceed it when
+/// sealed inline.
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Groups are padded to this at their place in a segment.
 pub const GROUP_ALIGNMENT: usize = 4096;
@@ -10,7 +11,8 @@ pub const GROUP_ALIGNMENT: usize = 4096;
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// A message's summary, encoded.
 pub const SUMMARY_BYTES_MAX: usize = 4 << 20;
-/// A message up to this size is committed in one group with its record; a larger one enters ahead, in chunks.
+/// A message up to this size is committed in one group with its record; a larger one enters ahead,
+/// in chunks.
 pub const INLINE_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The largest message that a store accepts unless configured lower.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;

@@ -23,7 +23,8 @@ pub const fn usize_of_u32(number: u32) -> usize {
     number as usize
 }
 
-/// A length that its caller has bounded below 2^32; saturates, so that a bug shows as a refused length.
+/// A length that its caller has bounded below 2^32; saturates, so that a bug shows as a refused
+/// length.
 #[expect(clippy::as_conversions, reason = "the branch before it proves that it fits")]
 pub const fn u32_of(length: usize) -> u32 {
     if length > 0xFFFF_FFFF { u32::MAX } else { length as u32 }

@@ -1,8 +1,8 @@
 //! The formats of sealed things, byte for byte: what an older version wrote must open for ever.
 //!
-//! The files in `tests/golden/seal_*.bin` are made with a counting source of randomness. They change
-//! only with a new format version; `cargo test -p pillarbox-engine --test seal_golden -- --ignored`
-//! writes them anew.
+//! The files in `tests/golden/seal_*.bin` are made with a counting source of randomness. They
+//! change only with a new format version; `cargo test -p pillarbox-engine --test seal_golden --
+//! --ignored` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail where it stands")]
 

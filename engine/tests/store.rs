@@ -1,4 +1,5 @@
-//! The façade as its callers use it: mail in, mail out, and all of it again after every kind of stop.
+//! The façade as its callers use it: mail in, mail out, and all of it again after every kind of
+//! stop.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 #![allow(missing_docs, reason = "tests")]
@@ -38,9 +39,7 @@ fn new_store(directory: &Path) -> Store {
 
 fn new_account(store: &Store, name: &str) {
     let password = Secret::new("demo".into());
-    store
-        .create_account(NewAccount { name: name.into(), password, quota_bytes: None })
-        .unwrap();
+    store.create_account(NewAccount { name: name.into(), password, quota_bytes: None }).unwrap();
 }
 
 fn demo(store: &Store) -> Account {
@@ -77,8 +76,7 @@ fn mail_reads_back_as_it_came_in_also_after_a_restart() {
     let directory = folder.path().join("data");
     let store = new_store(&directory);
     let mut generator = Generator::new(7);
-    let mut messages: Vec<Vec<u8>> =
-        (0..40).map(|size| generator.message(size * 500)).collect();
+    let mut messages: Vec<Vec<u8>> = (0..40).map(|size| generator.message(size * 500)).collect();
     messages.push(Vec::new());
     messages.push(b"no header\r\n".to_vec());
     // Enters the log ahead of its record.
@@ -115,10 +113,8 @@ fn what_was_not_checkpointed_is_replayed_from_the_log() {
     let archive = demo(&store).mailbox("Archive").unwrap().unwrap();
     mailbox.copy(&uids(&[1]), &archive).wait().unwrap();
     mailbox.move_to(&uids(&[2]), &archive).wait().unwrap();
-    let flags = FlagList {
-        system: SystemFlags::DELETED,
-        keywords: vec![Keyword::new("$Junk").unwrap()],
-    };
+    let flags =
+        FlagList { system: SystemFlags::DELETED, keywords: vec![Keyword::new("$Junk").unwrap()] };
     mailbox.store_flags(&uids(&[3, 4]), FlagChange::Add, &flags, None).wait().unwrap();
     mailbox.expunge(&uids(&[3])).wait().unwrap();
     demo(&store).rename_mailbox("Archive", "Old/2020").wait().unwrap();
@@ -169,12 +165,12 @@ fn one_delivery_to_several_recipients_is_stored_once_and_read_by_each() {
     let demo = demo(&store).number();
     store.delete_account(demo).unwrap();
     let eva = store.account("eva@example.org").unwrap().unwrap();
-    let row = eva.mailbox("INBOX").unwrap().unwrap().view().unwrap().unwrap();
-    let row = row.row(Uid(1)).unwrap().unwrap();
+    let view = eva.mailbox("INBOX").unwrap().unwrap().view().unwrap().unwrap();
+    let row = view.row(Uid(1)).unwrap().unwrap();
     assert!(eva.message(&row).unwrap().read_all().unwrap() == message);
     assert!(store.account("demo@example.org").unwrap().is_none());
     store.close();
-    drop(eva);
+    drop((eva, view));
     drop(store);
     let store = open(&directory);
     assert_eq!(store.accounts().unwrap().len(), 1);
@@ -291,7 +287,7 @@ fn a_directory_in_use_or_without_a_store_or_with_a_wrong_key_says_so() {
     let other = folder.path().join("other.key");
     std::fs::write(&other, [7; 32]).unwrap();
     let wrong = refusal(&directory, KeySource::KeyFile(other));
-    assert!(wrong.contains("key file"), "{wrong}");
+    assert!(wrong.contains("is not the key of this data directory"), "{wrong}");
     let passphrase = refusal(&directory, KeySource::Passphrase(Secret::new("guess".into())));
     assert!(passphrase.contains("key file"), "says which key it wants: {passphrase}");
     let again = Store::init(&directory, &InitOptions { key: key() });

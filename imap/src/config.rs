@@ -31,7 +31,8 @@ pub struct Limits {
     pub login_failure_delay: Duration,
     /// How long a client may be silent before login, and a TLS handshake may take; 60 s.
     pub login_timeout: Duration,
-    /// How long a client may be silent after login; 30 min, the least that RFC 3501 section 5.4 allows.
+    /// How long a client may be silent after login; 30 min, the least that RFC 3501 section 5.4
+    /// allows.
     pub idle_timeout: Duration,
     /// How long IDLE lasts; 29 min (RFC 2177 asks clients to renew within that).
     pub idle_command_timeout: Duration,

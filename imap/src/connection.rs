@@ -320,7 +320,8 @@ impl Connection {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LineTooLong;
 
-/// `{n}` or `{n+}` at the end of a line; `{n-}` is what LITERAL- calls the latter nowhere, so it is none.
+/// `{n}` or `{n+}` at the end of a line; `{n-}` is what LITERAL- calls the latter nowhere, so it is
+/// none.
 fn announced_literal(line: &[u8]) -> Option<LiteralOffer> {
     let inner = line.strip_suffix(b"}")?;
     let open = inner.iter().rposition(|&byte| byte == b'{')?;

@@ -30,8 +30,8 @@ pub enum Transport {
 
 /// Serves one client until it is done, until an error ends the connection, or until `shutdown`
 /// becomes true, on which the client is told BYE. Logs what an operator needs to know; returns when
-/// the connection is closed. Must run in a tokio runtime with time enabled, best a multi-threaded one:
-/// reads of the engine then do not hold up other connections.
+/// the connection is closed. Must run in a tokio runtime with time enabled, best a multi-threaded
+/// one: reads of the engine then do not hold up other connections.
 pub async fn serve_connection<S>(
     store: Store,
     stream: S,

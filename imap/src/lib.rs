@@ -9,8 +9,8 @@
 //! bounds a client stands in [`Limits`].
 //!
 //! Async is confined to `driver`, `stream` and the handlers in `command` (and the part of `session`
-//! that tells news to the client): they wait for the network and for commits. Reads of the engine are
-//! plain calls, made where the runtime knows that they may block.
+//! that tells news to the client): they wait for the network and for commits. Reads of the engine
+//! are plain calls, made where the runtime knows that they may block.
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 #![forbid(unsafe_code)]

@@ -1,6 +1,8 @@
-//! SIGKILL at any moment, under deliveries, appends, flag changes, copies, moves and expunges at once.
+//! SIGKILL at any moment, under deliveries, appends, flag changes, copies, moves and expunges at
+//! once.
 //!
-//! `PILLARBOX_KILLS` says how often (200 unless set), `PILLARBOX_KILL_SEED` repeats a run's choices.
+//! `PILLARBOX_KILLS` says how often (200 unless set), `PILLARBOX_KILL_SEED` repeats a run's
+//! choices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,8 +1,9 @@
 //! What was asked of the server and what it acknowledged, kept outside of it.
 //!
-//! An operation is *pending* from before its first byte is sent until its answer has been read. After a
-//! crash an acknowledged operation must be there, and a pending one wholly or not at all; the ledger
-//! then adopts what it found. A message lies at most once in a mailbox, so (mailbox, message) is a key.
+//! An operation is *pending* from before its first byte is sent until its answer has been read.
+//! After a crash an acknowledged operation must be there, and a pending one wholly or not at all;
+//! the ledger then adopts what it found. A message lies at most once in a mailbox, so (mailbox,
+//! message) is a key.
 //!
 //! # Invariants checked
 //! 1. Every acknowledged message is in its mailbox once, with its bytes, flags and UID.

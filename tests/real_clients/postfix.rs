@@ -27,7 +27,8 @@ impl Postfix {
         }
         set_mode(&folder, 0o755);
         own_by_postfix(&data);
-        // SMTP of the site is free in this test only if nothing of it is started: take its neighbour.
+        // SMTP of the site is free in this test only if nothing of it is started: take its
+        // neighbour.
         let port = free_port();
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\n\

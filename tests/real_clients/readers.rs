@@ -1,7 +1,7 @@
 //! The corpus goes in by LMTP, by APPEND and by import, and is read by mbsync, imaplib and curl.
 //!
-//! LMTP adds trace fields in front and nothing else, so a delivered message ends with what was sent;
-//! APPEND and import keep every byte.
+//! LMTP adds trace fields in front and nothing else, so a delivered message ends with what was
+//! sent; APPEND and import keep every byte.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,8 +41,9 @@ fn hashes<'a>(messages: impl IntoIterator<Item = &'a [u8]>) -> Hashes {
     hashes
 }
 
-/// The samples that must come back as they went in. IMAP's literals know no NUL (RFC 3501 section 9,
-/// CHAR8); what happens to those is told in `bad_input`. Others than us also drop a CR without LF.
+/// The samples that must come back as they went in. IMAP's literals know no NUL (RFC 3501 section
+/// 9, CHAR8); what happens to those is told in `bad_input`. Others than us also drop a CR without
+/// LF.
 fn storable(kind: Kind, samples: &[Sample]) -> Vec<&Sample> {
     let is_plain = |sample: &&Sample| {
         let pairs = sample.bytes.windows(2);

@@ -1,7 +1,7 @@
 //! Mail to test with: the corpus if it is there, else messages of our own.
 //!
-//! The corpus lies in `PILLARBOX_CORPUS`, by default in `../shared/corpus` beside the workspace. Tests
-//! take a part of it, chosen for variety, and all of it with `PILLARBOX_CORPUS_ALL=1`.
+//! The corpus lies in `PILLARBOX_CORPUS`, by default in `../shared/corpus` beside the workspace.
+//! Tests take a part of it, chosen for variety, and all of it with `PILLARBOX_CORPUS_ALL=1`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -15,8 +15,8 @@ pub(crate) struct Imap {
     pub(crate) greeting: Response,
 }
 
-/// One untagged response, tagged response or continuation: all its bytes, literals included, without
-/// its last CRLF.
+/// One untagged response, tagged response or continuation: all its bytes, literals included,
+/// without its last CRLF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response(pub(crate) Vec<u8>);
 
@@ -318,8 +318,8 @@ impl Reply {
         numbers.next_back().unwrap_or(0)
     }
 
-    /// The words of a response code, such as `APPENDUID 1 2` or `COPYUID 1 2 3`, in the tagged answer
-    /// or in an untagged one.
+    /// The words of a response code, such as `APPENDUID 1 2` or `COPYUID 1 2 3`, in the tagged
+    /// answer or in an untagged one.
     pub(crate) fn code(&self, name: &str) -> Option<Vec<String>> {
         let texts = self.untagged.iter().map(Response::text).chain([self.text.clone()]);
         texts.into_iter().find_map(|text| {

@@ -1,8 +1,8 @@
 //! A server of a test's own: the real binary, a data directory and loopback ports for it alone.
 //!
-//! With `PILLARBOX_TEST_PEER=dovecot` the same tests run against Dovecot, so that a wrong test can be
-//! told from a wrong server. Whatever the test does, the server is gone when the site is dropped, and
-//! a line of level ERROR that the test did not announce fails it.
+//! With `PILLARBOX_TEST_PEER=dovecot` the same tests run against Dovecot, so that a wrong test can
+//! be told from a wrong server. Whatever the test does, the server is gone when the site is
+//! dropped, and a line of level ERROR that the test did not announce fails it.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader};
@@ -102,8 +102,8 @@ impl Site {
         site
     }
 
-    /// Ports and folders, but no store yet. The data directory lies in `PILLARBOX_TEST_SCRATCH` if set,
-    /// else where temporary files lie.
+    /// Ports and folders, but no store yet. The data directory lies in `PILLARBOX_TEST_SCRATCH` if
+    /// set, else where temporary files lie.
     pub(crate) fn empty() -> Site {
         let folder = match std::env::var_os("PILLARBOX_TEST_SCRATCH") {
             Some(scratch) => tempfile::tempdir_in(scratch),
@@ -167,8 +167,8 @@ impl Site {
         binary(&["init", &data, "--new-key-file", &key], &[], b"")
     }
 
-    /// A subcommand on this site's store, running or not, with the configuration of `serve`. Passwords
-    /// come from the environment.
+    /// A subcommand on this site's store, running or not, with the configuration of `serve`.
+    /// Passwords come from the environment.
     pub(crate) fn pillarbox(&self, arguments: &[&str]) -> Ended {
         self.pillarbox_with_input(arguments, b"")
     }

@@ -29,8 +29,8 @@ impl Ended {
     }
 }
 
-/// Whether all of these programs are here. `make test` installs them; a test that cannot run says so
-/// in a line that nobody overlooks, and fails where PILLARBOX_TEST_NO_SKIP is set.
+/// Whether all of these programs are here. `make test` installs them; a test that cannot run says
+/// so in a line that nobody overlooks, and fails where PILLARBOX_TEST_NO_SKIP is set.
 pub(crate) fn present(test: &str, programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|program| !is_present(program)).collect();
     if missing.is_empty() {

@@ -102,25 +102,68 @@ pub(crate) enum Change {
         unchanged_since: Option<Lsn>,
         promise: Answer<FlagsStored>,
     },
-    Expunge { account: AccountNumber, mailbox: MailboxId, uids: UidSet, promise: Answer<UidSet> },
+    Expunge {
+        account: AccountNumber,
+        mailbox: MailboxId,
+        uids: UidSet,
+        promise: Answer<UidSet>,
+    },
     CreateMailbox {
         account: AccountNumber,
         name: String,
         special_use: Option<SpecialUse>,
         promise: Answer<MailboxId>,
     },
-    RenameMailbox { account: AccountNumber, from: String, to: String, promise: Answer<()> },
-    DeleteMailbox { account: AccountNumber, name: String, promise: Answer<()> },
-    Subscribe { account: AccountNumber, name: String, subscribed: bool, promise: Answer<()> },
-    CreateAccount { new: NewAccountChange, promise: Answer<()> },
-    UpdateAccount { account: AccountNumber, update: AccountUpdate, promise: Answer<()> },
-    DeleteAccount { account: AccountNumber, promise: Answer<()> },
-    AccountDestroyed { account: AccountNumber, promise: Answer<()> },
-    Policy { changes: Vec<PolicyChange>, promise: Answer<()> },
-    /// A chunk of a large message, ahead of its record. `first`: of which message, `None` for its first chunk.
-    ChunkAhead { first: Option<Lsn>, tag: BlobTag, chunk: SealedChunk, promise: Answer<Lsn> },
+    RenameMailbox {
+        account: AccountNumber,
+        from: String,
+        to: String,
+        promise: Answer<()>,
+    },
+    DeleteMailbox {
+        account: AccountNumber,
+        name: String,
+        promise: Answer<()>,
+    },
+    Subscribe {
+        account: AccountNumber,
+        name: String,
+        subscribed: bool,
+        promise: Answer<()>,
+    },
+    CreateAccount {
+        new: NewAccountChange,
+        promise: Answer<()>,
+    },
+    UpdateAccount {
+        account: AccountNumber,
+        update: AccountUpdate,
+        promise: Answer<()>,
+    },
+    DeleteAccount {
+        account: AccountNumber,
+        promise: Answer<()>,
+    },
+    AccountDestroyed {
+        account: AccountNumber,
+        promise: Answer<()>,
+    },
+    Policy {
+        changes: Vec<PolicyChange>,
+        promise: Answer<()>,
+    },
+    /// A chunk of a large message, ahead of its record. `first`: of which message, `None` for its
+    /// first chunk.
+    ChunkAhead {
+        first: Option<Lsn>,
+        tag: BlobTag,
+        chunk: SealedChunk,
+        promise: Answer<Lsn>,
+    },
     /// No more of that message comes without its record; its chunks may be dead.
-    EndAhead { first: Lsn },
+    EndAhead {
+        first: Lsn,
+    },
 }
 
 impl Change {

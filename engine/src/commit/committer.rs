@@ -1,6 +1,8 @@
-//! The committer: takes what waits, assigns it, makes it durable with one flush, publishes, answers.
+//! The committer: takes what waits, assigns it, makes it durable with one flush, publishes,
+//! answers.
 //!
-//! A state machine with a `step`; production drives it from one thread a volume, tests as they like.
+//! A state machine with a `step`; production drives it from one thread a volume, tests as they
+//! like.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use super::gather::Gather;
 use super::queue::{Queue, Woken};
 use crate::disk::Clock;
 use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
-use crate::log::{BuiltGroup, GroupPlace, LogWriter};
+use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::seal::{KeyTable, Sealer};
 use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
@@ -85,6 +87,8 @@ pub(crate) struct Committer {
     log_bytes_since_checkpoint: u64,
     last_checkpoint: Duration,
     checkpointed: Option<Lsn>,
+    /// The last group's durability is written nowhere yet.
+    unmarked: bool,
 }
 
 /// Whether the committer goes on.
@@ -114,6 +118,7 @@ impl Committer {
             log_bytes_since_checkpoint: replayed_bytes,
             last_checkpoint,
             checkpointed: None,
+            unmarked: false,
         }
     }
 
@@ -148,7 +153,7 @@ impl Committer {
                 }
                 self.commit(batch);
             }
-            Woken::Idle => {}
+            Woken::Idle => self.mark(),
             Woken::Closed => return CommitStep::Closed,
         }
         self.checkpoint_if_due();
@@ -183,6 +188,7 @@ impl Committer {
             Ok(places) => {
                 self.next = next;
                 self.entering = entering;
+                self.unmarked |= !groups.is_empty();
                 for (group, place) in groups.iter().zip(&places) {
                     changes.places.extend(places_of(group, place));
                     self.log_bytes_since_checkpoint += u64::from(place.stored_len);
@@ -194,6 +200,30 @@ impl Committer {
             Err(reason) => {
                 replies.into_iter().for_each(|reply| reply(Some(&reason)));
             }
+        }
+    }
+
+    /// Notes, in a group without items, that the last group is durable: damage to it then counts as
+    /// damage and not as a torn tail. Goes without a flush of its own, or a quiet server would make
+    /// two for every mail.
+    fn mark(&mut self) {
+        if !self.unmarked || self.setup.status.stopped.read().is_some() {
+            return;
+        }
+        self.unmarked = false;
+        let end = self.writer.end();
+        let group = GroupBuilder::new().finish(GroupStamp {
+            flags: 0,
+            volume: self.setup.volume,
+            first_lsn: self.next,
+            last_lsn: self.last_lsn(),
+            durable_lsn: end.durable_lsn,
+            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            key_version: self.setup.keys.version(),
+            previous: end.hash,
+        });
+        if let Err(error) = self.writer.append_watermark(&group) {
+            self.stop(&error.to_string());
         }
     }
 
@@ -255,7 +285,8 @@ impl Committer {
             group_hash: self.writer.end().hash.0,
             stamp: self.stamp,
         };
-        // While the one before is being written, changes go on gathering; past twice the size commits wait for it.
+        // While the one before is being written, changes go on gathering; past twice the size
+        // commits wait for it.
         let urgent = self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES;
         let committed = &self.setup.committed;
         if self.setup.checkpoints.offer(urgent, || (committed.freeze(), stamp)) {

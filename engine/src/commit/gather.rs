@@ -1,8 +1,9 @@
 //! When waiting a little makes one flush serve more callers.
 //!
-//! Under load from many connections a flush could begin with the first change that comes, and the rest
-//! would wait for the next. Gathering waits at most [`GATHER_MAX`] while changes keep coming, and stops at the
-//! first pause. A lone client gains nothing from it, so a wait that brought nobody makes the next ones rarer.
+//! Under load from many connections a flush could begin with the first change that comes, and the
+//! rest would wait for the next. Gathering waits at most [`GATHER_MAX`] while changes keep coming,
+//! and stops at the first pause. A lone client gains nothing from it, so a wait that brought nobody
+//! makes the next ones rarer.
 
 use std::time::{Duration, Instant};
 

@@ -6,13 +6,14 @@
 //!                                                assigned head                         see it
 //! ```
 //!
-//! The committer alone assigns positions and UIDs, judges conditions, and seals records (some hundred
-//! bytes each); everything heavy was done before by its caller. It does no other I/O than the log's,
-//! unless a page that a change needs has left the cache.
+//! The committer alone assigns positions and UIDs, judges conditions, and seals records (some
+//! hundred bytes each); everything heavy was done before by its caller. It does no other I/O than
+//! the log's, unless a page that a change needs has left the cache.
 //!
 //! # Invariants
 //! 1. An answer is given only after the flush of the group that holds the change.
-//! 2. What is judged is the assigned head: the committed state and every change of this group so far.
+//! 2. What is judged is the assigned head: the committed state and every change of this group so
+//!    far.
 //! 3. After a failed write or flush nothing is written again, and everyone waiting is refused.
 
 mod assign;

@@ -39,7 +39,8 @@ pub(crate) enum Woken {
 const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Queue {
-    /// Adds a change; waits for room, and gives the change back where there is none in time or no committer.
+    /// Adds a change; waits for room, and gives the change back where there is none in time or no
+    /// committer.
     pub(crate) fn push(&self, change: Change) -> Result<(), Box<Change>> {
         let bytes = change.group_bytes();
         let deadline = Instant::now() + ROOM_TIMEOUT;

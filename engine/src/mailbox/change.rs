@@ -1,12 +1,12 @@
 //! Changes to a mailbox: append, flags, expunge; what applying a record does.
 //!
-//! Each is a pure function of the record and the state before it, and harmless when it is applied again.
-//! A change is made on a clone and takes effect as a whole at its end: a page that cannot be read leaves
-//! state and dirty set as they were. Pages that take part are read if need be; callers that must not wait
-//! for the disk load them before ([`MailboxState::load`]).
+//! Each is a pure function of the record and the state before it, and harmless when it is applied
+//! again. A change is made on a clone and takes effect as a whole at its end: a page that cannot be
+//! read leaves state and dirty set as they were. Pages that take part are read if need be; callers
+//! that must not wait for the disk load them before ([`MailboxState::load`]).
 //!
-//! Every changed page keeps its key, except that the tail page, when full, is merged into the page before
-//! it if that has room, or else stays as a page of its own.
+//! Every changed page keeps its key, except that the tail page, when full, is merged into the page
+//! before it if that has room, or else stays as a page of its own.
 
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl FlagDelta {
 }
 
 impl MailboxState {
-    /// Appends rows in ascending order of UIDs; a row whose UID was given before is skipped, as it is
-    /// there already. UIDNEXT and HIGHESTMODSEQ follow.
+    /// Appends rows in ascending order of UIDs; a row whose UID was given before is skipped, as it
+    /// is there already. UIDNEXT and HIGHESTMODSEQ follow.
     pub(crate) fn append(
         &mut self,
         rows: Vec<(Row, RowIds)>,
@@ -56,8 +56,8 @@ impl MailboxState {
         Ok(())
     }
 
-    /// Changes flags; answers which messages are different now, and gives those `modseq`. A message whose
-    /// MODSEQ is above is left alone: it saw this change before.
+    /// Changes flags; answers which messages are different now, and gives those `modseq`. A message
+    /// whose MODSEQ is above is left alone: it saw this change before.
     pub(crate) fn set_flags(
         &mut self,
         changes: &[(UidSet, FlagDelta)],
@@ -83,7 +83,8 @@ impl MailboxState {
         Ok(removed)
     }
 
-    /// Names all of it as gone, for a mailbox that is deleted; the table store then forgets its pages.
+    /// Names all of it as gone, for a mailbox that is deleted; the table store then forgets its
+    /// pages.
     pub(crate) fn delete(&self, dirty: &mut DirtyPages) {
         for block in self.content.blocks.iter() {
             dirty.block_gone(self.block_key(block.first_uid));
@@ -115,7 +116,8 @@ impl MailboxState {
         Ok(found)
     }
 
-    /// Reads the pages that a change of `uids` will touch into the cache, and returns what holds them there.
+    /// Reads the pages that a change of `uids` will touch into the cache, and returns what holds
+    /// them there.
     pub(crate) fn load(&self, uids: &UidSet) -> Result<LoadedPages, ReadError> {
         let mut loaded = Vec::new();
         for place in self.content.places_of(uids) {

@@ -1,10 +1,10 @@
 //! What differs between two views of a mailbox.
 //!
 //! Both are walked side by side in order of UIDs, and what they share is stepped over without being
-//! read: whole blocks by their place in memory, pages by place or by key and version. Where one view has
-//! pages wholly below the other's next page, those are all gone or all new. Everything else is compared row
-//! by row by UID, so it does not matter how rows were laid out in pages then and now: the tail may have
-//! been merged into the page before it, pages may have vanished.
+//! read: whole blocks by their place in memory, pages by place or by key and version. Where one
+//! view has pages wholly below the other's next page, those are all gone or all new. Everything
+//! else is compared row by row by UID, so it does not matter how rows were laid out in pages then
+//! and now: the tail may have been merged into the page before it, pages may have vanished.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -5,9 +5,9 @@
 //!          └──► tail: one slot (≤ TAIL_ROWS_MAX rows)
 //! ```
 //!
-//! Blocks and cells are shared between all versions of the mailbox that have them alike; changing one
-//! copies its branch. The tail stands outside of the blocks, so that a delivery copies a page of 32 rows
-//! and nothing else, however large the mailbox.
+//! Blocks and cells are shared between all versions of the mailbox that have them alike; changing
+//! one copies its branch. The tail stands outside of the blocks, so that a delivery copies a page
+//! of 32 rows and nothing else, however large the mailbox.
 //!
 //! Invariants:
 //! 1. Slots ascend over all blocks and the tail, and none is empty.
@@ -171,8 +171,9 @@ impl MailboxContent {
         }
     }
 
-    /// Puts a slot into the place of another, or removes it. Answers the key of its block and whether the
-    /// block is still there; `None` for the tail. Removing shifts the places above, so remove from the end.
+    /// Puts a slot into the place of another, or removes it. Answers the key of its block and
+    /// whether the block is still there; `None` for the tail. Removing shifts the places above, so
+    /// remove from the end.
     pub(crate) fn replace(&mut self, place: Place, new: Option<Slot>) -> Option<(Uid, bool)> {
         let old = self.slot(place).map(|slot| slot.head.counts).unwrap_or_default();
         self.counts.subtract(old);

@@ -1,4 +1,5 @@
-//! What a checkpoint has to write: the pages, head blocks and mailbox rows that changed since the last.
+//! What a checkpoint has to write: the pages, head blocks and mailbox rows that changed since the
+//! last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,8 @@ pub(crate) struct DirtyPages {
     pub(crate) rows: BTreeMap<PageKey, u32>,
     /// Pages whose ids are to be written, with their number of rows.
     pub(crate) ids: BTreeMap<PageKey, u32>,
-    /// Pages that are gone: both columns are to be deleted, though the store may never have had them.
+    /// Pages that are gone: both columns are to be deleted, though the store may never have had
+    /// them.
     pub(crate) gone_pages: BTreeSet<PageKey>,
     /// Head blocks to be written.
     pub(crate) blocks: BTreeSet<BlockKey>,

@@ -1,7 +1,7 @@
 //! Page heads: what STATUS, SELECT, CHANGEDSINCE and "first unseen" need, without any row.
 //!
-//! Heads lie together in head blocks of at most [`BLOCK_HEADS_MAX`]; the head of the tail page lies in
-//! the mailbox's row, so that a delivery rewrites no block. A block as stored:
+//! Heads lie together in head blocks of at most [`BLOCK_HEADS_MAX`]; the head of the tail page lies
+//! in the mailbox's row, so that a delivery rewrites no block. A block as stored:
 //!
 //! ```text
 //! size  field           meaning
@@ -22,7 +22,8 @@
 //!
 //! Invariants:
 //! 1. Pages ascend: each `first_uid` is above the `last_uid` before it.
-//! 2. `count`, `unseen`, `deleted`, `bytes`, `highest_modseq`, `last_uid` are those of the page's rows.
+//! 2. `count`, `unseen`, `deleted`, `bytes`, `highest_modseq`, `last_uid` are those of the page's
+//!    rows.
 
 use crate::error::ReadError;
 use crate::flags::SystemFlags;

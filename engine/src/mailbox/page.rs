@@ -1,7 +1,7 @@
 //! A mailbox page: rows of consecutive UIDs, by column.
 //!
-//! In memory the columns are vectors, so that a clone is a copy of memory; stored they are differences
-//! in numbers of variable width ([`varint`]), compressed (zstd level 1).
+//! In memory the columns are vectors, so that a clone is a copy of memory; stored they are
+//! differences in numbers of variable width ([`varint`]), compressed (zstd level 1).
 //!
 //! ```text
 //! size     field        meaning
@@ -37,7 +37,8 @@ use crate::mailbox::{KeywordSet, Row};
 use crate::width::u64_of;
 
 const FORMAT: u8 = 1;
-/// Body bytes of a page whose every row has every number at its widest and as many keywords as may be.
+/// Body bytes of a page whose every row has every number at its widest and as many keywords as may
+/// be.
 const PAGE_BODY_BYTES_MAX: usize = 64 + PAGE_ROWS_MAX * (80 + 3 * MESSAGE_KEYWORDS_MAX);
 const COMPRESSION_LEVEL: i32 = 1;
 const KNOWN_FLAGS: u8 = 0b1_1111;
@@ -353,7 +354,8 @@ pub(crate) fn keywords_after(set: &KeywordSet, add: &[u16], remove: &[u16]) -> K
 
 const _: () = assert!(PAGE_ROWS_MAX <= 65_536, "a set's index has 16 bits");
 const _: () = {
-    // A uid, a set's index and a size: 5 bytes each; five 64-bit columns: 10 each; flags; a set's length.
+    // A uid, a set's index and a size: 5 bytes each; five 64-bit columns: 10 each; flags; a set's
+    // length.
     let row_bytes_max = 3 * 5 + 5 * 10 + 1 + 5;
     assert!(row_bytes_max < 80);
 };

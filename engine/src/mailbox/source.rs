@@ -1,20 +1,20 @@
 //! Where pages are: in memory because nobody else has them, in the cache, or in the table store.
 //!
-//! A slot of a mailbox refers to its page through a [`PageCell`], which every view that shares the slot
-//! shares too:
+//! A slot of a mailbox refers to its page through a [`PageCell`], which every view that shares the
+//! slot shares too:
 //!
 //! ```text
 //!   made by a change ──► Dirty ──(checkpoint flushed)──► Clean ──(changed again)──► Superseded
 //!                          └───────────(changed again before)──────────────────────────┘
 //! ```
 //!
-//! *Clean*: the store has this very version, so the cache may forget it. *Dirty* and *superseded*: the
-//! store has an older or a newer version, or none, so the cell keeps the page itself for as long as any
-//! view refers to it. This is why a view that was taken before a change reads what it was taken of, even
-//! after that change has reached the store.
+//! *Clean*: the store has this very version, so the cache may forget it. *Dirty* and *superseded*:
+//! the store has an older or a newer version, or none, so the cell keeps the page itself for as
+//! long as any view refers to it. This is why a view that was taken before a change reads what it
+//! was taken of, even after that change has reached the store.
 //!
-//! Invariant: a page read from the store has the version that its cell names; if not, the cell has been
-//! superseded meanwhile, and its own page is the answer.
+//! Invariant: a page read from the store has the version that its cell names; if not, the cell has
+//! been superseded meanwhile, and its own page is the answer.
 
 use std::sync::Arc;
 
@@ -85,8 +85,8 @@ pub(crate) enum Columns {
 
 /// Reads stored pages.
 pub(crate) trait PageSource: Send + Sync {
-    /// The page's bytes as [`Page::encode`] or [`IdsPage::encode`] made them, as last written. An error if
-    /// there is no such page.
+    /// The page's bytes as [`Page::encode`] or [`IdsPage::encode`] made them, as last written. An
+    /// error if there is no such page.
     fn load(&self, key: PageKey, columns: Columns) -> Result<Vec<u8>, ReadError>;
 }
 

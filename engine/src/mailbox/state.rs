@@ -1,7 +1,8 @@
 //! A mailbox as the committer has it: its content and what its row says.
 //!
-//! A clone shares everything, so the assigned head, the committed state, the frozen state of a checkpoint
-//! and every view are clones of each other at different moments. Changes are in `change.rs`.
+//! A clone shares everything, so the assigned head, the committed state, the frozen state of a
+//! checkpoint and every view are clones of each other at different moments. Changes are in
+//! `change.rs`.
 //!
 //! The mailbox's row in the table store (name, office and subscription are the account's affair):
 //!
@@ -129,8 +130,8 @@ impl MailboxState {
         u16::try_from(place).ok()
     }
 
-    /// The index of a keyword, added to the list if it is new; `None` when the list is full. A new one
-    /// changes the mailbox's row alone.
+    /// The index of a keyword, added to the list if it is new; `None` when the list is full. A new
+    /// one changes the mailbox's row alone.
     pub(crate) fn intern_keyword(
         &mut self,
         keyword: &Keyword,
@@ -148,8 +149,8 @@ impl MailboxState {
         Some(index)
     }
 
-    /// What readers get. `epoch_begin` is the first position of the current epoch: UIDNEXT includes the
-    /// UIDs that the epoch skips, and HIGHESTMODSEQ is not below it.
+    /// What readers get. `epoch_begin` is the first position of the current epoch: UIDNEXT includes
+    /// the UIDs that the epoch skips, and HIGHESTMODSEQ is not below it.
     pub(crate) fn view(&self, epoch_begin: Lsn) -> Arc<View> {
         Arc::new(View::new(self.clone(), epoch_begin))
     }
@@ -208,8 +209,9 @@ impl MailboxState {
         self.content.slots_from(key.first_uid).next().filter(|s| s.head.first_uid == key.first_uid)
     }
 
-    /// Tells the pages of this state that what `dirty` names has been written and flushed as this state has
-    /// it: the cache may forget them from now on. Call it on the state that was frozen for the checkpoint.
+    /// Tells the pages of this state that what `dirty` names has been written and flushed as this
+    /// state has it: the cache may forget them from now on. Call it on the state that was frozen
+    /// for the checkpoint.
     pub(crate) fn flushed(&self, dirty: &DirtyPages) {
         let mine = self.page_key(Uid(0))..=self.page_key(Uid(u32::MAX));
         for (&key, _) in dirty.rows.range(mine.clone()) {

@@ -1,4 +1,5 @@
-//! A mailbox against a map: random changes, checkpoints, reopening, and old views compared with new ones.
+//! A mailbox against a map: random changes, checkpoints, reopening, and old views compared with new
+//! ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -566,8 +567,9 @@ fn a_missing_head_block_is_noticed() {
     assert!(MailboxState::open(ACCOUNT, MAILBOX, &row, [], disk.reader(0)).is_err());
 }
 
-/// Question: what do opening a large mailbox and a delivery into one cost? Dataset: 1 M rows, then 100,000
-/// deliveries with a view held. Unit: milliseconds and nanoseconds, printed. Run by hand, in release.
+/// Question: what do opening a large mailbox and a delivery into one cost? Dataset: 1 M rows, then
+/// 100,000 deliveries with a view held. Unit: milliseconds and nanoseconds, printed. Run by hand,
+/// in release.
 #[test]
 #[ignore = "a measurement, run by hand in release"]
 fn measure_opening_and_appending() {

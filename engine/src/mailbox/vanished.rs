@@ -11,8 +11,8 @@
 //!                    then last UID − first UID
 //! ```
 //!
-//! Entries past their time are dropped from the oldest on; the highest MODSEQ dropped is remembered, and
-//! who asks for less gets the full complement instead of a list.
+//! Entries past their time are dropped from the oldest on; the highest MODSEQ dropped is
+//! remembered, and who asks for less gets the full complement instead of a list.
 
 use std::collections::BTreeMap;
 
@@ -121,8 +121,8 @@ impl VanishedList {
         Some(UidSet::from_ranges(later.flat_map(|(_, (uids, _))| uids.ranges().iter().copied())))
     }
 
-    /// Drops the oldest entries up to the first that is not before `time`; answers the MODSEQs whose keys
-    /// are to be deleted.
+    /// Drops the oldest entries up to the first that is not before `time`; answers the MODSEQs
+    /// whose keys are to be deleted.
     pub(crate) fn drop_before(&mut self, time: UnixSeconds) -> Vec<Lsn> {
         let mut gone = Vec::new();
         while let Some(entry) = self.entries.first_entry().filter(|entry| entry.get().1 < time) {

@@ -1,8 +1,9 @@
 //! Numbers of variable width, as every value of the mailbox's state is written.
 //!
-//! Unsigned: seven bits a byte, lowest first, the top bit says that more follow (LEB128), at most ten
-//! bytes. Signed: zigzag first, so that small differences are short whichever way they go. Reading is
-//! total: what does not fit is [`ReadError::Undecodable`], never a panic or an allocation.
+//! Unsigned: seven bits a byte, lowest first, the top bit says that more follow (LEB128), at most
+//! ten bytes. Signed: zigzag first, so that small differences are short whichever way they go.
+//! Reading is total: what does not fit is [`ReadError::Undecodable`], never a panic or an
+//! allocation.
 
 use crate::error::ReadError;
 use crate::ids::Lsn;

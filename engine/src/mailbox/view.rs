@@ -3,8 +3,9 @@
 //! Ranks count from 0 in order of UIDs; a session's sequence numbers are made from them in the
 //! protocol crate.
 //!
-//! A view shares its blocks and pages with the mailbox's state before and after it. Counts, ranks and
-//! positions come from page heads; a page is read only for its rows, and stays in the cache's budget.
+//! A view shares its blocks and pages with the mailbox's state before and after it. Counts, ranks
+//! and positions come from page heads; a page is read only for its rows, and stays in the cache's
+//! budget.
 
 use std::sync::Arc;
 
@@ -159,7 +160,8 @@ impl View {
         Ok(opened.rows.find(uid).ok().and_then(|index| opened.ids.rows().get(index).copied()))
     }
 
-    /// The rows with a UID of at least `from`, ascending, at most `limit` of them: loads few pages at a time.
+    /// The rows with a UID of at least `from`, ascending, at most `limit` of them: loads few pages
+    /// at a time.
     pub fn rows_from(&self, from: Uid, limit: usize) -> Result<Vec<Row>, ReadError> {
         let mut rows = Vec::with_capacity(limit.min(usize_of_u32(self.message_count())));
         for slot in self.state.content.slots_from(from) {
@@ -185,7 +187,8 @@ impl View {
         })
     }
 
-    /// The messages whose MODSEQ is above `modseq` (CHANGEDSINCE, RFC 7162): reads only pages that have some.
+    /// The messages whose MODSEQ is above `modseq` (CHANGEDSINCE, RFC 7162): reads only pages that
+    /// have some.
     pub fn changed_after(&self, modseq: Lsn) -> Result<UidSet, ReadError> {
         let mut changed = UidSet::new();
         for slot in self.state.content.slots().filter(|s| s.head.highest_modseq > modseq) {
@@ -197,7 +200,8 @@ impl View {
         Ok(changed)
     }
 
-    /// What changed since an older view of the same mailbox; pages that both share are not looked at.
+    /// What changed since an older view of the same mailbox; pages that both share are not looked
+    /// at.
     pub fn changes_since(&self, older: &View) -> Result<ViewChanges, ReadError> {
         compare::changes(older, self)
     }

@@ -25,13 +25,14 @@
 //! ```
 
 use super::{
-    AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow, PolicyChange, Transfer,
+    AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
+    PolicyChange, Transfer,
 };
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{
-    AccountNumber, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, MailboxId, NodeId, ThreadId, Uid, UidValidity,
-    UnixSeconds,
+    AccountNumber, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, MailboxId, NodeId,
+    ThreadId, Uid, UidValidity, UnixSeconds,
 };
 use crate::store::SpecialUse;
 
@@ -73,7 +74,9 @@ impl Body {
                 out.u64(account.0);
                 out.varint(u64::from(generation.0));
             }
-            Body::AccountDelete { account } | Body::AccountDestroyed { account } => out.u64(account.0),
+            Body::AccountDelete { account } | Body::AccountDestroyed { account } => {
+                out.u64(account.0)
+            }
             Body::Policy(changes) => {
                 out.count(changes.len());
                 changes.iter().for_each(|change| change.encode(out));
@@ -320,7 +323,11 @@ impl BlobShape {
 
 impl Transfer {
     fn decode(from: &mut Decoder<'_>) -> Result<Transfer, Broken> {
-        Ok(Transfer { source_uid: decode_uid(from)?, blob: from.lsn()?, row: NewRow::decode(from)? })
+        Ok(Transfer {
+            source_uid: decode_uid(from)?,
+            blob: from.lsn()?,
+            row: NewRow::decode(from)?,
+        })
     }
 }
 

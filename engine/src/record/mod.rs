@@ -1,9 +1,9 @@
 //! Records: every change of a store, logical and self-contained.
 //!
-//! A record carries *assigned* results (UIDs, positions, ids, complete rows), so that applying it is a
-//! pure function of the record and the state before it, reads no other mailbox, and may be repeated.
-//! The fixed header around it (type, account, position; see `log/format`) is not sealed; what is drawn here
-//! is, with the key of the record's account, or of the volume for account 0.
+//! A record carries *assigned* results (UIDs, positions, ids, complete rows), so that applying it
+//! is a pure function of the record and the state before it, reads no other mailbox, and may be
+//! repeated. The fixed header around it (type, account, position; see `log/format`) is not sealed;
+//! what is drawn here is, with the key of the record's account, or of the volume for account 0.
 //!
 //! ```text
 //! payload  presence u8   bit 0: node, bit 1: request, bit 2: run; others zero, a reader refuses them
@@ -25,8 +25,8 @@ pub(crate) use body::{special_use_number, special_use_of};
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{
-    AccountNumber, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, Lsn, MailboxId, NodeId, RequestId, Stamp,
-    ThreadId, Uid, UidValidity, UnixSeconds,
+    AccountNumber, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, Lsn, MailboxId, NodeId,
+    RequestId, Stamp, ThreadId, Uid, UidValidity, UnixSeconds,
 };
 use crate::store::SpecialUse;
 use crate::uid_set::UidSet;
@@ -85,7 +85,12 @@ pub(crate) enum Body {
     /// Messages go.
     Expunge { mailbox: MailboxId, uids: UidSet },
     /// A mailbox comes.
-    MailboxCreate { mailbox: MailboxId, name: String, uid_validity: UidValidity, special_use: Option<SpecialUse> },
+    MailboxCreate {
+        mailbox: MailboxId,
+        name: String,
+        uid_validity: UidValidity,
+        special_use: Option<SpecialUse>,
+    },
     /// Mailboxes get other names, all at once.
     MailboxRename(Vec<(MailboxId, String)>),
     /// A mailbox goes with all that is in it.
@@ -242,7 +247,8 @@ impl Record {
         }
         let stamp = Stamp(from.u64()?);
         let node = if presence & HAS_NODE != 0 { Some(NodeId(from.array()?)) } else { None };
-        let request = if presence & HAS_REQUEST != 0 { Some(RequestId(from.array()?)) } else { None };
+        let request =
+            if presence & HAS_REQUEST != 0 { Some(RequestId(from.array()?)) } else { None };
         let run = if presence & HAS_RUN != 0 {
             Some(Run { first: from.lsn()?, last: from.u8()? == 1 })
         } else {

@@ -38,7 +38,10 @@ fn samples() -> Vec<Record> {
         Body::Policy(vec![
             PolicyChange::DomainPut("example.org".into()),
             PolicyChange::DomainDelete("example.net".into()),
-            PolicyChange::AliasPut { address: "@example.org".into(), targets: vec!["a@example.org".into()] },
+            PolicyChange::AliasPut {
+                address: "@example.org".into(),
+                targets: vec!["a@example.org".into()],
+            },
             PolicyChange::AliasDelete("x@example.org".into()),
         ]),
         Body::AccountUpdate(AccountUpdate {
@@ -50,7 +53,10 @@ fn samples() -> Vec<Record> {
             mailbox,
             messages: vec![
                 Arrival { row: row(1), blob: ArrivalBlob::Inline(shape) },
-                Arrival { row: row(2), blob: ArrivalBlob::Ahead(shape, vec![lsn, lsn.next().unwrap()]) },
+                Arrival {
+                    row: row(2),
+                    blob: ArrivalBlob::Ahead(shape, vec![lsn, lsn.next().unwrap()]),
+                },
                 Arrival { row: row(3), blob: ArrivalBlob::Shared(lsn) },
             ],
         },
@@ -77,7 +83,8 @@ fn samples() -> Vec<Record> {
         Body::MailboxDelete { mailbox },
         Body::Subscribe { name: "Neu".into(), subscribed: true },
     ];
-    let mut records: Vec<Record> = bodies.into_iter().map(|body| Record::new(Stamp(42), body)).collect();
+    let mut records: Vec<Record> =
+        bodies.into_iter().map(|body| Record::new(Stamp(42), body)).collect();
     let mut full = records[8].clone();
     full.node = Some(NodeId([8; 16]));
     full.request = Some(RequestId([9; 16]));
@@ -102,7 +109,8 @@ fn yesterdays_records_still_read() {
         bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
         bytes.extend_from_slice(&payload);
     }
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/records_1.bin");
+    let golden =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/records_1.bin");
     if std::env::var_os("PILLARBOX_WRITE_GOLDEN").is_some() {
         std::fs::write(&golden, &bytes).unwrap();
     }

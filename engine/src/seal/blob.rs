@@ -277,7 +277,8 @@ impl BlobSealer {
         BlobSealer::with_summary(sealer, tag, accounts, (plain_len, 0), compression)
     }
 
-    /// Begins a blob of a body and a summary of so many bytes; the summary is sealed behind the last chunk.
+    /// Begins a blob of a body and a summary of so many bytes; the summary is sealed behind the
+    /// last chunk.
     ///
     /// # Errors
     /// As [`BlobSealer::new`], and for summaries above [`SUMMARY_BYTES_MAX`].

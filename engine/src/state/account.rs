@@ -102,8 +102,7 @@ impl AccountState {
         })? {
             names.insert(mailbox, name, special_use);
         }
-        names.subscribed =
-            from.list(|from| Ok(from.text()?.to_owned()))?.into_iter().collect();
+        names.subscribed = from.list(|from| Ok(from.text()?.to_owned()))?.into_iter().collect();
         from.end()?;
         Ok(AccountState {
             number,

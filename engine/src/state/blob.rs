@@ -8,7 +8,8 @@
 //! ```
 //!
 //! # Invariants
-//! 1. A blob is alive exactly while a reference to it exists; a reference exists exactly while a row names it.
+//! 1. A blob is alive exactly while a reference to it exists; a reference exists exactly while a
+//!    row names it.
 //! 2. Placement is this node's own: never in a record, never in a digest, rebuilt from segments.
 
 use crate::encoding::{Broken, Decoder, Encoder};
@@ -144,7 +145,8 @@ mod tests {
             assert_eq!(BlobRow::decode(&row.encode()), Ok(row));
         }
         let chunk = |number, offset| ChunkPlace { number, offset, length: 10, hash: [9; 32] };
-        let places = Places { segment: 3, chunks: vec![chunk(0, 100), chunk(1, 110), chunk(2, 50)] };
+        let places =
+            Places { segment: 3, chunks: vec![chunk(0, 100), chunk(1, 110), chunk(2, 50)] };
         assert_eq!(Places::decode(&places.encode()), Ok(places));
     }
 }

@@ -1,12 +1,15 @@
 //! What a group changes: records applied to working copies that nobody else sees.
 //!
-//! The committer applies a record here as soon as it is assigned, so that the next one is judged against
-//! it (the *assigned head*); [`Committed::publish`] makes the whole visible at once when the group is
-//! durable. Replay does the same with what it reads. Nothing here does I/O except to load a page that is cold.
+//! The committer applies a record here as soon as it is assigned, so that the next one is judged
+//! against it (the *assigned head*); [`Committed::publish`] makes the whole visible at once when
+//! the group is durable. Replay does the same with what it reads. Nothing here does I/O except to
+//! load a page that is cold.
 //!
 //! # Invariants
-//! 1. Applying is a pure function of record and state, and applying a record twice gives the same state.
-//! 2. Nothing is shared with readers before `publish`; a group that fails is dropped with this value.
+//! 1. Applying is a pure function of record and state, and applying a record twice gives the same
+//!    state.
+//! 2. Nothing is shared with readers before `publish`; a group that fails is dropped with this
+//!    value.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -177,7 +180,11 @@ impl Changes {
                 if self.mailbox_mut(committed, key)?.is_none() {
                     self.create_mailbox(committed, key, lsn, *uid_validity);
                     if let Some(state) = self.account_mut(committed, account) {
-                        Arc::make_mut(&mut state.names).insert(*mailbox, name.clone(), *special_use);
+                        Arc::make_mut(&mut state.names).insert(
+                            *mailbox,
+                            name.clone(),
+                            *special_use,
+                        );
                         state.last_uid_validity = state.last_uid_validity.max(*uid_validity);
                     }
                 }
@@ -269,7 +276,8 @@ impl Changes {
         self.add_rows(committed, key, &arriving)
     }
 
-    /// Adds the rows that are not there yet; a UID below UIDNEXT was added before (replay) or expunged since.
+    /// Adds the rows that are not there yet; a UID below UIDNEXT was added before (replay) or
+    /// expunged since.
     fn add_rows(
         &mut self,
         committed: &Committed,
@@ -346,11 +354,7 @@ impl Changes {
         Ok(())
     }
 
-    fn delete_mailbox(
-        &mut self,
-        committed: &Committed,
-        key: MailboxKey,
-    ) -> Result<(), ReadError> {
+    fn delete_mailbox(&mut self, committed: &Committed, key: MailboxKey) -> Result<(), ReadError> {
         let Some((state, _)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
         let (count, bytes) = (u64::from(state.counts().messages), state.counts().bytes);
         let last = state.clone();
@@ -400,17 +404,13 @@ fn row_of(
         thread: new.thread,
         blob,
     };
-    let ids =
-        RowIds { instance: new.instance, email: new.email, content_hash: new.content_hash };
+    let ids = RowIds { instance: new.instance, email: new.email, content_hash: new.content_hash };
     (row, ids)
 }
 
-/// Indexes of keywords, ascending. The committer refused what exceeds the mailbox's bound, so none is lost here.
-fn intern(
-    state: &mut MailboxState,
-    pages: &mut DirtyPages,
-    keywords: &[Keyword],
-) -> Vec<u16> {
+/// Indexes of keywords, ascending. The committer refused what exceeds the mailbox's bound, so none
+/// is lost here.
+fn intern(state: &mut MailboxState, pages: &mut DirtyPages, keywords: &[Keyword]) -> Vec<u16> {
     let mut indexes: Vec<u16> =
         keywords.iter().filter_map(|keyword| state.intern_keyword(keyword, pages)).collect();
     indexes.sort_unstable();

@@ -1,11 +1,12 @@
-//! The checkpoint: what is unsaved goes into the tables as one batch with its stamp, and is flushed.
+//! The checkpoint: what is unsaved goes into the tables as one batch with its stamp, and is
+//! flushed.
 //!
-//! The committer freezes the unsaved part between two groups and goes on; everything here happens on the
-//! checkpointer's thread. Only a stamp that was read back after the flush counts for replay.
+//! The committer freezes the unsaved part between two groups and goes on; everything here happens
+//! on the checkpointer's thread. Only a stamp that was read back after the flush counts for replay.
 //!
 //! # What can go wrong
-//! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL, one
-//! atomic flush), and replay begins where the flushed stamp says, so either is right.
+//! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL,
+//! one atomic flush), and replay begins where the flushed stamp says, so either is right.
 
 use super::blob::reference_key;
 use super::committed::{Committed, Unsaved};
@@ -141,14 +142,14 @@ impl Writer<'_> {
         }
         for gone in &unsaved.gone {
             let key = VanishedEntry::key(gone.mailbox.0, gone.mailbox.1, gone.modseq);
-            let entry =
-                VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
+            let entry = VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
             self.put(Table::Vanished, &key, gone.mailbox.0, &entry.encode())?;
         }
         Ok(())
     }
 
-    /// Removes all of a deleted mailbox: its rows' references first, then every key that begins with its own.
+    /// Removes all of a deleted mailbox: its rows' references first, then every key that begins
+    /// with its own.
     fn dropped(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
         for (key, state) in &unsaved.dropped {
             let all = UidSet::from_ranges([(1, u32::MAX)]);

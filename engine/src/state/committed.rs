@@ -1,7 +1,8 @@
 //! What readers see: accounts, mailboxes, policy and blobs as of the last committed group.
 //!
-//! Everything here is replaced, never changed: a reader takes an immutable part and keeps it for as long
-//! as it likes. Mailboxes are opened when first asked for; accounts and policy are all in memory.
+//! Everything here is replaced, never changed: a reader takes an immutable part and keeps it for as
+//! long as it likes. Mailboxes are opened when first asked for; accounts and policy are all in
+//! memory.
 //!
 //! ```text
 //!  publish(changes) ──► accounts, mailboxes, policy, blobs      (readers see the group, watchers are called)
@@ -11,7 +12,8 @@
 //!
 //! # Invariants
 //! 1. Only committed groups are published, in order.
-//! 2. A mailbox that has unsaved changes stays in memory; so what is read from the tables is never stale.
+//! 2. A mailbox that has unsaved changes stays in memory; so what is read from the tables is never
+//!    stale.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -163,10 +165,7 @@ impl Committed {
     }
 
     /// The mailbox's state, to be changed in a working copy.
-    pub(crate) fn mailbox_state(
-        &self,
-        key: MailboxKey,
-    ) -> Result<Option<MailboxState>, ReadError> {
+    pub(crate) fn mailbox_state(&self, key: MailboxKey) -> Result<Option<MailboxState>, ReadError> {
         Ok(self.cell(key)?.and_then(|cell| cell.state()))
     }
 

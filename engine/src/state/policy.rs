@@ -72,8 +72,8 @@ impl Policy {
     }
 }
 
-/// An address in the form in which it is compared: lower case, no blanks around; `None` if it has no
-/// domain, an empty one, or a byte that no address has.
+/// An address in the form in which it is compared: lower case, no blanks around; `None` if it has
+/// no domain, an empty one, or a byte that no address has.
 pub(crate) fn normalize_address(address: &str) -> Option<(String, String)> {
     let address = address.trim();
     if address.len() > 320 || address.chars().any(|c| c.is_control() || c.is_whitespace()) {

@@ -1,4 +1,5 @@
-//! State as the tables have it: read by whoever finds nothing newer in memory, written by checkpoints.
+//! State as the tables have it: read by whoever finds nothing newer in memory, written by
+//! checkpoints.
 //!
 //! ```text
 //! table      key (big-endian)                     value
@@ -14,8 +15,9 @@
 //! Placement  position u64                         placement value, not sealed: numbers and hashes of sealed bytes
 //! Reference  reference key                        none
 //! ```
-//! Keys hold numbers and random ids only. Every other value is sealed with the key of its account, or of
-//! the volume where the key names none, and bound to its table, key and checkpoint (`values.rs`).
+//! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,
+//! or of the volume where the key names none, and bound to its table, key and checkpoint
+//! (`values.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,8 +111,7 @@ impl Saved {
     fn account_value(&self, key: &[u8], sealed: &[u8]) -> Result<AccountValue, ReadError> {
         let undecodable = |why| ReadError::Undecodable { what: "account row", why };
         let mut from = Decoder::new(key);
-        let number =
-            AccountNumber(u64::from_be_bytes(from.array().map_err(undecodable)?));
+        let number = AccountNumber(u64::from_be_bytes(from.array().map_err(undecodable)?));
         if !self.values.has_account(number) {
             return Ok(AccountValue::Destroyed);
         }

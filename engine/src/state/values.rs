@@ -3,7 +3,8 @@
 //! ```text
 //! key generation u32, 0 for the volume's key; lsn u64 of the checkpoint; sealed object
 //! ```
-//! The generation tells which of the account's keys opens it; table, key and position are bound as associated data.
+//! The generation tells which of the account's keys opens it; table, key and position are bound as
+//! associated data.
 
 use std::sync::Arc;
 
@@ -70,8 +71,7 @@ impl Values {
         } else {
             keys.key(account, generation)
         };
-        let not_opened =
-            |why: String| ReadError::Sealed { what: table.name(), account, why };
+        let not_opened = |why: String| ReadError::Sealed { what: table.name(), account, why };
         let parent = parent.ok_or_else(|| not_opened("its key is not in the key table".into()))?;
         let aad = Aad::StateValue { table: table.number(), key, lsn };
         let sealed = value.get(12..).unwrap_or_default();

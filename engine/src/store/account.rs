@@ -67,11 +67,11 @@ impl Account {
         special_use: Option<SpecialUse>,
     ) -> Ticket<Result<MailboxId, CommitError>> {
         let (account, name) = (self.number, name.to_owned());
-        self.inner
-            .submit(|promise| Change::CreateMailbox { account, name, special_use, promise })
+        self.inner.submit(|promise| Change::CreateMailbox { account, name, special_use, promise })
     }
 
-    /// Renames a mailbox with all below it. INBOX: its messages move to the new name (RFC 9051 section 6.3.6).
+    /// Renames a mailbox with all below it. INBOX: its messages move to the new name (RFC 9051
+    /// section 6.3.6).
     pub fn rename_mailbox(&self, from: &str, to: &str) -> Ticket<Result<(), CommitError>> {
         let (account, from, to) = (self.number, from.to_owned(), to.to_owned());
         self.inner.submit(|promise| Change::RenameMailbox { account, from, to, promise })

@@ -1,8 +1,8 @@
 //! `check`: reads everything and says what is wrong, in words an operator understands.
 //!
-//! Every message of every mailbox is opened: hashes, seals, lengths, summary. Every row is counted again
-//! and compared with the counters; every row's reference must be in the tables, and every reference must have a row.
-//! Nothing is changed.
+//! Every message of every mailbox is opened: hashes, seals, lengths, summary. Every row is counted
+//! again and compared with the counters; every row's reference must be in the tables, and every
+//! reference must have a row. Nothing is changed.
 
 use std::collections::BTreeSet;
 
@@ -77,15 +77,12 @@ struct Check<'a> {
 }
 
 impl Store {
-    /// Verifies all that is stored. Writes a checkpoint first, so that what the tables hold can be compared;
-    /// mail that arrives meanwhile may or may not be looked at.
+    /// Verifies all that is stored. Writes a checkpoint first, so that what the tables hold can be
+    /// compared; mail that arrives meanwhile may or may not be looked at.
     ///
     /// # Errors
     /// [`ReadError`], if the tables themselves cannot be read.
-    pub fn check(
-        &self,
-        progress: &mut dyn FnMut(CheckProgress),
-    ) -> Result<CheckReport, ReadError> {
+    pub fn check(&self, progress: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport, ReadError> {
         self.checkpoint();
         let mut check = Check {
             store: self,
@@ -190,7 +187,9 @@ impl Check<'_> {
             let (heads, head_bytes) = (view.message_count(), view.message_bytes());
             self.problem(
                 None,
-                format!("{count} messages of {bytes} bytes, but its heads say {heads} of {head_bytes}"),
+                format!(
+                    "{count} messages of {bytes} bytes, but its heads say {heads} of {head_bytes}"
+                ),
             );
         }
         (count, bytes)

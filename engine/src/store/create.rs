@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::layout::{Layout, NodeFile};
 use super::Store;
+use super::layout::{Layout, NodeFile};
 use crate::disk::{Disk, PlainDisk, SystemClock, durable};
 use crate::error::{DiskError, OpenError};
 use crate::ids::{Lsn, NodeId, VolumeId};
@@ -51,8 +51,8 @@ pub struct InitOptions {
 }
 
 impl Store {
-    /// Makes a store in a new or empty directory. The answer is the recovery key: it opens the store if the
-    /// key is lost, it is shown now and never again, and it is stored nowhere.
+    /// Makes a store in a new or empty directory. The answer is the recovery key: it opens the
+    /// store if the key is lost, it is shown now and never again, and it is stored nowhere.
     ///
     /// # Errors
     /// [`OpenError::NotEmpty`], a key that cannot be had, or the disk.
@@ -77,10 +77,8 @@ impl Store {
         }
         let provider = options.key.provider()?;
         let (file, root, recovery) = RootKeyFile::create(&sealer, provider.as_ref())?;
-        let node = NodeFile {
-            node: NodeId(sealer.random_id()),
-            volume: VolumeId(sealer.random_id()),
-        };
+        let node =
+            NodeFile { node: NodeId(sealer.random_id()), volume: VolumeId(sealer.random_id()) };
         for folder in [layout.log(), layout.state(), layout.spool(), layout.keys()] {
             durable::create_dir_durable(&disk, &folder)?;
         }

@@ -1,8 +1,9 @@
 //! Committing messages: deliveries and appends. Large ones enter the log ahead of their record.
 //!
-//! Up to [`INLINE_MESSAGE_BYTES_MAX`] a message's chunks travel in the group of its record. A larger one's go
-//! first, a few at a time, so that they delay nobody; then the record names them. Until then the log
-//! knows the message as entering (`open_lsn`), and a caller that gives up leaves dead chunks, no half mail.
+//! Up to [`INLINE_MESSAGE_BYTES_MAX`] a message's chunks travel in the group of its record. A
+//! larger one's go first, a few at a time, so that they delay nobody; then the record names them.
+//! Until then the log knows the message as entering (`open_lsn`), and a caller that gives up leaves
+//! dead chunks, no half mail.
 
 use crate::commit::{Change, PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
@@ -16,8 +17,8 @@ use super::{Appended, DeliverTo, Inner, PreparedMessage, Store};
 const CHUNKS_IN_FLIGHT: usize = 8;
 
 impl Store {
-    /// Commits one message to several recipients, in one commit. Answers one result a recipient, in order.
-    /// A message above 1 MiB blocks the caller while its chunks enter the log.
+    /// Commits one message to several recipients, in one commit. Answers one result a recipient, in
+    /// order. A message above 1 MiB blocks the caller while its chunks enter the log.
     pub fn deliver(
         &self,
         prepared: PreparedMessage,
@@ -45,8 +46,8 @@ impl Store {
 }
 
 impl Inner {
-    /// Sends a large message's chunks ahead. `beside`: bytes that other messages of the same command
-    /// already put into its group.
+    /// Sends a large message's chunks ahead. `beside`: bytes that other messages of the same
+    /// command already put into its group.
     fn enter_ahead_if_large(
         &self,
         message: &mut SealedMessage,
@@ -78,9 +79,12 @@ impl Inner {
             std::collections::VecDeque::new();
         for chunk in std::mem::take(&mut message.chunks) {
             let first = positions.first().copied();
-            in_flight.push_back(
-                self.submit(|promise| Change::ChunkAhead { first, tag, chunk, promise }),
-            );
+            in_flight.push_back(self.submit(|promise| Change::ChunkAhead {
+                first,
+                tag,
+                chunk,
+                promise,
+            }));
             // The first one's position names the message for all that follow.
             if positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT {
                 if let Some(oldest) = in_flight.pop_front() {

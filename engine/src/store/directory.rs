@@ -80,7 +80,8 @@ impl Store {
         }
     }
 
-    /// Checks a password (Argon2id: tens of milliseconds of CPU; call it where blocking is allowed).
+    /// Checks a password (Argon2id: tens of milliseconds of CPU; call it where blocking is
+    /// allowed).
     ///
     /// # Errors
     /// [`AuthError::Refused`] for a wrong name as for a wrong password, after the same time.
@@ -122,8 +123,8 @@ impl Store {
         }))
     }
 
-    /// Makes an account with INBOX, Archive, Drafts, Junk, Sent and Trash. Its key is durable in both copies
-    /// of the key table before the record that names it.
+    /// Makes an account with INBOX, Archive, Drafts, Junk, Sent and Trash. Its key is durable in
+    /// both copies of the key table before the record that names it.
     ///
     /// # Errors
     /// A name that is taken, or whose domain is not ours.
@@ -148,8 +149,7 @@ impl Store {
         keys.add_account(number).map_err(key_table_error)?;
         let (generation, _) = keys.current(number).ok_or(CommitError::NoSuchAccount)?;
         let new = NewAccountChange { number, generation, update };
-        let made =
-            self.inner.submit(|promise| Change::CreateAccount { new, promise }).wait();
+        let made = self.inner.submit(|promise| Change::CreateAccount { new, promise }).wait();
         if let Err(error) = made {
             // A key that no account names is no harm; opening removes what this leaves.
             if let Err(left) = keys.remove_account(number) {
@@ -224,7 +224,8 @@ impl Store {
         self.inner.submit(|promise| Change::UpdateAccount { account, update, promise }).wait()
     }
 
-    /// Deletes an account: record, then key, then certificate. Its mail is unreadable when this returns.
+    /// Deletes an account: record, then key, then certificate. Its mail is unreadable when this
+    /// returns.
     ///
     /// # Errors
     /// An account that does not exist.
@@ -309,10 +310,8 @@ impl Store {
 }
 
 fn valid_domain(domain: &str) -> Result<String, CommitError> {
-    normalize_domain(domain).ok_or_else(|| CommitError::BadName {
-        name: domain.to_owned(),
-        why: "it is not a domain",
-    })
+    normalize_domain(domain)
+        .ok_or_else(|| CommitError::BadName { name: domain.to_owned(), why: "it is not a domain" })
 }
 
 fn alias_address(address: &str) -> Result<String, CommitError> {

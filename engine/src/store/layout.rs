@@ -101,7 +101,8 @@ impl NodeFile {
                 known: DIRECTORY_FORMAT,
             });
         }
-        let id = |key: &str| value(key).and_then(|text| from_hex(&text)).ok_or_else(|| invalid(key));
+        let id =
+            |key: &str| value(key).and_then(|text| from_hex(&text)).ok_or_else(|| invalid(key));
         Ok(NodeFile { node: NodeId(id("node")?), volume: VolumeId(id(MAIN_VOLUME)?) })
     }
 }

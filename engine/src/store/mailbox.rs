@@ -50,7 +50,8 @@ impl Mailbox {
         self.id
     }
 
-    /// Its content as last committed: immutable, cheap to take and to keep. `None` after its deletion.
+    /// Its content as last committed: immutable, cheap to take and to keep. `None` after its
+    /// deletion.
     ///
     /// # Errors
     /// [`ReadError`], if state cannot be read.
@@ -58,7 +59,8 @@ impl Mailbox {
         Ok(self.cell.view())
     }
 
-    /// Appends messages, all or none (RFC 3502). Messages above 1 MiB block the caller while they enter the log.
+    /// Appends messages, all or none (RFC 3502). Messages above 1 MiB block the caller while they
+    /// enter the log.
     pub fn append(&self, messages: Vec<NewMessage>) -> Ticket<Result<Appended, CommitError>> {
         let messages = match self.inner.pending(messages) {
             Ok(messages) => messages,
@@ -68,7 +70,8 @@ impl Mailbox {
         self.inner.submit(|promise| Change::Append { account, mailbox, messages, promise })
     }
 
-    /// Copies messages of this mailbox to another of the same account, all or none; ignores UIDs that do not exist.
+    /// Copies messages of this mailbox to another of the same account, all or none; ignores UIDs
+    /// that do not exist.
     pub fn copy(
         &self,
         uids: &UidSet,
@@ -117,13 +120,15 @@ impl Mailbox {
         })
     }
 
-    /// Those of `uids` that exist now. Also brings their pages into memory, so that the committer need not.
+    /// Those of `uids` that exist now. Also brings their pages into memory, so that the committer
+    /// need not.
     fn existing(&self, uids: &UidSet) -> Result<UidSet, CommitError> {
         let view = self.cell.view().ok_or(CommitError::NoSuchMailbox)?;
         Ok(view.existing(uids)?)
     }
 
-    /// Changes flags; with `unchanged_since`, only of messages whose MODSEQ is not above it (RFC 7162).
+    /// Changes flags; with `unchanged_since`, only of messages whose MODSEQ is not above it (RFC
+    /// 7162).
     pub fn store_flags(
         &self,
         uids: &UidSet,
@@ -157,7 +162,8 @@ impl Mailbox {
         self.inner.submit(|promise| Change::Expunge { account, mailbox, uids, promise })
     }
 
-    /// Calls back after every committed change of this mailbox; must return at once and not call the store.
+    /// Calls back after every committed change of this mailbox; must return at once and not call
+    /// the store.
     pub fn on_change(&self, callback: Arc<dyn Fn() + Send + Sync>) -> Subscription {
         let number = self.inner.committed.watch(&self.cell, callback);
         Subscription { cell: Arc::clone(&self.cell), number }

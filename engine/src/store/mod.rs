@@ -1,7 +1,8 @@
 //! The façade: `Store` → `Account` → `Mailbox`, in the words of mail.
 //!
-//! Reads are plain calls that may touch the disk. Changes are prepared on the caller's thread (parsed,
-//! compressed, sealed) and hand back a [`Ticket`](crate::Ticket) that is answered once the change is committed.
+//! Reads are plain calls that may touch the disk. Changes are prepared on the caller's thread
+//! (parsed, compressed, sealed) and hand back a [`Ticket`](crate::Ticket) that is answered once the
+//! change is committed.
 //!
 //! | file | holds |
 //! |--|--|
@@ -98,10 +99,9 @@ impl Inner {
     /// Why the committer takes nothing.
     fn refusal(&self) -> CommitError {
         match self.commit_status.stopped.read().as_ref() {
-            Some(reason) => CommitError::ReadOnly {
-                volume: layout::MAIN_VOLUME.into(),
-                reason: reason.clone(),
-            },
+            Some(reason) => {
+                CommitError::ReadOnly { volume: layout::MAIN_VOLUME.into(), reason: reason.clone() }
+            }
             None => CommitError::QueueFull,
         }
     }

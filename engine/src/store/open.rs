@@ -1,7 +1,7 @@
 //! Opening a store: lock, keys, tables, log, threads; and closing it.
 //!
-//! What is durable is decided by `log::recovery`; here the records above the tables' stamp are opened and
-//! applied, as the committer applied them before the stop.
+//! What is durable is decided by `log::recovery`; here the records above the tables' stamp are
+//! opened and applied, as the committer applied them before the stop.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,8 @@ pub struct OpenOptions {
     pub summary_cache_bytes: u64,
     /// The largest message taken, in bytes.
     pub message_bytes_max: u64,
-    /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in bytes.
+    /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
+    /// bytes.
     pub reserve_bytes: u64,
     /// What a password's hash costs.
     pub password_cost: Argon2Cost,
@@ -141,8 +142,8 @@ impl Store {
         Ok((store, report))
     }
 
-    /// Writes a checkpoint, stops the threads and lets go of the directory. Changes that wait are still
-    /// committed; later ones are refused.
+    /// Writes a checkpoint, stops the threads and lets go of the directory. Changes that wait are
+    /// still committed; later ones are refused.
     pub fn close(&self) {
         let inner = &self.inner;
         if inner.commit_status.stopped.read().is_none() {
@@ -201,9 +202,12 @@ impl Store {
         }
         let checkpointing = Arc::clone(inner);
         let mut threads = inner.threads.lock();
-        threads.push(spawn("committer", move || {
-            while committer.step(IDLE) == CommitStep::Again {}
-        })?);
+        threads.push(spawn(
+            "committer",
+            move || {
+                while committer.step(IDLE) == CommitStep::Again {}
+            },
+        )?);
         threads.push(spawn("checkpointer", move || checkpoint_loop(&checkpointing))?);
         Ok(())
     }
@@ -237,7 +241,8 @@ fn spawn(
         .map_err(|cause| OpenError::Invalid(format!("no thread could be started: {cause}")))
 }
 
-/// Writes checkpoints until closed. One that fails stops the volume's writes: the log would grow for ever.
+/// Writes checkpoints until closed. One that fails stops the volume's writes: the log would grow
+/// for ever.
 fn checkpoint_loop(inner: &Inner) {
     while let Some((unsaved, stamp)) = inner.checkpoints.take() {
         match write_checkpoint(&inner.saved, &inner.committed, unsaved, stamp) {
@@ -302,11 +307,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn run(
-        &mut self,
-        setup: crate::log::LogSetup,
-        saved: &Saved,
-    ) -> Result<LogWriter, OpenError> {
+    fn run(&mut self, setup: crate::log::LogSetup, saved: &Saved) -> Result<LogWriter, OpenError> {
         let stamp = saved.stamp()?;
         self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
         let state = stamp.map(|stamp| StateStamp {
@@ -411,16 +412,17 @@ impl<'a> Replay<'a> {
         Ok(Some(record))
     }
 
-    /// Applies a record; those of a run when its last one is there. Anything in between makes the run void.
+    /// Applies a record; those of a run when its last one is there. Anything in between makes the
+    /// run void.
     fn apply(
         &mut self,
         changes: &mut Changes,
         header: RecordHeader,
         record: Record,
     ) -> Result<(), OpenError> {
-        let continues =
-            self.run.first().is_some_and(|(_, first)| first.run.map(|run| run.first)
-                == record.run.map(|run| run.first));
+        let continues = self.run.first().is_some_and(|(_, first)| {
+            first.run.map(|run| run.first) == record.run.map(|run| run.first)
+        });
         if !continues && !self.run.is_empty() {
             self.report.void_count += 1;
             self.run.clear();

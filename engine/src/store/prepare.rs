@@ -37,8 +37,9 @@ impl PreparedMessage {
 }
 
 impl Store {
-    /// Parses, compresses and seals a message, as received (CRLF), for the accounts that will have it.
-    /// Takes the caller's CPU: call it outside of an async executor's threads, or with `block_in_place`.
+    /// Parses, compresses and seals a message, as received (CRLF), for the accounts that will have
+    /// it. Takes the caller's CPU: call it outside of an async executor's threads, or with
+    /// `block_in_place`.
     ///
     /// # Errors
     /// A message above the configured size, a full disk, or an account that does not exist.
@@ -72,23 +73,16 @@ impl Store {
         }
         let tag = BlobTag(inner.sealer.random_id());
         let lengths = (u64::from(size), u32_of(encoded_summary.len()));
-        let mut sealer = BlobSealer::with_summary(
-            &inner.sealer,
-            tag,
-            &openers,
-            lengths,
-            COMPRESSION,
-        )
-        .map_err(|_| CommitError::TooLarge {
-            what: "the number of recipients",
-            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
-        })?;
+        let mut sealer =
+            BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, COMPRESSION).map_err(
+                |_| CommitError::TooLarge {
+                    what: "the number of recipients",
+                    limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+                },
+            )?;
         let chunks = seal_all(&mut sealer, message, &encoded_summary);
-        let shape = BlobShape {
-            tag,
-            chunk_count: u32_of(chunks.len()),
-            plain_bytes: u64::from(size),
-        };
+        let shape =
+            BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: u64::from(size) };
         let email = EmailId(inner.sealer.random_id());
         Ok(PreparedMessage {
             sealed: SealedMessage { shape, chunks, ahead: None, size, email, accounts: hashes },

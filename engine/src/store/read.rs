@@ -80,8 +80,7 @@ impl Inner {
             .opener
             .open_chunk(blob.opener.chunk_count(), &sealed)
             .map_err(|error| not_opened("the summary of a message", blob.account, &error))?;
-        let summary =
-            Summary::decode(&plain).map_err(|error| not_decoded(blob.account, &error))?;
+        let summary = Summary::decode(&plain).map_err(|error| not_decoded(blob.account, &error))?;
         // Strings and lists cost about as much again as their bytes.
         Ok((summary, u64_of(plain.len()) * 2 + 512))
     }
@@ -132,8 +131,8 @@ impl MessageReader {
         self.blob.opener.plain_len()
     }
 
-    /// Bytes from `offset`, at least one and at most to the end of the chunk that holds it; empty at the end.
-    /// Call it again to stream a message without holding it whole.
+    /// Bytes from `offset`, at least one and at most to the end of the chunk that holds it; empty
+    /// at the end. Call it again to stream a message without holding it whole.
     ///
     /// # Errors
     /// [`ReadError`], if the chunk is damaged or cannot be read.

@@ -100,7 +100,8 @@ pub struct FlagsStored {
 /// The answer to "does anybody here take mail for this address?".
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Resolution {
-    /// These accounts do; several for an alias with several targets. The detail is what followed `+`.
+    /// These accounts do; several for an alias with several targets. The detail is what followed
+    /// `+`.
     Accounts {
         /// Each account once.
         accounts: Vec<AccountNumber>,
@@ -146,4 +147,3 @@ pub struct AliasEntry {
     /// Addresses here; resolved one after the other, at most 8 steps deep.
     pub targets: Vec<String>,
 }
-

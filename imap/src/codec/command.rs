@@ -1,6 +1,7 @@
 //! Every command that we understand, as a type that cannot be wrong.
 //!
-//! New extensions add variants and fields here; the grammar fills them, `command/` carries them out.
+//! New extensions add variants and fields here; the grammar fills them, `command/` carries them
+//! out.
 
 use engine::SpecialUse;
 use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};

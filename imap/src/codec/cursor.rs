@@ -1,7 +1,7 @@
 //! A cursor over one command: its line, with literals lying beside it.
 //!
-//! The connection cuts a command out of the byte stream as one line in which each literal is left as
-//! its announcement `{n} CRLF`, and a list of the literals' bytes. The cursor puts them together
+//! The connection cuts a command out of the byte stream as one line in which each literal is left
+//! as its announcement `{n} CRLF`, and a list of the literals' bytes. The cursor puts them together
 //! again, so a literal of many megabytes is never scanned or copied with its line.
 //!
 //! # Invariants

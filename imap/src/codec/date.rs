@@ -1,7 +1,7 @@
 //! Dates of the grammar: days that SEARCH names, and INTERNALDATE.
 //!
-//! IMAP's searches go by the day as written, without regard to zone; INTERNALDATE is kept in UTC and
-//! shown in UTC.
+//! IMAP's searches go by the day as written, without regard to zone; INTERNALDATE is kept in UTC
+//! and shown in UTC.
 
 use engine::ids::UnixSeconds;
 

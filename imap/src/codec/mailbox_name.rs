@@ -3,8 +3,8 @@
 //! Printable ASCII stands for itself, `&` is `&-`, everything else is UTF-16BE in a base64 with `,`
 //! for `/` and without padding, between `&` and `-`.
 //!
-//! Clients that send UTF-8 as it is (RFC 6855 and RFC 9051 allow it once enabled, some do it always)
-//! are understood: a name with a byte above 127 is read as UTF-8.
+//! Clients that send UTF-8 as it is (RFC 6855 and RFC 9051 allow it once enabled, some do it
+//! always) are understood: a name with a byte above 127 is read as UTF-8.
 
 use base64::Engine as _;
 use base64::alphabet::IMAP_MUTF7;

@@ -52,7 +52,8 @@ pub(super) async fn delete(talk: &mut Talk, name: &WireName) -> Result<Answer, E
     Ok(answer)
 }
 
-/// A level that is no mailbox itself but has some below it cannot be deleted (RFC 3501 section 6.3.4).
+/// A level that is no mailbox itself but has some below it cannot be deleted (RFC 3501 section
+/// 6.3.4).
 fn refuse_parent_only(talk: &Talk, account: &engine::Account, name: &str) -> Option<Answer> {
     let listing = match blocking(|| account.listing()) {
         Ok(listing) => listing,

@@ -1,8 +1,8 @@
 //! STORE (RFC 3501 section 6.4.6).
 //!
-//! The change is committed first; then the client is told what others did meanwhile, then, unless it
-//! asked for silence, the flags of every message that it named. An echo of its own change is never
-//! told a second time.
+//! The change is committed first; then the client is told what others did meanwhile, then, unless
+//! it asked for silence, the flags of every message that it named. An echo of its own change is
+//! never told a second time.
 
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList};

@@ -9,8 +9,8 @@ use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
 use crate::stream::Ended;
 
-/// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is all
-/// or nothing.
+/// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is
+/// all or nothing.
 pub(super) async fn transfer(
     talk: &mut Talk,
     kind: TransferKind,

@@ -1,8 +1,8 @@
 //! Sequence numbers: what a client counts, against what a mailbox holds.
 //!
-//! A client must not be told of an expunge while FETCH, STORE or SEARCH by sequence number are under
-//! way (RFC 3501 section 7.4.1), so a message that is gone keeps its number until it is told: it is a
-//! *ghost*. The mailbox as the client counts it is the current view plus the ghosts.
+//! A client must not be told of an expunge while FETCH, STORE or SEARCH by sequence number are
+//! under way (RFC 3501 section 7.4.1), so a message that is gone keeps its number until it is told:
+//! it is a *ghost*. The mailbox as the client counts it is the current view plus the ghosts.
 //!
 //! ```text
 //! view     2     5     9 10        UIDs
@@ -84,8 +84,8 @@ impl Ghosts {
         }
     }
 
-    /// The ranks that the numbers `first..=last` name, as ranges with their ends, and whether ghosts
-    /// lie among them.
+    /// The ranks that the numbers `first..=last` name, as ranges with their ends, and whether
+    /// ghosts lie among them.
     pub(crate) fn ranks(&self, first: u32, last: u32) -> (Option<(u32, u32)>, bool) {
         let from = self.ghosts.partition_point(|ghost| ghost.number < first);
         let to = self.ghosts.partition_point(|ghost| ghost.number <= last);

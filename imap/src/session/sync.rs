@@ -125,8 +125,8 @@ async fn tell_expunges(
             return Ok(Ok(()));
         }
         let mut gone: Vec<Uid> = selected.ghosts.iter().map(|ghost| ghost.uid).collect();
-        // `vanished` may be given as ranges with UIDs in them that never were: only those of the old
-        // view count.
+        // `vanished` may be given as ranges with UIDs in them that never were: only those of the
+        // old view count.
         let held = match blocking(|| selected.view.existing(vanished)) {
             Ok(held) => held,
             Err(error) => return Ok(Err(error)),

@@ -11,7 +11,8 @@ use crate::uid_set::UidSet;
 
 use super::Assigner;
 
-/// A change of flags with its keywords split: indexes where the mailbox knows them, and whether it knows all.
+/// A change of flags with its keywords split: indexes where the mailbox knows them, and whether it
+/// knows all.
 struct Wanted<'a> {
     change: FlagChange,
     flags: &'a FlagList,

@@ -42,8 +42,8 @@ impl Assigner<'_> {
         Ok(mailbox)
     }
 
-    /// Above all that the account ever had, and above the seconds since 1970, so that a name that is made
-    /// again after its deletion has a higher one; odd or even as the node is.
+    /// Above all that the account ever had, and above the seconds since 1970, so that a name that
+    /// is made again after its deletion has a higher one; odd or even as the node is.
     fn next_uid_validity(&self, state: &AccountState) -> UidValidity {
         let now = u32::try_from(self.now().0).unwrap_or(u32::MAX - 2);
         let next = state.last_uid_validity.0.saturating_add(1).max(now).max(1);
@@ -134,8 +134,6 @@ impl Assigner<'_> {
         &self,
         account: AccountNumber,
     ) -> Result<AccountState, CommitError> {
-        self.changes
-            .account(self.context.committed, account)
-            .ok_or(CommitError::NoSuchAccount)
+        self.changes.account(self.context.committed, account).ok_or(CommitError::NoSuchAccount)
     }
 }

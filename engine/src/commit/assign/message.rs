@@ -14,7 +14,8 @@ use crate::store::Appended;
 use super::Assigner;
 
 impl Assigner<'_> {
-    /// One message to several recipients. The first brings the bytes, the others name the same blob.
+    /// One message to several recipients. The first brings the bytes, the others name the same
+    /// blob.
     pub(super) fn deliver(
         &mut self,
         message: SealedMessage,
@@ -104,7 +105,8 @@ impl Assigner<'_> {
         self.appended(key, first, count)
     }
 
-    /// A record with the chunks that it brings: they stand before it, each under its message's position.
+    /// A record with the chunks that it brings: they stand before it, each under its message's
+    /// position.
     fn emit_with_chunks(
         &mut self,
         account: AccountNumber,

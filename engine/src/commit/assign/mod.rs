@@ -1,4 +1,5 @@
-//! Assigning: a change becomes records with positions, UIDs and ids, and is applied to the assigned head.
+//! Assigning: a change becomes records with positions, UIDs and ids, and is applied to the assigned
+//! head.
 //!
 //! # Invariants
 //! 1. Positions rise by what each record takes, with no hole inside a group.
@@ -195,7 +196,8 @@ impl<'a> Assigner<'a> {
         }));
     }
 
-    /// Makes a record of `body`, seals it, puts it into the group and applies it. Answers its first position.
+    /// Makes a record of `body`, seals it, puts it into the group and applies it. Answers its first
+    /// position.
     fn emit(&mut self, account: AccountNumber, body: Body) -> Result<Lsn, CommitError> {
         self.emit_in_run(account, body, None)
     }
@@ -219,13 +221,13 @@ impl<'a> Assigner<'a> {
         if !self.builder.fits(sealed.len(), 0, 0) {
             self.finish_group();
         }
-        // A page that cannot be read leaves the head half changed, so nothing of this batch may be written.
+        // A page that cannot be read leaves the head half changed, so nothing of this batch may be
+        // written.
         if let Err(error) = self.changes.apply(self.context.committed, account, lsn, &record) {
             self.broken = Some(error.to_string());
             return Err(error.into());
         }
-        let header =
-            RecordHeader { record_type: record.kind(), account, lsn, lsn_count: count };
+        let header = RecordHeader { record_type: record.kind(), account, lsn, lsn_count: count };
         self.builder.push_record(&header, &sealed);
         self.next = after;
         Ok(lsn)

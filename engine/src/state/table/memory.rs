@@ -1,8 +1,9 @@
 //! Tables in memory that forget: for simulations and tests.
 //!
-//! Every flush leaves a version behind, and the store can be cut back to any of them, as a power cut does
-//! to a real one, whose flushes may also have happened earlier than it was asked ([`MemoryTables::flush`]
-//! may be called by a simulator at any moment between two batches). Versions share nothing but values.
+//! Every flush leaves a version behind, and the store can be cut back to any of them, as a power
+//! cut does to a real one, whose flushes may also have happened earlier than it was asked
+//! ([`MemoryTables::flush`] may be called by a simulator at any moment between two batches).
+//! Versions share nothing but values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,9 +2,11 @@
 //!
 //! What a table store promises:
 //! 1. A batch is seen wholly or not at all, over all tables, at once after [`TableStore::write`].
-//! 2. After [`TableStore::flush`] returns, every batch written before it survives the end of the process
+//! 2. After [`TableStore::flush`] returns, every batch written before it survives the end of the
+//!    process
 //!    and of the power.
-//! 3. After either, the store is found as it was at some moment between two batches, at or after the last
+//! 3. After either, the store is found as it was at some moment between two batches, at or after
+//!    the last
 //!    flush that returned: never with half a batch, never with a batch and without one before it.
 //!
 //! Values are sealed by the caller; keys hold numbers and keyed hashes only.
@@ -159,13 +161,14 @@ impl TableBatch {
 /// What a scan calls with key and value; it returns whether to go on.
 pub(crate) type ScanVisitor<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError> + 'v;
 
-/// A set of tables; see the head of this file for its promises. All errors are [`ReadError::Table`].
+/// A set of tables; see the head of this file for its promises. All errors are
+/// [`ReadError::Table`].
 pub(crate) trait TableStore: Send + Sync {
     /// The value of a key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// Every key that begins with `prefix`, in ascending order, as of one moment. An error of `visit` ends
-    /// the scan and is handed on.
+    /// Every key that begins with `prefix`, in ascending order, as of one moment. An error of
+    /// `visit` ends the scan and is handed on.
     fn scan_prefix(
         &self,
         table: Table,

@@ -3,17 +3,19 @@
 //! How the promises of [`TableStore`] are kept:
 //!
 //! - No write-ahead log: the commit log is the truth, and a batch that is lost is replayed from it.
-//! - `atomic_flush`: memtables of all column families reach the disk together, named by one edit of the
-//!   manifest, whether we ask or RocksDB runs out of memory budget. Every batch goes through one writer
-//!   queue, so what is on disk is always the state between two batches.
-//! - Values are sealed, hence random: no compression, and no block cache, because whoever reads them keeps
-//!   them opened. Index and filter blocks stay in memory with their open files, which are bounded.
-//! - No prefix extractor: prefixes of three lengths are asked for, and a scan with bounds reads nothing
-//!   outside of them anyway. Bloom filters are for point reads.
+//! - `atomic_flush`: memtables of all column families reach the disk together, named by one edit of
+//!   the manifest, whether we ask or RocksDB runs out of memory budget. Every batch goes through
+//!   one writer queue, so what is on disk is always the state between two batches.
+//! - Values are sealed, hence random: no compression, and no block cache, because whoever reads
+//!   them keeps them opened. Index and filter blocks stay in memory with their open files, which
+//!   are bounded.
+//! - No prefix extractor: prefixes of three lengths are asked for, and a scan with bounds reads
+//!   nothing outside of them anyway. Bloom filters are for point reads.
 //! - Its own LOG is bounded and holds warnings and settings: no keys, no values.
 //!
-//! What can go wrong: RocksDB answers every write with an error after a failed flush; then the checkpoint
-//! fails and the volume takes no more writes. A block whose checksum is wrong is an error where it is read.
+//! What can go wrong: RocksDB answers every write with an error after a failed flush; then the
+//! checkpoint fails and the volume takes no more writes. A block whose checksum is wrong is an
+//! error where it is read.
 
 use std::path::Path;
 
@@ -44,7 +46,8 @@ pub(crate) struct RocksTables {
 }
 
 impl RocksTables {
-    /// Opens the tables in `directory`, or makes them. RocksDB's own lock keeps a second process out.
+    /// Opens the tables in `directory`, or makes them. RocksDB's own lock keeps a second process
+    /// out.
     pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
         let families =
             Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));

@@ -13,7 +13,8 @@ fn scanned(store: &dyn TableStore, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>,
     found
 }
 
-/// A batch is seen over all tables; scans are ordered, stay in their prefix and table, and can stop.
+/// A batch is seen over all tables; scans are ordered, stay in their prefix and table, and can
+/// stop.
 pub(super) fn reads_what_was_written(store: &dyn TableStore) {
     let mut batch = TableBatch::new();
     for table in Table::ALL {

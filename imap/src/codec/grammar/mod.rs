@@ -1,8 +1,9 @@
 //! From the bytes of a command to a [`Request`]: the formal syntax of RFC 3501 section 9 and of the
 //! extensions, one function per rule.
 //!
-//! What a client may get wrong without doubt about its meaning is taken (a trailing space, `UTF-8` in
-//! quoted strings); everything else is refused with a sentence that says what was expected where.
+//! What a client may get wrong without doubt about its meaning is taken (a trailing space, `UTF-8`
+//! in quoted strings); everything else is refused with a sentence that says what was expected
+//! where.
 
 mod append;
 mod fetch;
@@ -199,7 +200,8 @@ fn select(cursor: &mut Cursor<'_>, access: Access) -> Result<Command, SyntaxErro
     Ok(Command::Select { mailbox: spaced_mailbox(cursor)?, access })
 }
 
-/// `create = "CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]` (RFC 6154)
+/// `create = "CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]` (RFC
+/// 6154)
 fn create(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     let mailbox = spaced_mailbox(cursor)?;
     let mut special_use = Ok(None);

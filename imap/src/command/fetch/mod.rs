@@ -3,14 +3,14 @@
 //! Rows are read in batches and answered as they come; bytes of a message go from the reader to the
 //! client chunk by chunk. What a row or a summary tells never opens a message.
 //!
-//! `\Seen` is committed before the first body is sent, in one commit for the whole command, and told
-//! in the same answers.
+//! `\Seen` is committed before the first body is sent, in one commit for the whole command, and
+//! told in the same answers.
 //!
 //! # What can be wrong
 //! A message that was expunged meanwhile is left out and the command answered NO [EXPUNGEISSUED]
-//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG]. Bytes of
-//! another message never stand in for it. If reading fails inside a literal, whose length has been
-//! told, the connection ends.
+//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG]. Bytes
+//! of another message never stand in for it. If reading fails inside a literal, whose length has
+//! been told, the connection ends.
 
 mod item;
 mod section;
@@ -87,8 +87,8 @@ pub(super) async fn fetch(
     })
 }
 
-/// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes still
-/// shows its mail, unseen as before.
+/// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes
+/// still shows its mail, unseen as before.
 async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result<(), ReadError> {
     let marks = |item: &FetchItem| matches!(item, FetchItem::Section(item) if !item.peek);
     let Some(selected) = &talk.session.selected else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! Bytes of a message: `BODY[…]<…>` and the three forms of RFC822.
 //!
-//! Everything that can fail is done before the first byte of an answer, but for reading on in a body.
+//! Everything that can fail is done before the first byte of an answer, but for reading on in a
+//! body.
 
 use std::sync::Arc;
 

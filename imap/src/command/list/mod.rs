@@ -1,8 +1,8 @@
 //! LIST and LSUB (RFC 3501 sections 6.3.8 and 6.3.9) with CHILDREN (3348), LIST-EXTENDED (5258),
 //! LIST-STATUS (5819) and SPECIAL-USE (6154).
 //!
-//! Levels above a mailbox that are no mailboxes themselves are shown as `\Noselect`, so that a client
-//! that opens the tree level by level finds everything.
+//! Levels above a mailbox that are no mailboxes themselves are shown as `\Noselect`, so that a
+//! client that opens the tree level by level finds everything.
 
 mod pattern;
 

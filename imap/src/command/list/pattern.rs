@@ -1,7 +1,7 @@
 //! Patterns of LIST: `*` is anything, `%` anything but the separator.
 //!
-//! Matched by following all possible positions in the pattern at once, so that no pattern takes more
-//! than its length times the name's.
+//! Matched by following all possible positions in the pattern at once, so that no pattern takes
+//! more than its length times the name's.
 
 use engine::limits::MAILBOX_NAME_BYTES_MAX;
 

@@ -1,4 +1,5 @@
-//! SEARCH (RFC 3501 section 6.4.4): a scan over the view, exact, from the cheapest test to the dearest.
+//! SEARCH (RFC 3501 section 6.4.4): a scan over the view, exact, from the cheapest test to the
+//! dearest.
 //!
 //! Rows are read in batches; a summary, a header or a whole message only for messages that the
 //! cheaper tests have not decided.
