@@ -30,7 +30,7 @@ pub mod width;
 pub use store::{
     Account, AccountEntry, AliasEntry, Appended, CheckProgress, CheckReport, Copied, DeliverTo,
     FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount,
-    NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution, SpecialUse, Status,
-    Store, Subscription, verify_backup,
+    NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution, SpecialUse,
+    SpoolFile, Status, Store, Subscription, verify_backup,
 };
 pub use ticket::Ticket;

@@ -14,7 +14,9 @@ use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid, UnixSeconds};
 use engine::seal::{Argon2Cost, Secret};
 use engine::uid_set::UidSet;
-use engine::{Account, InitOptions, KeySource, Mailbox, NewAccount, NewMessage, OpenOptions, Store};
+use engine::{
+    Account, InitOptions, KeySource, Mailbox, NewAccount, NewMessage, OpenOptions, Store,
+};
 use proptest::prelude::*;
 
 /// What a mailbox is expected to hold.
@@ -37,25 +39,50 @@ type Model = BTreeMap<String, ModelMailbox>;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Append { mailbox: usize, size: usize, count: usize },
-    Copy { from: usize, to: usize, pick: u32 },
-    Move { from: usize, to: usize, pick: u32 },
-    Flags { mailbox: usize, pick: u32, change: FlagChange, seen: bool, deleted: bool, keyword: bool },
-    Expunge { mailbox: usize },
-    Create { name: usize },
-    Rename { from: usize, to: usize },
-    Delete { mailbox: usize },
+    Append {
+        mailbox: usize,
+        size: usize,
+        count: usize,
+    },
+    Copy {
+        from: usize,
+        to: usize,
+        pick: u32,
+    },
+    Move {
+        from: usize,
+        to: usize,
+        pick: u32,
+    },
+    Flags {
+        mailbox: usize,
+        pick: u32,
+        change: FlagChange,
+        seen: bool,
+        deleted: bool,
+        keyword: bool,
+    },
+    Expunge {
+        mailbox: usize,
+    },
+    Create {
+        name: usize,
+    },
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    Delete {
+        mailbox: usize,
+    },
     Checkpoint,
     Restart,
     Kill,
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let change = prop_oneof![
-        Just(FlagChange::Add),
-        Just(FlagChange::Remove),
-        Just(FlagChange::Replace)
-    ];
+    let change =
+        prop_oneof![Just(FlagChange::Add), Just(FlagChange::Remove), Just(FlagChange::Replace)];
     let place = 0usize..5;
     let operation = prop_oneof![
         6 => (place.clone(), 0usize..3_000, 1usize..60)
@@ -105,7 +132,8 @@ impl Run {
         let password = Secret::new("demo".into());
         store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
         for entry in &run.account().listing().unwrap().mailboxes {
-            run.model.insert(entry.name.clone(), ModelMailbox { uid_next: 1, ..Default::default() });
+            run.model
+                .insert(entry.name.clone(), ModelMailbox { uid_next: 1, ..Default::default() });
         }
         run
     }
@@ -204,7 +232,8 @@ impl Run {
         let picked = self.picked(&from, pick);
         let uids: UidSet = picked.iter().map(|&uid| Uid(uid)).collect();
         let (source, target) = (self.mailbox(&from), self.mailbox(&to));
-        let ticket = if moving { source.move_to(&uids, &target) } else { source.copy(&uids, &target) };
+        let ticket =
+            if moving { source.move_to(&uids, &target) } else { source.copy(&uids, &target) };
         let copied = ticket.wait().unwrap();
         let sources: Vec<u32> = copied.source.iter().map(|uid| uid.0).collect();
         assert_eq!(sources, picked);

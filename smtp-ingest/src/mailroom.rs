@@ -4,7 +4,7 @@ use std::io;
 
 use engine::error::{CommitError, ReadError};
 use engine::ids::{AccountNumber, UnixSeconds};
-use engine::{Appended, DeliverTo, Resolution, Store, Ticket};
+use engine::{Appended, DeliverTo, Resolution, SpoolFile, Store, Ticket};
 
 use crate::receive::Spool;
 
@@ -80,5 +80,23 @@ impl Mailroom for Store {
         let accounts: Vec<AccountNumber> = recipients.iter().map(|to| to.account).collect();
         let prepared = self.prepare(message, &accounts)?;
         Ok(Store::deliver(self, prepared, received, recipients))
+    }
+
+    fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
+        let file = self.spool().map_err(io::Error::other)?;
+        Ok(Some(Box::new(StoreSpool(file))))
+    }
+}
+
+/// The store's own spool file.
+struct StoreSpool(SpoolFile);
+
+impl Spool for StoreSpool {
+    fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
+        self.0.write_block(block).map_err(io::Error::other)
+    }
+
+    fn read_block(&mut self, index: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        self.0.read_block(index, into).map_err(io::Error::other)
     }
 }

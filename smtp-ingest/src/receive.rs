@@ -18,7 +18,7 @@ const HEAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a small message is expected to have.
 const FIRST_BYTES: usize = 32 << 10;
 /// Bytes of one block of the spool; the last of a message may be shorter.
-pub const SPOOL_BLOCK_BYTES: usize = 256 << 10;
+pub const SPOOL_BLOCK_BYTES: usize = engine::SpoolFile::BLOCK_BYTES;
 
 /// A place, outside of memory, for one arriving message; dropped with it. Whoever implements it
 /// seals: nothing readable may lie on a disk.

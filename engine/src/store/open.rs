@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::create::{KeySource, log_setup};
 use super::layout::{DirectoryLock, Layout, MAIN_VOLUME, NodeFile};
+use super::prepare::Permits;
 use super::read::SummaryCache;
 use super::{Inner, Store};
-use crate::commit::{CommitStep, Committer, CommitterSetup};
+use crate::commit::{Change, CommitStep, Committer, CommitterSetup};
 use crate::disk::{Clock, Disk, PlainDisk, SystemClock, durable};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
@@ -78,6 +79,8 @@ pub struct OpenReport {
     pub healed_key_table: Option<String>,
 }
 
+/// Large messages that are parsed and sealed at a time: memory is this number times their size.
+const LARGE_MESSAGES_MAX: usize = 4;
 /// How often the committer looks at the clock when nothing comes.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -132,6 +135,7 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             reserve_bytes: options.reserve_bytes,
+            large_messages: Permits::new(LARGE_MESSAGES_MAX),
             threads: Mutex::default(),
             _lock: lock,
         });
@@ -218,6 +222,10 @@ impl Store {
             if self.inner.committed.account(account).is_none() {
                 tracing::info!(%account, "destroying the key of an account that no record names");
                 self.inner.keys.remove_account(account)?;
+                let destroyed = |promise| Change::AccountDestroyed { account, promise };
+                if let Err(error) = self.inner.submit(destroyed).wait() {
+                    return Err(OpenError::Invalid(error.to_string()));
+                }
             }
         }
         Ok(())
