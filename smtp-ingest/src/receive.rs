@@ -284,7 +284,8 @@ mod tests {
             receiver.push(piece, || Ok(Some(spool))).unwrap();
         }
         assert!(budget.used_bytes() < 3 << 20, "memory holds the head and one block");
-        assert_eq!(blocks.lock().unwrap().len(), 7);
+        let in_blocks = blocks.lock().unwrap().len() * SPOOL_BLOCK_BYTES;
+        assert!(in_blocks > message.len() - (2 << 20), "the rest is in the spool: {in_blocks}");
         let received = receiver.finish().unwrap();
         assert!(received.bytes() == [b"trace".as_slice(), &message].concat());
         drop(received);
