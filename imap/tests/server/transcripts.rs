@@ -10,65 +10,24 @@
 //!
 //! A line from the server is cut at CRLF; a literal's bytes appear as lines of their own.
 
-#![allow(
-    clippy::as_conversions,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use engine::seal::{Argon2Cost, Secret};
-use engine::{InitOptions, KeySource, NewAccount, OpenOptions, Store};
-use imap::{Config, Limits, Transport, serve_connection};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
-use tokio::sync::watch;
+use engine::Store;
+use imap::{Config, Limits, Transport};
+use tokio::io::DuplexStream;
 
-/// A store with the account demo@example.org, password demo.
-fn open_store(folder: &Path) -> Store {
-    let directory = folder.join("data");
-    let key = || KeySource::KeyFile(folder.join("data.key"));
-    Store::init(&directory, &InitOptions { key: key() }).unwrap();
-    let mut options = OpenOptions::new(key());
-    options.password_cost = Argon2Cost::CHEAP;
-    options.reserve_bytes = 0;
-    let store = Store::open(&directory, options).unwrap().0;
-    store.add_domain("example.org").unwrap();
-    let (name, password) = ("demo@example.org".into(), Secret::new("demo".into()));
-    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
-    store
-}
+use crate::support::{Client, Served, open_store};
 
-/// A connection as a client has it.
-struct Client {
-    stream: BufReader<DuplexStream>,
-}
-
-impl Client {
-    async fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        let reading = self.stream.read_until(b'\n', &mut line);
-        tokio::time::timeout(Duration::from_secs(20), reading)
-            .await
-            .expect("the server answers within 20 s")
-            .unwrap();
-        let text = String::from_utf8_lossy(&line);
-        text.strip_suffix("\r\n").unwrap_or(&text).to_owned()
-    }
-
-    async fn send(&mut self, text: &str) {
-        let (text, end) = match text.strip_suffix("\\c") {
-            Some(text) => (text, ""),
-            None => (text, "\r\n"),
-        };
-        let text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\\\", "\\");
-        let bytes = format!("{text}{end}").into_bytes();
-        self.stream.get_mut().write_all(&bytes).await.unwrap();
-    }
+/// The bytes that a line of the client stands for.
+fn unescaped(text: &str) -> Vec<u8> {
+    let (text, end) = match text.strip_suffix("\\c") {
+        Some(text) => (text, ""),
+        None => (text, "\r\n"),
+    };
+    let text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\\\", "\\");
+    format!("{text}{end}").into_bytes()
 }
 
 /// Whether a line is what the transcript expects; binds names on their first appearance.
@@ -174,9 +133,8 @@ async fn play(name: &str, text: &str, store: Store) {
         append_bytes_max: 1 << 20,
         ..Limits::default()
     };
-    let config = Arc::new(Config::new(limits, "test".into(), None, true));
-    let (_stop, shutdown) = watch::channel(false);
-    let mut clients: BTreeMap<usize, Client> = BTreeMap::new();
+    let served = Served::new(store, Config::new(limits, "test".into(), None, true));
+    let mut clients: BTreeMap<usize, Client<DuplexStream>> = BTreeMap::new();
     let mut names = HashMap::new();
     let mut expected: Vec<(usize, String)> = Vec::new();
     for step in steps(text) {
@@ -186,22 +144,10 @@ async fn play(name: &str, text: &str, store: Store) {
         let (Step::Client(number, _) | Step::Server(number, _) | Step::Unordered(number, _)) =
             &step;
         if !clients.contains_key(number) {
-            let (ours, theirs) = tokio::io::duplex(1 << 16);
-            let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-            let serving = serve_connection(
-                store.clone(),
-                theirs,
-                peer,
-                Transport::Plain,
-                Arc::clone(&config),
-                shutdown.clone(),
-            );
-            tokio::spawn(serving);
-            let mut client = Client { stream: BufReader::new(ours) };
+            let stream = served.connect(Transport::Plain, 1 << 16);
+            let mut client = Client::new(stream);
             if *number > 1 {
-                client.line().await;
-                client.send("login LOGIN demo@example.org demo").await;
-                assert!(client.line().await.starts_with("login OK"));
+                client.log_in().await;
             }
             clients.insert(*number, client);
         }
@@ -212,10 +158,10 @@ async fn play(name: &str, text: &str, store: Store) {
                 for (name, value) in &names {
                     text = text.replace(&format!("<{name}>"), value);
                 }
-                client.send(&text).await;
+                client.send(&unescaped(&text)).await;
             }
             Step::Server(_, wanted) => {
-                let found = client.line().await;
+                let found = client.line().await.unwrap_or_default();
                 assert!(
                     matches(&wanted, &found, &mut names),
                     "{name}: expected {wanted:?}, found {found:?}"
@@ -229,13 +175,13 @@ async fn play(name: &str, text: &str, store: Store) {
 
 async fn expect_in_any_order(
     name: &str,
-    clients: &mut BTreeMap<usize, Client>,
+    clients: &mut BTreeMap<usize, Client<DuplexStream>>,
     expected: &mut Vec<(usize, String)>,
     names: &mut HashMap<String, String>,
 ) {
     while let Some((number, _)) = expected.first() {
         let number = *number;
-        let found = clients.get_mut(&number).unwrap().line().await;
+        let found = clients.get_mut(&number).unwrap().line().await.unwrap_or_default();
         let hit = expected
             .iter()
             .position(|(from, wanted)| *from == number && matches(wanted, &found, names));
