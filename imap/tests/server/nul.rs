@@ -27,7 +27,7 @@ async fn nul_is_sent_as_0x80_and_every_size_and_offset_stays() {
         ("BODY.PEEK[HEADER]", shown[..body].to_vec()),
         ("BODY.PEEK[HEADER.FIELDS (Subject)]", field(b"Subject: ", b"a\x80b")),
         ("BODY.PEEK[HEADER.FIELDS (X-Nul)]", field(b"X-Nul: ", b"\x80\x80")),
-        ("RFC822", shown.clone()),
+        ("RFC822.HEADER", shown[..body].to_vec()),
     ] {
         let found = client.fetch_literal(1, item).await;
         assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected), "{item}");
