@@ -44,8 +44,8 @@ pub const EXTENSIONS: [Extension; 23] = [
     row("SASL-IR", 4959, Announced::BeforeLogin, "transcripts/login.imap"),
     row("ID", 2971, Announced::Always, "transcripts/login.imap"),
     row("ENABLE", 5161, Announced::Always, "transcripts/login.imap"),
-    row("STARTTLS", 3501, Announced::BeforeTls, "transcripts/starttls.imap"),
-    row("LOGINDISABLED", 3501, Announced::WherePasswordsAreRefused, "transcripts/starttls.imap"),
+    row("STARTTLS", 3501, Announced::BeforeTls, "server/tls.rs"),
+    row("LOGINDISABLED", 3501, Announced::WherePasswordsAreRefused, "server/tls.rs"),
     row("AUTH=PLAIN", 4616, Announced::WherePasswordsAreTaken, "transcripts/login.imap"),
     row("IDLE", 2177, Announced::AfterLogin, "transcripts/idle.imap"),
     row("NAMESPACE", 2342, Announced::AfterLogin, "transcripts/list.imap"),
@@ -78,8 +78,9 @@ pub const DEVIATIONS: [(&str, &str, &str); 4] = [
     ),
     (
         "RFC 3501 section 4.3",
-        "a message that came in with NUL bytes is sent with them",
-        "the bytes are what was received; APPEND refuses NUL",
+        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, offsets and \
+         all other bytes stay; APPEND refuses NUL",
+        "a literal may not hold NUL, and Dovecot, whose clients are many, does the same",
     ),
     (
         "RFC 2180 section 3.3",

@@ -64,6 +64,8 @@ impl Wire {
 
     /// Reads what is there, at least one byte.
     pub(crate) async fn receive(&mut self) -> Result<(), Ended> {
+        // A connection that waits keeps a few KiB, not its largest answer.
+        self.out.shrink_to(4096);
         let room = self.connection.room_wanted();
         let buffer = self.connection.buffer();
         buffer.reserve(room);
@@ -87,8 +89,6 @@ impl Wire {
             Err(_) => return Err(Ended::Unread),
         }
         self.out.clear();
-        // An idle connection keeps a few KiB, not its largest answer.
-        self.out.shrink_to(4096);
         Ok(())
     }
 

@@ -146,10 +146,14 @@ async fn fetch_batch(
     let follows = rows.last().and_then(|row| row.uid.0.checked_add(1));
     let mut numbered = rows.iter().take_while(|row| row.uid.0 <= last).zip(first_rank..);
     if plan.has_sections {
-        for (row, rank) in numbered {
-            fetch_opened(talk, plan, row, rank, left_out).await?;
+        let mut begun = None;
+        loop {
+            let done = blocking(|| fetch_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
+            talk.wire.relieve().await?;
+            if done {
+                return Ok(Ok(follows));
+            }
         }
-        return Ok(Ok(follows));
     }
     loop {
         let done = blocking(|| fetch_rows(talk, plan, &mut numbered, left_out));
@@ -183,25 +187,39 @@ fn fetch_rows<'a>(
     false
 }
 
-/// Answers a message some of whose bytes are wanted.
-async fn fetch_opened(
+/// Answers messages some of whose bytes are wanted, until there are no more (true) or the output is
+/// full; `begun` is the one that did not fit whole.
+fn fetch_bytes<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    row: &Row,
-    rank: u32,
+    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    begun: &mut Option<(Opened, &'a Row, u32)>,
     left_out: &mut LeftOut,
-) -> Result<(), Ended> {
-    let (Some(selected), Some(account)) = (&talk.session.selected, &talk.session.account) else {
-        return Ok(());
-    };
-    let answer = RowAnswer { account, selected, plan, row, rank };
-    match blocking(|| Opened::open(&answer)) {
-        Ok(opened) => opened.send(&answer, &mut talk.wire).await,
-        Err(error) => {
-            note_unreadable(selected, row, &error, left_out);
-            Ok(())
+) -> Result<bool, Ended> {
+    while !talk.wire.is_full() {
+        let (Some(selected), Some(account)) = (&talk.session.selected, &talk.session.account)
+        else {
+            return Ok(true);
+        };
+        let answer = |row, rank| RowAnswer { account, selected, plan, row, rank };
+        let (mut opened, row, rank) = match begun.take() {
+            Some(begun) => begun,
+            None => {
+                let Some((row, rank)) = rows.next() else { return Ok(true) };
+                match Opened::open(&answer(row, rank)) {
+                    Ok(opened) => (opened, row, rank),
+                    Err(error) => {
+                        note_unreadable(selected, row, &error, left_out);
+                        continue;
+                    }
+                }
+            }
+        };
+        if !opened.put(&answer(row, rank), &mut talk.wire.out)? {
+            *begun = Some((opened, row, rank));
         }
     }
+    Ok(false)
 }
 
 /// Expunged meanwhile, or damaged? The newest view knows.

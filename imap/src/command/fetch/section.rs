@@ -1,8 +1,9 @@
 //! Bytes of a message: `BODY[…]<…>` and the three forms of RFC822.
 //!
 //! Everything that can fail is done before the first byte of an answer, but for reading on in a
-//! body.
+//! body. NUL, which no literal may hold, is sent as 0x80 (see `DEVIATIONS`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::MessageReader;
@@ -14,7 +15,7 @@ use engine::width::{u64_of, usize_of};
 use super::item::{RowAnswer, needs_summary, put_item};
 use crate::codec::command::{FetchItem, Section, SectionItem, SectionName, SectionText};
 use crate::codec::put;
-use crate::stream::{Ended, Wire, blocking};
+use crate::stream::{Ended, OUTPUT_BYTES_KEPT};
 
 /// What a section turned out to be.
 enum Piece {
@@ -26,11 +27,15 @@ enum Piece {
     Range { begin: u64, length: u64 },
 }
 
-/// A message made ready for an answer: one piece for each section asked for, in order.
+/// A message made ready for an answer, and how far that answer is.
 pub(super) struct Opened {
     summary: Option<Arc<Summary>>,
     reader: Option<MessageReader>,
-    pieces: Vec<Piece>,
+    /// One for each section asked for that has not been put yet, in order.
+    pieces: VecDeque<Piece>,
+    items_put: usize,
+    /// Begin and end of what is left of a literal whose head has been put.
+    literal: Option<(u64, u64)>,
 }
 
 impl Opened {
@@ -44,11 +49,12 @@ impl Opened {
             true => Some(answer.account.summary(answer.row)?),
             false => None,
         };
-        let mut opened = Opened { summary, reader: None, pieces: Vec::new() };
+        let mut opened =
+            Opened { summary, reader: None, pieces: VecDeque::new(), items_put: 0, literal: None };
         for item in &answer.plan.items {
             if let FetchItem::Section(item) = item {
                 let piece = opened.piece(answer, &item.section)?;
-                opened.pieces.push(part_of(piece, item.partial));
+                opened.pieces.push_back(part_of(piece, item.partial));
             }
         }
         let first = opened.pieces.iter().find_map(|piece| match piece {
@@ -101,80 +107,82 @@ impl Opened {
         Ok(Piece::Bytes(section::header_fields(&header, names, choice)))
     }
 
-    /// Sends the answer, chunk after chunk.
-    pub(super) async fn send(
-        mut self,
-        answer: &RowAnswer<'_>,
-        wire: &mut Wire,
-    ) -> Result<(), Ended> {
-        let start = wire.out.len();
-        answer.put_head(&mut wire.out);
-        let mut pieces = std::mem::take(&mut self.pieces).into_iter();
-        for (index, item) in answer.plan.items.iter().enumerate() {
-            if index > 0 {
-                wire.out.push(b' ');
-            }
-            let FetchItem::Section(item) = item else {
-                let put = blocking(|| put_item(&mut wire.out, answer, item, self.summary.as_ref()));
-                if let Err(error) = put {
-                    tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
-                    // Bytes of this answer may have been sent already.
-                    wire.out.truncate(start.min(wire.out.len()));
-                    return Err(Ended::CutShort);
-                }
+    /// Puts as much of the answer as the output has room for; true when it is complete. The
+    /// caller sends the output and calls again.
+    ///
+    /// # Errors
+    /// [`Ended::CutShort`], because the length of what could not be read has been told.
+    pub(super) fn put(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, Ended> {
+        while out.len() < OUTPUT_BYTES_KEPT {
+            if let Some(range) = self.literal.take() {
+                self.literal = self.put_chunk(answer, out, range)?;
                 continue;
-            };
-            put_name(&mut wire.out, item);
-            match pieces.next() {
-                Some(Piece::Bytes(bytes)) => {
-                    put::literal_head(&mut wire.out, u64_of(bytes.len()));
-                    wire.out.extend_from_slice(&bytes);
-                }
-                Some(Piece::Range { begin, length }) => {
-                    put::literal_head(&mut wire.out, length);
-                    self.send_range(answer, wire, begin, length).await?;
-                }
-                Some(Piece::Absent) | None => wire.out.extend_from_slice(b"NIL"),
             }
-            wire.relieve().await?;
+            let Some(item) = answer.plan.items.get(self.items_put) else {
+                answer.put_tail(out);
+                return Ok(true);
+            };
+            match self.items_put {
+                0 => answer.put_head(out),
+                _ => out.push(b' '),
+            }
+            self.items_put += 1;
+            self.put_next(answer, item, out)?;
         }
-        answer.put_tail(&mut wire.out);
-        wire.relieve().await
+        Ok(false)
     }
 
-    async fn send_range(
+    /// Puts an item; the bytes of a range follow by [`Opened::put_chunk`].
+    fn put_next(
         &mut self,
         answer: &RowAnswer<'_>,
-        wire: &mut Wire,
-        begin: u64,
-        length: u64,
+        item: &FetchItem,
+        out: &mut Vec<u8>,
     ) -> Result<(), Ended> {
-        let end = begin.saturating_add(length);
-        let mut position = begin;
-        while position < end {
-            let out = &mut wire.out;
-            let put = blocking(|| {
-                let chunk = self.reader(answer)?.read_from(position)?;
-                let left = usize_of(end - position);
-                let chunk = chunk.get(..left).unwrap_or(chunk);
-                out.extend_from_slice(chunk);
-                Ok::<u64, ReadError>(u64_of(chunk.len()))
-            });
-            match put {
-                Ok(0) => {
-                    tracing::error!(uid = answer.row.uid.0, "message shorter than its size");
-                    return Err(Ended::CutShort);
-                }
-                Ok(count) => position += count,
-                Err(error) => {
-                    tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
-                    return Err(Ended::CutShort);
-                }
+        let FetchItem::Section(item) = item else {
+            return put_item(out, answer, item, self.summary.as_ref())
+                .map_err(|error| cut_short(answer, &error));
+        };
+        put_name(out, item);
+        match self.pieces.pop_front() {
+            Some(Piece::Bytes(bytes)) => {
+                put::literal_head(out, u64_of(bytes.len()));
+                put::literal_bytes(out, &bytes);
             }
-            wire.relieve().await?;
+            Some(Piece::Range { begin, length }) => {
+                put::literal_head(out, length);
+                self.literal = Some((begin, begin.saturating_add(length)));
+            }
+            Some(Piece::Absent) | None => out.extend_from_slice(b"NIL"),
         }
         Ok(())
     }
+
+    /// Puts bytes of the message up to the end of their chunk; answers what is left.
+    fn put_chunk(
+        &mut self,
+        answer: &RowAnswer<'_>,
+        out: &mut Vec<u8>,
+        (position, end): (u64, u64),
+    ) -> Result<Option<(u64, u64)>, Ended> {
+        if position >= end {
+            return Ok(None);
+        }
+        let read = self.reader(answer).and_then(|reader| reader.read_from(position));
+        let chunk = read.map_err(|error| cut_short(answer, &error))?;
+        if chunk.is_empty() {
+            tracing::error!(uid = answer.row.uid.0, "message shorter than its size");
+            return Err(Ended::CutShort);
+        }
+        let chunk = chunk.get(..usize_of(end - position)).unwrap_or(chunk);
+        put::literal_bytes(out, chunk);
+        Ok(Some((position + u64_of(chunk.len()), end)))
+    }
+}
+
+fn cut_short(answer: &RowAnswer<'_>, error: &ReadError) -> Ended {
+    tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
+    Ended::CutShort
 }
 
 /// `BODY[]` and `RFC822`: all bytes as received, whatever a parser makes of them.

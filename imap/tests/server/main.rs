@@ -1,0 +1,16 @@
+//! The IMAP server over memory, with a real store behind it.
+
+#![allow(
+    clippy::as_conversions,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+mod nul;
+mod pace;
+mod search;
+mod slow_reader;
+mod support;
+mod tls;
+mod transcripts;
