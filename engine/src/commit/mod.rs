@@ -1,7 +1,7 @@
 //! Commits: many callers, one committer, one flush for all that waits.
 //!
 //! ```text
-//! caller: parse, compress, seal ─► queue ─► committer: assign ─► write + flush ─► publish ─► answer
+//! caller: parse, compress, seal ─► queue ─► committer: assign ─► write, flush ─► publish ─► answer
 //!                                 (bounds)   against the       the log         readers
 //!                                            assigned head                     see it
 //! ```

@@ -3,7 +3,7 @@
 //! ```text
 //! blob value       key: blob id. Format 1, tag 16, chunks, plain bytes,
 //!                  option(list(chunk position u64))
-//! placement value  key: position of the chunks: the blob's id, or a chunk's own that entered ahead.
+//! placement value  key: position: the blob's id, or that of a chunk which entered ahead.
 //!                  Format 1, segment, offset of the first,
 //!                  list(number, offset − previous end, length, hash 32)
 //! reference key    blob id u64, account u64, mailbox 16, uid u32, big-endian; no value
