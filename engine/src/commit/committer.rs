@@ -261,7 +261,8 @@ impl Committer {
         if stopped.is_none() {
             tracing::error!(
                 volume = %self.setup.volume_name,
-                "the volume takes no more writes: {reason}; reads go on. Look at the disk, then restart"
+                "the volume takes no more writes: {reason}; reads go on. Look at the disk, then \
+                 restart"
             );
             *stopped = Some(reason.to_owned());
         }

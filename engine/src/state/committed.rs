@@ -5,8 +5,8 @@
 //! memory.
 //!
 //! ```text
-//!  publish(changes) ──► accounts, mailboxes, policy, blobs      (readers see the group, watchers are called)
-//!                  └──► unsaved                                 (what the next checkpoint writes)
+//!  publish(changes) ──► accounts, mailboxes, policy, blobs  (readers see it, watchers are called)
+//!                  └──► unsaved                             (what the next checkpoint writes)
 //!  freeze() ──► the unsaved part, with the states that go with it ──► checkpoint ──► saved()
 //! ```
 //!
