@@ -47,6 +47,7 @@ pub use self::types::{
 };
 
 use self::read::SummaryCache;
+pub use crate::commit::Announcement;
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
 use crate::disk::Disk;
 use crate::error::CommitError;
