@@ -314,12 +314,11 @@ fn the_spool_gives_back_what_it_was_given_and_leaves_no_file() {
     let directory = folder.path().join("data");
     let store = new_store(&directory);
     let mut spool = store.spool().unwrap();
-    let blocks: Vec<Vec<u8>> =
-        [engine::SpoolFile::BLOCK_BYTES, engine::SpoolFile::BLOCK_BYTES, 10]
-            .into_iter()
-            .zip(1u8..)
-            .map(|(length, fill)| vec![fill; length])
-            .collect();
+    let blocks: Vec<Vec<u8>> = [engine::SpoolFile::BLOCK_BYTES, engine::SpoolFile::BLOCK_BYTES, 10]
+        .into_iter()
+        .zip(1u8..)
+        .map(|(length, fill)| vec![fill; length])
+        .collect();
     for block in &blocks {
         spool.write_block(block).unwrap();
     }

@@ -145,12 +145,8 @@ impl Committer {
         let queue = Arc::clone(&self.setup.queue);
         match queue.take(timeout) {
             Woken::Changes(mut batch) => {
-                if batch.len() < 32 {
-                    self.gather.wait(&queue);
-                    if let Woken::Changes(more) = queue.take(Duration::ZERO) {
-                        batch.extend(more);
-                    }
-                }
+                self.gather.wait(&queue, batch.len());
+                batch.extend(queue.take_more());
                 self.commit(batch);
             }
             Woken::Idle => self.mark(),

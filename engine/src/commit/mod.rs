@@ -28,4 +28,5 @@ pub(crate) use change::{
 pub(crate) use committer::{
     CheckpointSlot, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };
+pub use gather::Announcement;
 pub(crate) use queue::Queue;

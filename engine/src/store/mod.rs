@@ -51,6 +51,7 @@ pub use self::types::{
 
 use self::prepare::Permits;
 use self::read::SummaryCache;
+pub use crate::commit::Announcement;
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
 use crate::disk::Disk;
 use crate::error::CommitError;
