@@ -93,10 +93,10 @@ impl Inner {
                 promise,
             }));
             // The first one's position names the message for all that follow.
-            if positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT {
-                if let Some(oldest) = in_flight.pop_front() {
-                    positions.push(oldest.wait()?);
-                }
+            if (positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT)
+                && let Some(oldest) = in_flight.pop_front()
+            {
+                positions.push(oldest.wait()?);
             }
         }
         for chunk in in_flight {
