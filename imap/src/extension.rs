@@ -128,8 +128,7 @@ pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     ),
     (
         "RFC 3501 section 9",
-        "a line may end in LF alone, and a bare backslash or bytes above 127 in a mailbox name are \
-         read as UTF-8",
+        "a line may end in LF alone, and bytes above 127 in a mailbox name are read as UTF-8",
         "no client means anything else by it",
         "transcripts/lenient.imap",
     ),
