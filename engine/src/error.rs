@@ -13,15 +13,19 @@ use crate::ids::{AccountNumber, BlobId, Lsn};
 pub enum Remedy {
     /// The request can never succeed as it is: NO, 5xx.
     Refuse,
-    /// The same request may succeed later: NO [UNAVAILABLE] or [INUSE], 4xx.
+    /// The same request may succeed later: NO `[UNAVAILABLE]` or `[INUSE]`, 4xx.
     Retry,
-    /// This part of the store takes no more writes until an operator acts: NO [UNAVAILABLE], 4xx.
+    /// This part of the store takes no more writes until an operator acts: NO `[UNAVAILABLE]`, 4xx.
     Stop,
 }
 
 /// A call to the disk that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{call} of {} {}failed: {cause}", .path.display(), .offset.map(|o| format!("at offset {o} ")).unwrap_or_default())]
+#[error(
+    "{call} of {} {}failed: {cause}",
+    .path.display(),
+    .offset.map(|offset| format!("at offset {offset} ")).unwrap_or_default()
+)]
 pub struct DiskError {
     /// The call, as the manual page names it.
     pub call: &'static str,
@@ -212,7 +216,8 @@ pub enum OpenError {
     },
     /// Written by a newer version.
     #[error(
-        "{what} has format {found}, but this version of Pillarbox reads up to {known}; install a newer one"
+        "{what} has format {found}, but this version of Pillarbox reads up to {known}; install a \
+         newer one"
     )]
     NewerFormat {
         /// Which file or volume.
@@ -230,8 +235,8 @@ pub enum OpenError {
     Disk(#[from] DiskError),
     /// What was acknowledged is damaged.
     #[error(
-        "acknowledged mail is damaged: {damage}, positions {first} to {last}; the store stays closed so that nothing \
-         is lost for good: run 'pillarbox check' and see docs/operate.md"
+        "acknowledged mail is damaged: {damage}, positions {first} to {last}; the store stays \
+         closed so that nothing is lost for good: run 'pillarbox check' and see docs/operate.md"
     )]
     Corrupt {
         /// Where.

@@ -205,6 +205,7 @@ fn addresses_lead_to_accounts_by_name_detail_alias_and_catch_all() {
         ("x@example.org", Resolution::NoSuchUser, "aliases in a loop"),
         ("demo@example.com", Resolution::NoSuchDomain, "not our domain"),
         ("demo", Resolution::NoSuchUser, "no domain"),
+        ("Postmaster", account(None), "the postmaster of any of our domains"),
     ] {
         assert_eq!(store.resolve(address).unwrap(), expected, "{why}");
     }
@@ -305,4 +306,27 @@ fn copy_directory(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[test]
+fn the_spool_gives_back_what_it_was_given_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let mut spool = store.spool().unwrap();
+    let blocks: Vec<Vec<u8>> = [engine::SpoolFile::BLOCK_BYTES, engine::SpoolFile::BLOCK_BYTES, 10]
+        .into_iter()
+        .zip(1u8..)
+        .map(|(length, fill)| vec![fill; length])
+        .collect();
+    for block in &blocks {
+        spool.write_block(block).unwrap();
+    }
+    let mut read = Vec::new();
+    for index in (0..4).rev() {
+        read.clear();
+        spool.read_block(index, &mut read).unwrap();
+        assert!(read == blocks.get(index).cloned().unwrap_or_default(), "block {index}");
+    }
+    assert_eq!(std::fs::read_dir(directory.join("spool")).unwrap().count(), 0);
 }

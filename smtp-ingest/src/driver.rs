@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::Announcement;
 use engine::ids::UnixSeconds;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -52,6 +53,8 @@ struct Conversation<M> {
     session: Session<M>,
     connection: Connection,
     output: Vec<u8>,
+    /// Held while a message is on its way in.
+    announced: Option<Announcement>,
     config: Arc<Config>,
     shutdown: watch::Receiver<bool>,
 }
@@ -78,6 +81,7 @@ pub async fn serve_connection<M, S>(
     let mut conversation = Conversation {
         connection: Connection::new(config.line_bytes_max, config.bare_newline(dialect)),
         output: Vec::new(),
+        announced: None,
         session,
         config,
         shutdown,
@@ -163,14 +167,19 @@ impl<M: Mailroom> Conversation<M> {
                     if let Some(delivery) = self.session.content_end(bare, &mut self.output) {
                         self.deliver(delivery).await;
                     }
+                    self.announced = None;
                     Next::Continue
                 }
                 Step::Command(command) => self.session.command(command, now(), &mut self.output),
             };
             match next {
                 Next::Continue => {}
-                Next::Data => self.connection.begin_data(),
+                Next::Data => {
+                    self.announced = self.session.mailroom().announce();
+                    self.connection.begin_data();
+                }
                 Next::FirstChunk(byte_count) => {
+                    self.announced = self.session.mailroom().announce();
                     self.connection.begin_chunks();
                     self.connection.begin_chunk(byte_count);
                 }

@@ -4,7 +4,7 @@ use std::io;
 
 use engine::error::{CommitError, ReadError};
 use engine::ids::{AccountNumber, UnixSeconds};
-use engine::{Appended, DeliverTo, Resolution, Store, Ticket};
+use engine::{Announcement, Appended, DeliverTo, Resolution, SpoolFile, Store, Ticket};
 
 use crate::receive::Spool;
 
@@ -45,6 +45,11 @@ pub trait Mailroom: Clone + Send + Sync + 'static {
         recipients: Vec<DeliverTo>,
     ) -> Result<Ticket<Vec<Result<Appended, CommitError>>>, CommitError>;
 
+    /// Says that a message will be delivered soon, for as long as the answer is held.
+    fn announce(&self) -> Option<Announcement> {
+        None
+    }
+
     /// A place for the part of a large message that is not kept in memory while it arrives. `None`:
     /// there is none, and the whole message stays in memory, within its budget.
     fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
@@ -80,5 +85,27 @@ impl Mailroom for Store {
         let accounts: Vec<AccountNumber> = recipients.iter().map(|to| to.account).collect();
         let prepared = self.prepare(message, &accounts)?;
         Ok(Store::deliver(self, prepared, received, recipients))
+    }
+
+    fn announce(&self) -> Option<Announcement> {
+        Some(Store::announce(self))
+    }
+
+    fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
+        let file = self.spool().map_err(io::Error::other)?;
+        Ok(Some(Box::new(StoreSpool(file))))
+    }
+}
+
+/// The store's own spool file.
+struct StoreSpool(SpoolFile);
+
+impl Spool for StoreSpool {
+    fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
+        self.0.write_block(block).map_err(io::Error::other)
+    }
+
+    fn read_block(&mut self, index: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        self.0.read_block(index, into).map_err(io::Error::other)
     }
 }

@@ -177,7 +177,10 @@ pub(crate) fn status(place: &PlaceArguments) -> Result<(), Failure> {
 /// `pillarbox status --json`
 pub(crate) fn status_json(place: &PlaceArguments) -> Result<(), Failure> {
     let status = ask_status(place)?;
-    let lines = status.lines.into_iter().map(|(name, value)| (name, value.into()));
+    let lines = status.lines.into_iter().map(|(name, value)| match value.parse::<u64>() {
+        Ok(number) => (name, number.into()),
+        Err(_) => (name, value.into()),
+    });
     let mut object: serde_json::Map<String, serde_json::Value> = lines.collect();
     object.insert("stopped".to_owned(), status.stopped.into());
     println!("{}", serde_json::Value::Object(object));

@@ -37,7 +37,8 @@ pub(crate) fn command(folder: &Path, data: &Path, imap: SocketAddr, lmtp: Socket
          userdb {{\n driver = static\n args = uid=65534 gid=65534 home={data}/%u\n}}\n\
          service imap-login {{\n inet_listener imap {{\n port = {imap_port}\n }}\n \
          inet_listener imaps {{\n port = 0\n }}\n}}\n\
-         service lmtp {{\n inet_listener lmtp {{\n address = 127.0.0.1\n port = {lmtp_port}\n }}\n}}\n\
+         service lmtp {{\n inet_listener lmtp {{\n address = 127.0.0.1\n \
+         port = {lmtp_port}\n }}\n}}\n\
          namespace inbox {{\n inbox = yes\n separator = /\n}}\n"
     );
     let path = Path::new(&folder.to_string()).join("dovecot.conf");

@@ -63,7 +63,8 @@ pub(crate) struct Site {
     pub(crate) data: PathBuf,
     /// Holds everything, also what a test puts beside the data.
     pub(crate) folder: PathBuf,
-    /// What goes after the rest of the configuration.
+    /// What goes into the section `[store]`, and what after the rest of the configuration.
+    store_config: String,
     extra_config: String,
     /// The recovery key that `init` showed.
     pub(crate) init_output: String,
@@ -120,6 +121,7 @@ impl Site {
             smtp,
             data: folder.path().join("data"),
             folder: folder.path().to_owned(),
+            store_config: String::new(),
             extra_config: String::new(),
             init_output: String::new(),
             server: None,
@@ -139,6 +141,12 @@ impl Site {
         self.extra_config.push('\n');
     }
 
+    /// The same for the section `[store]`.
+    pub(crate) fn configure_store(&mut self, lines: &str) {
+        self.store_config += lines;
+        self.store_config.push('\n');
+    }
+
     /// The key file beside the data directory.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.folder.join("data.key")
@@ -147,11 +155,11 @@ impl Site {
     /// The one place that knows how a configuration looks.
     pub(crate) fn config_text(&self) -> String {
         format!(
-            "[store]\ndirectory = {:?}\nhost_name = \"mail.{DOMAIN}\"\n\
+            "[store]\ndirectory = {:?}\nhost_name = \"mail.{DOMAIN}\"\n{}\
              [imap]\nlisten = [\"{}\"]\nlisten_tls = []\n\
              [lmtp]\nlisten = [\"{}\"]\n\
              [smtp]\nlisten = [\"{}\"]\n{}",
-            self.data, self.imap, self.lmtp, self.smtp, self.extra_config
+            self.data, self.store_config, self.imap, self.lmtp, self.smtp, self.extra_config
         )
     }
 

@@ -145,12 +145,8 @@ impl Committer {
         let queue = Arc::clone(&self.setup.queue);
         match queue.take(timeout) {
             Woken::Changes(mut batch) => {
-                if batch.len() < 32 {
-                    self.gather.wait(&queue);
-                    if let Woken::Changes(more) = queue.take(Duration::ZERO) {
-                        batch.extend(more);
-                    }
-                }
+                self.gather.wait(&queue, batch.len());
+                batch.extend(queue.take_more());
                 self.commit(batch);
             }
             Woken::Idle => self.mark(),
@@ -261,7 +257,8 @@ impl Committer {
         if stopped.is_none() {
             tracing::error!(
                 volume = %self.setup.volume_name,
-                "the volume takes no more writes: {reason}; reads go on. Look at the disk, then restart"
+                "the volume takes no more writes: {reason}; reads go on. Look at the disk, then \
+                 restart"
             );
             *stopped = Some(reason.to_owned());
         }

@@ -1,9 +1,9 @@
 //! Commits: many callers, one committer, one flush for all that waits.
 //!
 //! ```text
-//! caller: parse, compress, seal ──► queue ──► committer: assign ──► write + flush ──► publish ──► answer
-//!                                   (bounds)     against the          the log          readers
-//!                                                assigned head                         see it
+//! caller: parse, compress, seal ─► queue ─► committer: assign ─► write, flush ─► publish ─► answer
+//!                                 (bounds)   against the       the log         readers
+//!                                            assigned head                     see it
 //! ```
 //!
 //! The committer alone assigns positions and UIDs, judges conditions, and seals records (some
@@ -28,4 +28,5 @@ pub(crate) use change::{
 pub(crate) use committer::{
     CheckpointSlot, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };
+pub use gather::Announcement;
 pub(crate) use queue::Queue;

@@ -1,6 +1,7 @@
 //! What waits for the committer, bounded in number and bytes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -14,11 +15,15 @@ pub(crate) struct Queue {
     inner: Mutex<Inner>,
     arrived: Condvar,
     taken: Condvar,
+    /// Messages that callers have announced and that are not answered yet.
+    announced: AtomicIsize,
 }
 
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Change>,
+    /// So many changes wake the committer; 0 and 1: any.
+    wake_at: usize,
     bytes: usize,
     closed: bool,
     /// Something else than a change wants the committer.
@@ -58,8 +63,11 @@ impl Queue {
         }
         inner.bytes += bytes;
         inner.waiting.push_back(change);
+        let wakes = inner.waiting.len() >= inner.wake_at;
         drop(inner);
-        self.arrived.notify_one();
+        if wakes {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -82,20 +90,32 @@ impl Queue {
         Woken::Changes(self.drain(&mut inner))
     }
 
-    /// Waits until `count` changes wait or `deadline`; tells how many do.
+    /// Takes what came since, without waiting.
+    pub(crate) fn take_more(&self) -> Vec<Change> {
+        self.drain(&mut self.inner.lock())
+    }
+
+    /// Waits until `count` changes wait or `deadline`; tells how many do. Fewer do not wake it.
     pub(crate) fn wait_for(&self, count: usize, deadline: Instant) -> usize {
         let mut inner = self.inner.lock();
+        inner.wake_at = count;
         while inner.waiting.len() < count && !inner.closed {
             if self.arrived.wait_until(&mut inner, deadline).timed_out() {
                 break;
             }
         }
+        inner.wake_at = 0;
         inner.waiting.len()
     }
 
-    /// How many wait.
-    pub(crate) fn len(&self) -> usize {
-        self.inner.lock().waiting.len()
+    /// Counts messages that are on their way.
+    pub(super) fn announced(&self, change: isize) {
+        self.announced.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// How many are on their way, or wait here or for their flush.
+    pub(super) fn announced_count(&self) -> usize {
+        usize::try_from(self.announced.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     fn drain(&self, inner: &mut Inner) -> Vec<Change> {

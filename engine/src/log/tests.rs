@@ -497,7 +497,8 @@ mod formats {
                 if *is_chunk {
                     let hash = *blake3::hash(bytes).as_bytes();
                     let number = *number as u16;
-                    builder.push_chunk(&ChunkHeader { number, lsn, tag: BlobTag([1; 16]), hash }, bytes);
+                    let tag = BlobTag([1; 16]);
+                    builder.push_chunk(&ChunkHeader { number, lsn, tag, hash }, bytes);
                 } else {
                     let account = AccountNumber(2);
                     builder.push_record(

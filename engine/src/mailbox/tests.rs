@@ -329,7 +329,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_mailbox_reads_like_a_map(steps in steps(), cache_bytes in prop_oneof![Just(0u64), Just(1 << 20)]) {
+    fn a_mailbox_reads_like_a_map(
+        steps in steps(),
+        cache_bytes in prop_oneof![Just(0u64), Just(1 << 20)],
+    ) {
         let mut run = Run::new(cache_bytes);
         for step in &steps {
             run.step(step);
@@ -359,12 +362,20 @@ proptest! {
     fn pages_are_read_as_written(
         rows in proptest::collection::btree_map(
             1u32..,
-            (0u8..32, proptest::collection::btree_set(0u16..70, 0..6), 0u64..1 << 63, any::<[i64; 2]>(), any::<u32>(), any::<[u64; 2]>()),
+            (
+                0u8..32,
+                proptest::collection::btree_set(0u16..70, 0..6),
+                0u64..1 << 63,
+                any::<[i64; 2]>(),
+                any::<u32>(),
+                any::<[u64; 2]>(),
+            ),
             1..60,
         ),
         version: u64,
     ) {
-        let rows: Vec<Row> = rows.into_iter().map(|(uid, (flags, keywords, modseq, times, size, numbers))| Row {
+        type Drawn = (u8, std::collections::BTreeSet<u16>, u64, [i64; 2], u32, [u64; 2]);
+        let row = |(uid, (flags, keywords, modseq, times, size, numbers)): (u32, Drawn)| Row {
             uid: Uid(uid),
             flags: SystemFlags(flags),
             keywords: keywords.into_iter().collect(),
@@ -374,7 +385,8 @@ proptest! {
             size,
             thread: ThreadId(numbers[0]),
             blob: BlobId(Lsn::from_bits(numbers[1] >> 1).unwrap()),
-        }).collect();
+        };
+        let rows: Vec<Row> = rows.into_iter().map(row).collect();
         let page = Page::from_rows(version, rows.clone());
         let read = Page::decode(&page.encode()).unwrap();
         prop_assert_eq!(&read, &page);

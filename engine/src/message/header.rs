@@ -4,8 +4,6 @@
 //! colon is a field without a name, so that header and body meet where IMAP clients expect them to.
 //! Lines end in LF; a CR before it belongs to the line end.
 
-use std::io::BufRead;
-
 /// One header field with its folded lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Field<'a> {
@@ -54,7 +52,7 @@ impl<'a> Iterator for Fields<'a> {
         let (raw, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         let value = without_line_end(raw);
-        let colon = first.iter().position(|byte| *byte == b':');
+        let colon = memchr::memchr(b':', first);
         Some(match colon.and_then(|at| Some((value.get(..at)?, value.get(at + 1..)?))) {
             Some((name, value)) => Field { name: name.trim_ascii(), value, raw },
             None => Field { name: &[], value, raw },
@@ -64,8 +62,7 @@ impl<'a> Iterator for Fields<'a> {
 
 /// Bytes of the first line, with its line end; 0 only where nothing is left.
 pub(super) fn line_length(rest: &[u8]) -> usize {
-    let mut reader = rest;
-    reader.skip_until(b'\n').unwrap_or(rest.len())
+    memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
 }
 
 /// Whether a line has nothing but its end.

@@ -8,19 +8,20 @@
 //!    4  account create   account u64, key generation
 //!    5  account delete   account u64
 //!    6  account destroyed  account u64
-//!    7  policy           list(u8: 1 domain put, 2 domain delete, 3 alias put, 4 alias delete; texts)
+//!    7  policy           list(u8: 1, 2 domain put, delete, 3, 4 alias put, delete; texts)
 //!   16  account update   name, credentials, option(quota)
 //!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 shared; blob)
 //!   18  copy             mailbox 16, list(source uid, blob u64, row)
 //!   19  move             source 16, mailbox 16, list(source uid, blob u64, row)
-//!   20  flags            mailbox 16, list(uids, add u8, remove u8, keywords added, keywords removed)
+//!   20  flags            mailbox 16, list(uids, add u8, remove u8, keywords to add, to remove)
 //!   21  expunge          mailbox 16, uids
 //!   22  mailbox create   mailbox 16, name, uidvalidity, special use u8 (0: none)
 //!   23  mailbox rename   list(mailbox 16, name)
 //!   24  mailbox delete   mailbox 16
 //!   25  subscribe        name, u8
-//! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; they come with their issues.
-//! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16, content hash 16
+//! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
+//! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
+//!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); shared: u64
 //! ```
 
@@ -81,11 +82,7 @@ impl Body {
                 out.count(changes.len());
                 changes.iter().for_each(|change| change.encode(out));
             }
-            Body::AccountUpdate(update) => {
-                out.text(&update.name);
-                out.blob(&update.credentials);
-                out.option(update.quota_bytes, Encoder::varint);
-            }
+            Body::AccountUpdate(update) => update.encode(out),
             Body::Append { mailbox, messages } => {
                 out.raw(&mailbox.0);
                 out.count(messages.len());
@@ -183,6 +180,14 @@ impl Body {
             25 => Body::Subscribe { name: from.text()?.to_owned(), subscribed: from.u8()? == 1 },
             _ => return Err("its type is not known to this version"),
         })
+    }
+}
+
+impl AccountUpdate {
+    fn encode(&self, out: &mut Encoder) {
+        out.text(&self.name);
+        out.blob(&self.credentials);
+        out.option(self.quota_bytes, Encoder::varint);
     }
 }
 

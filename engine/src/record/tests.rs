@@ -1,3 +1,5 @@
+//! Every record reads back as it was written, and nothing else is taken for one.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -130,7 +132,10 @@ fn a_record_with_a_byte_missing_or_left_over_is_refused() {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0u8..30, payload in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_never_panic(
+        kind in 0u8..30,
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         let _ = Record::decode(kind, &payload);
     }
 }

@@ -9,7 +9,7 @@
 //!      6     2      account_count  1 to BLOB_ACCOUNTS_MAX
 //!      8    16      tag            drawn by the caller, repeated in record and row
 //!     24     4      chunk_count    plain_len / CHUNK_BYTES, rounded up; at least 1
-//!     28     4      summary_len    plain bytes of the summary, which is sealed behind the last chunk
+//!     28     4      summary_len    plain bytes of the summary, sealed behind the last chunk
 //!     32     8      plain_len      of the whole body
 //!     40   116 × n  entries        account 8, key generation 4, content key as sealed object 104
 //! 40+116n    16     proof          BLAKE3, derived from the content key over all bytes before

@@ -1,10 +1,12 @@
 //! Where a message's bytes are: what a blob is made of, and where its chunks lie on this node.
 //!
 //! ```text
-//! blob value        format 1, tag 16, chunks, plain bytes, option(list(chunk position u64)), key = blob id
-//! placement value   format 1, segment, offset of the first, list(number, offset − previous end, length, hash 32)
-//!                   key = position of the chunks: the blob's id, or a chunk's own where it entered ahead
-//! reference key     blob id u64, account u64, mailbox 16, uid u32, big-endian; no value
+//! blob value       key: blob id. Format 1, tag 16, chunks, plain bytes,
+//!                  option(list(chunk position u64))
+//! placement value  key: position: the blob's id, or that of a chunk which entered ahead.
+//!                  Format 1, segment, offset of the first,
+//!                  list(number, offset − previous end, length, hash 32)
+//! reference key    blob id u64, account u64, mailbox 16, uid u32, big-endian; no value
 //! ```
 //!
 //! # Invariants

@@ -11,6 +11,7 @@
 //! 2. Nothing is shared with readers before `publish`; a group that fails is dropped with this
 //!    value.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -114,12 +115,11 @@ impl Changes {
         committed: &Committed,
         key: MailboxKey,
     ) -> Result<Option<(&mut MailboxState, &mut DirtyPages)>, ReadError> {
-        if !self.mailboxes.contains_key(&key) {
-            let state = committed.mailbox_state(key)?;
-            self.mailboxes.insert(key, state);
-        }
-        let state = self.mailboxes.get_mut(&key).and_then(Option::as_mut);
-        Ok(state.map(|state| (state, &mut self.pages)))
+        let state = match self.mailboxes.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(committed.mailbox_state(key)?),
+        };
+        Ok(state.as_mut().map(|state| (state, &mut self.pages)))
     }
 
     /// Policy as these changes leave it.
@@ -175,35 +175,36 @@ impl Changes {
             Body::Expunge { mailbox, uids } => {
                 self.expunge(committed, (account, *mailbox), lsn, uids, record)?;
             }
-            Body::MailboxCreate { mailbox, name, uid_validity, special_use } => {
+            Body::MailboxCreate { mailbox, uid_validity, .. } => {
                 let key = (account, *mailbox);
                 if self.mailbox_mut(committed, key)?.is_none() {
                     self.create_mailbox(committed, key, lsn, *uid_validity);
-                    if let Some(state) = self.account_mut(committed, account) {
-                        Arc::make_mut(&mut state.names).insert(
-                            *mailbox,
-                            name.clone(),
-                            *special_use,
-                        );
-                        state.last_uid_validity = state.last_uid_validity.max(*uid_validity);
-                    }
+                    self.name_mailbox(committed, account, &record.body);
                 }
             }
-            Body::MailboxRename(renames) => {
-                if let Some(state) = self.account_mut(committed, account) {
-                    Arc::make_mut(&mut state.names).rename(renames);
-                }
+            Body::MailboxRename(_) | Body::Subscribe { .. } => {
+                self.name_mailbox(committed, account, &record.body);
             }
             Body::MailboxDelete { mailbox } => {
                 self.delete_mailbox(committed, (account, *mailbox))?;
             }
-            Body::Subscribe { name, subscribed } => {
-                if let Some(state) = self.account_mut(committed, account) {
-                    Arc::make_mut(&mut state.names).subscribe(name, *subscribed);
-                }
-            }
         }
         Ok(())
+    }
+
+    /// What a record changes in the account's tree of names.
+    fn name_mailbox(&mut self, committed: &Committed, account: AccountNumber, body: &Body) {
+        let Some(state) = self.account_mut(committed, account) else { return };
+        let names = Arc::make_mut(&mut state.names);
+        match body {
+            Body::MailboxCreate { mailbox, name, uid_validity, special_use } => {
+                names.insert(*mailbox, name.clone(), *special_use);
+                state.last_uid_validity = state.last_uid_validity.max(*uid_validity);
+            }
+            Body::MailboxRename(renames) => names.rename(renames),
+            Body::Subscribe { name, subscribed } => names.subscribe(name, *subscribed),
+            _ => {}
+        }
     }
 
     fn volume_mut(&mut self, committed: &Committed) -> &mut VolumeState {

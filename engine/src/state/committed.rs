@@ -5,8 +5,8 @@
 //! memory.
 //!
 //! ```text
-//!  publish(changes) ──► accounts, mailboxes, policy, blobs      (readers see the group, watchers are called)
-//!                  └──► unsaved                                 (what the next checkpoint writes)
+//!  publish(changes) ──► accounts, mailboxes, policy, blobs  (readers see it, watchers are called)
+//!                  └──► unsaved                             (what the next checkpoint writes)
 //!  freeze() ──► the unsaved part, with the states that go with it ──► checkpoint ──► saved()
 //! ```
 //!
@@ -202,7 +202,7 @@ impl Committed {
         let Changes { mailboxes, pages, .. } = &mut changes;
         mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
         self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
-        let touched = self.replace_visible(&changes);
+        let touched = self.replace_visible(&mut changes);
         self.keep_for_checkpoint(changes);
         for cell in touched {
             let watchers: Vec<Watcher> =
@@ -211,11 +211,11 @@ impl Committed {
         }
     }
 
-    fn replace_visible(&self, changes: &Changes) -> Vec<Arc<MailboxCell>> {
+    fn replace_visible(&self, changes: &mut Changes) -> Vec<Arc<MailboxCell>> {
         if !changes.blobs.is_empty() || !changes.places.is_empty() {
             let mut maps = self.blobs.write();
-            maps.blobs.extend(changes.blobs.iter().map(|(id, row)| (*id, row.clone())));
-            maps.places.extend(changes.places.iter().map(|(lsn, places)| (*lsn, places.clone())));
+            maps.blobs.extend(std::mem::take(&mut changes.blobs));
+            maps.places.extend(std::mem::take(&mut changes.places));
         }
         if let Some(policy) = &changes.policy {
             *self.policy.write() = Arc::clone(policy);

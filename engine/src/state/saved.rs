@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! table      key (big-endian)                     value
-//! Volume     "stamp"                              checkpoint stamp: lsn, open lsn, hash of the last group
-//!            "policy", "volume"                   domains and aliases; format level, members, history
+//! Volume     "stamp"                              checkpoint stamp: lsn, open lsn, last hash
+//!            "policy", "volume"                   domains, aliases; format level, members
 //! Account    account u64                          account value          (state/account.rs)
 //!            account u64, 1                       usage value
 //! Mailbox    account u64, mailbox 16              mailbox row            (mailbox/)
@@ -12,7 +12,7 @@
 //! Page, Ids  account u64, mailbox 16, uid u32     columns of a page
 //! Vanished   account u64, mailbox 16, modseq u64  UIDs that went
 //! Blob       blob id u64                          blob value             (state/blob.rs)
-//! Placement  position u64                         placement value, not sealed: numbers and hashes of sealed bytes
+//! Placement  position u64                         placement value, not sealed (state/blob.rs)
 //! Reference  reference key                        none
 //! ```
 //! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,

@@ -11,12 +11,19 @@ use crate::ids::{Lsn, UnixSeconds};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::ticket::{Ticket, ticket};
 
-use super::{Appended, DeliverTo, Inner, PreparedMessage, Store};
+use super::{Announcement, Appended, DeliverTo, Inner, PreparedMessage, Store};
 
 /// Chunks of one message that wait for the committer at a time.
 const CHUNKS_IN_FLIGHT: usize = 8;
 
 impl Store {
+    /// Says that a message will come soon, for as long as the answer is held: from when its sender
+    /// was told to send it until its delivery or append is answered. With many announced, the
+    /// committer waits some milliseconds for several of them and flushes once.
+    pub fn announce(&self) -> Announcement {
+        Announcement::new(&self.inner.queue)
+    }
+
     /// Commits one message to several recipients, in one commit. Answers one result a recipient, in
     /// order. A message above 1 MiB blocks the caller while its chunks enter the log.
     pub fn deliver(
@@ -86,10 +93,10 @@ impl Inner {
                 promise,
             }));
             // The first one's position names the message for all that follow.
-            if positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT {
-                if let Some(oldest) = in_flight.pop_front() {
-                    positions.push(oldest.wait()?);
-                }
+            if (positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT)
+                && let Some(oldest) = in_flight.pop_front()
+            {
+                positions.push(oldest.wait()?);
             }
         }
         for chunk in in_flight {

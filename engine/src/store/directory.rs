@@ -20,10 +20,13 @@ impl Store {
     /// # Errors
     /// [`ReadError`], if state cannot be read.
     pub fn resolve(&self, address: &str) -> Result<Resolution, ReadError> {
+        let policy = self.inner.committed.policy();
+        if address.eq_ignore_ascii_case("postmaster") {
+            return Ok(self.postmaster(&policy));
+        }
         let Some((local, domain)) = normalize_address(address) else {
             return Ok(Resolution::NoSuchUser);
         };
-        let policy = self.inner.committed.policy();
         if !policy.domains.contains(&domain) {
             return Ok(Resolution::NoSuchDomain);
         }
@@ -33,6 +36,19 @@ impl Store {
             return Ok(Resolution::NoSuchUser);
         }
         Ok(Resolution::Accounts { accounts, detail })
+    }
+
+    /// `postmaster` without a domain is whoever it is in any of our domains (RFC 5321 section
+    /// 4.5.1).
+    fn postmaster(&self, policy: &Policy) -> Resolution {
+        for domain in &policy.domains {
+            let mut accounts = Vec::new();
+            self.resolve_step(policy, "postmaster", domain, 0, &mut accounts);
+            if !accounts.is_empty() {
+                return Resolution::Accounts { accounts, detail: None };
+            }
+        }
+        Resolution::NoSuchUser
     }
 
     /// Adds the accounts behind an address; answers the detail that was taken off.

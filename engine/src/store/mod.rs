@@ -12,6 +12,7 @@
 //! | `read` | a message on its way out, chunk by chunk; summaries |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
+//! | `spool` | a large message while it arrives |
 //! | `status`, `check` | figures; verification of all that is stored |
 
 mod account;
@@ -24,6 +25,7 @@ mod mailbox;
 mod open;
 mod prepare;
 mod read;
+mod spool;
 mod status;
 mod types;
 
@@ -40,13 +42,16 @@ pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
+pub use self::spool::SpoolFile;
 pub use self::status::Status;
 pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
 
+use self::prepare::Permits;
 use self::read::SummaryCache;
+pub use crate::commit::Announcement;
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
 use crate::disk::Disk;
 use crate::error::CommitError;
@@ -78,6 +83,8 @@ pub(crate) struct Inner {
     message_bytes_max: u64,
     /// Bytes of disk below which nothing new is taken.
     reserve_bytes: u64,
+    /// Large messages that may be parsed and sealed at a time.
+    large_messages: Permits,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the store is open.
     _lock: layout::DirectoryLock,

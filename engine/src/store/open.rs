@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::create::{KeySource, log_setup};
 use super::layout::{DirectoryLock, Layout, MAIN_VOLUME, NodeFile};
+use super::prepare::Permits;
 use super::read::SummaryCache;
 use super::{Inner, Store};
-use crate::commit::{CommitStep, Committer, CommitterSetup};
+use crate::commit::{Change, CommitStep, Committer, CommitterSetup};
 use crate::disk::{Clock, Disk, PlainDisk, SystemClock, durable};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
@@ -23,7 +24,7 @@ use crate::log::{
     GroupHash, Item, LogReader, LogWriter, RecordHeader, RecoverError, RecoveryReport, Replayed,
     SegmentNumber, StateStamp, recover,
 };
-use crate::mailbox::{PageCache, PageReader};
+use crate::mailbox::{PageCache, PageReader, PageSource};
 use crate::record::Record;
 use crate::seal::{Aad, Argon2Cost, KeyTable, KeyTableSnapshot, RootKeyFile, Sealer};
 use crate::state::{
@@ -78,6 +79,8 @@ pub struct OpenReport {
     pub healed_key_table: Option<String>,
 }
 
+/// Large messages that are parsed and sealed at a time: memory is this number times their size.
+const LARGE_MESSAGES_MAX: usize = 4;
 /// How often the committer looks at the clock when nothing comes.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -107,7 +110,7 @@ impl Store {
         let tables = Arc::new(RocksTables::open(&layout.state())?);
         let saved = Arc::new(Saved { tables, values });
         let pages = PageReader {
-            source: Arc::clone(&saved) as _,
+            source: page_source(&saved),
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
@@ -132,6 +135,7 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             reserve_bytes: options.reserve_bytes,
+            large_messages: Permits::new(LARGE_MESSAGES_MAX),
             threads: Mutex::default(),
             _lock: lock,
         });
@@ -218,6 +222,10 @@ impl Store {
             if self.inner.committed.account(account).is_none() {
                 tracing::info!(%account, "destroying the key of an account that no record names");
                 self.inner.keys.remove_account(account)?;
+                let destroyed = |promise| Change::AccountDestroyed { account, promise };
+                if let Err(error) = self.inner.submit(destroyed).wait() {
+                    return Err(OpenError::Invalid(error.to_string()));
+                }
             }
         }
         Ok(())
@@ -239,6 +247,10 @@ fn spawn(
         .name(name.to_owned())
         .spawn(guarded)
         .map_err(|cause| OpenError::Invalid(format!("no thread could be started: {cause}")))
+}
+
+fn page_source(saved: &Arc<Saved>) -> Arc<dyn PageSource> {
+    Arc::<Saved>::clone(saved)
 }
 
 /// Writes checkpoints until closed. One that fails stops the volume's writes: the log would grow

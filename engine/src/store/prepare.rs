@@ -6,9 +6,12 @@
 //! item n + 1        its summary
 //! ```
 
+use parking_lot::{Condvar, Mutex};
+
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
 use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
+use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
 use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, SealedChunk};
@@ -56,6 +59,8 @@ impl Store {
             return Err(too_large);
         }
         inner.check_space(u64::from(size))?;
+        let large = message.len() > INLINE_MESSAGE_BYTES_MAX;
+        let _permit = large.then(|| inner.large_messages.take());
         let summary = Summary::parse(message);
         let encoded_summary = summary.encode();
         let content: [u8; 32] = blake3::hash(message).into();
@@ -87,6 +92,37 @@ impl Store {
         Ok(PreparedMessage {
             sealed: SealedMessage { shape, chunks, ahead: None, size, email, accounts: hashes },
         })
+    }
+}
+
+/// A number of callers that may do something at a time; others wait for their turn.
+pub(super) struct Permits {
+    left: Mutex<usize>,
+    returned: Condvar,
+}
+
+/// One turn; dropping it ends it.
+struct Permit<'a>(&'a Permits);
+
+impl Permits {
+    pub(super) fn new(count: usize) -> Permits {
+        Permits { left: Mutex::new(count), returned: Condvar::new() }
+    }
+
+    fn take(&self) -> Permit<'_> {
+        let mut left = self.left.lock();
+        while *left == 0 {
+            self.returned.wait(&mut left);
+        }
+        *left -= 1;
+        Permit(self)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        *self.0.left.lock() += 1;
+        self.0.returned.notify_one();
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::NewMessage;
 use engine::error::CommitError;
 use engine::ids::UnixSeconds;
 use engine::uid_set::UidSet;
 use engine::width::u64_of;
+use engine::{Announcement, NewMessage, Store};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
 use super::{Answer, Talk};
@@ -20,14 +20,20 @@ use crate::config::budget_units;
 use crate::connection::LiteralOffer;
 use crate::stream::{Ended, blocking};
 
-/// The part of the memory budget that a command holds.
+/// From this size on a message is prepared where blocking is allowed; for a smaller one the change
+/// of threads costs more than it saves the other connections.
+const BLOCKING_BYTES_MIN: usize = 64 << 10;
+
+/// The part of the memory budget that a command holds, and its announcement to the store.
 #[derive(Default)]
 pub(crate) struct AppendPermit {
     permit: Option<OwnedSemaphorePermit>,
+    announced: Option<Announcement>,
 }
 
 impl AppendPermit {
-    fn add(&mut self, more: OwnedSemaphorePermit) {
+    fn add(&mut self, more: OwnedSemaphorePermit, store: &Store) {
+        self.announced.get_or_insert_with(|| store.announce());
         match &mut self.permit {
             Some(permit) => permit.merge(more),
             None => self.permit = Some(more),
@@ -37,6 +43,7 @@ impl AppendPermit {
     /// Gives it all back.
     pub(crate) fn release(&mut self) {
         self.permit = None;
+        self.announced = None;
     }
 }
 
@@ -68,7 +75,7 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     let budget = std::sync::Arc::clone(&talk.session.config.append_budget);
     match budget.try_acquire_many_owned(budget_units(offer.byte_count)) {
         Ok(permit) => {
-            talk.append_permit.add(permit);
+            talk.append_permit.add(permit, &talk.session.store);
             Ok(())
         }
         Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
@@ -116,8 +123,9 @@ fn prepare(talk: &Talk, message: AppendMessage, bytes: &[u8]) -> Result<NewMessa
         return Err(Answer::bad("A message holds NUL; nothing was appended"));
     }
     let account = talk.account()?;
-    let prepared = blocking(|| talk.session.store.prepare(bytes, &[account.number()]))
-        .map_err(|error| Answer::refused(&talk.session, &error))?;
+    let prepare = || talk.session.store.prepare(bytes, &[account.number()]);
+    let prepared = if bytes.len() < BLOCKING_BYTES_MIN { prepare() } else { blocking(prepare) };
+    let prepared = prepared.map_err(|error| Answer::refused(&talk.session, &error))?;
     let received = message.received.unwrap_or_else(now);
     Ok(NewMessage { prepared, flags: message.flags, received })
 }

@@ -4,7 +4,7 @@
 //! |--|--|
 //! | `# …` | comment; the first line cites the rule |
 //! | `C: …` | sent with CRLF; `\r` `\n` `\\` are escapes; ends without CRLF if it ends in `\c` |
-//! | `S: …` | the next line from the server; `...` stands for any text, `<name>` for what `<name>` stood for first |
+//! | `S: …` | the next line from the server; `...` is any text, `<name>` what it was at first |
 //! | `S* …` | these lines in any order, until the next line of another kind |
 //! | `2: C: …` | on the second connection, which logs in by itself on first use |
 //!

@@ -3,7 +3,7 @@
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
-use crate::limits::MAILBOX_KEYWORDS_MAX;
+use crate::limits::{MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
 use crate::mailbox::Row;
 use crate::record::{Body, FlagsChanged};
 use crate::store::FlagsStored;
@@ -32,6 +32,9 @@ impl Assigner<'_> {
         let committed = self.context.committed;
         if change != FlagChange::Remove {
             self.check_keywords(key, &flags.keywords)?;
+            if flags.keywords.len() > MESSAGE_KEYWORDS_MAX {
+                return Err(too_many_keywords());
+            }
         }
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
@@ -51,6 +54,11 @@ impl Assigner<'_> {
             if unchanged_since.is_some_and(|since| row.modseq > since) {
                 stored.modified.push(row.uid);
             } else if wanted.changes(row) {
+                if change == FlagChange::Add
+                    && row.keywords.len() + flags.keywords.len() > MESSAGE_KEYWORDS_MAX
+                {
+                    return Err(too_many_keywords());
+                }
                 stored.changed.push(row.uid);
                 removed.extend(row.keywords.iter().filter(|index| wanted.removes(**index)));
             }
@@ -168,6 +176,13 @@ impl<'a> Wanted<'a> {
             FlagChange::Add | FlagChange::Replace => self.flags.keywords.clone(),
         };
         FlagsChanged { uids, add, remove, add_keywords, remove_keywords }
+    }
+}
+
+pub(super) fn too_many_keywords() -> CommitError {
+    CommitError::TooLarge {
+        what: "the number of a message's keywords",
+        limit: crate::width::u64_of(MESSAGE_KEYWORDS_MAX),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::commit::change::{PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
 use crate::flags::FlagList;
 use crate::ids::{AccountNumber, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
-use crate::limits::RECORD_MESSAGES_MAX;
+use crate::limits::{MESSAGE_KEYWORDS_MAX, RECORD_MESSAGES_MAX};
 use crate::log::ChunkHeader;
 use crate::record::{Arrival, ArrivalBlob, Body, NewRow};
 use crate::seal::SealedChunk;
@@ -12,6 +12,7 @@ use crate::state::INBOX;
 use crate::store::Appended;
 
 use super::Assigner;
+use super::flags::too_many_keywords;
 
 impl Assigner<'_> {
     /// One message to several recipients. The first brings the bytes, the others name the same
@@ -88,6 +89,9 @@ impl Assigner<'_> {
         self.check_quota(key.0, bytes)?;
         for message in messages {
             self.check_keywords(key, &message.flags.keywords)?;
+            if message.flags.keywords.len() > MESSAGE_KEYWORDS_MAX {
+                return Err(too_many_keywords());
+            }
         }
         let count = crate::width::u32_of(messages.len());
         let first = self.next_uids(key, count)?;

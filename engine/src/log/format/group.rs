@@ -4,17 +4,17 @@
 //! offset  size  field         meaning
 //!      0     4  magic         "PBXg"
 //!      4     2  version       of this format: 1
-//!      6     2  flags         bit 0: an archive extent may begin here; the rest zero, a reader refuses them
-//!      8     4  body_len      bytes of items that follow when nothing is left out, at most GROUP_BYTES_MAX
+//!      6     2  flags         bit 0: an archive extent may begin here; others zero, or refused
+//!      8     4  body_len      bytes of items when nothing is left out, at most GROUP_BYTES_MAX
 //!     12     4  item_count    zero in a group that only carries a watermark
 //!     16    16  volume
 //!     32     8  first_lsn
 //!     40     8  last_lsn
 //!     48     8  durable_lsn   highest position its writer knew durable on its own disk
-//!     56     8  open_lsn      first chunk of the oldest message still entering the log, else the next LSN
+//!     56     8  open_lsn      first chunk of the oldest message still entering, else next LSN
 //!     64     8  key_version   of the key table that it needs
 //!     72    32  previous      BLAKE3 of the header before this one; zero in a volume's first
-//!    104    32  content       BLAKE3 of bytes 0..104, of the records, and of the headers of the chunks
+//!    104    32  content       BLAKE3 of bytes 0..104, of records, and of headers of chunks
 //!    136        items         see `item`
 //! ```
 //!

@@ -15,7 +15,7 @@
 //! offset  size  field         meaning
 //!      0     1  kind          2
 //!      1     1  flags         bit 0: the bytes were left out by reclaim; not covered by any hash
-//!      2     2  number        within its blob: 0 the blob's header, then its body, last its summary
+//!      2     2  number        within its blob: 0 the blob's header, then body, last the summary
 //!      4     4  chunk_len     sealed bytes that follow, unless they were left out
 //!      8     8  lsn           of the blob that it belongs to, or its own when it enters ahead
 //!     16    16  tag           the blob's

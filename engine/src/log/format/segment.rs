@@ -1,22 +1,22 @@
 //! A segment: a file of groups on this node, its header and its footer.
 //!
 //! ```text
-//! header, 4 KiB, twice: at 0 and at 4096          footer, after the last group's padding
-//! offset  size  field                             offset  size  field
-//!      0     8  magic "PBXsegmt"                       0     8  magic "PBXindex"
-//!      8     2  version 1                              8     2  version 1
-//!     10     1  role  1 primary wrote, 2 follower     10     2  zero
-//!               wrote, 3 reclaimed                    12     4  group_count
-//!     11     5  zero                                  16     4  chunk_count
-//!     16    16  volume                                20     4  zero
-//!     32     8  number  of the segment                24     8  durable_lsn  on this disk, at closing
-//!     40    16  incarnation  random                   32    32  last  hash of the last group
-//!     56     8  created_ms  since 1970                64        groups, 32 each:
-//!     64     8  first_lsn  expected                                offset 8, first_lsn 8, last_lsn 8,
-//!     72    32  previous  hash of the group before                 stored_len 4, zero 4
-//!    104     8  durable_lsn  on this disk, when begun           chunks, 72 each:
-//!    112    32  checksum  BLAKE3 of bytes 0..112                   lsn 8, offset 8, length 4, number 2,
-//!    144        zeros                                              zero 2, tag 16, hash 32
+//! header, 4 KiB, twice: at 0 and at 4096      footer, after the last group's padding
+//! offset  size  field                         offset  size  field
+//!      0     8  magic "PBXsegmt"                   0     8  magic "PBXindex"
+//!      8     2  version 1                          8     2  version 1
+//!     10     1  role  1 primary wrote,            10     2  zero
+//!               2 follower wrote, 3 reclaimed     12     4  group_count
+//!     11     5  zero                              16     4  chunk_count
+//!     16    16  volume                            20     4  zero
+//!     32     8  number  of the segment            24     8  durable_lsn  here, at closing
+//!     40    16  incarnation  random               32    32  last  hash of the last group
+//!     56     8  created_ms  since 1970            64        groups, 32 each: offset 8,
+//!     64     8  first_lsn  expected                           first_lsn 8, last_lsn 8,
+//!     72    32  previous  hash of the group before            stored_len 4, zero 4
+//!    104     8  durable_lsn  here, when begun               chunks, 72 each: lsn 8, offset 8,
+//!    112    32  checksum  BLAKE3 of bytes 0..112              length 4, number 2, zero 2,
+//!    144        zeros                                         tag 16, hash 32
 //!
 //! trailer, the file's last 64 bytes
 //! offset  size  field

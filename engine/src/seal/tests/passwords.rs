@@ -65,7 +65,8 @@ fn scram_gives_the_published_answers() {
     let salt = base64("W22ZaJ0SNY7soEsUEjb6gQ==");
     let iterations = NonZeroU32::new(4096).unwrap();
     let keys = ScramKeys::derive(&secret("pencil"), &salt, iterations);
-    let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+    let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,\
+                   r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
                    s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,\
                    r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
     let mut proof = base64("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");

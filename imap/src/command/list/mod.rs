@@ -288,7 +288,8 @@ mod tests {
             lines(&request, "%"),
             [
                 "* LIST (\\HasChildren \\Subscribed) \"/\" \"INBOX\"",
-                "* LIST (\\NonExistent \\HasNoChildren) \"/\" \"gone\" (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+                "* LIST (\\NonExistent \\HasNoChildren) \"/\" \"gone\" \
+                 (\"CHILDINFO\" (\"SUBSCRIBED\"))",
                 "* LIST (\\NonExistent \\HasChildren) \"/\" \"x\" (\"CHILDINFO\" (\"SUBSCRIBED\"))",
             ]
         );
