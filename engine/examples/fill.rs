@@ -119,7 +119,7 @@ fn append(
             received: UnixSeconds(1_700_000_000 + i64::from(number)),
         });
         mailbox.append(messages.collect()).wait().expect("an append");
-        if first % 100_000 == 0 {
+        if first.is_multiple_of(100_000) {
             println!("{first}");
         }
     }

@@ -1,10 +1,16 @@
 //! Random operations against the store and against a small map; both must agree, also after every
 //! restart, kill and checkpoint.
 //!
-//! A kill is an image of the data directory taken while the store is open: what the system would have if
-//! the process ended now. (Un-flushed writes are lost in the tests of the log, on the simulated disk.)
+//! A kill is an image of the data directory taken while the store is open: what the system would
+//! have if the process ended now. (Un-flushed writes are lost in the tests of the log, on the
+//! simulated disk.)
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
 #![allow(missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;

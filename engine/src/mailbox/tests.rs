@@ -374,7 +374,8 @@ proptest! {
         ),
         version: u64,
     ) {
-        let row = |(uid, (flags, keywords, modseq, times, size, numbers))| Row {
+        let rows = rows.into_iter();
+        let rows = rows.map(|(uid, (flags, keywords, modseq, times, size, numbers))| Row {
             uid: Uid(uid),
             flags: SystemFlags(flags),
             keywords: keywords.into_iter().collect(),
@@ -384,8 +385,8 @@ proptest! {
             size,
             thread: ThreadId(numbers[0]),
             blob: BlobId(Lsn::from_bits(numbers[1] >> 1).unwrap()),
-        };
-        let rows: Vec<Row> = rows.into_iter().map(row).collect();
+        });
+        let rows: Vec<Row> = rows.collect();
         let page = Page::from_rows(version, rows.clone());
         let read = Page::decode(&page.encode()).unwrap();
         prop_assert_eq!(&read, &page);

@@ -11,6 +11,7 @@
 //! 2. Nothing is shared with readers before `publish`; a group that fails is dropped with this
 //!    value.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -114,12 +115,11 @@ impl Changes {
         committed: &Committed,
         key: MailboxKey,
     ) -> Result<Option<(&mut MailboxState, &mut DirtyPages)>, ReadError> {
-        if !self.mailboxes.contains_key(&key) {
-            let state = committed.mailbox_state(key)?;
-            self.mailboxes.insert(key, state);
-        }
-        let state = self.mailboxes.get_mut(&key).and_then(Option::as_mut);
-        Ok(state.map(|state| (state, &mut self.pages)))
+        let state = match self.mailboxes.entry(key) {
+            Entry::Occupied(changed) => changed.into_mut(),
+            Entry::Vacant(unchanged) => unchanged.insert(committed.mailbox_state(key)?),
+        };
+        Ok(state.as_mut().map(|state| (state, &mut self.pages)))
     }
 
     /// Policy as these changes leave it.

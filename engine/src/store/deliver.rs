@@ -93,10 +93,9 @@ impl Inner {
                 promise,
             }));
             // The first one's position names the message for all that follow.
-            if positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT {
-                if let Some(oldest) = in_flight.pop_front() {
-                    positions.push(oldest.wait()?);
-                }
+            let must_wait = positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT;
+            if must_wait && let Some(oldest) = in_flight.pop_front() {
+                positions.push(oldest.wait()?);
             }
         }
         for chunk in in_flight {

@@ -110,7 +110,7 @@ impl Store {
         let tables = Arc::new(RocksTables::open(&layout.state())?);
         let saved = Arc::new(Saved { tables, values });
         let pages = PageReader {
-            source: Arc::clone(&saved) as _,
+            source: Arc::<Saved>::clone(&saved),
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
