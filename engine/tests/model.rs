@@ -5,7 +5,12 @@
 //! have if the process ended now. (Un-flushed writes are lost in the tests of the log, on the
 //! simulated disk.)
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
 #![allow(missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;

@@ -10,5 +10,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod filer;
 mod kill9;
 mod ledger;

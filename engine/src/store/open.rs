@@ -24,7 +24,7 @@ use crate::log::{
     GroupHash, Item, LogReader, LogWriter, RecordHeader, RecoverError, RecoveryReport, Replayed,
     SegmentNumber, StateStamp, recover,
 };
-use crate::mailbox::{PageCache, PageReader, PageSource};
+use crate::mailbox::{PageCache, PageReader};
 use crate::record::Record;
 use crate::seal::{Aad, Argon2Cost, KeyTable, KeyTableSnapshot, RootKeyFile, Sealer};
 use crate::state::{
@@ -110,7 +110,7 @@ impl Store {
         let tables = Arc::new(RocksTables::open(&layout.state())?);
         let saved = Arc::new(Saved { tables, values });
         let pages = PageReader {
-            source: page_source(&saved),
+            source: Arc::<Saved>::clone(&saved),
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
@@ -247,10 +247,6 @@ fn spawn(
         .name(name.to_owned())
         .spawn(guarded)
         .map_err(|cause| OpenError::Invalid(format!("no thread could be started: {cause}")))
-}
-
-fn page_source(saved: &Arc<Saved>) -> Arc<dyn PageSource> {
-    Arc::<Saved>::clone(saved)
 }
 
 /// Writes checkpoints until closed. One that fails stops the volume's writes: the log would grow
