@@ -19,11 +19,11 @@ use engine::{
 /// Different messages that a bench draws from.
 const MESSAGES: usize = 64;
 /// When all generated mail was received.
-pub const RECEIVED: UnixSeconds = UnixSeconds(1_700_000_000);
+pub(crate) const RECEIVED: UnixSeconds = UnixSeconds(1_700_000_000);
 
 /// A store of its own.
-pub struct Site {
-    pub store: Store,
+pub(crate) struct Site {
+    pub(crate) store: Store,
     directory: PathBuf,
     /// Removed when dropped.
     _folder: tempfile::TempDir,
@@ -31,7 +31,7 @@ pub struct Site {
 
 impl Site {
     /// An empty store with one account.
-    pub fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let directory = folder.path().join("data");
         let key = KeySource::KeyFile(directory.with_extension("key"));
@@ -44,16 +44,16 @@ impl Site {
         Site { store, directory, _folder: folder }
     }
 
-    pub fn account(&self) -> Account {
+    pub(crate) fn account(&self) -> Account {
         self.store.account("bench@example.org").expect("a read").expect("the account is there")
     }
 
-    pub fn inbox(&self) -> Mailbox {
+    pub(crate) fn inbox(&self) -> Mailbox {
         self.account().mailbox("INBOX").expect("a read").expect("INBOX is there")
     }
 
     /// Closes the store and opens it again: nothing is in its caches then.
-    pub fn reopen(self) -> Site {
+    pub(crate) fn reopen(self) -> Site {
         let Site { store, directory, _folder } = self;
         store.close();
         // The directory is let go with the last handle.
@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// Appends all messages of `messages` to INBOX.
-    pub fn append(&self, messages: &[Vec<u8>]) {
+    pub(crate) fn append(&self, messages: &[Vec<u8>]) {
         let (inbox, account) = (self.inbox(), self.account().number());
         for batch in messages.chunks(64) {
             let new = batch.iter().map(|message| NewMessage {
@@ -75,7 +75,7 @@ impl Site {
     }
 
     /// Makes INBOX hold `count` messages by copying what is there.
-    pub fn grow(&self, count: u32) {
+    pub(crate) fn grow(&self, count: u32) {
         let inbox = self.inbox();
         let mut present = inbox.view().expect("a read").expect("a view").message_count();
         while present < count {
@@ -87,7 +87,7 @@ impl Site {
     }
 
     /// Where a delivery goes.
-    pub fn recipient(&self) -> Vec<DeliverTo> {
+    pub(crate) fn recipient(&self) -> Vec<DeliverTo> {
         let account = self.account().number();
         vec![DeliverTo { account, mailbox: "INBOX".into(), flags: FlagList::default() }]
     }
@@ -101,13 +101,13 @@ fn open(directory: &Path) -> Store {
 }
 
 /// Generated messages of about `bytes` each; the seed makes them the same everywhere.
-pub fn mail(bytes: usize) -> Arc<Vec<Vec<u8>>> {
+pub(crate) fn mail(bytes: usize) -> Arc<Vec<Vec<u8>>> {
     let mut generator = Generator::new(20);
     Arc::new((0..MESSAGES).map(|_| generator.message(bytes)).collect())
 }
 
 /// Mean size, for throughput.
-pub fn mean_bytes(messages: &[Vec<u8>]) -> u64 {
+pub(crate) fn mean_bytes(messages: &[Vec<u8>]) -> u64 {
     let bytes: usize = messages.iter().map(Vec::len).sum();
     u64::try_from(bytes / messages.len()).expect("mail is not that large")
 }
