@@ -54,7 +54,7 @@ unit: deps-build
 	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
 
 bench: deps-build
-	@$(WITH_ROCKSDB) $(CARGO) bench --locked --workspace
+	@$(WITH_ROCKSDB) $(CARGO) bench --locked -p pillarbox-engine --benches
 
 bench-peers: deps-build deps-peers release
 	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"

@@ -23,7 +23,7 @@ pub(crate) const RECEIVED: UnixSeconds = UnixSeconds(1_700_000_000);
 
 /// A store of its own.
 pub(crate) struct Site {
-    pub store: Store,
+    pub(crate) store: Store,
     directory: PathBuf,
     /// Removed when dropped.
     _folder: tempfile::TempDir,
