@@ -63,7 +63,8 @@ pub const EXTENSIONS: [Extension; 23] = [
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
 ];
 
-/// A command, for `docs/imap.md`; what is valid when stands in the table of commands, `command/mod.rs`.
+/// A command, for `docs/imap.md`; what is valid when stands in the table of commands,
+/// `command/mod.rs`.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRow {
     /// As a client writes it, shortest form.
@@ -118,7 +119,8 @@ pub const COMMANDS: [CommandRow; 36] = [
     command("UID MOVE 1 name", "6851", "transcripts/move.imap"),
 ];
 
-/// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that holds us to it.
+/// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that
+/// holds us to it.
 pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     (
         "RFC 3501 section 2.3.2",
