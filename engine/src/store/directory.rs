@@ -38,7 +38,8 @@ impl Store {
         Ok(Resolution::Accounts { accounts, detail })
     }
 
-    /// `postmaster` without a domain is whoever it is in any of our domains (RFC 5321 section 4.5.1).
+    /// `postmaster` without a domain is whoever it is in any of our domains (RFC 5321 section
+    /// 4.5.1).
     fn postmaster(&self, policy: &Policy) -> Resolution {
         for domain in &policy.domains {
             let mut accounts = Vec::new();

@@ -1,8 +1,8 @@
 //! The spool: where an arriving large message waits, sealed, until it is accepted or refused.
 //!
-//! A file has a key of its own that exists in memory only, so what a crash leaves behind is noise, and
-//! is removed at the next start. The file's name is taken away as soon as it is made where the system
-//! allows that, so nothing is left behind at all.
+//! A file has a key of its own that exists in memory only, so what a crash leaves behind is noise,
+//! and is removed at the next start. The file's name is taken away as soon as it is made where the
+//! system allows that, so nothing is left behind at all.
 //!
 //! ```text
 //! block n at n × (64 KiB + 16): ciphertext ‖ tag 16; the last one may be shorter
@@ -65,7 +65,7 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// Appends the block of that index, counted from 0, to `into`; nothing if there is no such block.
+    /// Appends the block of that index, counted from 0, to `into`; nothing if there is none.
     ///
     /// # Errors
     /// [`ReadError`], if the disk fails or gives back something else than was written.

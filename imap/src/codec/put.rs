@@ -65,8 +65,8 @@ pub fn literal_head(out: &mut Vec<u8>, byte_count: u64) {
     out.extend_from_slice(b"}\r\n");
 }
 
-/// Bytes of a message in a literal. NUL, which no literal may hold (RFC 3501 section 9, `CHAR8`), is
-/// put as 0x80, so that lengths and offsets stay those of the message.
+/// Bytes of a message in a literal. NUL, which no literal may hold (RFC 3501 section 9, `CHAR8`),
+/// is put as 0x80, so that lengths and offsets stay those of the message.
 pub fn literal_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.contains(&0) {
         out.extend(bytes.iter().map(|&byte| if byte == 0 { 0x80 } else { byte }));
