@@ -13,9 +13,9 @@ use crate::ids::{AccountNumber, BlobId, Lsn};
 pub enum Remedy {
     /// The request can never succeed as it is: NO, 5xx.
     Refuse,
-    /// The same request may succeed later: NO [UNAVAILABLE] or [INUSE], 4xx.
+    /// The same request may succeed later: NO `[UNAVAILABLE]` or `[INUSE]`, 4xx.
     Retry,
-    /// This part of the store takes no more writes until an operator acts: NO [UNAVAILABLE], 4xx.
+    /// This part of the store takes no more writes until an operator acts: NO `[UNAVAILABLE]`, 4xx.
     Stop,
 }
 

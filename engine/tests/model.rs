@@ -20,6 +20,7 @@ use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid, UnixSeconds};
 use engine::seal::{Argon2Cost, Secret};
 use engine::uid_set::UidSet;
+use engine::width::{u64_of, usize_of_u32};
 use engine::{
     Account, InitOptions, KeySource, Mailbox, NewAccount, NewMessage, OpenOptions, Store,
 };
@@ -349,14 +350,14 @@ impl Run {
             let found: Vec<u32> = rows.iter().map(|row| row.uid.0).collect();
             assert_eq!(found, model.messages.keys().copied().collect::<Vec<_>>(), "{name}");
             let unseen = model.messages.values().filter(|message| !message.seen).count();
-            assert_eq!(view.unseen_count() as usize, unseen, "{name}");
+            assert_eq!(usize_of_u32(view.unseen_count()), unseen, "{name}");
             for (row, (uid, message)) in rows.iter().zip(&model.messages) {
                 let text = account.message(row).unwrap().read_all().unwrap();
                 assert!(text == message.text, "text of {name} {uid}");
                 assert_eq!(row.flags.contains(SystemFlags::SEEN), message.seen, "{name} {uid}");
                 assert_eq!(row.flags.contains(SystemFlags::DELETED), message.deleted);
                 assert_eq!(!row.keywords.is_empty(), message.keyword, "{name} {uid}");
-                bytes += text.len() as u64;
+                bytes += u64_of(text.len());
             }
         }
         assert_eq!(account.quota().unwrap().0, bytes, "quota equals a recount");

@@ -15,10 +15,10 @@ pub struct Limits {
     pub literal_bytes_max: u64,
     /// Bytes of a literal before login; 4 KiB, as LITERAL- (RFC 7888) announces.
     pub literal_bytes_max_before_login: u64,
-    /// Bytes of one appended message; 64 MiB. A larger one is answered NO [TOOBIG].
+    /// Bytes of one appended message; 64 MiB. A larger one is answered NO `[TOOBIG]`.
     pub append_bytes_max: u64,
     /// Bytes of appended messages held in memory, all connections together; 256 MiB. Beyond it NO
-    /// [LIMIT] asks to try again.
+    /// `[LIMIT]` asks to try again.
     pub append_budget_bytes: u64,
     /// Bytes of refused lines and literals that are read and thrown away so that the connection
     /// survives; 16 MiB. Beyond it the connection is closed.

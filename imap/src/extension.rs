@@ -63,29 +63,87 @@ pub const EXTENSIONS: [Extension; 23] = [
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
 ];
 
-/// A deliberate deviation: where, what, why.
-pub const DEVIATIONS: [(&str, &str, &str); 4] = [
+/// A command, for `docs/imap.md`; what is valid when stands in the table of commands, `command/mod.rs`.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandRow {
+    /// As a client writes it, shortest form.
+    pub example: &'static str,
+    /// Where it is specified: RFC and section; further RFCs add arguments.
+    pub rfc: &'static str,
+    /// The transcript or test that covers it.
+    pub test: &'static str,
+}
+
+const fn command(example: &'static str, rfc: &'static str, test: &'static str) -> CommandRow {
+    CommandRow { example, rfc, test }
+}
+
+/// Every command.
+pub const COMMANDS: [CommandRow; 36] = [
+    command("CAPABILITY", "3501 §6.1.1", "transcripts/login.imap"),
+    command("NOOP", "3501 §6.1.2", "transcripts/store.imap"),
+    command("LOGOUT", "3501 §6.1.3", "transcripts/login.imap"),
+    command("ID NIL", "2971", "transcripts/login.imap"),
+    command("STARTTLS", "3501 §6.2.1", "server/tls.rs"),
+    command("AUTHENTICATE PLAIN", "3501 §6.2.2, 4616, 4959", "transcripts/login.imap"),
+    command("LOGIN user password", "3501 §6.2.3", "transcripts/login.imap"),
+    command("ENABLE CONDSTORE", "5161", "transcripts/login.imap"),
+    command("SELECT INBOX", "3501 §6.3.1", "transcripts/select.imap"),
+    command("EXAMINE INBOX", "3501 §6.3.2", "transcripts/select.imap"),
+    command("CREATE name", "3501 §6.3.3, 6154", "transcripts/mailboxes.imap"),
+    command("DELETE name", "3501 §6.3.4", "transcripts/mailboxes.imap"),
+    command("RENAME old new", "3501 §6.3.5", "transcripts/mailboxes.imap"),
+    command("SUBSCRIBE name", "3501 §6.3.6", "transcripts/mailboxes.imap"),
+    command("UNSUBSCRIBE name", "3501 §6.3.7", "transcripts/mailboxes.imap"),
+    command("LIST \"\" *", "3501 §6.3.8, 5258, 5819, 6154", "transcripts/list.imap"),
+    command("LSUB \"\" *", "3501 §6.3.9", "transcripts/list.imap"),
+    command("NAMESPACE", "2342", "transcripts/list.imap"),
+    command("STATUS INBOX (MESSAGES)", "3501 §6.3.10, 8438, 8474", "transcripts/status.imap"),
+    command("APPEND INBOX {1+}\r\n", "3501 §6.3.11, 3502, 7889", "transcripts/append.imap"),
+    command("IDLE", "2177", "transcripts/idle.imap"),
+    command("CHECK", "3501 §6.4.1", "transcripts/lenient.imap"),
+    command("CLOSE", "3501 §6.4.2", "transcripts/select.imap"),
+    command("UNSELECT", "3691", "transcripts/select.imap"),
+    command("EXPUNGE", "3501 §6.4.3", "transcripts/uidplus.imap"),
+    command("UID EXPUNGE 1", "4315 §2.1", "transcripts/uidplus.imap"),
+    command("SEARCH ALL", "3501 §6.4.4", "server/search.rs"),
+    command("UID SEARCH ALL", "3501 §6.4.8", "server/search.rs"),
+    command("FETCH 1 FAST", "3501 §6.4.5, 8474", "transcripts/fetch.imap"),
+    command("UID FETCH 1 FAST", "3501 §6.4.8", "transcripts/fetch.imap"),
+    command("STORE 1 FLAGS ()", "3501 §6.4.6", "transcripts/store.imap"),
+    command("UID STORE 1 FLAGS ()", "3501 §6.4.8", "transcripts/store.imap"),
+    command("COPY 1 name", "3501 §6.4.7, 4315", "transcripts/uidplus.imap"),
+    command("UID COPY 1 name", "3501 §6.4.8, 4315", "transcripts/uidplus.imap"),
+    command("MOVE 1 name", "6851", "transcripts/move.imap"),
+    command("UID MOVE 1 name", "6851", "transcripts/move.imap"),
+];
+
+/// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that holds us to it.
+pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     (
         "RFC 3501 section 2.3.2",
         "\\Recent is never set and RECENT is always 0",
         "IMAP4rev2 dropped it because it means nothing with more than one session",
+        "transcripts/append.imap",
     ),
     (
         "RFC 3501 section 9",
-        "a line may end in LF alone, and a bare backslash or bytes above 127 in a mailbox name are \
-         read as UTF-8",
+        "a line may end in LF alone, and bytes above 127 in a mailbox name are read as UTF-8",
         "no client means anything else by it",
+        "transcripts/lenient.imap",
     ),
     (
         "RFC 3501 section 4.3",
-        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, offsets \
-         and all other bytes stay; APPEND refuses NUL",
+        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, offsets and \
+         all other bytes stay; in ENVELOPE and BODYSTRUCTURE it is left out; APPEND refuses NUL",
         "a literal may not hold NUL, and Dovecot, whose clients are many, does the same",
+        "server/nul.rs",
     ),
     (
         "RFC 2180 section 3.3",
         "a session whose mailbox is deleted by another one is ended with BYE",
         "answering for messages whose keys may be gone would be a lie",
+        "transcripts/deleted.imap",
     ),
 ];
 
@@ -146,12 +204,93 @@ mod tests {
         assert!(after.ends_with("APPENDLIMIT=5"), "{after}");
     }
 
+    /// A link to a test from `docs/`.
+    fn link(test: &str) -> String {
+        let folder = test.trim_end_matches("*.imap");
+        format!("[{test}](../imap/tests/{folder})")
+    }
+
+    fn announced(when: Announced) -> &'static str {
+        match when {
+            Announced::Always => "always",
+            Announced::BeforeLogin => "before login",
+            Announced::AfterLogin => "after login",
+            Announced::BeforeTls => "before login, without TLS, where there is a certificate",
+            Announced::WherePasswordsAreTaken => "before login, where a password may be sent",
+            Announced::WherePasswordsAreRefused => "before login, where none may be sent",
+        }
+    }
+
+    /// The name and when it is valid, as the grammar and the table of commands have it.
+    fn name_and_validity(row: CommandRow) -> (String, &'static str) {
+        let line = format!("t {}", row.example);
+        let literals = match line.contains('{') {
+            true => vec![b"x".to_vec()],
+            false => Vec::new(),
+        };
+        let parsed = crate::codec::grammar::parse(line.as_bytes(), &literals);
+        let request = parsed.unwrap_or_else(|refusal| panic!("{line}: {}", refusal.sentence));
+        let name = row.example.split(' ').take(1 + usize::from(row.example.starts_with("UID ")));
+        (name.collect::<Vec<_>>().join(" "), crate::command::valid_when(&request.command))
+    }
+
+    fn document() -> String {
+        let mut text = String::from(
+            "# What IMAP clients can expect\n\n\
+             Made from `imap/src/extension.rs` by its test; with `PILLARBOX_WRITE_DOCS=1` in the \
+             environment the test writes this file. Bounds are in `imap/src/config.rs`.\n\n\
+             ## Capabilities\n\n| capability | RFC | announced | test |\n|--|--|--|--|\n",
+        );
+        for row in EXTENSIONS {
+            let (name, rfc, test) = (row.name, row.rfc, link(row.test));
+            text += &format!("| `{name}` | {rfc} | {} | {test} |\n", announced(row.announced));
+        }
+        text += "\n## Commands\n\n| command | RFC | valid | test |\n|--|--|--|--|\n";
+        for row in COMMANDS {
+            let (name, valid) = name_and_validity(row);
+            text += &format!("| `{name}` | {} | {valid} | {} |\n", row.rfc, link(row.test));
+        }
+        text += "\n## Where we deviate or had to choose, and why\n\n| rule | what we do | why | test |\n|--|--|--|--|\n";
+        for (rule, what, why, test) in DEVIATIONS {
+            text += &format!("| {rule} | {what} | {why} | {} |\n", link(test));
+        }
+        text
+    }
+
     #[test]
-    fn every_row_names_a_transcript_that_exists() {
+    fn the_page_for_people_says_what_the_tables_say() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/imap.md");
+        if std::env::var_os("PILLARBOX_WRITE_DOCS").is_some() {
+            std::fs::write(&page, document()).unwrap();
+        }
+        let found = std::fs::read_to_string(&page).unwrap();
+        assert!(found == document(), "docs/imap.md is out of date: see its second paragraph");
+    }
+
+    #[test]
+    fn every_command_of_the_grammar_has_a_row() {
+        let grammar = include_str!("codec/grammar/mod.rs");
+        let (_, commands) = grammar.split_once("fn command(").unwrap();
+        let (commands, _) = commands.split_once("/// `mailbox = ").unwrap();
+        let names: Vec<String> = COMMANDS.map(|row| name_and_validity(row).0).to_vec();
+        let mut count = 0;
+        for arm in commands.split("b\"").skip(1) {
+            let (name, _) = arm.split_once('"').unwrap();
+            count += 1;
+            let known = name == "UID" || names.iter().any(|known| known == name);
+            assert!(known, "{name} has no row in COMMANDS");
+        }
+        assert!(count > 30, "the grammar looks different now");
+    }
+
+    #[test]
+    fn every_row_names_a_test_that_exists() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        for extension in EXTENSIONS {
-            let there = extension.test.contains('*') || root.join(extension.test).exists();
-            assert!(there, "{} names {}", extension.name, extension.test);
+        let tests = EXTENSIONS.map(|row| row.test).to_vec();
+        let commands = COMMANDS.map(|row| row.test);
+        let deviations = DEVIATIONS.map(|(.., test)| test);
+        for test in tests.into_iter().chain(commands).chain(deviations) {
+            assert!(test.contains('*') || root.join(test).exists(), "{test}");
         }
     }
 }

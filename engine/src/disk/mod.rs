@@ -6,7 +6,7 @@
 //! | `sync_data` | every earlier `write_at` and `set_len` of this file survives a power cut |
 //! | `create`, `rename`, `remove` | visible at once; durable only after `sync_dir` of the folder |
 //!
-//! [`PlainDisk`](plain::PlainDisk) is the system's; [`SimulatedDisk`](simulated::SimulatedDisk)
+//! [`PlainDisk`] is the system's; [`SimulatedDisk`](simulated::SimulatedDisk)
 //! lives in
 //! memory, forgets what was not flushed, and fails on request.
 //!

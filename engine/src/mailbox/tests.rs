@@ -374,8 +374,8 @@ proptest! {
         ),
         version: u64,
     ) {
-        let rows = rows.into_iter();
-        let rows = rows.map(|(uid, (flags, keywords, modseq, times, size, numbers))| Row {
+        type Drawn = (u8, std::collections::BTreeSet<u16>, u64, [i64; 2], u32, [u64; 2]);
+        let row = |(uid, (flags, keywords, modseq, times, size, numbers)): (u32, Drawn)| Row {
             uid: Uid(uid),
             flags: SystemFlags(flags),
             keywords: keywords.into_iter().collect(),
@@ -385,8 +385,8 @@ proptest! {
             size,
             thread: ThreadId(numbers[0]),
             blob: BlobId(Lsn::from_bits(numbers[1] >> 1).unwrap()),
-        });
-        let rows: Vec<Row> = rows.collect();
+        };
+        let rows: Vec<Row> = rows.into_iter().map(row).collect();
         let page = Page::from_rows(version, rows.clone());
         let read = Page::decode(&page.encode()).unwrap();
         prop_assert_eq!(&read, &page);

@@ -24,7 +24,7 @@ use crate::log::{
     GroupHash, Item, LogReader, LogWriter, RecordHeader, RecoverError, RecoveryReport, Replayed,
     SegmentNumber, StateStamp, recover,
 };
-use crate::mailbox::{PageCache, PageReader};
+use crate::mailbox::{PageCache, PageReader, PageSource};
 use crate::record::Record;
 use crate::seal::{Aad, Argon2Cost, KeyTable, KeyTableSnapshot, RootKeyFile, Sealer};
 use crate::state::{
@@ -99,9 +99,9 @@ impl Store {
         let lock = DirectoryLock::take(&layout)?;
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = Sealer::system();
-        let root = RootKeyFile::load(&layout.root_key())?
-            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?
-            .unlock(options.key.provider()?.as_ref())?;
+        let root_file = RootKeyFile::load(&layout.root_key())?
+            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let root = options.key.unlock(&root_file)?;
         let (keys, key_report) = KeyTable::load(&layout.keys(), &sealer, &root, node.volume)?;
         let keys = Arc::new(keys);
         empty_spool(disk.as_ref(), &layout)?;
@@ -110,7 +110,11 @@ impl Store {
         let tables = Arc::new(RocksTables::open(&layout.state())?);
         let saved = Arc::new(Saved { tables, values });
         let pages = PageReader {
+<<<<<<< HEAD
             source: Arc::<Saved>::clone(&saved),
+=======
+            source: page_source(&saved),
+>>>>>>> main
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
@@ -247,6 +251,10 @@ fn spawn(
         .name(name.to_owned())
         .spawn(guarded)
         .map_err(|cause| OpenError::Invalid(format!("no thread could be started: {cause}")))
+}
+
+fn page_source(saved: &Arc<Saved>) -> Arc<dyn PageSource> {
+    Arc::<Saved>::clone(saved)
 }
 
 /// Writes checkpoints until closed. One that fails stops the volume's writes: the log would grow

@@ -45,7 +45,7 @@ pub struct Listing {
 
 /// One message to append.
 pub struct NewMessage {
-    /// From [`Store::prepare`].
+    /// From [`Store::prepare`](crate::Store::prepare).
     pub prepared: PreparedMessage,
     /// Its flags.
     pub flags: FlagList,

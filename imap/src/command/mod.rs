@@ -101,6 +101,17 @@ fn rule(command: &Command) -> Rule {
     }
 }
 
+/// In which states a command is valid, for `docs/imap.md`.
+#[cfg(test)]
+pub(crate) fn valid_when(command: &Command) -> &'static str {
+    match rule(command).when {
+        When::Always => "always",
+        When::BeforeLogin => "before login",
+        When::LoggedIn => "after login",
+        When::Selected => "in a selected mailbox",
+    }
+}
+
 /// Carries a command out and answers it.
 pub(crate) async fn carry_out(
     talk: &mut Talk,
