@@ -116,13 +116,8 @@ impl Changes {
         key: MailboxKey,
     ) -> Result<Option<(&mut MailboxState, &mut DirtyPages)>, ReadError> {
         let state = match self.mailboxes.entry(key) {
-<<<<<<< HEAD
-            Entry::Occupied(changed) => changed.into_mut(),
-            Entry::Vacant(unchanged) => unchanged.insert(committed.mailbox_state(key)?),
-=======
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(committed.mailbox_state(key)?),
->>>>>>> main
         };
         Ok(state.as_mut().map(|state| (state, &mut self.pages)))
     }

@@ -93,14 +93,9 @@ impl Inner {
                 promise,
             }));
             // The first one's position names the message for all that follow.
-<<<<<<< HEAD
-            let must_wait = positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT;
-            if must_wait && let Some(oldest) = in_flight.pop_front() {
-=======
             if (positions.is_empty() || in_flight.len() >= CHUNKS_IN_FLIGHT)
                 && let Some(oldest) = in_flight.pop_front()
             {
->>>>>>> main
                 positions.push(oldest.wait()?);
             }
         }

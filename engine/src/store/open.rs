@@ -110,11 +110,7 @@ impl Store {
         let tables = Arc::new(RocksTables::open(&layout.state())?);
         let saved = Arc::new(Saved { tables, values });
         let pages = PageReader {
-<<<<<<< HEAD
-            source: Arc::<Saved>::clone(&saved),
-=======
             source: page_source(&saved),
->>>>>>> main
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);

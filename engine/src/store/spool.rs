@@ -65,12 +65,8 @@ impl SpoolFile {
         Ok(())
     }
 
-<<<<<<< HEAD
-    /// Appends the block of that index, counted from 0, to `into`; nothing if there is none.
-=======
     /// Appends the block of that index, counted from 0, to `into`; nothing if there is no such
     /// block.
->>>>>>> main
     ///
     /// # Errors
     /// [`ReadError`], if the disk fails or gives back something else than was written.
