@@ -95,11 +95,11 @@ fn what_was_acknowledged_survives_every_kill() {
         cabinet: Cabinet::default(),
     };
     make_mailboxes(&site);
-    check(&site, &desk, 0);
+    let mut session = check(&site, &desk, 0);
     let begun = Instant::now();
     let mut opening = Vec::new();
     for kill in 1..=kills {
-        work_until_killed(&mut site, &desk, &mut random);
+        work_until_killed(&mut site, &desk, &mut random, session);
         // Now and then the power also fails while the store is being opened.
         if kill % 8 == 0 {
             site.spawn();
@@ -109,7 +109,7 @@ fn what_was_acknowledged_survives_every_kill() {
         let spawned = Instant::now();
         site.start();
         opening.push(spawned.elapsed());
-        check(&site, &desk, kill);
+        session = check(&site, &desk, kill);
         tidy_up(&site, &desk);
     }
     let elapsed = begun.elapsed();
@@ -145,7 +145,7 @@ fn make_mailboxes(site: &Site) {
 }
 
 /// Everybody works; after some acknowledgements, the server is killed in the middle of it.
-fn work_until_killed(site: &mut Site, desk: &Desk, random: &mut Random) {
+fn work_until_killed(site: &mut Site, desk: &Desk, random: &mut Random, mut session: Imap) {
     let (imap, lmtp) = (site.imap, site.lmtp);
     let wanted = 1 + random.below(60);
     let jitter = Duration::from_micros(random.below(3000) as u64);
@@ -178,7 +178,8 @@ fn work_until_killed(site: &mut Site, desk: &Desk, random: &mut Random) {
         });
         let mut filing = Random::new(random.next());
         scope.spawn(move || {
-            let _ = login().and_then(|mut imap| desk.cabinet.work(&mut imap, &mut filing));
+            ready.wait();
+            let _ = desk.cabinet.work(&mut session, &mut filing);
         });
         desk.await_count(wanted);
         std::thread::sleep(jitter);
@@ -414,20 +415,19 @@ fn expunge(imap: &mut Imap, desk: &Desk, key: Key, entry: &Entry) -> io::Result<
     Ok(())
 }
 
-/// Reads everything back and asks the ledger.
-fn check(site: &Site, desk: &Desk, kill: usize) {
+/// Reads everything back and asks the ledger; answers the first user's session.
+fn check(site: &Site, desk: &Desk, kill: usize) -> Imap {
     let mut found = BTreeMap::new();
-    for (user, name) in USERS.iter().enumerate() {
-        let mut imap = Imap::login(site.imap, name, PASSWORD).expect("the login works");
-        let mailboxes = if user == 0 { &WIRE_NAMES[..] } else { &WIRE_NAMES[..1] };
-        for (index, mailbox) in mailboxes.iter().enumerate() {
-            found.insert((user, index), read_mailbox(&mut imap, mailbox).expect("it is readable"));
-        }
+    let login = |name| Imap::login(site.imap, name, PASSWORD).expect("the login works");
+    let mut first = login(USERS[0]);
+    for (index, mailbox) in WIRE_NAMES.iter().enumerate() {
+        found.insert((0, index), read_mailbox(&mut first, mailbox).expect("it is readable"));
     }
+    found.insert((1, 0), read_mailbox(&mut login(USERS[1]), "INBOX").expect("it is readable"));
     let mut wrong = desk.ledger().check(found);
-    let mut imap = site.imap();
-    wrong.extend(desk.cabinet.check(&mut imap).expect("mailboxes can be listed"));
+    wrong.extend(desk.cabinet.check(&mut first).expect("mailboxes can be listed"));
     assert!(wrong.is_empty(), "after kill {kill}:\n{}", wrong.join("\n"));
+    first
 }
 
 fn read_mailbox(imap: &mut Imap, mailbox: &str) -> io::Result<Found> {

@@ -385,8 +385,8 @@ proptest! {
             size,
             thread: ThreadId(numbers[0]),
             blob: BlobId(Lsn::from_bits(numbers[1] >> 1).unwrap()),
-        });
-        let rows: Vec<Row> = rows.collect();
+        };
+        let rows: Vec<Row> = rows.into_iter().map(row).collect();
         let page = Page::from_rows(version, rows.clone());
         let read = Page::decode(&page.encode()).unwrap();
         prop_assert_eq!(&read, &page);
