@@ -223,6 +223,17 @@ pub(crate) enum KeyVerb {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Put a new key in the place of the one that opens the store; mail is not touched
+    Rotate {
+        /// The new key file; made if it does not exist
+        #[arg(long)]
+        new_key_file: PathBuf,
+        /// Open with the recovery key in the first line of this file: the old key is lost
+        #[arg(long)]
+        recovery_key_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Prove that a recovery key opens the store
     VerifyBackup {
         /// A file with the recovery key in its first line; else it is asked for
@@ -320,6 +331,7 @@ mod tests {
             "alias delete @example.org",
             "key backup",
             "key verify-backup --recovery-key-file F",
+            "key rotate --new-key-file N --recovery-key-file F",
             "deliver u@example.org --sender s@example.net",
             "check",
             "import maildir u@example.org Maildir",

@@ -158,6 +158,15 @@ pub(crate) fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, Fa
     Ok(Store::key_backup(directory, key)?)
 }
 
+/// Puts a new key in the place of the one that opens the store; the store may be running.
+pub(crate) fn rotate_key(
+    directory: &Path,
+    old: &KeySource,
+    new: &KeySource,
+) -> Result<(), Failure> {
+    Ok(Store::rotate_key(directory, old, new)?)
+}
+
 /// Whether a recovery key opens a store's root key. Needs no other key; the store may be running.
 pub(crate) fn verify_recovery_key(directory: &Path, recovery_key: &Secret) -> Result<(), Failure> {
     Ok(verify_backup(directory, recovery_key)?)

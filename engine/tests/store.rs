@@ -161,9 +161,20 @@ fn one_delivery_to_several_recipients_is_stored_once_and_read_by_each() {
         let row = mailbox.view().unwrap().unwrap().row(Uid(1)).unwrap().unwrap();
         assert!(account.message(&row).unwrap().read_all().unwrap() == message);
     }
-    // Shredding one account takes nothing from the other.
+    // Shredding one account takes nothing from the other, and leaves its key in no copy of the table.
     let demo = demo(&store).number();
+    let in_key_tables = || -> usize {
+        let folder = directory.join("volumes/main/keys");
+        let copies = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let number = demo.0.to_le_bytes();
+        let holds = |path: &std::path::PathBuf| {
+            std::fs::read(path).unwrap().windows(8).any(|bytes| bytes == number)
+        };
+        copies.filter(holds).count()
+    };
+    assert_eq!(in_key_tables(), 2);
     store.delete_account(demo).unwrap();
+    assert_eq!(in_key_tables(), 0);
     let eva = store.account("eva@example.org").unwrap().unwrap();
     let view = eva.mailbox("INBOX").unwrap().unwrap().view().unwrap().unwrap();
     let row = view.row(Uid(1)).unwrap().unwrap();
@@ -329,4 +340,36 @@ fn the_spool_gives_back_what_it_was_given_and_leaves_no_file() {
         assert!(read == blocks.get(index).cloned().unwrap_or_default(), "block {index}");
     }
     assert_eq!(std::fs::read_dir(directory.join("spool")).unwrap().count(), 0);
+}
+
+#[test]
+fn with_the_key_lost_the_recovery_key_opens_every_account_and_takes_a_new_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let key = || KeySource::KeyFile(directory.with_extension("key"));
+    let recovery = Store::init(&directory, &InitOptions { key: key() }).unwrap();
+    let store = open(&directory);
+    store.add_domain("example.org").unwrap();
+    // Made after the recovery key was shown.
+    new_account(&store, "demo@example.org");
+    append(&store, &inbox(&store), b"text");
+    store.close();
+    drop(store);
+    std::fs::remove_file(directory.with_extension("key")).unwrap();
+
+    let typed = || Secret::new(recovery.expose().to_lowercase().replace('-', " "));
+    engine::verify_backup(&directory, &typed()).unwrap();
+    let mut with_recovery = options(&directory);
+    with_recovery.key = KeySource::RecoveryKey(typed());
+    let (store, _) = Store::open(&directory, with_recovery).unwrap();
+    assert_eq!(bytes_of(&store, &inbox(&store), Uid(1)), b"text");
+    store.close();
+    drop(store);
+
+    Store::rotate_key(&directory, &KeySource::RecoveryKey(typed()), &key()).unwrap();
+    let store = open(&directory);
+    assert_eq!(bytes_of(&store, &inbox(&store), Uid(1)), b"text");
+    drop(store);
+    let other = Secret::new("0000-0000-0000-0000".into());
+    assert!(engine::verify_backup(&directory, &other).is_err());
 }

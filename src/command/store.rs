@@ -121,6 +121,18 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
             println!("    {}", text.expose());
             Ok(())
         }
+        KeyVerb::Rotate { new_key_file, recovery_key_file, place } => {
+            let place = Place::find(place)?;
+            refuse_inside(new_key_file, &place.directory)?;
+            let old = match recovery_key_file {
+                Some(path) => KeySource::RecoveryKey(secrets::from_file(path)?),
+                None => place.key()?,
+            };
+            let new = KeySource::KeyFile(new_key_file.clone());
+            store_access::rotate_key(&place.directory, &old, &new)?;
+            println!("{} opens with {} now", place.directory.display(), new_key_file.display());
+            Ok(())
+        }
         KeyVerb::VerifyBackup { recovery_key_file, place } => {
             let place = Place::find(place)?;
             let recovery_key = match recovery_key_file {

@@ -10,7 +10,7 @@ use crate::ids::{Lsn, NodeId, VolumeId};
 use crate::log::{ChainEnd, GroupHash, LogSetup, LogWriter, Role, ZerosAhead};
 use crate::seal::{
     Argon2Cost, Credential, KeyError, KeyFile, KeyProvider, KeyTable, Passphrase, RecoveryKey,
-    RootKeyFile, Sealer, Secret,
+    RootKey, RootKeyFile, Sealer, Secret,
 };
 
 /// A new volume's epoch.
@@ -25,11 +25,25 @@ pub enum KeySource {
     KeyFile(PathBuf),
     /// A systemd credential of that name.
     Credential(String),
+    /// The recovery key, when the other is lost.
+    RecoveryKey(Secret),
 }
 
 impl KeySource {
-    pub(super) fn provider(&self) -> Result<Box<dyn KeyProvider>, KeyError> {
+    /// Opens the root key.
+    pub(super) fn unlock(&self, file: &RootKeyFile) -> Result<RootKey, KeyError> {
+        match self {
+            KeySource::RecoveryKey(typed) => {
+                file.unlock_with_recovery(&RecoveryKey::parse(typed.expose())?)
+            }
+            other => file.unlock(other.provider()?.as_ref()),
+        }
+    }
+
+    fn provider(&self) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(match self {
+            // It opens beside a provider's key and is never one itself.
+            KeySource::RecoveryKey(_) => return Err(KeyError::NoRecoveryKey),
             KeySource::Passphrase(text) => {
                 let text = Secret::new(text.expose().to_owned());
                 Box::new(Passphrase::new(text, Argon2Cost::PASSPHRASE)?)
@@ -69,6 +83,14 @@ impl Store {
         if entries.next().is_some() {
             return Err(OpenError::NotEmpty(directory.to_path_buf()));
         }
+        // Sizes and times are nobody else's business either.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(directory, mode).map_err(|cause| DiskError {
+            call: "chmod",
+            path: directory.to_path_buf(),
+            offset: None,
+            cause,
+        })?;
         let sealer = Sealer::system();
         if let KeySource::KeyFile(path) = &options.key
             && !disk.exists(path)?
@@ -99,10 +121,34 @@ impl Store {
         let path = Layout::of(directory).root_key();
         let mut file = RootKeyFile::load(&path)?
             .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
-        let root = file.unlock(key.provider()?.as_ref())?;
+        let root = key.unlock(&file)?;
         let recovery = file.new_recovery_key(&Sealer::system(), &root)?;
         file.save(&path)?;
         Ok(recovery.show())
+    }
+}
+
+impl Store {
+    /// Puts a new key in the place of the one that opens the store: the root key alone is wrapped
+    /// anew, so this takes no longer with more mail. The recovery key stays as it is. The store may
+    /// be open.
+    ///
+    /// # Errors
+    /// An old key that does not open the root key, a new one that cannot be had, or the disk.
+    pub fn rotate_key(directory: &Path, old: &KeySource, new: &KeySource) -> Result<(), OpenError> {
+        let path = Layout::of(directory).root_key();
+        let mut file = RootKeyFile::load(&path)?
+            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let root = old.unlock(&file)?;
+        let sealer = Sealer::system();
+        if let KeySource::KeyFile(path) = new
+            && !PlainDisk.exists(path)?
+        {
+            KeyFile::create(path, sealer.random())?;
+        }
+        file.rewrap(&sealer, &root, new.provider()?.as_ref())?;
+        file.save(&path)?;
+        Ok(())
     }
 }
 

@@ -99,9 +99,9 @@ impl Store {
         let lock = DirectoryLock::take(&layout)?;
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = Sealer::system();
-        let root = RootKeyFile::load(&layout.root_key())?
-            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?
-            .unlock(options.key.provider()?.as_ref())?;
+        let root_file = RootKeyFile::load(&layout.root_key())?
+            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let root = options.key.unlock(&root_file)?;
         let (keys, key_report) = KeyTable::load(&layout.keys(), &sealer, &root, node.volume)?;
         let keys = Arc::new(keys);
         empty_spool(disk.as_ref(), &layout)?;
