@@ -63,7 +63,8 @@ pub const EXTENSIONS: [Extension; 23] = [
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
 ];
 
-/// A command, for `docs/imap.md`; what is valid when stands in the table of commands, `command/mod.rs`.
+/// A command, for `docs/imap.md`; when it is valid stands in the table of commands
+/// (`command/mod.rs`).
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRow {
     /// As a client writes it, shortest form.

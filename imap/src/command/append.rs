@@ -29,7 +29,7 @@ const BLOCKING_BYTES_MIN: usize = 64 << 10;
 
 /// Larger messages are spooled.
 const KEPT_IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
-/// What a spooled message takes in memory while it arrives: a block, and what was read with its end.
+/// What a spooled message takes in memory as it arrives: a block, and what was read with its end.
 const SPOOLING_BYTES: u64 = 128 << 10;
 
 /// What the literals of an APPEND in progress take, and its announcement to the store.
