@@ -119,7 +119,8 @@ pub const COMMANDS: [CommandRow; 36] = [
     command("UID MOVE 1 name", "6851", "transcripts/move.imap"),
 ];
 
-/// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that holds us to it.
+/// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that
+/// holds us to it.
 pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     (
         "RFC 3501 section 2.3.2",
@@ -135,7 +136,8 @@ pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     ),
     (
         "RFC 3501 section 4.3",
-        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, offsets and \
+        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, \
+         offsets and \
          all other bytes stay; in ENVELOPE and BODYSTRUCTURE it is left out; APPEND refuses NUL",
         "a literal may not hold NUL, and Dovecot, whose clients are many, does the same",
         "server/nul.rs",
@@ -251,7 +253,8 @@ mod tests {
             let (name, valid) = name_and_validity(row);
             text += &format!("| `{name}` | {} | {valid} | {} |\n", row.rfc, link(row.test));
         }
-        text += "\n## Where we deviate or had to choose, and why\n\n| rule | what we do | why | test |\n|--|--|--|--|\n";
+        text += "\n## Where we deviate or had to choose, and why\n\n\
+                 | rule | what we do | why | test |\n|--|--|--|--|\n";
         for (rule, what, why, test) in DEVIATIONS {
             text += &format!("| {rule} | {what} | {why} | {} |\n", link(test));
         }
