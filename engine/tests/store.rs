@@ -161,8 +161,7 @@ fn one_delivery_to_several_recipients_is_stored_once_and_read_by_each() {
         let row = mailbox.view().unwrap().unwrap().row(Uid(1)).unwrap().unwrap();
         assert!(account.message(&row).unwrap().read_all().unwrap() == message);
     }
-    // Shredding one account takes nothing from the other, and leaves its key in no copy of the
-    // table.
+    // Shredding one account takes nothing from the other, and leaves its key in no table.
     let demo = demo(&store).number();
     let in_key_tables = || -> usize {
         let folder = directory.join("volumes/main/keys");

@@ -73,6 +73,9 @@ pub struct Config {
     pub allow_plaintext_login: bool,
     /// Bytes of appended messages that may still be taken into memory, in units of 1 KiB.
     pub(crate) append_budget: Arc<Semaphore>,
+    /// Bytes that may still be read from the spool to be stored, in the same units. Apart from the
+    /// other budget, so that who waits for this one holds up nobody who has it.
+    pub(crate) spooled_budget: Arc<Semaphore>,
 }
 
 impl Config {
@@ -84,8 +87,9 @@ impl Config {
         allow_plaintext_login: bool,
     ) -> Config {
         let units = engine::width::usize_of(limits.append_budget_bytes / BUDGET_UNIT_BYTES);
-        let append_budget = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
-        Config { limits, hostname, tls, allow_plaintext_login, append_budget }
+        let budget = || Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
+        let (append_budget, spooled_budget) = (budget(), budget());
+        Config { limits, hostname, tls, allow_plaintext_login, append_budget, spooled_budget }
     }
 }
 

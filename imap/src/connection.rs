@@ -188,6 +188,26 @@ impl Connection {
         }
     }
 
+    /// The first bytes of the literal that is coming in, if it has so many: for the spool. What is
+    /// left in [`RawCommand::literals`] follows them.
+    pub fn take_block(&mut self, byte_count: usize) -> Option<Vec<u8>> {
+        let Mode::Literal { .. } = self.mode else { return None };
+        let literal = self.literals.last_mut().filter(|literal| literal.len() >= byte_count)?;
+        let rest = literal.split_off(byte_count);
+        Some(std::mem::replace(literal, rest))
+    }
+
+    /// Gives up the literal that is coming in, and its command: what is still sent of them is
+    /// skipped, and [`Step::Refused`] follows.
+    pub fn abandon(&mut self) {
+        if let Mode::Literal { left } = std::mem::take(&mut self.mode) {
+            self.line = Vec::new();
+            self.literals = Vec::new();
+            self.skipped = 0;
+            self.mode = Mode::SkipLiteral { left, then: AfterSkip::Refused };
+        }
+    }
+
     /// A line that is no command: an answer to a SASL challenge, or DONE. `Err` if it is too long.
     pub fn plain_line(&mut self, bounds: Bounds) -> Result<Option<Vec<u8>>, LineTooLong> {
         match self.line_end() {
@@ -407,6 +427,50 @@ mod tests {
         }
         assert_eq!(steps(&[b'x'; 5000], 7).last().unwrap(), "hopeless");
         assert_eq!(steps(b"a b {99999999999999999999+}\r\n", 9).last().unwrap(), "hopeless");
+    }
+
+    #[test]
+    fn a_literal_can_be_taken_away_in_blocks() {
+        let bytes = b"a X {10+}\r\n0123456789\r\nb NOOP\r\n";
+        for piece in 1..bytes.len() {
+            let mut connection = Connection::default();
+            let (mut taken, mut lines) = (Vec::new(), Vec::new());
+            for piece in bytes.chunks(piece) {
+                connection.buffer().extend_from_slice(piece);
+                loop {
+                    match connection.step(BOUNDS) {
+                        Step::Wanting => break,
+                        Step::Literal(_) => connection.accept(),
+                        Step::Command(raw) => {
+                            taken.extend(raw.literals.concat());
+                            lines.push(raw.line);
+                        }
+                        step => panic!("{step:?}"),
+                    }
+                }
+                while let Some(block) = connection.take_block(3) {
+                    assert_eq!(block.len(), 3);
+                    taken.extend(block);
+                }
+            }
+            assert_eq!(taken, b"0123456789", "in pieces of {piece}");
+            assert_eq!(lines, [b"a X {10+}\r\n".to_vec(), b"b NOOP".to_vec()]);
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_an_abandoned_literal_is_skipped() {
+        let mut connection = Connection::default();
+        connection.buffer().extend_from_slice(b"a X {10}\r\n");
+        assert!(matches!(connection.step(BOUNDS), Step::Literal(_)));
+        connection.accept();
+        connection.buffer().extend_from_slice(b"b LOG");
+        assert!(matches!(connection.step(BOUNDS), Step::Wanting));
+        connection.abandon();
+        connection.buffer().extend_from_slice(b"OUT\r\n {3+}\r\nabc\r\nc NOOP\r\n");
+        assert!(matches!(connection.step(BOUNDS), Step::Refused));
+        let Step::Command(raw) = connection.step(BOUNDS) else { panic!("a command") };
+        assert_eq!(raw.line, b"c NOOP");
     }
 
     proptest::proptest! {

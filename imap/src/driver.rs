@@ -14,7 +14,8 @@ use zeroize::Zeroize;
 
 use crate::Config;
 use crate::codec::{Command, grammar};
-use crate::command::{Answer, AppendPermit, Talk, Then, carry_out, permit_literal, printable};
+use crate::command::{Answer, Incoming, Talk, Then};
+use crate::command::{carry_out, permit_literal, printable, spool_literal};
 use crate::connection::{Bounds, LiteralKind, LiteralOffer, RawCommand, Step};
 use crate::session::{Answered, Encryption, Session};
 use crate::stream::{Ended, Wire};
@@ -53,7 +54,7 @@ pub async fn serve_connection<S>(
         wire,
         shutdown,
         answered: Answered::Nothing,
-        append_permit: AppendPermit::default(),
+        incoming: Incoming::default(),
     };
     let ended = converse(&mut talk, transport).await;
     match ended {
@@ -78,7 +79,13 @@ async fn converse(talk: &mut Talk, transport: Transport) -> Ended {
     loop {
         let step = talk.wire.connection.step(talk.wire.bounds);
         let next = match step {
-            Step::Wanting => wait_for_bytes(talk).await,
+            Step::Wanting => match spool_literal(talk) {
+                Ok(()) => wait_for_bytes(talk).await,
+                Err(answer) => {
+                    refusal = Some(abandon(talk, &answer));
+                    Ok(())
+                }
+            },
             Step::Literal(offer) => literal(talk, offer, &mut refusal).await,
             Step::Command(raw) => command(talk, raw).await,
             Step::Refused => {
@@ -148,7 +155,7 @@ async fn literal(
         Err(answer) => {
             let tag = grammar::tag_of(talk.wire.connection.line());
             let line = answer.line(tag.as_deref().unwrap_or("*"));
-            talk.append_permit.release();
+            talk.incoming.release();
             talk.wire.connection.refuse();
             match offer.kind {
                 LiteralKind::Synchronizing => talk.wire.line(&line),
@@ -160,9 +167,17 @@ async fn literal(
     }
 }
 
+/// Gives up a literal that has begun; answers the line to be sent when all of it has come.
+fn abandon(talk: &mut Talk, answer: &Answer) -> String {
+    let tag = grammar::tag_of(talk.wire.connection.line());
+    talk.incoming.release();
+    talk.wire.connection.abandon();
+    answer.line(tag.as_deref().unwrap_or("*"))
+}
+
 async fn line_too_long(talk: &mut Talk, tag: Option<String>) -> Result<(), Ended> {
     let limit = talk.session.config.limits.line_bytes_max;
-    talk.append_permit.release();
+    talk.incoming.release();
     let answer = Answer::bad(format!("A command line may have {limit} bytes"));
     bad_command(talk, tag.as_deref(), &answer).await
 }
@@ -185,7 +200,7 @@ async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
         Ok(request) => request,
         Err(refusal) => {
             raw.line.zeroize();
-            talk.append_permit.release();
+            talk.incoming.release();
             let answer = Answer::bad(printable(&refusal.sentence));
             return bad_command(talk, refusal.tag.as_deref(), &answer).await;
         }

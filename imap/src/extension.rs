@@ -63,8 +63,8 @@ pub const EXTENSIONS: [Extension; 23] = [
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
 ];
 
-/// A command, for `docs/imap.md`; what is valid when stands in the table of commands,
-/// `command/mod.rs`.
+/// A command, for `docs/imap.md`; when it is valid stands in the table of commands
+/// (`command/mod.rs`).
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRow {
     /// As a client writes it, shortest form.
@@ -136,7 +136,8 @@ pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     ),
     (
         "RFC 3501 section 4.3",
-        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, offsets and \
+        "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, \
+         offsets and \
          all other bytes stay; in ENVELOPE and BODYSTRUCTURE it is left out; APPEND refuses NUL",
         "a literal may not hold NUL, and Dovecot, whose clients are many, does the same",
         "server/nul.rs",
@@ -252,7 +253,8 @@ mod tests {
             let (name, valid) = name_and_validity(row);
             text += &format!("| `{name}` | {} | {valid} | {} |\n", row.rfc, link(row.test));
         }
-        text += "\n## Where we deviate or had to choose, and why\n\n| rule | what we do | why | test |\n|--|--|--|--|\n";
+        text += "\n## Where we deviate or had to choose, and why\n\n\
+                 | rule | what we do | why | test |\n|--|--|--|--|\n";
         for (rule, what, why, test) in DEVIATIONS {
             text += &format!("| {rule} | {what} | {why} | {} |\n", link(test));
         }

@@ -13,3 +13,4 @@ mod support;
 mod postfix;
 mod readers;
 mod swaks;
+mod tls;

@@ -57,6 +57,9 @@ impl Kind {
 pub(crate) struct Site {
     pub(crate) kind: Kind,
     pub(crate) imap: SocketAddr,
+    /// IMAP with TLS from the first byte; Pillarbox only.
+    #[allow(dead_code, reason = "not every test crate speaks TLS")]
+    pub(crate) imap_tls: SocketAddr,
     pub(crate) lmtp: SocketAddr,
     pub(crate) smtp: SocketAddr,
     /// The data directory.
@@ -113,10 +116,11 @@ impl Site {
         let folder = folder.unwrap();
         // Dovecot and Postfix drop their privileges and must still come in.
         set_mode(folder.path(), 0o755);
-        let [imap, lmtp, smtp] = free_ports();
+        let [imap, imap_tls, lmtp, smtp] = free_ports();
         Site {
             kind: Kind::chosen(),
             imap,
+            imap_tls,
             lmtp,
             smtp,
             data: folder.path().join("data"),
@@ -156,10 +160,16 @@ impl Site {
     pub(crate) fn config_text(&self) -> String {
         format!(
             "[store]\ndirectory = {:?}\nhost_name = \"mail.{DOMAIN}\"\n{}\
-             [imap]\nlisten = [\"{}\"]\nlisten_tls = []\n\
+             [imap]\nlisten = [\"{}\"]\nlisten_tls = [\"{}\"]\n\
              [lmtp]\nlisten = [\"{}\"]\n\
              [smtp]\nlisten = [\"{}\"]\n{}",
-            self.data, self.store_config, self.imap, self.lmtp, self.smtp, self.extra_config
+            self.data,
+            self.store_config,
+            self.imap,
+            self.imap_tls,
+            self.lmtp,
+            self.smtp,
+            self.extra_config
         )
     }
 

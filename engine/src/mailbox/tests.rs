@@ -374,8 +374,8 @@ proptest! {
         ),
         version: u64,
     ) {
-        let rows = rows.into_iter();
-        let rows = rows.map(|(uid, (flags, keywords, modseq, times, size, numbers))| Row {
+        type Drawn = (u8, std::collections::BTreeSet<u16>, u64, [i64; 2], u32, [u64; 2]);
+        let row = |(uid, (flags, keywords, modseq, times, size, numbers)): (u32, Drawn)| Row {
             uid: Uid(uid),
             flags: SystemFlags(flags),
             keywords: keywords.into_iter().collect(),

@@ -1,16 +1,19 @@
 //! APPEND (RFC 3501 section 6.3.11) and MULTIAPPEND (RFC 3502).
 //!
-//! Messages wait in memory until their command is whole, under the limit per message and under one
-//! budget of all connections. What cannot be taken is refused before its literal is sent.
+//! Until their command is whole, messages wait: up to 1 MiB in memory, under one budget of all
+//! connections; larger ones in the sealed spool, but for their last block. They are read back when
+//! another budget has room for all of the command. What cannot be taken is refused before its
+//! literal is sent, if it is not the disk that fails.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::error::CommitError;
+use engine::error::{CommitError, ReadError};
 use engine::ids::UnixSeconds;
 use engine::uid_set::UidSet;
-use engine::width::u64_of;
-use engine::{Announcement, NewMessage, Store};
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use engine::width::{u64_of, usize_of};
+use engine::{Announcement, NewMessage, SpoolFile, Store};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Answer, Talk};
 use crate::codec::command::AppendMessage;
@@ -24,14 +27,31 @@ use crate::stream::{Ended, blocking};
 /// of threads costs more than it saves the other connections.
 const BLOCKING_BYTES_MIN: usize = 64 << 10;
 
-/// The part of the memory budget that a command holds, and its announcement to the store.
+/// Larger messages are spooled.
+const KEPT_IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
+/// What a spooled message takes in memory as it arrives: a block, and what was read with its end.
+const SPOOLING_BYTES: u64 = 128 << 10;
+
+/// What the literals of an APPEND in progress take, and its announcement to the store.
 #[derive(Default)]
-pub(crate) struct AppendPermit {
+pub(crate) struct Incoming {
     permit: Option<OwnedSemaphorePermit>,
     announced: Option<Announcement>,
+    spooled: Vec<Spooled>,
+    /// Of all messages of the command.
+    byte_count: u64,
 }
 
-impl AppendPermit {
+/// The first blocks of a literal.
+struct Spooled {
+    /// Which of the command's literals.
+    literal: usize,
+    file: SpoolFile,
+    block_count: usize,
+    byte_count: u64,
+}
+
+impl Incoming {
     fn add(&mut self, more: OwnedSemaphorePermit, store: &Store) {
         self.announced.get_or_insert_with(|| store.announce());
         match &mut self.permit {
@@ -42,8 +62,23 @@ impl AppendPermit {
 
     /// Gives it all back.
     pub(crate) fn release(&mut self) {
-        self.permit = None;
-        self.announced = None;
+        *self = Incoming::default();
+    }
+
+    fn spooled_bytes(&self) -> u64 {
+        self.spooled.iter().map(|spooled| spooled.byte_count).sum()
+    }
+}
+
+impl Spooled {
+    /// The whole message; `tail` is what the spool does not have.
+    fn read(&self, tail: &[u8]) -> Result<Vec<u8>, ReadError> {
+        let mut message = Vec::with_capacity(usize_of(self.byte_count));
+        for block in 0..self.block_count {
+            self.file.read_block(block, &mut message)?;
+        }
+        message.extend_from_slice(tail);
+        Ok(message)
     }
 }
 
@@ -71,17 +106,47 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     if offer.byte_count > limit {
         return Err(Answer::no("TOOBIG", format!("A message may have {limit} bytes")));
     }
-    talk.mailbox(&destination, Answer::try_create)?;
-    let budget = std::sync::Arc::clone(&talk.session.config.append_budget);
-    match budget.try_acquire_many_owned(budget_units(offer.byte_count)) {
-        Ok(permit) => {
-            talk.append_permit.add(permit, &talk.session.store);
-            Ok(())
-        }
-        Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-            Err(Answer::no("LIMIT", "Too many messages are coming in; try again later"))
-        }
+    let held = talk.incoming.byte_count.saturating_add(offer.byte_count);
+    if held > limits.append_budget_bytes {
+        return Err(Answer::no("LIMIT", "The messages of this command are too many"));
     }
+    talk.mailbox(&destination, Answer::try_create)?;
+    let is_large = offer.byte_count > KEPT_IN_MEMORY_BYTES_MAX;
+    let in_memory = if is_large { SPOOLING_BYTES } else { offer.byte_count };
+    let budget = Arc::clone(&talk.session.config.append_budget);
+    let Ok(permit) = budget.try_acquire_many_owned(budget_units(in_memory)) else {
+        return Err(Answer::no("LIMIT", "Too many messages are coming in; try again later"));
+    };
+    talk.incoming.add(permit, &talk.session.store);
+    talk.incoming.byte_count = held;
+    if is_large {
+        let literal = talk.wire.connection.literals().len();
+        let store = &talk.session.store;
+        let file = blocking(|| store.spool()).map_err(|error| unspooled(&error))?;
+        let byte_count = offer.byte_count;
+        talk.incoming.spooled.push(Spooled { literal, file, block_count: 0, byte_count });
+    }
+    Ok(())
+}
+
+/// Moves what has come of a large literal into the spool.
+pub(crate) fn spool_literal(talk: &mut Talk) -> Result<(), Answer> {
+    let Some(spooled) = talk.incoming.spooled.last_mut() else { return Ok(()) };
+    let connection = &mut talk.wire.connection;
+    if connection.literals().len() != spooled.literal + 1 {
+        return Ok(());
+    }
+    while let Some(block) = connection.take_block(SpoolFile::BLOCK_BYTES) {
+        blocking(|| spooled.file.write_block(&block)).map_err(|error| unspooled(&error))?;
+        spooled.block_count += 1;
+    }
+    Ok(())
+}
+
+/// Logged here, once.
+fn unspooled(error: &dyn std::error::Error) -> Answer {
+    tracing::error!(%error, "an appended message could not be spooled");
+    Answer::no("UNAVAILABLE", "The store takes no large messages now; try again later")
 }
 
 /// APPEND: all messages or none.
@@ -95,9 +160,23 @@ pub(super) async fn append(
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
+    // Held until the messages are stored. All at once, so that nobody waits who has a part of it.
+    let config = &talk.session.config;
+    let units = budget_units(talk.incoming.spooled_bytes());
+    let _opened = match units.min(budget_units(config.limits.append_budget_bytes)) {
+        0 => None,
+        units => Arc::clone(&config.spooled_budget).acquire_many_owned(units).await.ok(),
+    };
     let mut prepared = Vec::with_capacity(messages.len());
     for message in messages {
-        let bytes = literals.get_mut(message.literal).map(std::mem::take).unwrap_or_default();
+        let mut bytes = literals.get_mut(message.literal).map(std::mem::take).unwrap_or_default();
+        let spooled = &talk.incoming.spooled;
+        if let Some(spooled) = spooled.iter().find(|spooled| spooled.literal == message.literal) {
+            bytes = match blocking(|| spooled.read(&bytes)) {
+                Ok(bytes) => bytes,
+                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+            };
+        }
         match prepare(talk, message, &bytes) {
             Ok(message) => prepared.push(message),
             Err(answer) => return Ok(answer),

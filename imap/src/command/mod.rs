@@ -28,7 +28,7 @@ use crate::session::{Answered, Expunges, Selected, Session, Synced, TargetError,
 use crate::stream::{Ended, Wire, blocking};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
-pub(crate) use append::{AppendPermit, permit_literal};
+pub(crate) use append::{Incoming, permit_literal, spool_literal};
 
 /// One client: its state and its bytes.
 pub(crate) struct Talk {
@@ -38,8 +38,8 @@ pub(crate) struct Talk {
     pub(crate) shutdown: watch::Receiver<bool>,
     /// Which changes of flags the command in progress answers itself.
     pub(crate) answered: Answered,
-    /// Memory that the literals of the command in progress take.
-    pub(crate) append_permit: AppendPermit,
+    /// What the literals of the command in progress take.
+    pub(crate) incoming: Incoming,
 }
 
 /// In which states a command is valid (RFC 3501 section 3).
@@ -123,7 +123,7 @@ pub(crate) async fn carry_out(
         Some(answer) => answer,
         None => Box::pin(run(talk, request.command, literals)).await?,
     };
-    talk.append_permit.release();
+    talk.incoming.release();
     let answered = std::mem::replace(&mut talk.answered, Answered::Nothing);
     if let Some(selected) = &mut talk.session.selected {
         let synced = sync(selected, &mut talk.wire, rule.expunges, answered).await?;
