@@ -137,8 +137,8 @@ pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
     (
         "RFC 3501 section 4.3",
         "a NUL in a message that came in by LMTP or SMTP is sent as 0x80, so that sizes, \
-         offsets and \
-         all other bytes stay; in ENVELOPE and BODYSTRUCTURE it is left out; APPEND refuses NUL",
+         offsets and all other bytes stay; in ENVELOPE and BODYSTRUCTURE it is left out; APPEND \
+         refuses NUL",
         "a literal may not hold NUL, and Dovecot, whose clients are many, does the same",
         "server/nul.rs",
     ),
