@@ -51,8 +51,7 @@ fn commit_from_threads(site: &dataset::Site, writers: u64, count: u64) -> Durati
             scope.spawn(|| {
                 while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, minus_one).is_ok() {
                     let prepared = site.store.prepare(TINY, &[account]).expect("it is small");
-                    let ticket =
-                        site.store.deliver(prepared, dataset::RECEIVED, site.recipient());
+                    let ticket = site.store.deliver(prepared, dataset::RECEIVED, site.recipient());
                     ticket.wait().into_iter().for_each(|copy| drop(copy.expect("a delivery")));
                 }
             });

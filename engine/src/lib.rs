@@ -28,9 +28,9 @@ pub mod uid_set;
 pub mod width;
 
 pub use store::{
-    Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied, DeliverTo,
-    FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount,
-    NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution, SpecialUse, Status,
-    Store, Subscription, verify_backup,
+    Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
+    DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
+    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
+    SpecialUse, Status, Store, Subscription, verify_backup,
 };
 pub use ticket::Ticket;

@@ -125,8 +125,7 @@ fn prepare(talk: &Talk, message: AppendMessage, bytes: &[u8]) -> Result<NewMessa
     let account = talk.account()?;
     let prepare = || talk.session.store.prepare(bytes, &[account.number()]);
     let prepared = if bytes.len() < BLOCKING_BYTES_MIN { prepare() } else { blocking(prepare) };
-    let prepared = prepared
-        .map_err(|error| Answer::refused(&talk.session, &error))?;
+    let prepared = prepared.map_err(|error| Answer::refused(&talk.session, &error))?;
     let received = message.received.unwrap_or_else(now);
     Ok(NewMessage { prepared, flags: message.flags, received })
 }
