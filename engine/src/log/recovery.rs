@@ -52,7 +52,8 @@ pub struct StateStamp {
 /// What recovery hands to its caller, in the order of the log.
 #[derive(Debug)]
 pub enum Replayed<'a> {
-    /// Where a chunk lies. Comes before the group that it lies in.
+    /// Where a chunk lies. Comes before the group that it lies in; only for segments that were
+    /// walked, because state knows those below it.
     Chunk(ChunkPlace),
     /// A group above state's position: its records are to be applied.
     Group {
@@ -145,7 +146,7 @@ impl From<ReadError> for RecoverError {
 
 /// Opens the log in `setup.directory`; `state` is the stamp of flushed state, if there is any.
 ///
-/// `visit` gets the places of all chunks, and the groups above state's position in order.
+/// `visit` gets the places of the chunks in the segments walked, and the groups above state's position in order.
 ///
 /// # Errors
 /// [`RecoverError`], or what `visit` refused with.
@@ -158,7 +159,7 @@ pub fn recover<E: From<RecoverError>>(
     let walked = walk::walk(&setup, state, &mut report)?;
     let writer = carry(&setup, &walked, &mut report)?;
     let kept = close_old(&setup, &walked, &writer)?;
-    replay::replay(&setup, state, &walked, &kept, &mut report, &mut visit)?;
+    replay::replay(&setup, state, &kept, &mut report, &mut visit)?;
     Ok(Recovered { writer, report })
 }
 

@@ -267,6 +267,27 @@ fn state_proves_the_last_group_durable() {
 }
 
 #[test]
+fn opening_with_state_walks_the_end_of_a_long_log_alone() {
+    let disk = SimulatedDisk::new(12);
+    let mut writer = new_log(&disk);
+    send(&mut writer, 60);
+    let end = writer.end();
+    let open_lsn = end.last_lsn.next().unwrap();
+    let state = StateStamp { lsn: end.last_lsn, open_lsn, group_hash: end.hash };
+    let segments = writer.segment().0;
+    assert!(segments > 4, "the log is long");
+    let mut first = segments;
+    recover(setup(&disk.image_after_kill()), Some(state), |replayed| {
+        if let Replayed::Chunk(place) = replayed {
+            first = first.min(place.segment.0);
+        }
+        Ok::<(), RecoverError>(())
+    })
+    .unwrap();
+    assert!(first + 1 >= segments, "state knows the chunks below: {first} of {segments}");
+}
+
+#[test]
 fn a_follower_does_not_take_its_primary_s_knowledge_for_its_own() {
     let disk = SimulatedDisk::new(11);
     crate::disk::durable::create_dir_durable(&disk, Path::new(FOLDER)).unwrap();

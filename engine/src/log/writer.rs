@@ -27,7 +27,7 @@ use super::format::group::GroupHash;
 use super::format::segment::{
     Footer, GROUPS_AT, GroupEntry, SegmentHeader, SegmentNumber, aligned,
 };
-use super::setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
+use super::setup::{GroupPlace, LogSetup, ZerosAhead};
 use crate::disk::{DiskFile, OpenMode, durable, failed};
 use crate::error::DiskError;
 use crate::ids::Lsn;
@@ -364,20 +364,4 @@ pub(crate) fn close(file: &dyn DiskFile, offset: u64, contents: &Footer) -> Resu
     file.write_at(offset, &bytes)?;
     file.set_byte_count(offset + u64_of(bytes.len()))?;
     file.sync_data()
-}
-
-/// Where the chunks of a footer lie.
-pub(crate) fn places(
-    segment: SegmentNumber,
-    contents: &Footer,
-) -> impl Iterator<Item = ChunkPlace> + '_ {
-    contents.chunks.iter().map(move |chunk| ChunkPlace {
-        lsn: chunk.lsn,
-        number: chunk.number,
-        tag: chunk.tag,
-        segment,
-        offset: chunk.offset,
-        length: chunk.length,
-        hash: chunk.hash,
-    })
 }

@@ -1,35 +1,22 @@
 //! Handing the recovered log to its reader, one group in memory at a time.
 
-use super::walk::Walked;
 use super::{RecoverError, RecoveryReport, Replayed, StateStamp};
 use crate::ids::Lsn;
 use crate::log::build::chunks_of;
 use crate::log::format::segment::{GROUPS_AT, SegmentNumber};
 use crate::log::reader::SegmentFile;
 use crate::log::setup::LogSetup;
-use crate::log::writer;
 
-/// Places of chunks from all segments, groups from those that were kept.
+/// Groups and places of chunks from the segments that were kept. Older segments lie below state's
+/// position, so state knows where their chunks are: opening costs the same however long the log is.
 pub(super) fn replay<E: From<RecoverError>>(
     setup: &LogSetup,
     state: Option<StateStamp>,
-    walked: &Walked,
     kept: &[SegmentNumber],
     report: &mut RecoveryReport,
     visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let applied = state.map(|state| state.lsn);
-    for file in &walked.older {
-        let number = file.header.number;
-        match file.footer().map_err(RecoverError::from)? {
-            Some(contents) => {
-                for place in writer::places(number, &contents) {
-                    visit(Replayed::Chunk(place))?;
-                }
-            }
-            None => replay_segment(file, applied, report, visit)?,
-        }
-    }
     for number in kept {
         let path = number.path(&setup.directory);
         let file = SegmentFile::open(setup.disk.as_ref(), &path).map_err(RecoverError::from)?;

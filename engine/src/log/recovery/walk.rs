@@ -15,8 +15,6 @@ use crate::width::u64_of;
 
 /// What the walk found.
 pub(super) struct Walked {
-    /// Older segments, closed, from whose footers the places of chunks come.
-    pub(super) older: Vec<SegmentFile>,
     /// From the one that replay begins in to the last.
     pub(super) segments: Vec<Segment>,
     /// Highest position known durable on this disk.
@@ -142,7 +140,7 @@ pub(super) fn walk(
     tail.kept = tail.groups.iter().rposition(durable).map_or(0, |at| at + 1);
     tail.is_closed &= tail.kept == tail.groups.len();
     report.segments = u64_of(segments.len());
-    let walked = Walked { older, segments, durable_lsn };
+    let walked = Walked { segments, durable_lsn };
     check_state(&walked, state)?;
     Ok(walked)
 }
