@@ -146,7 +146,8 @@ impl From<ReadError> for RecoverError {
 
 /// Opens the log in `setup.directory`; `state` is the stamp of flushed state, if there is any.
 ///
-/// `visit` gets the places of the chunks in the segments walked, and the groups above state's position in order.
+/// `visit` gets the places of the chunks in the segments walked, and the groups above state's
+/// position in order.
 ///
 /// # Errors
 /// [`RecoverError`], or what `visit` refused with.
