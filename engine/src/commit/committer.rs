@@ -108,6 +108,7 @@ impl Committer {
         replayed_bytes: u64,
     ) -> Committer {
         let last_checkpoint = setup.clock.monotonic();
+        setup.status.last_lsn.store(next.bits().saturating_sub(1), Ordering::Relaxed);
         Committer {
             setup,
             writer,

@@ -15,7 +15,7 @@ pub struct Status {
     pub message_count: u64,
     /// Bytes of them, as received.
     pub message_bytes: u64,
-    /// Last position committed since the start.
+    /// Last position committed.
     pub last_lsn: Lsn,
     /// Epochs of the volume's history; the last is the current one.
     pub epoch: u16,
