@@ -373,3 +373,31 @@ fn with_the_key_lost_the_recovery_key_opens_every_account_and_takes_a_new_key() 
     let other = Secret::new("0000-0000-0000-0000".into());
     assert!(engine::verify_backup(&directory, &other).is_err());
 }
+
+#[test]
+fn a_command_whose_record_would_be_too_large_is_refused_and_the_store_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let mailbox = inbox(&store);
+    let long = |number: u32| Keyword::new(&format!("{number:0>250}")).unwrap();
+    let many = |count: u32| -> Vec<NewMessage> {
+        let message = |_| NewMessage {
+            prepared: store.prepare(b"text", &[demo(&store).number()]).unwrap(),
+            flags: FlagList {
+                system: SystemFlags::default(),
+                keywords: (0..250).map(long).collect(),
+            },
+            received: UnixSeconds(0),
+        };
+        (0..count).map(message).collect()
+    };
+    let refused = mailbox.append(many(80)).wait().unwrap_err();
+    assert!(refused.to_string().contains("exceeds the limit"), "{refused}");
+    assert_eq!(mailbox.append(many(40)).wait().unwrap().uids[0], Uid(1));
+    assert_eq!(mailbox.append(many(40)).wait().unwrap().uids[0], Uid(41));
+    let archive = demo(&store).mailbox("Archive").unwrap().unwrap();
+    let all = UidSet::from_ranges([(1, 80)]);
+    assert!(mailbox.copy(&all, &archive).wait().is_err(), "as large as what was refused");
+    assert_eq!(bytes_of(&store, &mailbox, append(&store, &mailbox, b"more")), b"more");
+    check(&store);
+}

@@ -4,7 +4,7 @@ use crate::commit::change::{PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
 use crate::flags::FlagList;
 use crate::ids::{AccountNumber, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
-use crate::limits::{MESSAGE_KEYWORDS_MAX, RECORD_MESSAGES_MAX};
+use crate::limits::{MESSAGE_KEYWORDS_MAX, RECORD_BYTES_MAX, RECORD_MESSAGES_MAX};
 use crate::log::ChunkHeader;
 use crate::record::{Arrival, ArrivalBlob, Body, NewRow};
 use crate::seal::SealedChunk;
@@ -13,6 +13,7 @@ use crate::store::Appended;
 
 use super::Assigner;
 use super::flags::too_many_keywords;
+use super::record_too_large;
 
 impl Assigner<'_> {
     /// One message to several recipients. The first brings the bytes, the others name the same
@@ -121,7 +122,12 @@ impl Assigner<'_> {
         let chunk_count = brings.iter().map(|(.., chunks)| chunks.len()).sum();
         let chunk_bytes =
             brings.iter().flat_map(|(.., chunks)| *chunks).map(|chunk| chunk.bytes.len()).sum();
-        let payload = RECORD_BYTES + brings.len() * 256;
+        let payload = RECORD_BYTES + brings.len() * 256 + keyword_bytes(&body);
+        // Judged before the first chunk is in the group: a chunk without its record would be read
+        // as one of the next record's.
+        if payload > RECORD_BYTES_MAX {
+            return Err(record_too_large());
+        }
         if !self.builder.fits(payload, chunk_count, chunk_bytes) {
             self.finish_group();
         }
@@ -246,6 +252,15 @@ impl Assigner<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// What the keywords of arriving messages add to their record.
+fn keyword_bytes(body: &Body) -> usize {
+    let Body::Append { messages, .. } = body else { return 0 };
+    let of_row = |row: &NewRow| -> usize {
+        row.keywords.iter().map(|keyword| keyword.as_str().len() + 2).sum()
+    };
+    messages.iter().map(|arrival| of_row(&arrival.row)).sum()
 }
 
 fn first_chunk(message: &SealedMessage) -> Option<Lsn> {

@@ -21,6 +21,7 @@ use crate::error::CommitError;
 use crate::ids::{
     AccountNumber, InstanceId, KeyGeneration, Lsn, MailboxId, Stamp, UnixSeconds, VolumeId,
 };
+use crate::limits::RECORD_BYTES_MAX;
 use crate::log::{BuiltGroup, GroupBuilder, GroupHash, GroupStamp, RecordHeader};
 use crate::record::{Body, Record, Run};
 use crate::seal::{Aad, Key, KeyTableSnapshot, Sealer, seal_into};
@@ -218,6 +219,9 @@ impl<'a> Assigner<'a> {
         let (generation, key) = self.key_of(account)?;
         let mut sealed = generation.0.to_le_bytes().to_vec();
         seal_into(self.context.sealer, key, aad, &record.encode(), &mut sealed);
+        if sealed.len() > RECORD_BYTES_MAX {
+            return Err(record_too_large());
+        }
         if !self.builder.fits(sealed.len(), 0, 0) {
             self.finish_group();
         }
@@ -290,6 +294,14 @@ impl<'a> Assigner<'a> {
 
     fn new_mailbox_id(&self) -> MailboxId {
         MailboxId(self.context.sealer.random_id())
+    }
+}
+
+/// A command whose record would exceed its bound: many messages with many long keywords.
+fn record_too_large() -> CommitError {
+    CommitError::TooLarge {
+        what: "the record of one command, in bytes,",
+        limit: crate::width::u64_of(RECORD_BYTES_MAX),
     }
 }
 
