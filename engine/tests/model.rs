@@ -324,7 +324,11 @@ impl Run {
     fn kill(&mut self) {
         self.images += 1;
         let image = self.folder.path().join(format!("image{}", self.images));
-        copy_directory(&self.directory, &image);
+        // RocksDB removes files that it replaced; an image taken meanwhile is none, so it is
+        // taken anew.
+        while copy_directory(&self.directory, &image).is_err() {
+            std::fs::remove_dir_all(&image).unwrap();
+        }
         let store = self.store.take().unwrap();
         store.close();
         drop(store);
@@ -364,19 +368,20 @@ impl Run {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    let mut entries: Vec<_> = std::fs::read_dir(from).unwrap().map(Result::unwrap).collect();
+fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    let mut entries: Vec<_> = std::fs::read_dir(from)?.collect::<Result<_, _>>()?;
     // Tables before the log: the image's tables are never newer than its log, as after a kill.
     entries.sort_by_key(|entry| entry.file_name() != "state");
     for entry in entries {
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            std::fs::copy(entry.path(), target)?;
         }
     }
+    Ok(())
 }
 
 proptest! {
