@@ -106,7 +106,7 @@ impl From<OpenError> for Failure {
             OpenError::InUse { .. } => Exit::Later,
             OpenError::Key(_) => Exit::NotAllowed,
             OpenError::Disk(_) => Exit::Disk,
-            OpenError::Corrupt { .. } | OpenError::Damage(_) | OpenError::Read(_) => Exit::Damage,
+            OpenError::Damage(_) | OpenError::Read(_) => Exit::Damage,
             OpenError::NotAStore(_)
             | OpenError::NotEmpty(_)
             | OpenError::NewerFormat { .. }

@@ -77,7 +77,9 @@ async fn answer(
     let key =
         std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
     let (directory, bounds) = (options.directory.clone(), options.store);
-    let opening = tokio::task::spawn_blocking(move || store_access::open(&directory, key, bounds));
+    let opening = tokio::task::spawn_blocking(move || {
+        store_access::open(&directory, key, bounds, store_access::OpenMode::ReadWrite)
+    });
     let (store, report) = opening
         .await
         .map_err(|why| Failure::new(Exit::Damage, format!("opening the store failed: {why}")))??;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use engine::log::Severity;
 use engine::seal::Secret;
 use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store, verify_backup};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 pub(crate) use engine::KeySource;
+pub(crate) use engine::disk::OpenMode;
 
 /// Memory, sizes and reserves of an open store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,15 +59,29 @@ pub(crate) fn open(
     directory: &Path,
     key: KeySource,
     bounds: StoreBounds,
+    mode: OpenMode,
 ) -> Result<(Store, String), Failure> {
     let mut options = OpenOptions::new(key);
     options.message_bytes_max = bounds.message_bytes;
     options.page_cache_bytes = bounds.page_cache_bytes;
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
+    options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_key_table {
         tracing::warn!("a damaged copy of the key table was healed from the other: {healed}");
+    }
+    for damage in &report.damage {
+        match damage.severity {
+            Severity::BelowState => tracing::error!(
+                "{damage}; messages whose bytes lie there cannot be read, all else is served: run \
+                 'pillarbox check' to learn which"
+            ),
+            Severity::AboveState => tracing::error!(
+                "{damage}; the store is served as of the position before and takes no changes: \
+                 keep a copy of the directory, and see docs/operate.md"
+            ),
+        }
     }
     Ok((store, opened_words(&report)))
 }

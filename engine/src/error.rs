@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::ids::{AccountNumber, BlobId, Lsn};
+use crate::ids::{AccountNumber, BlobId};
 
 /// What the caller does about an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,19 +233,6 @@ pub enum OpenError {
     /// The disk said no.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// What was acknowledged is damaged.
-    #[error(
-        "acknowledged mail is damaged: {damage}, positions {first} to {last}; the store stays \
-         closed so that nothing is lost for good: run 'pillarbox check' and see docs/operate.md"
-    )]
-    Corrupt {
-        /// Where.
-        damage: Damage,
-        /// First position touched.
-        first: Lsn,
-        /// Last position touched.
-        last: Lsn,
-    },
     /// A file that is not as it should be.
     #[error(transparent)]
     Damage(#[from] Damage),

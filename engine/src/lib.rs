@@ -21,6 +21,8 @@ pub mod mailbox;
 pub mod message;
 mod record;
 pub mod seal;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod store;
 mod ticket;

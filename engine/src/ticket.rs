@@ -17,10 +17,17 @@ struct Slot<T> {
     waker: Option<Waker>,
 }
 
+/// Makes the machine go on that will give the answer, where no thread does.
+pub(crate) trait Pump: Send + Sync {
+    /// One step.
+    fn pump(&self);
+}
+
 /// An answer that comes when the change is committed (or refused).
 #[must_use = "a change that nobody waits for may be refused unseen"]
 pub struct Ticket<T> {
     shared: Arc<Shared<T>>,
+    pump: Option<Arc<dyn Pump>>,
 }
 
 /// The other end of a [`Ticket`].
@@ -34,7 +41,7 @@ pub(crate) fn ticket<T>() -> (Promise<T>, Ticket<T>) {
         slot: Mutex::new(Slot { answer: None, waker: None }),
         ready: Condvar::new(),
     });
-    (Promise { shared: Arc::clone(&shared) }, Ticket { shared })
+    (Promise { shared: Arc::clone(&shared) }, Ticket { shared, pump: None })
 }
 
 impl<T> Ticket<T> {
@@ -45,8 +52,19 @@ impl<T> Ticket<T> {
         ticket
     }
 
+    /// The same, and whoever waits for it drives `pump`.
+    pub(crate) fn pumped(self, pump: Option<Arc<dyn Pump>>) -> Ticket<T> {
+        Ticket { pump, ..self }
+    }
+
     /// Blocks until the answer is there.
     pub fn wait(self) -> T {
+        while let Some(pump) = &self.pump {
+            if let Some(answer) = self.shared.slot.lock().answer.take() {
+                return answer;
+            }
+            pump.pump();
+        }
         let mut slot = self.shared.slot.lock();
         loop {
             if let Some(answer) = slot.answer.take() {

@@ -8,8 +8,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use engine::disk::{Disk, PlainDisk};
 use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
 use engine::seal::{
     Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyTable, KeyTableSnapshot,
@@ -52,7 +54,8 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     let (file, root, recovery) = RootKeyFile::create(&sealer, &passphrase()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let volume = VolumeId([3; 16]);
-    let table = KeyTable::create(folder.path(), &sealer, &root, volume, 1).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(PlainDisk);
+    let table = KeyTable::create(&disk, folder.path(), &sealer, &root, volume, 1).unwrap();
     table.add_account(ANNA).unwrap();
     table.add_account(BERT).unwrap();
     table.new_generation(BERT).unwrap();

@@ -401,3 +401,135 @@ fn a_command_whose_record_would_be_too_large_is_refused_and_the_store_goes_on() 
     assert_eq!(bytes_of(&store, &mailbox, append(&store, &mailbox, b"more")), b"more");
     check(&store);
 }
+
+/// Where a message's sealed bytes lie: in the one segment of a small log, found by what changed.
+fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(directory.join("volumes/main/log"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "segment"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Flips a bit in the last group of the log that brought more than `bytes`; answers its offset.
+fn damage_last_large_group(directory: &Path, bytes: u32) -> u64 {
+    let mut found = None;
+    for path in segments(directory) {
+        let content = std::fs::read(&path).unwrap();
+        for at in (8192..content.len()).step_by(4096) {
+            let is_group = content[at..].starts_with(b"PBXg");
+            if is_group && u32::from_le_bytes(content[at + 8..at + 12].try_into().unwrap()) > bytes
+            {
+                found = Some((path.clone(), at));
+            }
+        }
+    }
+    let (path, at) = found.expect("there is such a group");
+    let mut content = std::fs::read(&path).unwrap();
+    content[at + 3000] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    u64::try_from(at).unwrap()
+}
+
+/// Noise that does not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn damage_that_state_has_applied_costs_one_message_and_the_store_serves_all_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let inbox_before = inbox(&store);
+    append(&store, &inbox_before, b"Subject: before\r\n\r\none\r\n");
+    let victim = append(&store, &inbox_before, &noise(20_000));
+    append(&store, &inbox_before, b"Subject: after\r\n\r\ntwo\r\n");
+    store.close();
+    drop((store, inbox_before));
+    let offset = damage_last_large_group(&directory, 15_000);
+
+    let (store, report) = Store::open(&directory, options(&directory)).unwrap();
+    let [damage] = &report.damage[..] else { panic!("{:?}", report.damage) };
+    assert_eq!(damage.damage.offset, offset);
+    let mailbox = inbox(&store);
+    let view = mailbox.view().unwrap().unwrap();
+    assert_eq!(view.message_count(), 3, "flags, sizes and dates are all there");
+    let row = view.row(victim).unwrap().unwrap();
+    let unread = demo(&store).message(&row).and_then(|mut reader| reader.read_all());
+    let sentence = unread.unwrap_err().to_string();
+    assert!(sentence.contains(".segment at offset"), "{sentence}");
+    assert_eq!(bytes_of(&store, &mailbox, Uid(3)), b"Subject: after\r\n\r\ntwo\r\n");
+    append(&store, &mailbox, b"Subject: new\r\n\r\nthree\r\n");
+    let found = store.check(&mut |_| {}).unwrap();
+    let about: Vec<_> = found.problems.iter().map(|problem| problem.uid).collect();
+    assert_eq!(about, [None, Some(victim)], "{:?}", found.problems);
+}
+
+#[test]
+fn damage_above_state_leaves_a_store_that_is_read_and_takes_no_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    append(&store, &inbox(&store), b"Subject: saved\r\n\r\none\r\n");
+    store.checkpoint();
+    append(&store, &inbox(&store), &noise(20_000));
+    append(&store, &inbox(&store), b"Subject: lost sight of\r\n\r\ntwo\r\n");
+    // As a kill leaves it: no checkpoint, and the log goes on.
+    let image = folder.path().join("image");
+    copy_directory(&directory, &image);
+    std::fs::copy(directory.with_extension("key"), image.with_extension("key")).unwrap();
+    drop(store);
+    let offset = damage_last_large_group(&image, 15_000);
+    let before: Vec<_> = segments(&image).iter().map(|path| std::fs::read(path).unwrap()).collect();
+
+    for _ in 0..2 {
+        let (store, report) = Store::open(&image, options(&image)).unwrap();
+        let [damage] = &report.damage[..] else { panic!("{:?}", report.damage) };
+        assert_eq!(damage.damage.offset, offset);
+        let mailbox = inbox(&store);
+        assert_eq!(bytes_of(&store, &mailbox, Uid(1)), b"Subject: saved\r\n\r\none\r\n");
+        let all = uids(&[1]);
+        let seen = FlagList { system: SystemFlags::SEEN, keywords: Vec::new() };
+        let refused = mailbox.store_flags(&all, FlagChange::Add, &seen, None).wait().unwrap_err();
+        assert!(refused.to_string().contains("read-only"), "{refused}");
+        assert!(store.status().stopped.is_some());
+        let found = store.check(&mut |_| {}).unwrap();
+        assert_eq!(found.problem_count, 1, "{:?}", found.problems);
+        store.close();
+    }
+    let after: Vec<_> = segments(&image).iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(before == after, "nothing of the log was touched");
+}
+
+#[test]
+fn a_store_opened_for_reading_is_checked_without_a_change_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    append(&store, &inbox(&store), b"Subject: saved\r\n\r\none\r\n");
+    store.checkpoint();
+    append(&store, &inbox(&store), b"Subject: not saved\r\n\r\ntwo\r\n");
+    let moved = inbox(&store);
+    let archive = demo(&store).mailbox("Archive").unwrap().unwrap();
+    moved.move_to(&uids(&[1]), &archive).wait().unwrap();
+    let image = folder.path().join("image");
+    copy_directory(&directory, &image);
+    std::fs::copy(directory.with_extension("key"), image.with_extension("key")).unwrap();
+    let names = |directory: &Path| segments(directory).len();
+    let before = names(&image);
+    let mut reading = options(&image);
+    reading.mode = engine::disk::OpenMode::Read;
+    let (store, _) = Store::open(&image, reading).unwrap();
+    assert_eq!(store.status().message_count, 2);
+    assert_eq!(store.status().stopped, None, "nothing is wrong with it");
+    check(&store);
+    store.close();
+    drop(store);
+    assert_eq!(names(&image), before);
+    check(&open(&image));
+}

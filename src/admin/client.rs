@@ -10,7 +10,7 @@ use engine::Store;
 use super::operation::{Answer, Begun, Request, begin};
 use super::{ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
 use crate::failure::{Exit, Failure};
-use crate::store_access::{self, KeySource, StoreBounds};
+use crate::store_access::{self, KeySource, OpenMode, StoreBounds};
 
 /// A way to ask a store.
 pub(crate) struct Connection {
@@ -24,11 +24,12 @@ enum Way {
 
 impl Connection {
     /// Connects to the store in `directory` if it runs, else opens it with the key that `key`
-    /// gives.
+    /// gives, in the given mode.
     pub(crate) fn open(
         directory: &Path,
         key: impl FnOnce() -> Result<KeySource, Failure>,
         bounds: StoreBounds,
+        mode: OpenMode,
     ) -> Result<Connection, Failure> {
         let path = socket_path(directory);
         let connected =
@@ -50,7 +51,7 @@ impl Connection {
             )),
             // No socket, or one that a killed process left behind.
             Err(_) => {
-                let (store, report) = store_access::open(directory, key()?, bounds)?;
+                let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
                 tracing::debug!("{report}");
                 Ok(Connection { way: Way::Directory { store, owed: VecDeque::new() } })
             }

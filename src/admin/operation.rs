@@ -11,7 +11,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
-use crate::store_access::{self, CheckOutcome, StoreStatus};
+use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
 /// One request. Not `Debug`: some carry passwords.
 #[derive(Serialize, Deserialize)]
@@ -50,6 +50,18 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether it may change the store.
+    pub(crate) fn mode(&self) -> OpenMode {
+        match self {
+            Request::AccountList
+            | Request::DomainList
+            | Request::AliasList
+            | Request::Check
+            | Request::Status => OpenMode::Read,
+            _ => OpenMode::ReadWrite,
+        }
+    }
+
     /// Bytes that follow the request's line.
     pub(crate) fn body_bytes(&self) -> u64 {
         match self {

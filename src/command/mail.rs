@@ -7,6 +7,7 @@ use crate::cli::{DeliverArguments, ImportArguments, ImportVerb};
 use crate::command::Place;
 use crate::failure::{Exit, Failure};
 use crate::import::{import_maildir, import_mbox, with_crlf};
+use crate::store_access::OpenMode;
 
 /// `pillarbox deliver USER < message`, also as a pipe(8) transport of Postfix.
 pub(crate) fn deliver(arguments: &DeliverArguments) -> Result<(), Failure> {
@@ -30,7 +31,7 @@ pub(crate) fn deliver(arguments: &DeliverArguments) -> Result<(), Failure> {
         mailbox: arguments.mailbox.clone(),
         body_bytes: engine::width::u64_of(body.len()),
     };
-    let mut connection = Place::find(&arguments.place)?.connect()?;
+    let mut connection = Place::find(&arguments.place)?.connect(OpenMode::ReadWrite)?;
     let answer = connection.call(&request, &body, &mut |_, _| {});
     connection.close();
     answer.map(drop)
@@ -67,7 +68,7 @@ fn with_envelope(message: &[u8], arguments: &DeliverArguments) -> Result<Vec<u8>
 pub(crate) fn import(verb: &ImportVerb) -> Result<(), Failure> {
     let (ImportVerb::Maildir(arguments) | ImportVerb::Mbox(arguments)) = verb;
     let ImportArguments { user, path, into, place } = arguments;
-    let mut connection = Place::find(place)?.connect()?;
+    let mut connection = Place::find(place)?.connect(OpenMode::ReadWrite)?;
     let done = match verb {
         ImportVerb::Maildir(_) => import_maildir(&mut connection, user, path, into.as_deref()),
         ImportVerb::Mbox(_) => import_mbox(&mut connection, user, path, into.as_deref()),

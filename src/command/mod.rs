@@ -11,7 +11,7 @@ use crate::cli::PlaceArguments;
 use crate::config::{Config, LogFormat, default_key_source};
 use crate::failure::{Exit, Failure};
 use crate::logging;
-use crate::store_access::KeySource;
+use crate::store_access::{KeySource, OpenMode};
 
 /// The configuration file where a packaged server keeps it.
 const USUAL_CONFIG: &str = "/etc/pillarbox.toml";
@@ -54,17 +54,18 @@ impl Place {
         }
     }
 
-    fn connect(&self) -> Result<Connection, Failure> {
+    /// Connects for requests that change something or, by `mode`, change nothing.
+    fn connect(&self, mode: OpenMode) -> Result<Connection, Failure> {
         // What opening the directory has to complain about.
         logging::start("warn", LogFormat::Text)?;
         let bounds = self.config.clone().unwrap_or_default().store_bounds();
-        Connection::open(&self.directory, || self.key(), bounds)
+        Connection::open(&self.directory, || self.key(), bounds, mode)
     }
 }
 
 /// One request that changes something or reads a little, and its answer.
 fn ask(arguments: &PlaceArguments, request: &Request) -> Result<Answer, Failure> {
-    let mut connection = Place::find(arguments)?.connect()?;
+    let mut connection = Place::find(arguments)?.connect(request.mode())?;
     let answer = connection.call(request, b"", &mut |_, _| {});
     connection.close();
     answer

@@ -149,7 +149,7 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
 /// `pillarbox check`
 pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
     let place = Place::find(place)?;
-    let mut connection = place.connect()?;
+    let mut connection = place.connect(Request::Check.mode())?;
     let bar = progress::bar("Checking messages", 0);
     let answer = connection.call(&Request::Check, b"", &mut |done, total| {
         bar.set_length(total);

@@ -56,7 +56,7 @@ pub(crate) struct CommitterStatus {
     pub(crate) change_count: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) last_lsn: AtomicU64,
-    pub(crate) stopped: RwLock<Option<String>>,
+    stopped: RwLock<Option<String>>,
 }
 
 /// A frozen part on its way to the checkpointer.
@@ -74,6 +74,8 @@ struct SlotState {
     /// Someone asks for a checkpoint now.
     wanted: bool,
     completed: u64,
+    /// The volume has stopped: no checkpoint will be completed any more.
+    given_up: bool,
 }
 
 /// The committer of one volume.
@@ -171,8 +173,7 @@ impl Committer {
     fn write(&mut self, assigned: Assigned, count: u64) {
         let Assigned { mut changes, groups, replies, entering, stamp, next, broken } = assigned;
         self.stamp = stamp;
-        let stopped = self.setup.status.stopped.read().clone();
-        let outcome = match stopped.or(broken) {
+        let outcome = match self.setup.status.stopped().or(broken) {
             Some(reason) => Err(reason),
             None if groups.is_empty() => Ok(Vec::new()),
             None => self.writer.append(&groups).map_err(|error| {
@@ -204,7 +205,7 @@ impl Committer {
     /// damage and not as a torn tail. Goes without a flush of its own, or a quiet server would make
     /// two for every mail.
     fn mark(&mut self) {
-        if !self.unmarked || self.setup.status.stopped.read().is_some() {
+        if !self.unmarked || self.setup.status.stopped().is_some() {
             return;
         }
         self.unmarked = false;
@@ -254,15 +255,14 @@ impl Committer {
     }
 
     fn stop(&self, reason: &str) {
-        let mut stopped = self.setup.status.stopped.write();
-        if stopped.is_none() {
+        if self.setup.status.stop(reason) {
             tracing::error!(
                 volume = %self.setup.volume_name,
                 "the volume takes no more writes: {reason}; reads go on. Look at the disk, then \
                  restart"
             );
-            *stopped = Some(reason.to_owned());
         }
+        self.setup.checkpoints.give_up();
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -274,13 +274,13 @@ impl Committer {
             || self.log_bytes_since_checkpoint >= CHECKPOINT_LOG_BYTES
             || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
             || (elapsed >= CHECKPOINT_TIME && anything);
-        if !due || self.setup.status.stopped.read().is_some() {
+        if !due || self.setup.status.stopped().is_some() {
             return;
         }
         let stamp = CheckpointStamp {
             lsn: last,
             open_lsn: self.entering.first().copied().unwrap_or(self.next),
-            group_hash: self.writer.end().hash.0,
+            group_hash: self.writer.durable_hash().0,
             stamp: self.stamp,
         };
         // While the one before is being written, changes go on gathering; past twice the size
@@ -318,6 +318,26 @@ pub(crate) fn places_of(
     places
 }
 
+impl CommitterStatus {
+    /// Takes no more writes, for the first reason given; answers whether this is it.
+    pub(crate) fn stop(&self, reason: &str) -> bool {
+        let mut stopped = self.stopped.write();
+        let is_first = stopped.is_none();
+        stopped.get_or_insert_with(|| reason.to_owned());
+        is_first
+    }
+
+    /// The last position committed.
+    pub(crate) fn note_position(&self, last: Lsn) {
+        self.last_lsn.store(last.bits(), Ordering::Relaxed);
+    }
+
+    /// Why it takes no writes, if so.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.stopped.read().clone()
+    }
+}
+
 impl CheckpointSlot {
     /// Whether someone asked for a checkpoint.
     fn wanted(&self) -> bool {
@@ -327,7 +347,11 @@ impl CheckpointSlot {
     /// Hands a frozen part over if the checkpointer is free, or, when `urgent`, as soon as it is.
     fn offer(&self, urgent: bool, frozen: impl FnOnce() -> (Unsaved, CheckpointStamp)) -> bool {
         let mut inner = self.inner.lock();
-        while urgent && !inner.closed && (inner.writing || inner.waiting.is_some()) {
+        while urgent
+            && !inner.closed
+            && !inner.given_up
+            && (inner.writing || inner.waiting.is_some())
+        {
             self.changed.wait(&mut inner);
         }
         if inner.writing || inner.waiting.is_some() || inner.closed {
@@ -355,6 +379,14 @@ impl CheckpointSlot {
         }
     }
 
+    /// A frozen part, if one waits.
+    pub(crate) fn try_take(&self) -> Option<(Unsaved, CheckpointStamp)> {
+        let mut inner = self.inner.lock();
+        let frozen = inner.waiting.take();
+        inner.writing |= frozen.is_some();
+        frozen
+    }
+
     /// The checkpointer has written what it took.
     pub(crate) fn done(&self) {
         let mut inner = self.inner.lock();
@@ -374,9 +406,21 @@ impl CheckpointSlot {
     /// Waits until more than `before` were completed, or none comes any more.
     pub(crate) fn wait_beyond(&self, before: u64) {
         let mut inner = self.inner.lock();
-        while inner.completed <= before && !inner.closed {
+        while inner.completed <= before && !inner.closed && !inner.given_up {
             self.changed.wait(&mut inner);
         }
+    }
+
+    /// Whether more than `before` were completed, or none comes any more.
+    pub(crate) fn is_beyond(&self, before: u64) -> bool {
+        let inner = self.inner.lock();
+        inner.completed > before || inner.closed || inner.given_up
+    }
+
+    /// The volume has stopped: whoever waits for a checkpoint need not wait any longer.
+    pub(crate) fn give_up(&self) {
+        self.inner.lock().given_up = true;
+        self.changed.notify_all();
     }
 
     /// No more come; what waits is still written.

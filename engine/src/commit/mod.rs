@@ -18,6 +18,7 @@
 
 mod assign;
 mod change;
+mod checkpointer;
 mod committer;
 mod gather;
 mod queue;
@@ -25,6 +26,7 @@ mod queue;
 pub(crate) use change::{
     Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, SealedMessage,
 };
+pub(crate) use checkpointer::{CheckpointStep, Checkpointer};
 pub(crate) use committer::{
     CheckpointSlot, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };

@@ -71,6 +71,17 @@ impl Queue {
         Ok(())
     }
 
+    /// Adds a change whatever waits: one that makes what waits less. Lost without a committer.
+    pub(crate) fn push_now(&self, change: Change) {
+        let mut inner = self.inner.lock();
+        if !inner.closed {
+            inner.bytes += change.group_bytes();
+            inner.waiting.push_back(change);
+        }
+        drop(inner);
+        self.arrived.notify_one();
+    }
+
     /// Waits for changes until `timeout`; takes as many as one batch of groups may hold.
     pub(crate) fn take(&self, timeout: Duration) -> Woken {
         let deadline = Instant::now() + timeout;

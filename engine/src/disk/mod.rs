@@ -37,7 +37,19 @@ pub enum OpenMode {
     ReadWrite,
 }
 
-/// A disk with folders and files. Paths are given as the disk knows them.
+/// What became of an attempt to lock a file.
+pub enum Lock {
+    /// It is ours until this is dropped or the process ends in any way.
+    Taken(Box<dyn Send + Sync>),
+    /// Another process has it.
+    Held {
+        /// What that process wrote into the file: its number.
+        by: String,
+    },
+}
+
+/// A disk with folders and files, which are readable by their owner alone. Paths are given as the
+/// disk knows them.
 pub trait Disk: Send + Sync {
     /// Makes a new file, open for reading and writing; fails if the name is taken.
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
@@ -62,6 +74,10 @@ pub trait Disk: Send + Sync {
 
     /// Whether a file or folder of that name exists.
     fn exists(&self, path: &Path) -> Result<bool, DiskError>;
+
+    /// Takes a lock file, making it if it is missing, and writes the number of this process into it
+    /// where the file system takes writes.
+    fn lock(&self, path: &Path) -> Result<Lock, DiskError>;
 
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError>;

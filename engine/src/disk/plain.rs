@@ -3,18 +3,22 @@
 //! Buffered: sealed bytes sit in the page cache, which serves readers of the newest mail.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, FlockOperation};
 
-use super::{Disk, DiskFile, OpenMode, failed};
+use super::{Disk, DiskFile, Lock, OpenMode, failed};
 use crate::error::DiskError;
 use crate::width::u64_of;
 
 /// Magic numbers of `statfs` for file systems that copy on write: btrfs, ZFS, bcachefs.
 const COPY_ON_WRITE_MAGICS: [u64; 3] = [0x9123_683E, 0x2FC1_2FC1, 0xCA45_1A4E];
+
+/// Sizes and times are nobody else's business either.
+const OWNER_ONLY_FILE: u32 = 0o600;
+const OWNER_ONLY_FOLDER: u32 = 0o700;
 
 /// The system's disk.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +30,7 @@ impl Disk for PlainDisk {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(OWNER_ONLY_FILE)
             .open(path)
             .map_err(|cause| failed("create", path, None, cause))?;
         Ok(Box::new(PlainFile { file, path: path.to_path_buf() }))
@@ -62,7 +67,11 @@ impl Disk for PlainDisk {
     }
 
     fn create_dir_all(&self, directory: &Path) -> Result<(), DiskError> {
-        fs::create_dir_all(directory).map_err(|cause| failed("mkdir", directory, None, cause))
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(OWNER_ONLY_FOLDER)
+            .create(directory)
+            .map_err(|cause| failed("mkdir", directory, None, cause))
     }
 
     fn sync_dir(&self, directory: &Path) -> Result<(), DiskError> {
@@ -73,6 +82,32 @@ impl Disk for PlainDisk {
 
     fn exists(&self, path: &Path) -> Result<bool, DiskError> {
         path.try_exists().map_err(|cause| failed("stat", path, None, cause))
+    }
+
+    fn lock(&self, path: &Path) -> Result<Lock, DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY_FILE);
+        let mut file = match options.open(path) {
+            // A store that cannot be changed can still be read, by one process at a time.
+            Err(cause) if cause.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+            opened => opened,
+        }
+        .map_err(|cause| failed("open", path, None, cause))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                return Ok(Lock::Held { by: holder.trim().to_owned() });
+            }
+            Err(cause) => return Err(failed("flock", path, None, cause.into())),
+        }
+        // Only for people who look, so a full or read-only disk is no reason to give up here.
+        let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(cause) = noted {
+            tracing::debug!(path = %path.display(), %cause, "the lock file names no process");
+        }
+        Ok(Lock::Taken(Box::new(file)))
     }
 
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, OpenMode, failed};
+use super::{Disk, DiskFile, Lock, OpenMode, failed};
 use crate::error::DiskError;
 use crate::width::{u64_of, usize_of};
 
@@ -470,6 +470,11 @@ impl Disk for SimulatedDisk {
         Ok(state.names.contains_key(path) || state.folders.contains(path))
     }
 
+    fn lock(&self, _path: &Path) -> Result<Lock, DiskError> {
+        // The processes of a simulation take turns.
+        Ok(Lock::Taken(Box::new(())))
+    }
+
     fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
         let state = self.state.lock();
         Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
@@ -596,17 +601,22 @@ impl DiskFile for SimulatedFile {
 }
 
 /// SplitMix64: enough to draw fates from a seed, and the same everywhere.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }

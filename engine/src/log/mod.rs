@@ -20,6 +20,8 @@ pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
 pub use format::segment::{Role, SegmentNumber};
 pub use reader::LogReader;
-pub use recovery::{RecoverError, Recovered, RecoveryReport, Replayed, StateStamp, recover};
+pub use recovery::{
+    LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
+};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
 pub use writer::{AppendError, ChainEnd, LogWriter};

@@ -202,7 +202,7 @@ impl SegmentFile {
             if GroupHeader::decode(page).is_ok()
                 && let Ok((group, _)) = self.group_at(at, &mut buffer)?
             {
-                beyond.groups.push(group.header);
+                beyond.groups.push((at, group.header));
             }
             at += u64_of(GROUP_ALIGNMENT);
         }
@@ -215,6 +215,6 @@ impl SegmentFile {
 pub(crate) struct Beyond {
     /// Up to the last byte that is not zero.
     pub(crate) byte_count: u64,
-    /// Whole groups, which the chain does not reach.
-    pub(crate) groups: Vec<GroupHeader>,
+    /// Whole groups, which the chain does not reach, and where they begin.
+    pub(crate) groups: Vec<(u64, GroupHeader)>,
 }

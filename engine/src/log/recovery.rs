@@ -2,38 +2,40 @@
 //! damage.
 //!
 //! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain.
-//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers
-//!    and
+//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers and
 //!    footers note about this disk, and of `durable_lsn` of groups that this node wrote as primary,
 //!    also of groups behind a bad one.
-//! 3. **Judge** where the chain ends: at or below known durable that is damage of acknowledged mail
-//!    and
-//!    refused; above it, it is a torn tail.
-//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a
-//!    name;
+//! 3. **Judge** what cannot be read. Above known durable it is a torn tail. At or below it, it is
+//!    damage of acknowledged mail, and reported: where state has applied it, the log goes on behind
+//!    it (only the blobs in it are lost); above state, nothing may follow, and the log is read up to
+//!    there and takes no more.
+//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a name;
 //!    its header then truthfully calls them durable.
 //! 5. **Close** the old tail: cut behind its last durable group, footer, flush; remove it if empty.
 //! 6. **Replay** to the caller, group by group.
 //!
+//! Opened for reading, or with damage above state, 4 and 5 are left out: nothing on disk changes.
+//!
 //! # Invariants
 //! 1. Nothing is shown to the caller that a power cut could take back.
 //! 2. A crash at any call, and opening again, finds the same groups. Between 4 and 5 the old tail
-//!    still
-//!    holds what was carried: a segment whose `previous` lies inside the one before it supersedes
-//!    its rest.
+//!    still holds what was carried: a segment whose `previous` lies inside the one before it
+//!    supersedes its rest.
 //! 3. Bytes at or below known durable are never cut.
 
 mod replay;
+mod segment;
 mod walk;
 
 use std::path::PathBuf;
 
+use self::replay::Replay;
 use self::walk::Walked;
-use super::build::BuiltGroup;
 use super::format::group::GroupHash;
 use super::format::segment::SegmentNumber;
 use super::setup::{ChunkPlace, GroupPlace, LogSetup};
 use super::writer::{ChainEnd, LogWriter};
+use crate::disk::OpenMode;
 use crate::error::{Damage, DiskError, ReadError};
 use crate::ids::{Lsn, VolumeId};
 use crate::log::format::group::Group;
@@ -83,10 +85,38 @@ pub struct RecoveryReport {
 
 /// The log after recovery.
 pub struct Recovered {
-    /// Open for appending, in a new segment.
-    pub writer: LogWriter,
+    /// Open for appending, in a new segment; `None` when opened for reading only, and where damage
+    /// above state's position lets nothing follow.
+    pub writer: Option<LogWriter>,
+    /// Where the chain ends that was replayed.
+    pub end: ChainEnd,
+    /// Acknowledged groups that cannot be read.
+    pub damage: Vec<LogDamage>,
     /// What happened.
     pub report: RecoveryReport,
+}
+
+/// Acknowledged groups that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("acknowledged groups are damaged: {damage}; positions {first} to {last}")]
+pub struct LogDamage {
+    /// Where the chain breaks.
+    pub damage: Damage,
+    /// First position touched.
+    pub first: Lsn,
+    /// Last position touched, as far as can be told.
+    pub last: Lsn,
+    /// What it means for the store.
+    pub severity: Severity,
+}
+
+/// What damage of the log means for the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// State has applied its records: only messages whose bytes lie in it are lost.
+    BelowState,
+    /// Its records are needed: the store is read-only, as of the position before it.
+    AboveState,
 }
 
 /// A log that was not opened. Nothing was cut.
@@ -95,19 +125,9 @@ pub enum RecoverError {
     /// The disk said no.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A segment's header is damaged, so nothing can be said about its groups.
+    /// No segment's header can be read, or bytes changed while they were read.
     #[error(transparent)]
     Damage(#[from] Damage),
-    /// A group is bad or missing that was acknowledged.
-    #[error("acknowledged groups are damaged: {damage}; positions {first} to {last}")]
-    Corruption {
-        /// Where the chain breaks.
-        damage: Damage,
-        /// First position touched.
-        first: Lsn,
-        /// Last position touched, as far as can be told.
-        last: Lsn,
-    },
     /// The folder holds no segment.
     #[error("{} holds no log segment", .0.display())]
     NoSegments(PathBuf),
@@ -154,76 +174,64 @@ impl From<ReadError> for RecoverError {
 pub fn recover<E: From<RecoverError>>(
     setup: LogSetup,
     state: Option<StateStamp>,
-    mut visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
+    mode: OpenMode,
+    visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
 ) -> Result<Recovered, E> {
     let mut report = RecoveryReport::default();
-    let walked = walk::walk(&setup, state, &mut report)?;
-    let writer = carry(&setup, &walked, &mut report)?;
-    let kept = close_old(&setup, &walked, &writer)?;
-    replay::replay(&setup, state, &kept, &mut report, &mut visit)?;
-    Ok(Recovered { writer, report })
+    let walked = walk::walk(&setup, state, mode, &mut report)?;
+    let end = ChainEnd {
+        durable_lsn: walked.durable_lsn,
+        ..walked.segments.last().ok_or(RecoverError::UsedUp)?.end()
+    };
+    if mode == OpenMode::Read || walked.is_broken() {
+        report.cut_bytes = 0;
+        let mut replay = Replay::new(&setup, state, &mut report, visit);
+        for segment in &walked.segments {
+            replay.walked(segment, segment.groups.len())?;
+        }
+        return Ok(Recovered { writer: None, end, damage: walked.damage, report });
+    }
+    let writer = carry(&setup, &walked, end, &mut report)?;
+    close_old(&setup, &walked, &writer)?;
+    let mut replay = Replay::new(&setup, state, &mut report, visit);
+    for segment in &walked.segments {
+        replay.walked(segment, segment.kept)?;
+    }
+    replay.begun(writer.segment())?;
+    Ok(Recovered { end: writer.end(), writer: Some(writer), damage: walked.damage, report })
 }
 
 /// Begins the new segment with the groups that are not known durable.
 fn carry(
     setup: &LogSetup,
     walked: &Walked,
+    end: ChainEnd,
     report: &mut RecoveryReport,
 ) -> Result<LogWriter, RecoverError> {
     let tail = walked.segments.last().ok_or(RecoverError::UsedUp)?;
     let number = tail.file.header.number.0.checked_add(1).ok_or(RecoverError::UsedUp)?;
     let before = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.kept) };
-    let end = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.groups.len()) };
     let carried = tail.groups.get(tail.kept..).unwrap_or_default();
     report.groups_carried = crate::width::u64_of(carried.len());
     let mut groups = carried.iter().map(|group| tail.read_again(group));
     LogWriter::begin(setup.clone(), SegmentNumber(number), before, end, &mut groups)
 }
 
-/// Closes or removes what the new segment made superfluous; answers which segments are left.
-fn close_old(
-    setup: &LogSetup,
-    walked: &Walked,
-    writer: &LogWriter,
-) -> Result<Vec<SegmentNumber>, RecoverError> {
-    let mut kept = Vec::new();
-    let mut removed = false;
-    for segment in &walked.segments {
-        if segment.kept > 0 {
-            kept.push(segment.file.header.number);
-            if !segment.is_closed {
-                segment.close(setup.disk.as_ref(), writer.end().durable_lsn)?;
-            }
+/// Closes or removes what the new segment made superfluous.
+fn close_old(setup: &LogSetup, walked: &Walked, writer: &LogWriter) -> Result<(), RecoverError> {
+    let is_superfluous = |segment: &&segment::Segment| segment.kept == 0 && !segment.is_damaged;
+    for segment in walked.segments.iter().filter(|segment| !is_superfluous(segment)) {
+        if !segment.is_closed {
+            segment.close(setup.disk.as_ref(), writer.end().durable_lsn)?;
         }
     }
-    for segment in walked.segments.iter().filter(|segment| segment.kept == 0) {
+    let mut removed = false;
+    for segment in walked.segments.iter().filter(is_superfluous) {
         setup.disk.remove(&segment.file.path)?;
         removed = true;
     }
     if removed {
         setup.disk.sync_dir(&setup.directory)?;
     }
-    kept.push(writer.segment());
-    Ok(kept)
-}
-
-impl walk::Segment {
-    /// Reads a group that the walk found good.
-    fn read_again(&self, group: &super::reader::FoundGroup) -> Result<BuiltGroup, RecoverError> {
-        let mut buffer = Vec::new();
-        let changed = |what: String| {
-            RecoverError::Damage(Damage {
-                file: self.file.path.clone(),
-                offset: group.offset,
-                what,
-            })
-        };
-        match self.file.group_at(group.offset, &mut buffer)? {
-            Ok((found, _)) if found.hash == group.hash => {}
-            Ok(_) => return Err(changed("the group changed while it was read".into())),
-            Err(error) => return Err(changed(error.to_string())),
-        }
-        buffer.truncate(crate::width::usize_of_u32(group.stored_len));
-        BuiltGroup::from_bytes(buffer).map_err(|error| changed(error.to_string()))
-    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::format::group::{GROUP_HEADER_BYTES, GroupHash};
 use super::*;
 use crate::disk::simulated::{Fault, SimulatedDisk};
-use crate::disk::{Disk, OpenMode, SystemClock};
+use crate::disk::{Disk, OpenMode, SystemClock, durable};
 use crate::ids::{AccountNumber, BlobTag, KeyTableVersion, Lsn, VolumeId};
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
@@ -76,7 +76,7 @@ fn open(
 ) -> Result<(Vec<String>, Recovered), RecoverError> {
     let mut texts = Vec::new();
     let mut places = Vec::new();
-    let recovered = recover(setup(disk), state, |replayed| {
+    let recovered = recover(setup(disk), state, OpenMode::ReadWrite, |replayed| {
         match replayed {
             Replayed::Chunk(place) => places.push(place),
             Replayed::Group { group, .. } => {
@@ -203,29 +203,137 @@ fn what_was_found_but_never_flushed_is_flushed_before_it_is_shown() {
     }
 }
 
-#[test]
-fn damage_below_the_durable_position_is_refused_and_names_its_place() {
-    let disk = SimulatedDisk::new(4);
+/// A log of groups "mail 0 " to "mail 5 " in two segments, and where they lie.
+fn six_mails(seed: u64) -> (SimulatedDisk, Vec<(ChainEnd, GroupPlace)>) {
+    let disk = SimulatedDisk::new(seed);
     let mut writer = new_log(&disk);
     let mut places = Vec::new();
-    for turn in 0..4 {
-        let text = format!("mail {turn} ");
-        places.extend(writer.append(&[group(writer.end(), &text)]).unwrap());
+    for turn in 0..6 {
+        let text = format!("mail {turn} {}", "x".repeat(20));
+        let place = writer.append(&[group(writer.end(), &text)]).unwrap()[0];
+        places.push((writer.end(), place));
     }
-    let damaged = places[1];
+    writer.append_watermark(&watermark(writer.end())).unwrap();
+    assert!(places[5].1.segment > places[0].1.segment, "more than one segment");
+    (disk, places)
+}
+
+fn stamped(end: ChainEnd) -> StateStamp {
+    StateStamp { lsn: end.last_lsn, open_lsn: end.last_lsn.next().unwrap(), group_hash: end.hash }
+}
+
+/// The turns of `six_mails` that texts tell of.
+fn turns(texts: &[String]) -> Vec<usize> {
+    texts.iter().map(|text| text[5..6].parse().unwrap()).collect()
+}
+
+#[test]
+fn damage_above_state_is_never_cut_and_the_log_is_read_up_to_it_and_takes_no_more() {
+    let (disk, places) = six_mails(4);
+    let damaged = places[1].1;
     for offset in [0, 40, 110, 150, 300, u64::from(damaged.stored_len) - 1] {
         let image = disk.image_after_kill();
         let path = damaged.segment.path(Path::new(FOLDER));
         image.flip_bit(&path, damaged.offset + offset, 3);
         let before = length(&image, &path);
-        let Err(RecoverError::Corruption { damage, first, last }) = open(&image, None).map(|_| ())
-        else {
-            panic!("a flipped bit at {offset} was not noticed");
-        };
-        assert_eq!((damage.file, damage.offset), (path.clone(), damaged.offset));
-        assert_eq!((first.sequence(), last.sequence()), (2, 2), "the second group");
+        let (texts, recovered) = open(&image, None).unwrap();
+        assert_eq!(turns(&texts), [0], "offset {offset}");
+        assert!(recovered.writer.is_none(), "nothing may follow");
+        let [found] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
+        assert_eq!((&found.damage.file, found.damage.offset), (&path, damaged.offset));
+        assert_eq!((found.first.sequence(), found.severity), (2, Severity::AboveState));
+        assert!(found.last >= found.first);
         assert_eq!(length(&image, &path), before, "nothing was cut");
         assert_eq!(image.calls(), 0, "nothing was changed at all");
+    }
+}
+
+#[test]
+fn damage_below_state_costs_what_lies_in_it_and_nothing_else() {
+    let (disk, places) = six_mails(5);
+    for state in 0..6 {
+        for damaged in 0..=state {
+            let image = disk.image_after_kill();
+            let place = places[damaged].1;
+            let path = place.segment.path(Path::new(FOLDER));
+            image.flip_bit(&path, place.offset + 200, 3);
+            let stamp = stamped(places[state].0);
+            for _ in 0..3 {
+                // Each opening closes a segment and begins another.
+                let (texts, recovered) = open(&image, Some(stamp))
+                    .unwrap_or_else(|error| panic!("state {state}, damage {damaged}: {error}"));
+                assert_eq!(turns(&texts), (state + 1..6).collect::<Vec<_>>());
+                assert!(recovered.writer.is_some(), "it serves");
+                let below = |found: &LogDamage| found.severity == Severity::BelowState;
+                assert!(recovered.damage.iter().all(below), "{:?}", recovered.damage);
+                drop(recovered);
+            }
+            let reader = LogReader::new(Arc::new(image.clone()), PathBuf::from(FOLDER));
+            for (_, place) in places.iter().filter(|(_, other)| *other != place) {
+                reader.read_group(place).expect("whole groups stay where they are");
+            }
+            let bytes = durable::read_file(&image, &path, 1 << 20).unwrap().unwrap();
+            let at = usize::try_from(place.offset).unwrap();
+            assert_eq!(&bytes[at..at + 4], b"PBXg", "damage is no torn tail: it is not cut");
+        }
+    }
+}
+
+#[test]
+fn damage_of_the_segment_that_state_reaches_into_is_reported_with_its_positions() {
+    let (disk, places) = six_mails(6);
+    let place = places[5].1;
+    let path = place.segment.path(Path::new(FOLDER));
+    disk.flip_bit(&path, place.offset + 200, 3);
+    let (_, recovered) = open(&disk, Some(stamped(places[5].0))).unwrap();
+    let [found] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
+    assert_eq!((&found.damage.file, found.damage.offset), (&path, place.offset));
+    assert_eq!((found.first.sequence(), found.last.sequence()), (6, 6));
+}
+
+#[test]
+fn a_segment_whose_header_is_damaged_hides_no_other() {
+    let (disk, places) = six_mails(7);
+    let last = places[5].1.segment;
+    for number in (1..=last.0).map(SegmentNumber) {
+        let image = disk.image_after_kill();
+        let path = number.path(Path::new(FOLDER));
+        for copy in [0, 4096] {
+            image.flip_bit(&path, copy + 50, 1);
+        }
+        let (texts, recovered) = open(&image, Some(stamped(places[5].0))).unwrap();
+        assert!(texts.is_empty(), "state has all");
+        assert_eq!(recovered.writer.is_some(), number != last, "segment {number:?}");
+        let [found] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
+        assert_eq!(found.damage.file, path);
+        assert!(disk.exists(&path).unwrap());
+    }
+}
+
+#[test]
+fn a_log_opened_for_reading_shows_all_and_changes_nothing() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let mut writer = new_log(&disk);
+        disk.cut_power_at_call(disk.calls() + 20 + seed * 3);
+        let sent = send(&mut writer, 20);
+        for image in disk.images_after_power_loss(4) {
+            let calls = image.calls();
+            let mut texts = Vec::new();
+            let recovered = recover(setup(&image), None, OpenMode::Read, |replayed| {
+                if let Replayed::Group { group, .. } = replayed {
+                    texts.extend(group.items().filter_map(|placed| match placed.item {
+                        Item::Record { payload, .. } => String::from_utf8(payload.to_vec()).ok(),
+                        Item::Chunk { .. } => None,
+                    }));
+                }
+                Ok::<(), RecoverError>(())
+            })
+            .unwrap();
+            assert!(recovered.writer.is_none());
+            assert!(texts.starts_with(&sent.acknowledged) && sent.submitted.starts_with(&texts));
+            assert_eq!(image.calls(), calls + 1, "one flush of what was there, no other change");
+        }
     }
 }
 
@@ -263,7 +371,8 @@ fn state_proves_the_last_group_durable() {
         Err(RecoverError::OtherHistory { .. })
     ));
     disk.flip_bit(&place.segment.path(Path::new(FOLDER)), place.offset + 9, 1);
-    assert!(matches!(open(&disk, Some(state)), Err(RecoverError::Corruption { .. })));
+    let (_, recovered) = open(&disk, Some(state)).unwrap();
+    assert_eq!(recovered.damage.len(), 1, "not a torn tail");
 }
 
 #[test]
@@ -277,7 +386,8 @@ fn opening_with_state_walks_the_end_of_a_long_log_alone() {
     let segments = writer.segment().0;
     assert!(segments > 4, "the log is long");
     let mut first = segments;
-    recover(setup(&disk.image_after_kill()), Some(state), |replayed| {
+    let image = setup(&disk.image_after_kill());
+    recover(image, Some(state), OpenMode::ReadWrite, |replayed| {
         if let Replayed::Chunk(place) = replayed {
             first = first.min(place.segment.0);
         }
@@ -350,7 +460,8 @@ fn the_log_goes_on_after_each_of_many_restarts() {
         assert_eq!(found, expected);
         if turn % 3 != 2 {
             let text = format!("mail {turn} ");
-            recovered.writer.append(&[group(recovered.writer.end(), &text)]).unwrap();
+            let writer = recovered.writer.as_mut().unwrap();
+            writer.append(&[group(writer.end(), &text)]).unwrap();
             expected.push(text);
         }
     }
@@ -377,7 +488,7 @@ fn zeros_on_their_own_thread_never_meet_a_group() {
     }
     drop(writer);
     let mut found = 0;
-    recover(plain, None, |replayed| {
+    recover(plain, None, OpenMode::ReadWrite, |replayed| {
         found += usize::from(matches!(replayed, Replayed::Group { .. }));
         Ok::<(), RecoverError>(())
     })

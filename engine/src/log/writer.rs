@@ -74,6 +74,8 @@ pub struct LogWriter {
     /// A step of zeros on its own thread; reaches up to `filled`.
     zeros: Option<JoinHandle<Result<(), DiskError>>>,
     end: ChainEnd,
+    /// Hash of the last group that a flush covers; a watermark behind it may still be lost.
+    durable_hash: GroupHash,
     contents: Footer,
     poisoned: Option<String>,
 }
@@ -128,6 +130,7 @@ impl LogWriter {
             filled: GROUPS_AT,
             zeros: None,
             end,
+            durable_hash: end.hash,
             contents,
             poisoned: None,
         };
@@ -194,6 +197,12 @@ impl LogWriter {
         self.end
     }
 
+    /// Hash of the last group that is durable: what state may be stamped with. The chain may end
+    /// with a watermark behind it that a power cut takes back.
+    pub fn durable_hash(&self) -> GroupHash {
+        self.durable_hash
+    }
+
     /// Why the writer takes nothing more, if so.
     pub fn poisoned(&self) -> Option<&str> {
         self.poisoned.as_deref()
@@ -237,6 +246,7 @@ impl LogWriter {
         }
         self.file.sync_data()?;
         self.end.durable_lsn = self.end.last_lsn;
+        self.durable_hash = self.end.hash;
         if is_small && self.wants_zeros() {
             self.start_zeros();
         }

@@ -40,6 +40,7 @@ use super::files;
 use super::key::{KEY_BYTES, Key};
 use super::object::{self, OBJECT_OVERHEAD_BYTES};
 use super::root_key::RootKey;
+use crate::disk::{Disk, OpenMode, durable};
 use crate::ids::{AccountNumber, KeyGeneration, KeyTableVersion, VolumeId};
 use crate::width::{u32_of, u64_of, usize_of_u32};
 
@@ -247,6 +248,7 @@ pub struct KeyTableReport {
 /// A volume's key table: many readers, one writer at a time, every change durable before it is
 /// seen.
 pub struct KeyTable {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     sealer: Sealer,
     root: RootKey,
@@ -261,15 +263,16 @@ impl KeyTable {
     /// # Errors
     /// [`KeyError::Damaged`] if there is a table already, [`KeyError::Disk`].
     pub fn create(
+        disk: &Arc<dyn Disk>,
         directory: &Path,
         sealer: &Sealer,
         root: &RootKey,
         volume: VolumeId,
         epoch: u16,
     ) -> Result<KeyTable, KeyError> {
-        files::make_folder(directory)?;
+        durable::create_dir_durable(disk.as_ref(), directory)?;
         for copy in [TableCopy::A, TableCopy::B] {
-            if files::read(&copy.path(directory), 0)?.is_some() {
+            if disk.exists(&copy.path(directory))? {
                 let reason = "there is one already where a new one was to be made";
                 return Err(KeyError::Damaged { what: WHAT, reason });
             }
@@ -277,18 +280,20 @@ impl KeyTable {
         let version = KeyTableVersion((u64::from(epoch) << COUNTER_BITS) | 1);
         let volume_key = fresh_key(sealer, root, WrappedKey::Volume { volume });
         let snapshot = KeyTableSnapshot { version, volume, volume_key, keys: BTreeMap::new() };
-        let table = KeyTable::over(directory, sealer, root, snapshot);
+        let table = KeyTable::over(disk, directory, sealer, root, snapshot);
         table.write_both(&table.snapshot())?;
         Ok(table)
     }
 
     fn over(
+        disk: &Arc<dyn Disk>,
         directory: &Path,
         sealer: &Sealer,
         root: &RootKey,
         snapshot: KeyTableSnapshot,
     ) -> KeyTable {
         KeyTable {
+            disk: Arc::clone(disk),
             directory: directory.to_owned(),
             sealer: sealer.clone(),
             root: root.clone(),
@@ -297,18 +302,21 @@ impl KeyTable {
         }
     }
 
-    /// Loads the newer of both copies, and makes a damaged, missing or older one anew from it.
+    /// Loads the newer of both copies, and makes a damaged, missing or older one anew from it, unless
+    /// the store is opened for reading only.
     ///
     /// # Errors
     /// [`KeyError::NoKeyTable`] if neither copy is usable, [`KeyError::OtherRootKey`],
     /// [`KeyError::OtherVolume`], [`KeyError::NewerFormat`], [`KeyError::Disk`].
     pub fn load(
+        disk: &Arc<dyn Disk>,
         directory: &Path,
         sealer: &Sealer,
         root: &RootKey,
         volume: VolumeId,
+        mode: OpenMode,
     ) -> Result<(KeyTable, KeyTableReport), KeyError> {
-        let read = |copy: TableCopy| read_copy(&copy.path(directory), root, volume);
+        let read = |copy: TableCopy| read_copy(disk.as_ref(), &copy.path(directory), root, volume);
         let (snapshot, healed) = match (read(TableCopy::A)?, read(TableCopy::B)?) {
             (Err(copy_a), Err(copy_b)) => {
                 let directory = directory.to_owned();
@@ -320,10 +328,11 @@ impl KeyTable {
             (Ok(a), Ok(b)) if a.version > b.version => (a, Some((TableCopy::B, behind(&b)))),
             (Ok(a), Ok(b)) => (b, Some((TableCopy::A, behind(&a)))),
         };
+        let healed = healed.filter(|_| mode == OpenMode::ReadWrite);
         if let Some((copy, _)) = &healed {
-            files::replace(&copy.path(directory), &snapshot.encode())?;
+            durable::replace_file(disk.as_ref(), &copy.path(directory), &snapshot.encode())?;
         }
-        let table = KeyTable::over(directory, sealer, root, snapshot);
+        let table = KeyTable::over(disk, directory, sealer, root, snapshot);
         Ok((table, KeyTableReport { healed }))
     }
 
@@ -514,8 +523,9 @@ impl KeyTable {
 
     fn write_both(&self, snapshot: &KeyTableSnapshot) -> Result<(), KeyError> {
         let bytes = snapshot.encode();
-        files::replace(&TableCopy::A.path(&self.directory), &bytes)?;
-        files::replace(&TableCopy::B.path(&self.directory), &bytes)?;
+        let disk = self.disk.as_ref();
+        durable::replace_file(disk, &TableCopy::A.path(&self.directory), &bytes)?;
+        durable::replace_file(disk, &TableCopy::B.path(&self.directory), &bytes)?;
         Ok(())
     }
 }
@@ -526,11 +536,12 @@ fn behind(copy: &KeyTableSnapshot) -> String {
 
 /// A copy, or what is wrong with it; other errors concern both copies and end the loading.
 fn read_copy(
+    disk: &dyn Disk,
     path: &Path,
     root: &RootKey,
     volume: VolumeId,
 ) -> Result<Result<KeyTableSnapshot, String>, KeyError> {
-    let Some(bytes) = files::read(path, u64_of(FILE_BYTES_MAX))? else {
+    let Some(bytes) = files::read(disk, path, u64_of(FILE_BYTES_MAX))? else {
         return Ok(Err("it is missing".to_owned()));
     };
     match KeyTableSnapshot::decode(&bytes, root) {

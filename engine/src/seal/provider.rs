@@ -1,6 +1,8 @@
 //! Where a node's KEK comes from: a passphrase, a key file, or a credential of systemd.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -11,6 +13,8 @@ use super::files;
 use super::key::{KEY_BYTES, Key};
 use super::passphrase::Argon2Cost;
 use super::secret::Secret;
+use crate::disk::PlainDisk;
+use crate::error::DiskError;
 
 /// Largest key file.
 const KEY_FILE_BYTES_MAX: usize = 4096;
@@ -130,7 +134,7 @@ impl KeyFile {
             }
         }
         text.push('\n');
-        files::create_new(path, text.as_bytes())?;
+        files::create_new(&PlainDisk, path, text.as_bytes())?;
         KeyFile::parse(path, text.as_bytes())
     }
 
@@ -139,13 +143,13 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError::MalformedKeyFile`], [`KeyError::Disk`]
     pub fn read(path: &Path) -> Result<KeyFile, KeyError> {
-        let bytes = files::read(path, crate::width::u64_of(KEY_FILE_BYTES_MAX))?;
-        let bytes = bytes.ok_or_else(|| crate::error::DiskError {
-            call: "open",
-            path: path.to_owned(),
-            offset: None,
-            cause: std::io::ErrorKind::NotFound.into(),
-        })?;
+        let failed = |call, cause| DiskError { call, path: path.to_owned(), offset: None, cause };
+        // It may be a pipe, which has no length. One byte too many is read, so that what is too
+        // long is refused.
+        let bytes_max = crate::width::u64_of(KEY_FILE_BYTES_MAX) + 1;
+        let mut bytes = Zeroizing::new(Vec::new());
+        let file = File::open(path).map_err(|cause| failed("open", cause))?;
+        file.take(bytes_max).read_to_end(&mut bytes).map_err(|cause| failed("read", cause))?;
         KeyFile::parse(path, &bytes)
     }
 

@@ -38,6 +38,7 @@ use super::object::{self, OBJECT_OVERHEAD_BYTES};
 use super::passphrase::Argon2Cost;
 use super::provider::{KeyProvider, NO_COST, ProviderKind};
 use super::recovery_key::RecoveryKey;
+use crate::disk::{Disk, durable};
 use crate::width::u64_of;
 
 const WHAT: &str = "file of the root key";
@@ -280,8 +281,8 @@ impl RootKeyFile {
     ///
     /// # Errors
     /// Those of [`decode`](Self::decode), [`KeyError::Disk`].
-    pub fn load(path: &Path) -> Result<Option<RootKeyFile>, KeyError> {
-        let bytes = files::read(path, u64_of(FILE_BYTES_MAX))?;
+    pub fn load(disk: &dyn Disk, path: &Path) -> Result<Option<RootKeyFile>, KeyError> {
+        let bytes = files::read(disk, path, u64_of(FILE_BYTES_MAX))?;
         bytes.map(|bytes| RootKeyFile::decode(&bytes)).transpose()
     }
 
@@ -289,11 +290,9 @@ impl RootKeyFile {
     ///
     /// # Errors
     /// [`KeyError::Disk`]
-    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            files::make_folder(folder)?;
-        }
-        files::replace(path, &self.encode())?;
+    pub fn save(&self, disk: &dyn Disk, path: &Path) -> Result<(), KeyError> {
+        durable::create_dir_durable(disk, durable::folder_of(path))?;
+        durable::replace_file(disk, path, &self.encode())?;
         Ok(())
     }
 }

@@ -134,6 +134,13 @@ pub(crate) fn reference_key(
     key
 }
 
+/// The mailbox whose row a reference's key stands for; `None` if it is no such key.
+pub(crate) fn mailbox_of_reference(key: &[u8]) -> Option<(AccountNumber, MailboxId)> {
+    let account = key.get(8..16)?.first_chunk()?;
+    let mailbox = key.get(16..32)?.first_chunk()?;
+    Some((AccountNumber(u64::from_be_bytes(*account)), MailboxId(*mailbox)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +157,8 @@ mod tests {
         let places =
             Places { segment: 3, chunks: vec![chunk(0, 100), chunk(1, 110), chunk(2, 50)] };
         assert_eq!(Places::decode(&places.encode()), Ok(places));
+        let (account, mailbox) = (AccountNumber(7), MailboxId([5; 16]));
+        let key = reference_key(BlobId(Lsn::new(1, 5).unwrap()), account, mailbox, Uid(3));
+        assert_eq!(mailbox_of_reference(&key), Some((account, mailbox)));
     }
 }

@@ -34,11 +34,10 @@ struct Writer<'a> {
     report: CheckpointReport,
 }
 
-/// Writes `unsaved`, which reflects the log up to `stamp`, flushes it and reads the stamp back.
+/// Writes `unsaved`, which reflects the log up to `stamp`, into the tables; to be flushed next.
 pub(crate) fn write(
     saved: &Saved,
-    committed: &Committed,
-    unsaved: Unsaved,
+    unsaved: &Unsaved,
     stamp: CheckpointStamp,
 ) -> Result<CheckpointReport, ReadError> {
     let mut writer = Writer {
@@ -47,10 +46,10 @@ pub(crate) fn write(
         lsn: stamp.lsn,
         report: CheckpointReport::default(),
     };
-    writer.accounts(&unsaved)?;
-    writer.mailboxes(&unsaved)?;
-    writer.dropped(&unsaved)?;
-    writer.blobs(&unsaved)?;
+    writer.accounts(unsaved)?;
+    writer.mailboxes(unsaved)?;
+    writer.dropped(unsaved)?;
+    writer.blobs(unsaved)?;
     if let Some(policy) = &unsaved.policy {
         writer.put(Table::Volume, POLICY, AccountNumber::VOLUME, &policy.encode())?;
     }
@@ -60,7 +59,16 @@ pub(crate) fn write(
     writer.put(Table::Volume, STAMP, AccountNumber::VOLUME, &stamp.encode())?;
     let Writer { batch, report, .. } = writer;
     saved.tables.write(batch)?;
-    saved.tables.flush()?;
+    Ok(report)
+}
+
+/// Reads the stamp back after the flush; memory may let go of what is in the tables now.
+pub(crate) fn confirm(
+    saved: &Saved,
+    committed: &Committed,
+    unsaved: &Unsaved,
+    stamp: CheckpointStamp,
+) -> Result<(), ReadError> {
     if saved.stamp()? != Some(stamp) {
         return Err(ReadError::Table("the checkpoint's stamp does not read back".into()));
     }
@@ -68,7 +76,7 @@ pub(crate) fn write(
         state.flushed(&unsaved.pages);
     }
     committed.saved();
-    Ok(report)
+    Ok(())
 }
 
 impl Writer<'_> {

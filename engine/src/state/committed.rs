@@ -15,14 +15,14 @@
 //! 2. A mailbox that has unsaved changes stays in memory; so what is read from the tables is never
 //!    stale.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
-use super::blob::{BlobRow, Places};
+use super::blob::{BlobRow, Places, mailbox_of_reference, reference_key};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
 use super::saved::Saved;
@@ -296,6 +296,21 @@ impl Committed {
             unsaved.references.insert(key, made);
         }
         unsaved.gone.extend(changes.gone);
+    }
+
+    /// Makes a set of stored references what it is with all that is not saved yet.
+    pub(crate) fn overlay_references(&self, stored: &mut BTreeSet<[u8; 36]>) {
+        let unsaved = self.unsaved.lock();
+        let dropped: HashSet<MailboxKey> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
+        stored.retain(|key| mailbox_of_reference(key).is_none_or(|key| !dropped.contains(&key)));
+        for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
+            let key = reference_key(blob, account, mailbox, uid);
+            if made && !dropped.contains(&(account, mailbox)) {
+                stored.insert(key);
+            } else {
+                stored.remove(&key);
+            }
+        }
     }
 
     /// About how many bytes the next checkpoint would write.

@@ -25,9 +25,11 @@ mod values;
 pub(crate) use account::{AccountState, INBOX, canonical};
 pub(crate) use blob::{BlobRow, ChunkPlace as StateChunkPlace, Places, reference_key};
 pub(crate) use changes::Changes;
-pub(crate) use checkpoint::write as write_checkpoint;
+pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
-pub(crate) use table::RocksTables;
+#[cfg(test)]
+pub(crate) use table::MemoryTables;
+pub(crate) use table::{RocksTables, TableStore};
 pub(crate) use values::Values;

@@ -47,7 +47,7 @@ pub(crate) struct CheckpointStamp {
     pub(crate) lsn: Lsn,
     /// First chunk of the oldest message that was entering then, else the next position.
     pub(crate) open_lsn: Lsn,
-    /// Hash of the last group.
+    /// Hash of the last group that was flushed.
     pub(crate) group_hash: [u8; 32],
     /// The highest stamp of any record.
     pub(crate) stamp: Stamp,

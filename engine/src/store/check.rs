@@ -77,8 +77,8 @@ struct Check<'a> {
 }
 
 impl Store {
-    /// Verifies all that is stored. Writes a checkpoint first, so that what the tables hold can be
-    /// compared; mail that arrives meanwhile may or may not be looked at.
+    /// Verifies all that is stored. Writes a checkpoint first where changes are taken, so that what
+    /// the tables hold can be compared; mail that arrives meanwhile may or may not be looked at.
     ///
     /// # Errors
     /// [`ReadError`], if the tables themselves cannot be read.
@@ -92,6 +92,11 @@ impl Store {
             account: String::new(),
             mailbox: String::new(),
         };
+        for damage in &self.inner.log_damage {
+            check.account = "(the log)".into();
+            check.mailbox = format!("positions {} to {}", damage.first, damage.last);
+            check.problem(None, damage.damage.to_string());
+        }
         for account in self.inner.committed.accounts() {
             check.account(&account, progress);
         }
@@ -201,6 +206,10 @@ impl Check<'_> {
         scan_references(&self.store.inner.saved, &mut |key| {
             stored.insert(key);
         })?;
+        if self.store.inner.commit_status.stopped().is_some() {
+            // There was no checkpoint.
+            self.store.inner.committed.overlay_references(&mut stored);
+        }
         self.account = "(all accounts)".into();
         self.mailbox = "(references)".into();
         let missing = self.references.difference(&stored).count();

@@ -1,10 +1,12 @@
 //! `init`: a new data directory with its keys, and the recovery key that is shown once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Store;
 use super::layout::{Layout, NodeFile};
-use crate::disk::{Disk, PlainDisk, SystemClock, durable};
+use super::surroundings::Surroundings;
+use crate::disk::{Disk, PlainDisk, durable};
 use crate::error::{DiskError, OpenError};
 use crate::ids::{Lsn, NodeId, VolumeId};
 use crate::log::{ChainEnd, GroupHash, LogSetup, LogWriter, Role, ZerosAhead};
@@ -71,9 +73,8 @@ impl Store {
     /// # Errors
     /// [`OpenError::NotEmpty`], a key that cannot be had, or the disk.
     pub fn init(directory: &Path, options: &InitOptions) -> Result<Secret, OpenError> {
-        let disk = PlainDisk;
-        let layout = Layout::of(directory);
-        disk.create_dir_all(directory)?;
+        let surroundings = Surroundings::system();
+        surroundings.disk.create_dir_all(directory)?;
         let mut entries = std::fs::read_dir(directory).map_err(|cause| DiskError {
             call: "read folder",
             path: directory.to_path_buf(),
@@ -91,25 +92,37 @@ impl Store {
             offset: None,
             cause,
         })?;
-        let sealer = Sealer::system();
         if let KeySource::KeyFile(path) = &options.key
-            && !disk.exists(path)?
+            && !surroundings.disk.exists(path)?
         {
-            KeyFile::create(path, sealer.random())?;
+            KeyFile::create(path, surroundings.sealer.random())?;
         }
+        Store::init_in(&surroundings, directory, options)
+    }
+
+    /// The same in an empty directory on a given disk, with a key that is there.
+    pub(crate) fn init_in(
+        surroundings: &Surroundings,
+        directory: &Path,
+        options: &InitOptions,
+    ) -> Result<Secret, OpenError> {
+        let disk = surroundings.disk.as_ref();
+        let sealer = surroundings.sealer.clone();
+        let layout = Layout::of(directory);
         let provider = options.key.provider()?;
         let (file, root, recovery) = RootKeyFile::create(&sealer, provider.as_ref())?;
         let node =
             NodeFile { node: NodeId(sealer.random_id()), volume: VolumeId(sealer.random_id()) };
         for folder in [layout.log(), layout.state(), layout.spool(), layout.keys()] {
-            durable::create_dir_durable(&disk, &folder)?;
+            durable::create_dir_durable(disk, &folder)?;
         }
-        file.save(&layout.root_key())?;
-        KeyTable::create(&layout.keys(), &sealer, &root, node.volume, FIRST_EPOCH)?;
+        file.save(disk, &layout.root_key())?;
+        let keys = layout.keys();
+        KeyTable::create(&surroundings.disk, &keys, &sealer, &root, node.volume, FIRST_EPOCH)?;
         let begin = Lsn::new(FIRST_EPOCH, 0).unwrap_or(Lsn::ZERO);
         let end = ChainEnd { last_lsn: begin, hash: GroupHash::NONE, durable_lsn: begin };
-        LogWriter::create(log_setup(&layout, &sealer, node.volume)?, end)?;
-        durable::replace_file(&disk, &layout.node(), node.encode().as_bytes())?;
+        LogWriter::create(log_setup(surroundings, &layout, node.volume)?, end)?;
+        durable::replace_file(disk, &layout.node(), node.encode().as_bytes())?;
         Ok(recovery.show())
     }
 
@@ -119,11 +132,11 @@ impl Store {
     /// A key that does not open the root key, or the disk.
     pub fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, OpenError> {
         let path = Layout::of(directory).root_key();
-        let mut file = RootKeyFile::load(&path)?
+        let mut file = RootKeyFile::load(&PlainDisk, &path)?
             .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
         let root = key.unlock(&file)?;
         let recovery = file.new_recovery_key(&Sealer::system(), &root)?;
-        file.save(&path)?;
+        file.save(&PlainDisk, &path)?;
         Ok(recovery.show())
     }
 }
@@ -137,7 +150,7 @@ impl Store {
     /// An old key that does not open the root key, a new one that cannot be had, or the disk.
     pub fn rotate_key(directory: &Path, old: &KeySource, new: &KeySource) -> Result<(), OpenError> {
         let path = Layout::of(directory).root_key();
-        let mut file = RootKeyFile::load(&path)?
+        let mut file = RootKeyFile::load(&PlainDisk, &path)?
             .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
         let root = old.unlock(&file)?;
         let sealer = Sealer::system();
@@ -147,7 +160,7 @@ impl Store {
             KeyFile::create(path, sealer.random())?;
         }
         file.rewrap(&sealer, &root, new.provider()?.as_ref())?;
-        file.save(&path)?;
+        file.save(&PlainDisk, &path)?;
         Ok(())
     }
 }
@@ -157,28 +170,32 @@ impl Store {
 /// # Errors
 /// [`KeyError`] that says whether the text is mistyped or belongs to another store.
 pub fn verify_backup(directory: &Path, typed: &Secret) -> Result<(), OpenError> {
-    let file = RootKeyFile::load(&Layout::of(directory).root_key())?
+    let file = RootKeyFile::load(&PlainDisk, &Layout::of(directory).root_key())?
         .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
     file.verify_recovery(&RecoveryKey::parse(typed.expose())?)?;
     Ok(())
 }
 
-/// What the log needs, on this machine's disk.
+/// What the log needs.
 pub(super) fn log_setup(
+    surroundings: &Surroundings,
     layout: &Layout,
-    sealer: &Sealer,
     volume: VolumeId,
 ) -> Result<LogSetup, OpenError> {
-    let disk = std::sync::Arc::new(PlainDisk);
-    let drawing = sealer.clone();
+    let disk = Arc::clone(&surroundings.disk);
+    let drawing = surroundings.sealer.clone();
+    let zeros = match surroundings.zeros {
+        Some(zeros) => zeros,
+        None => ZerosAhead::for_directory(disk.as_ref(), &layout.log())?,
+    };
     Ok(LogSetup {
-        zeros: ZerosAhead::for_directory(disk.as_ref(), &layout.log())?,
+        zeros,
         disk,
-        clock: std::sync::Arc::new(SystemClock::new()),
-        incarnation: std::sync::Arc::new(move || drawing.random_id()),
+        clock: Arc::clone(&surroundings.clock),
+        incarnation: Arc::new(move || drawing.random_id()),
         directory: layout.log(),
         volume,
-        segment_bytes: crate::limits::SEGMENT_BYTES,
+        segment_bytes: surroundings.segment_bytes,
         role: Role::Primary,
     })
 }

@@ -9,7 +9,7 @@ use crate::commit::{Change, PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
 use crate::ids::{Lsn, UnixSeconds};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
-use crate::ticket::{Ticket, ticket};
+use crate::ticket::Ticket;
 
 use super::{Announcement, Appended, DeliverTo, Inner, PreparedMessage, Store};
 
@@ -43,11 +43,10 @@ impl Store {
             .into_iter()
             .map(|to| RecipientCopy { account: to.account, mailbox: to.mailbox, flags: to.flags })
             .collect();
-        let (promise, answer) = ticket();
+        let first = first_ahead(&message);
+        let (promise, answer) = self.inner.ticket();
         let change = Change::Deliver { message, received, recipients, promise };
-        if let Err(refused) = self.inner.queue.push(change) {
-            refused.refuse(&|| self.inner.refusal());
-        }
+        self.inner.push(change, &first.into_iter().collect::<Vec<_>>());
         answer
     }
 }
@@ -67,8 +66,7 @@ impl Inner {
         let result = self.enter_ahead(message, &mut positions);
         if result.is_err() {
             if let Some(&first) = positions.first() {
-                // Refused only when the committer is gone, and then nothing is entering.
-                let _ = self.queue.push(Change::EndAhead { first });
+                self.queue.push_now(Change::EndAhead { first });
             }
             return result;
         }
@@ -131,4 +129,9 @@ impl Inner {
             _ => Err(CommitError::DiskFull),
         }
     }
+}
+
+/// Position of the first chunk of a message that entered ahead.
+pub(super) fn first_ahead(message: &SealedMessage) -> Option<Lsn> {
+    message.ahead.as_ref().and_then(|chunks| chunks.first().copied())
 }

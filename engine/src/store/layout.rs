@@ -10,11 +10,9 @@
 //! DATA/volumes/main/state/    tables
 //! ```
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{DiskError, OpenError};
+use crate::error::OpenError;
 use crate::ids::{NodeId, VolumeId};
 
 /// Format of the directory itself.
@@ -116,40 +114,6 @@ fn from_hex(text: &str) -> Option<[u8; 16]> {
         *place = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
     Some(bytes)
-}
-
-/// The lock of a data directory; the system lets go of it when the process ends in any way.
-pub(super) struct DirectoryLock {
-    _file: File,
-}
-
-impl DirectoryLock {
-    pub(super) fn take(layout: &Layout) -> Result<DirectoryLock, OpenError> {
-        let path = layout.lock();
-        let failed = |call, cause| DiskError { call, path: path.clone(), offset: None, cause };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|cause| failed("open", cause))?;
-        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        if let Err(error) = rustix::fs::flock(&file, exclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK {
-                return Err(failed("flock", error.into()).into());
-            }
-            let mut process = String::new();
-            let _ = file.read_to_string(&mut process);
-            return Err(OpenError::InUse {
-                directory: layout.directory.clone(),
-                process: process.trim().to_owned(),
-            });
-        }
-        file.set_len(0).map_err(|cause| failed("ftruncate", cause))?;
-        writeln!(file, "{}", std::process::id()).map_err(|cause| failed("write", cause))?;
-        Ok(DirectoryLock { _file: file })
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::state::MailboxCell;
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
 
+use super::deliver::first_ahead;
 use super::{Appended, Copied, FlagsStored, Inner, NewMessage};
 
 /// A mailbox of an account. Cheap to clone; stays usable after a rename, and answers
@@ -66,8 +67,12 @@ impl Mailbox {
             Ok(messages) => messages,
             Err(error) => return Ticket::answered(Err(error)),
         };
+        let ahead: Vec<Lsn> =
+            messages.iter().filter_map(|message| first_ahead(&message.sealed)).collect();
         let (account, mailbox) = (self.account, self.id);
-        self.inner.submit(|promise| Change::Append { account, mailbox, messages, promise })
+        let (promise, answer) = self.inner.ticket();
+        self.inner.push(Change::Append { account, mailbox, messages, promise }, &ahead);
+        answer
     }
 
     /// Copies messages of this mailbox to another of the same account, all or none; ignores UIDs

@@ -6,7 +6,8 @@
 //!
 //! | file | holds |
 //! |--|--|
-//! | `create`, `open`, `layout` | making and opening a data directory, its files |
+//! | `create`, `open`, `replay`, `layout` | making and opening a data directory, its files |
+//! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
 //! | `read` | a message on its way out, chunk by chunk; summaries |
@@ -20,20 +21,20 @@ mod check;
 mod create;
 mod deliver;
 mod directory;
+mod drive;
 mod layout;
 mod mailbox;
 mod open;
 mod prepare;
 mod read;
+mod replay;
 mod spool;
 mod status;
+mod surroundings;
 mod types;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-
-use parking_lot::Mutex;
 
 pub use self::account::Account;
 pub use self::check::{CheckProgress, CheckReport, Problem};
@@ -49,16 +50,20 @@ pub use self::types::{
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
 
+use self::drive::{Driver, Steps};
 use self::prepare::Permits;
 use self::read::SummaryCache;
+#[cfg(test)]
+pub(crate) use self::surroundings::{Drive, Surroundings};
 pub use crate::commit::Announcement;
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
-use crate::disk::Disk;
+use crate::disk::{Disk, OpenMode};
 use crate::error::CommitError;
-use crate::log::LogReader;
+use crate::ids::Lsn;
+use crate::log::{LogDamage, LogReader};
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved};
-use crate::ticket::{Promise, Ticket, ticket};
+use crate::ticket::{Promise, Pump, Ticket, ticket};
 
 /// An open store. Cheap to clone.
 #[derive(Clone)]
@@ -85,9 +90,15 @@ pub(crate) struct Inner {
     reserve_bytes: u64,
     /// Large messages that may be parsed and sealed at a time.
     large_messages: Permits,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether it may be changed.
+    mode: OpenMode,
+    /// Acknowledged groups that opening could not read.
+    log_damage: Vec<LogDamage>,
+    driver: Driver,
+    /// Instead of threads, in a simulation.
+    steps: Option<Arc<Steps>>,
     /// Held as long as the store is open.
-    _lock: layout::DirectoryLock,
+    _lock: Box<dyn Send + Sync>,
 }
 
 impl Inner {
@@ -96,19 +107,32 @@ impl Inner {
         &self,
         change: impl FnOnce(Promise<Result<T, CommitError>>) -> Change,
     ) -> Ticket<Result<T, CommitError>> {
+        let (promise, answer) = self.ticket();
+        self.push(change(promise), &[]);
+        answer
+    }
+
+    /// A ticket that whoever waits for it drives, where no thread does.
+    fn ticket<T>(&self) -> (Promise<T>, Ticket<T>) {
         let (promise, answer) = ticket();
-        if let Err(refused) = self.queue.push(change(promise)) {
+        let pump = self.steps.clone().map(|steps| -> Arc<dyn Pump> { steps });
+        (promise, answer.pumped(pump))
+    }
+
+    /// Queues a change; one that is refused leaves the messages that entered ahead of it dead.
+    fn push(&self, change: Change, ahead: &[Lsn]) {
+        if let Err(refused) = self.queue.push(change) {
+            for &first in ahead {
+                self.queue.push_now(Change::EndAhead { first });
+            }
             refused.refuse(&|| self.refusal());
         }
-        answer
     }
 
     /// Why the committer takes nothing.
     fn refusal(&self) -> CommitError {
-        match self.commit_status.stopped.read().as_ref() {
-            Some(reason) => {
-                CommitError::ReadOnly { volume: layout::MAIN_VOLUME.into(), reason: reason.clone() }
-            }
+        match self.commit_status.stopped() {
+            Some(reason) => CommitError::ReadOnly { volume: layout::MAIN_VOLUME.into(), reason },
             None => CommitError::QueueFull,
         }
     }

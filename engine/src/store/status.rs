@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::disk::OpenMode;
 use crate::ids::Lsn;
+use crate::log::Severity;
 
 use super::Store;
 
@@ -29,11 +31,20 @@ pub struct Status {
     pub flush_count: u64,
     /// Bytes written to the log since the start, without padding.
     pub log_bytes: u64,
-    /// Why the store takes no writes, if it does not.
+    /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
 
 impl Store {
+    fn is_meant_to_change(&self) -> bool {
+        self.inner.mode == OpenMode::ReadWrite
+    }
+
+    /// Groups are missing whose records would be needed.
+    fn is_broken(&self) -> bool {
+        self.inner.log_damage.iter().any(|damage| damage.severity == Severity::AboveState)
+    }
+
     /// The figures now.
     pub fn status(&self) -> Status {
         let status = &self.inner.commit_status;
@@ -50,7 +61,7 @@ impl Store {
             group_count: status.group_count.load(Ordering::Relaxed),
             flush_count: status.flush_count.load(Ordering::Relaxed),
             log_bytes: status.log_bytes.load(Ordering::Relaxed),
-            stopped: status.stopped.read().clone(),
+            stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }
 }

@@ -1,49 +1,89 @@
 //! Handing the recovered log to its reader, one group in memory at a time.
 
+use super::segment::Segment;
 use super::{RecoverError, RecoveryReport, Replayed, StateStamp};
+use crate::error::Damage;
 use crate::ids::Lsn;
 use crate::log::build::chunks_of;
+use crate::log::format::group::Group;
 use crate::log::format::segment::{GROUPS_AT, SegmentNumber};
-use crate::log::reader::SegmentFile;
+use crate::log::reader::{FoundGroup, SegmentFile};
 use crate::log::setup::LogSetup;
 
-/// Groups and places of chunks from the segments that were kept. Older segments lie below state's
+/// Hands on groups and places of chunks. Segments below those that were walked lie below state's
 /// position, so state knows where their chunks are: opening costs the same however long the log is.
-pub(super) fn replay<E: From<RecoverError>>(
-    setup: &LogSetup,
-    state: Option<StateStamp>,
-    kept: &[SegmentNumber],
-    report: &mut RecoveryReport,
-    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let applied = state.map(|state| state.lsn);
-    for number in kept {
-        let path = number.path(&setup.directory);
-        let file = SegmentFile::open(setup.disk.as_ref(), &path).map_err(RecoverError::from)?;
-        replay_segment(&file, applied, report, visit)?;
-    }
-    Ok(())
+pub(super) struct Replay<'a, V> {
+    pub(super) setup: &'a LogSetup,
+    pub(super) applied: Option<Lsn>,
+    pub(super) report: &'a mut RecoveryReport,
+    pub(super) visit: V,
 }
 
-fn replay_segment<E: From<RecoverError>>(
-    file: &SegmentFile,
-    applied: Option<Lsn>,
-    report: &mut RecoveryReport,
-    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut at = GROUPS_AT;
-    let mut buffer = Vec::new();
-    while let Ok((found, group)) = file.group_at(at, &mut buffer).map_err(RecoverError::from)? {
-        let place = found.place(file.header.number);
-        for chunk in chunks_of(&group) {
-            visit(Replayed::Chunk(chunk.at(place)))?;
-        }
-        let is_new = applied.is_none_or(|lsn| found.header.stamp.last_lsn > lsn);
-        if is_new {
-            report.groups_replayed += 1;
-            visit(Replayed::Group { place, group: &group })?;
-        }
-        at = found.end();
+impl<'a, V> Replay<'a, V> {
+    pub(super) fn new(
+        setup: &'a LogSetup,
+        state: Option<StateStamp>,
+        report: &'a mut RecoveryReport,
+        visit: V,
+    ) -> Replay<'a, V> {
+        Replay { setup, applied: state.map(|state| state.lsn), report, visit }
     }
-    Ok(())
+
+    /// The first `count` groups of a segment that was walked.
+    pub(super) fn walked<E>(&mut self, segment: &Segment, count: usize) -> Result<(), E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+        E: From<RecoverError>,
+    {
+        let mut buffer = Vec::new();
+        for group in segment.groups.iter().take(count) {
+            let read =
+                segment.file.group_at(group.offset, &mut buffer).map_err(RecoverError::from)?;
+            let (found, read) = read.map_err(|error| {
+                let what = format!("the group changed while it was read: {error}");
+                let file = segment.file.path.clone();
+                RecoverError::Damage(Damage { file, offset: group.offset, what })
+            })?;
+            self.group(segment.file.header.number, &found, &read)?;
+        }
+        Ok(())
+    }
+
+    /// All groups of the segment that was just begun.
+    pub(super) fn begun<E>(&mut self, number: SegmentNumber) -> Result<(), E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+        E: From<RecoverError>,
+    {
+        let path = number.path(&self.setup.directory);
+        let file =
+            SegmentFile::open(self.setup.disk.as_ref(), &path).map_err(RecoverError::from)?;
+        let mut at = GROUPS_AT;
+        let mut buffer = Vec::new();
+        while let Ok((found, group)) = file.group_at(at, &mut buffer).map_err(RecoverError::from)? {
+            self.group(number, &found, &group)?;
+            at = found.end();
+        }
+        Ok(())
+    }
+
+    fn group<E>(
+        &mut self,
+        number: SegmentNumber,
+        found: &FoundGroup,
+        group: &Group<'_>,
+    ) -> Result<(), E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+    {
+        let place = found.place(number);
+        for chunk in chunks_of(group) {
+            (self.visit)(Replayed::Chunk(chunk.at(place)))?;
+        }
+        if self.applied.is_none_or(|lsn| found.header.stamp.last_lsn > lsn) {
+            self.report.groups_replayed += 1;
+            (self.visit)(Replayed::Group { place, group })?;
+        }
+        Ok(())
+    }
 }

@@ -1,16 +1,19 @@
-//! Reading the chain from where replay begins to where it ends, and judging the end.
+//! Reading the chain from where replay begins to where it ends, and judging gaps in it and its end.
+//!
+//! A gap is bearable where state has applied all that is missing: the chain is then taken up again
+//! behind it, state's stamp proving that both sides are of one history. Any other gap ends the walk.
 
-use super::{RecoverError, RecoveryReport, StateStamp};
-use crate::disk::{Disk, OpenMode};
-use crate::error::{Damage, DiskError};
+use super::segment::{Segment, before, successor};
+use super::{LogDamage, RecoverError, RecoveryReport, Severity, StateStamp};
+use crate::disk::OpenMode;
+use crate::error::{Damage, DiskError, ReadError};
 use crate::ids::Lsn;
-use crate::log::build::chunks_of;
 use crate::log::format::FormatError;
 use crate::log::format::group::{GroupHash, GroupHeader};
-use crate::log::format::segment::{Footer, GROUPS_AT, GroupEntry, Role, SegmentNumber};
+use crate::log::format::segment::{Role, SegmentNumber};
 use crate::log::reader::{FoundGroup, SegmentFile};
 use crate::log::setup::LogSetup;
-use crate::log::writer::{self, ChainEnd};
+use crate::log::writer::ChainEnd;
 use crate::width::u64_of;
 
 /// What the walk found.
@@ -19,153 +22,116 @@ pub(super) struct Walked {
     pub(super) segments: Vec<Segment>,
     /// Highest position known durable on this disk.
     pub(super) durable_lsn: Lsn,
+    /// Acknowledged groups that cannot be read.
+    pub(super) damage: Vec<LogDamage>,
 }
 
-/// A segment that was walked.
-pub(super) struct Segment {
-    pub(super) file: SegmentFile,
-    /// The groups of the chain in it.
-    pub(super) groups: Vec<FoundGroup>,
-    /// How many of them stay here; the rest is, or will be, in the next segment.
-    pub(super) kept: usize,
-    /// Its footer describes exactly the groups that stay.
-    pub(super) is_closed: bool,
-    /// Where the chain ended, and why.
-    stop: u64,
-    why: FormatError,
+impl Walked {
+    /// Nothing may follow the end of the chain, because groups behind it are missing.
+    pub(super) fn is_broken(&self) -> bool {
+        self.damage.iter().any(|damage| damage.severity == Severity::AboveState)
+    }
 }
 
-impl Segment {
-    /// The end of the chain behind its first `count` groups.
-    pub(super) fn end_of(&self, count: usize) -> ChainEnd {
-        let header = &self.file.header;
-        let last = count.checked_sub(1).and_then(|at| self.groups.get(at));
-        match last {
-            Some(group) => ChainEnd {
-                last_lsn: group.header.stamp.last_lsn,
-                hash: group.hash,
-                durable_lsn: header.durable_lsn,
-            },
-            None => ChainEnd {
-                last_lsn: before(header.first_lsn),
-                hash: header.previous,
-                durable_lsn: header.durable_lsn,
-            },
-        }
-    }
+/// The segments of a log.
+struct Segments {
+    readable: Vec<SegmentFile>,
+    /// Those whose header is damaged in both copies.
+    unreadable: Vec<(SegmentNumber, Damage)>,
+}
 
-    /// How many groups the chain has up to `hash`; `None` if it is not in here.
-    fn count_up_to(&self, hash: GroupHash) -> Option<usize> {
-        if let Some(at) = self.groups.iter().rposition(|group| group.hash == hash) {
-            return Some(at + 1);
+impl Segments {
+    fn open(setup: &LogSetup, mode: OpenMode) -> Result<Segments, RecoverError> {
+        let files = setup.disk.list(&setup.directory)?;
+        let mut numbers: Vec<SegmentNumber> =
+            files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
+        numbers.sort_unstable();
+        if let (OpenMode::Read, Some(last)) = (mode, numbers.last()) {
+            // A reader carries nothing over, so what it finds is made durable where it lies.
+            setup.disk.open(&last.path(&setup.directory), OpenMode::Read)?.sync_data()?;
         }
-        (self.file.header.previous == hash).then_some(0)
-    }
-
-    /// Cuts the file behind the groups that stay and gives it a footer; durable on return.
-    pub(super) fn close(&self, disk: &dyn Disk, durable_lsn: Lsn) -> Result<(), DiskError> {
-        let kept = self.groups.get(..self.kept).unwrap_or_default();
-        let mut contents =
-            Footer { durable_lsn, last: self.end_of(self.kept).hash, ..Footer::default() };
-        let mut buffer = Vec::new();
-        for group in kept {
-            contents.groups.push(GroupEntry {
-                offset: group.offset,
-                first_lsn: group.header.stamp.first_lsn,
-                last_lsn: group.header.stamp.last_lsn,
-                stored_len: group.stored_len,
-            });
-            if let Ok((_, read)) = self.file.group_at(group.offset, &mut buffer)? {
-                let place = group.place(self.file.header.number);
-                contents
-                    .chunks
-                    .extend(chunks_of(&read).iter().map(|chunk| chunk.at(place).entry()));
+        let mut segments = Segments { readable: Vec::new(), unreadable: Vec::new() };
+        for number in numbers {
+            let path = number.path(&setup.directory);
+            match SegmentFile::open(setup.disk.as_ref(), &path) {
+                Ok(file) if file.header.volume == setup.volume => segments.readable.push(file),
+                Ok(file) => {
+                    let found = file.header.volume;
+                    return Err(RecoverError::OtherVolume { file: file.path, found });
+                }
+                Err(ReadError::Damage(damage)) => segments.unreadable.push((number, damage)),
+                Err(error) => return Err(error.into()),
             }
         }
-        let end = kept.last().map_or(GROUPS_AT, FoundGroup::end);
-        let file = disk.open(&self.file.path, OpenMode::ReadWrite)?;
-        writer::close(file.as_ref(), end, &contents)
-    }
-
-    fn damage(&self, what: &str) -> Damage {
-        Damage {
-            file: self.file.path.clone(),
-            offset: self.stop,
-            what: format!("{what} ({})", self.why),
+        match segments.unreadable.first() {
+            _ if !segments.readable.is_empty() => Ok(segments),
+            Some((_, damage)) => Err(RecoverError::Damage(damage.clone())),
+            None => Err(RecoverError::NoSegments(setup.directory.clone())),
         }
     }
+
+    /// The damaged header between two segments, if that is why they do not join.
+    fn unreadable_between(&self, from: SegmentNumber, to: Option<SegmentNumber>) -> Option<Damage> {
+        let is_between = |number: SegmentNumber| number > from && to.is_none_or(|to| number < to);
+        let found = self.unreadable.iter().find(|(number, _)| is_between(*number));
+        found.map(|(_, damage)| damage.clone())
+    }
+
+    /// Damaged headers among segments that need not be walked.
+    fn unreadable_below(&self, start: usize) -> Result<Vec<LogDamage>, DiskError> {
+        let mut found = Vec::new();
+        let Some(next) = self.readable.get(start) else { return Ok(found) };
+        for (number, damage) in &self.unreadable {
+            if *number > next.header.number {
+                continue;
+            }
+            let is_below = |file: &&SegmentFile| file.header.number < *number;
+            let first = match self.readable.iter().rev().find(is_below) {
+                Some(file) => file
+                    .footer()?
+                    .and_then(|footer| footer.groups.last().map(|group| successor(group.last_lsn))),
+                None => None,
+            };
+            let above = self.readable.iter().find(|file| file.header.number > *number);
+            let last = above.map_or(next.header.first_lsn, |file| file.header.first_lsn);
+            found.push(LogDamage {
+                damage: damage.clone(),
+                first: first.unwrap_or(successor(Lsn::ZERO)),
+                last: before(last),
+                severity: Severity::BelowState,
+            });
+        }
+        Ok(found)
+    }
 }
 
-/// The position right before `lsn`.
-fn before(lsn: Lsn) -> Lsn {
-    Lsn::from_bits(lsn.bits().saturating_sub(1)).unwrap_or(Lsn::ZERO)
-}
-
-/// Reads headers of all segments, walks those that matter, and refuses damage of what is durable.
+/// Reads headers of all segments, walks those that matter, and judges what cannot be read.
 pub(super) fn walk(
     setup: &LogSetup,
     state: Option<StateStamp>,
+    mode: OpenMode,
     report: &mut RecoveryReport,
 ) -> Result<Walked, RecoverError> {
-    let mut older = open_all(setup)?;
+    let mut segments = Segments::open(setup, mode)?;
     let mut durable_lsn = state.map_or(Lsn::ZERO, |state| state.lsn);
-    for file in &older {
+    for file in &segments.readable {
         durable_lsn = durable_lsn.max(file.header.durable_lsn);
     }
-    let start = first_to_walk(&older, state)?;
-    let mut segments: Vec<Segment> = Vec::new();
-    for file in older.split_off(start) {
-        if let Some(previous) = segments.last_mut() {
-            join(previous, &file)?;
-        }
-        let footer = file.footer()?;
-        durable_lsn = durable_lsn.max(footer.as_ref().map_or(Lsn::ZERO, |f| f.durable_lsn));
-        let mut segment = walk_segment(setup, file, report)?;
-        if segment.file.header.role == Role::Primary {
-            let stamps = segment.groups.iter().map(|group| group.header.stamp.durable_lsn);
-            durable_lsn = stamps.fold(durable_lsn, Lsn::max);
-        }
-        let last = segment.end_of(segment.groups.len()).hash;
-        segment.is_closed =
-            footer.is_some_and(|f| f.last == last && f.groups.len() == segment.groups.len());
-        segments.push(segment);
-    }
-    let tail = segments.last_mut().ok_or(RecoverError::UsedUp)?;
-    durable_lsn = judge_tail(setup, tail, durable_lsn, report)?;
-    let durable = |group: &FoundGroup| {
-        group.header.item_count > 0 && group.header.stamp.last_lsn <= durable_lsn
-    };
-    // A watermark group takes no position, so no position proves it durable: only a later group
-    // does.
-    tail.kept = tail.groups.iter().rposition(durable).map_or(0, |at| at + 1);
-    tail.is_closed &= tail.kept == tail.groups.len();
-    report.segments = u64_of(segments.len());
-    let walked = Walked { segments, durable_lsn };
+    let start = first_to_walk(&segments.readable, state)?;
+    let damage = segments.unreadable_below(start)?;
+    let files = segments.readable.split_off(start);
+    let mut walk =
+        Walk { setup, state, report, walked: Walked { segments: Vec::new(), durable_lsn, damage } };
+    walk.segments(&segments, files)?;
+    walk.judge_tail(&segments)?;
+    let walked = walk.walked;
+    report.segments = u64_of(walked.segments.len());
     check_state(&walked, state)?;
     Ok(walked)
 }
 
-fn open_all(setup: &LogSetup) -> Result<Vec<SegmentFile>, RecoverError> {
-    let mut numbers: Vec<SegmentNumber> =
-        setup.disk.list(&setup.directory)?.iter().filter_map(|p| SegmentNumber::of(p)).collect();
-    numbers.sort_unstable();
-    let mut files = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let file = SegmentFile::open(setup.disk.as_ref(), &number.path(&setup.directory))?;
-        if file.header.volume != setup.volume {
-            return Err(RecoverError::OtherVolume { file: file.path, found: file.header.volume });
-        }
-        files.push(file);
-    }
-    if files.is_empty() {
-        return Err(RecoverError::NoSegments(setup.directory.clone()));
-    }
-    Ok(files)
-}
-
 /// The last segment that begins at or below state's position and the oldest open message; earlier,
-/// as
-/// long as the one before was not closed, because a crash may have left its rest uncut.
+/// as long as the one before was not closed, because a crash may have left its rest uncut.
 fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usize, DiskError> {
     let Some(state) = state else { return Ok(0) };
     let from = state.lsn.min(state.open_lsn);
@@ -179,58 +145,203 @@ fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usi
     Ok(start)
 }
 
-/// Connects a segment with the one before it, whose rest it may supersede.
-fn join(previous: &mut Segment, next: &SegmentFile) -> Result<(), RecoverError> {
-    let Some(count) = previous.count_up_to(next.header.previous) else {
-        return Err(RecoverError::Corruption {
-            damage: previous.damage("groups are missing before the next segment"),
-            first: successor(previous.end_of(previous.groups.len()).last_lsn),
-            last: before(next.header.first_lsn),
-        });
-    };
-    if count < previous.groups.len() {
-        previous.is_closed = false;
-    }
-    previous.groups.truncate(count);
-    previous.kept = count;
-    Ok(())
+struct Walk<'a> {
+    setup: &'a LogSetup,
+    state: Option<StateStamp>,
+    report: &'a mut RecoveryReport,
+    walked: Walked,
 }
 
-fn successor(lsn: Lsn) -> Lsn {
-    lsn.next().unwrap_or(lsn)
-}
-
-/// Reads groups as long as each continues the chain.
-fn walk_segment(
-    setup: &LogSetup,
-    file: SegmentFile,
-    report: &mut RecoveryReport,
-) -> Result<Segment, RecoverError> {
-    let why = FormatError::Short { what: "a group" };
-    let mut segment =
-        Segment { file, groups: Vec::new(), kept: 0, is_closed: false, stop: GROUPS_AT, why };
-    let mut end = segment.end_of(0);
-    let mut buffer = Vec::new();
-    loop {
-        let found = match segment.file.group_at(segment.stop, &mut buffer)? {
-            Ok((found, _)) => found,
-            Err(error) => {
-                segment.why = error;
-                break;
+impl Walk<'_> {
+    /// Walks `files`, until one does not join the one before it.
+    fn segments(&mut self, all: &Segments, files: Vec<SegmentFile>) -> Result<(), RecoverError> {
+        for file in files {
+            if let Some(previous) = self.walked.segments.last_mut() {
+                let header =
+                    all.unreadable_between(previous.file.header.number, Some(file.header.number));
+                if let Some(damage) = join(previous, &file, header, self.state) {
+                    let severity = damage.severity;
+                    self.walked.damage.push(damage);
+                    if severity == Severity::AboveState {
+                        return Ok(());
+                    }
+                }
             }
-        };
-        if let Err(error) = continues(setup, &found.header, end) {
-            segment.why = error;
-            break;
+            let footer = file.footer()?;
+            let mut segment = self.segment(file)?;
+            let footer_lsn = footer.as_ref().map_or(Lsn::ZERO, |footer| footer.durable_lsn);
+            self.walked.durable_lsn = self.walked.durable_lsn.max(footer_lsn);
+            if segment.file.header.role == Role::Primary {
+                let stamps = segment.groups.iter().map(|group| group.header.stamp.durable_lsn);
+                self.walked.durable_lsn = stamps.fold(self.walked.durable_lsn, Lsn::max);
+            }
+            let last = segment.end().hash;
+            segment.has_footer = footer.is_some();
+            segment.is_closed = footer.is_some_and(|footer| {
+                segment.is_damaged
+                    || (footer.last == last && footer.groups.len() == segment.groups.len())
+            });
+            segment.kept = segment.groups.len();
+            self.walked.segments.push(segment);
         }
-        end.hash = found.hash;
-        end.last_lsn = found.header.stamp.last_lsn;
-        report.groups += 1;
-        report.bytes += u64::from(found.stored_len);
-        segment.stop = found.end();
-        segment.groups.push(found);
+        Ok(())
     }
-    Ok(segment)
+
+    /// Reads groups as long as each continues the chain, or takes it up again behind a gap.
+    fn segment(&mut self, file: SegmentFile) -> Result<Segment, RecoverError> {
+        let mut segment = Segment::new(file);
+        let mut end = segment.end();
+        let mut buffer = Vec::new();
+        loop {
+            let read = segment.file.group_at(segment.stop, &mut buffer)?;
+            let found = match read {
+                Ok((found, _)) => continues(self.setup, &found.header, end).map(|()| found),
+                Err(error) => Err(error),
+            };
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    segment.why = error;
+                    match self.behind_gap(&segment, end.last_lsn)? {
+                        Some((offset, header)) => {
+                            self.note_gap(&segment, end.last_lsn, before(header.stamp.first_lsn));
+                            segment.is_damaged = true;
+                            segment.kept_min = segment.groups.len() + 1;
+                            segment.stop = offset;
+                            end.last_lsn = before(header.stamp.first_lsn);
+                            end.hash = header.stamp.previous;
+                            continue;
+                        }
+                        None => break,
+                    }
+                }
+            };
+            end.hash = found.hash;
+            end.last_lsn = found.header.stamp.last_lsn;
+            self.report.groups += 1;
+            self.report.bytes += u64::from(found.stored_len);
+            segment.stop = found.end();
+            segment.groups.push(found);
+        }
+        Ok(segment)
+    }
+
+    /// The next group behind a gap, if state has applied all that is missing between.
+    fn behind_gap(
+        &self,
+        segment: &Segment,
+        reached: Lsn,
+    ) -> Result<Option<(u64, GroupHeader)>, DiskError> {
+        let Some(state) = self.state.filter(|state| reached < state.lsn) else { return Ok(None) };
+        let beyond = segment.file.beyond(segment.stop)?;
+        let follows = |header: &GroupHeader| {
+            header.stamp.volume == self.setup.volume
+                && header.stamp.first_lsn > reached
+                && header.stamp.first_lsn <= successor(state.lsn)
+        };
+        Ok(beyond.groups.into_iter().find(|(_, header)| follows(header)))
+    }
+
+    fn note_gap(&mut self, segment: &Segment, reached: Lsn, last: Lsn) {
+        self.walked.damage.push(LogDamage {
+            damage: segment.damage("a group that state has applied cannot be read"),
+            first: successor(reached),
+            last,
+            severity: Severity::BelowState,
+        });
+    }
+
+    /// Decides whether the chain ends at a torn tail or at damage, and which of its last groups are
+    /// known durable.
+    fn judge_tail(&mut self, all: &Segments) -> Result<(), RecoverError> {
+        if self.walked.is_broken() {
+            return Ok(());
+        }
+        let mut tail = self.walked.segments.pop().ok_or(RecoverError::UsedUp)?;
+        // A segment behind this one that nothing is known of: it may have held anything.
+        let header = all.unreadable_between(tail.file.header.number, None);
+        let readable = tail.end().last_lsn;
+        if let Some(state) = self.state.filter(|state| readable < state.lsn) {
+            if header.is_none() {
+                self.note_gap(&tail, readable, state.lsn);
+            }
+            tail.is_damaged = true;
+            tail.is_closed = tail.has_footer;
+            tail.skipped_to = Some((state.lsn, state.group_hash));
+        }
+        let reached = tail.end().last_lsn;
+        let beyond = tail.file.beyond(tail.stop)?;
+        let is_later = |header: &&GroupHeader| {
+            header.stamp.volume == self.setup.volume && header.stamp.first_lsn > reached
+        };
+        let later: Vec<&GroupHeader> =
+            beyond.groups.iter().map(|(_, header)| header).filter(is_later).collect();
+        let mut durable_lsn = self.walked.durable_lsn;
+        if tail.file.header.role == Role::Primary {
+            durable_lsn = later.iter().fold(durable_lsn, |lsn, h| lsn.max(h.stamp.durable_lsn));
+        }
+        self.walked.durable_lsn = durable_lsn;
+        if durable_lsn > reached || header.is_some() {
+            let first = successor(readable);
+            let next = later.iter().map(|header| header.stamp.first_lsn).find(|lsn| *lsn > first);
+            let why = "a group that was acknowledged cannot be read";
+            self.walked.damage.push(LogDamage {
+                damage: header.unwrap_or_else(|| tail.damage(why)),
+                first,
+                last: next.map_or(durable_lsn.max(first), before),
+                severity: Severity::AboveState,
+            });
+        } else {
+            self.report.cut_bytes = if tail.is_closed { 0 } else { beyond.byte_count };
+            let is_durable = |group: &FoundGroup| {
+                group.header.item_count > 0 && group.header.stamp.last_lsn <= durable_lsn
+            };
+            // A watermark group takes no position, so no position proves it durable: only a later
+            // group does.
+            if tail.skipped_to.is_none() {
+                let durable = tail.groups.iter().rposition(is_durable).map_or(0, |at| at + 1);
+                tail.kept = durable.max(tail.kept_min);
+            }
+            tail.is_closed &= tail.kept == tail.groups.len();
+        }
+        self.walked.segments.push(tail);
+        Ok(())
+    }
+}
+
+/// Connects a segment with the one before it, whose rest it may supersede; answers what is missing
+/// between them. `header`: a segment between them whose header is damaged.
+fn join(
+    previous: &mut Segment,
+    next: &SegmentFile,
+    header: Option<Damage>,
+    state: Option<StateStamp>,
+) -> Option<LogDamage> {
+    let next = &next.header;
+    if let Some(count) = previous.count_up_to(next.previous) {
+        if count < previous.groups.len() {
+            previous.is_closed = false;
+        }
+        previous.groups.truncate(count);
+        previous.kept = count;
+        return None;
+    }
+    let reached = previous.end().last_lsn;
+    let is_applied = state.is_some_and(|state| next.first_lsn <= successor(state.lsn));
+    if is_applied {
+        previous.groups.retain(|group| group.header.stamp.last_lsn < next.first_lsn);
+        previous.kept = previous.groups.len();
+        previous.is_damaged = true;
+        previous.is_closed = previous.has_footer;
+        previous.skipped_to = Some((before(next.first_lsn), next.previous));
+    }
+    let what = "groups are missing before the next segment";
+    Some(LogDamage {
+        damage: header.unwrap_or_else(|| previous.damage(what)),
+        first: successor(reached),
+        last: before(next.first_lsn),
+        severity: if is_applied { Severity::BelowState } else { Severity::AboveState },
+    })
 }
 
 fn continues(setup: &LogSetup, header: &GroupHeader, end: ChainEnd) -> Result<(), FormatError> {
@@ -247,36 +358,6 @@ fn continues(setup: &LogSetup, header: &GroupHeader, end: ChainEnd) -> Result<()
     Ok(())
 }
 
-/// Decides whether the chain ends at a torn tail or at damage; answers the known durable position.
-fn judge_tail(
-    setup: &LogSetup,
-    tail: &Segment,
-    durable_lsn: Lsn,
-    report: &mut RecoveryReport,
-) -> Result<Lsn, RecoverError> {
-    let reached = tail.end_of(tail.groups.len()).last_lsn;
-    let beyond = tail.file.beyond(tail.stop)?;
-    let is_later = |header: &&GroupHeader| {
-        header.stamp.volume == setup.volume && header.stamp.first_lsn > reached
-    };
-    let later: Vec<&GroupHeader> = beyond.groups.iter().filter(is_later).collect();
-    let mut durable_lsn = durable_lsn;
-    if tail.file.header.role == Role::Primary {
-        durable_lsn = later.iter().fold(durable_lsn, |lsn, h| lsn.max(h.stamp.durable_lsn));
-    }
-    if durable_lsn <= reached {
-        report.cut_bytes = if tail.is_closed { 0 } else { beyond.byte_count };
-        return Ok(durable_lsn);
-    }
-    let first = successor(reached);
-    let next = later.iter().map(|header| header.stamp.first_lsn).find(|lsn| *lsn > first);
-    Err(RecoverError::Corruption {
-        damage: tail.damage("a group that was acknowledged cannot be read"),
-        first,
-        last: next.map_or(durable_lsn, before),
-    })
-}
-
 /// State and log must be of one history.
 fn check_state(walked: &Walked, state: Option<StateStamp>) -> Result<(), RecoverError> {
     let (Some(state), Some(first)) = (state, walked.segments.first()) else { return Ok(()) };
@@ -291,6 +372,12 @@ fn check_state(walked: &Walked, state: Option<StateStamp>) -> Result<(), Recover
         let is_fresh = state.group_hash == GroupHash::NONE && begins_with == GroupHash::NONE;
         return if is_right_behind || is_fresh { Ok(()) } else { other };
     }
-    let mut groups = walked.segments.iter().flat_map(|segment| &segment.groups);
-    if groups.any(|group| group.hash == state.group_hash) { Ok(()) } else { other }
+    // The stamping group itself may be the damaged one: then the next one names it.
+    let names_it = |segment: &Segment| {
+        segment.skipped_to.is_some_and(|(_, hash)| hash == state.group_hash)
+            || segment.groups.iter().any(|group| {
+                group.hash == state.group_hash || group.header.stamp.previous == state.group_hash
+            })
+    };
+    if walked.segments.iter().any(names_it) { Ok(()) } else { other }
 }

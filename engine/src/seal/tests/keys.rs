@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::sealer;
+use crate::disk::{Disk, OpenMode, PlainDisk};
 use crate::ids::{AccountNumber, KeyGeneration, VolumeId};
 use crate::seal::*;
 
@@ -19,12 +21,16 @@ fn root() -> RootKey {
     RootKeyFile::create(&sealer(), &passphrase("open sesame")).unwrap().1
 }
 
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(PlainDisk)
+}
+
 fn table(folder: &Path, root: &RootKey) -> KeyTable {
-    KeyTable::create(folder, &sealer(), root, VOLUME, 1).unwrap()
+    KeyTable::create(&disk(), folder, &sealer(), root, VOLUME, 1).unwrap()
 }
 
 fn load(folder: &Path, root: &RootKey) -> Result<(KeyTable, KeyTableReport), KeyError> {
-    KeyTable::load(folder, &sealer(), root, VOLUME)
+    KeyTable::load(&disk(), folder, &sealer(), root, VOLUME, OpenMode::ReadWrite)
 }
 
 fn same(a: &RootKey, b: &RootKey) -> bool {
@@ -112,10 +118,10 @@ fn a_key_file_is_made_for_its_owner_alone_and_a_credential_may_hold_the_same() {
 fn the_root_key_file_is_saved_whole_and_any_flipped_bit_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys/root.key");
-    assert!(RootKeyFile::load(&path).unwrap().is_none());
+    assert!(RootKeyFile::load(&PlainDisk, &path).unwrap().is_none());
     let (file, _, _) = RootKeyFile::create(&sealer(), &passphrase("a")).unwrap();
-    file.save(&path).unwrap();
-    assert_eq!(RootKeyFile::load(&path).unwrap(), Some(file));
+    file.save(&PlainDisk, &path).unwrap();
+    assert_eq!(RootKeyFile::load(&PlainDisk, &path).unwrap(), Some(file));
     let bytes = fs::read(&path).unwrap();
     for place in 0..bytes.len() {
         let mut altered = bytes.clone();
@@ -209,7 +215,7 @@ fn two_bad_copies_open_nothing_rather_than_shred_all_mail() {
     fs::remove_file(folder.path().join("table.b")).unwrap();
     let refused = load(folder.path(), &root).err().unwrap();
     assert!(matches!(refused, KeyError::NoKeyTable { .. }), "{refused}");
-    let again = KeyTable::create(folder.path(), &sealer(), &root, VOLUME, 1);
+    let again = KeyTable::create(&disk(), folder.path(), &sealer(), &root, VOLUME, 1);
     assert!(again.is_err(), "a table that is there is never made anew");
 }
 
@@ -221,7 +227,10 @@ fn a_table_of_another_store_or_volume_is_refused_by_name() {
     let other = RootKeyFile::create(&Sealer::system(), &passphrase("x")).unwrap().1;
     let refused = load(folder.path(), &other).err().unwrap();
     assert!(matches!(refused, KeyError::OtherRootKey { .. }), "{refused}");
-    let other = KeyTable::load(folder.path(), &sealer(), &root, VolumeId([5; 16])).err().unwrap();
+    let volume = VolumeId([5; 16]);
+    let mode = OpenMode::ReadWrite;
+    let other = KeyTable::load(&disk(), folder.path(), &sealer(), &root, volume, mode);
+    let other = other.err().unwrap();
     assert!(matches!(other, KeyError::OtherVolume { .. }), "{other}");
 }
 

@@ -1,4 +1,5 @@
-//! Tables in memory that forget: for simulations and tests.
+//! Tables in memory that forget: for simulations, and for a store that has no tables yet and is
+//! opened for reading.
 //!
 //! Every flush leaves a version behind, and the store can be cut back to any of them, as a power
 //! cut does to a real one, whose flushes may also have happened earlier than it was asked
@@ -27,10 +28,18 @@ pub(crate) struct MemoryTables {
     versions: Arc<Mutex<Versions>>,
 }
 
+#[cfg(test)]
 impl MemoryTables {
     /// Empty.
     pub(crate) fn new() -> MemoryTables {
         MemoryTables::default()
+    }
+
+    /// A store of its own with what was flushed last, as a power cut leaves it.
+    pub(crate) fn flushed(&self) -> MemoryTables {
+        let now = self.versions.lock().flushed.last().cloned().unwrap_or_default();
+        let versions = Versions { now: Arc::clone(&now), flushed: vec![now] };
+        MemoryTables { versions: Arc::new(Mutex::new(versions)) }
     }
 
     /// How many flushes there have been; they are numbered from 1, and 0 is the empty store.

@@ -11,13 +11,11 @@
 //!
 //! Values are sealed by the caller; keys hold numbers and keyed hashes only.
 
-#![allow(dead_code, reason = "the checkpoint is built on this next")]
-
 mod memory;
 mod rocks;
 
-#[allow(unused_imports, reason = "the checkpoint is built on this next")]
-pub(crate) use self::{memory::MemoryTables, rocks::RocksTables};
+pub(crate) use self::memory::MemoryTables;
+pub(crate) use self::rocks::RocksTables;
 
 use crate::error::ReadError;
 
@@ -121,7 +119,6 @@ pub(crate) enum TableChange {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TableBatch {
     changes: Vec<TableChange>,
-    bytes: usize,
 }
 
 impl TableBatch {
@@ -132,29 +129,17 @@ impl TableBatch {
 
     /// Sets a key.
     pub(crate) fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
-        self.bytes += key.len() + value.len();
         self.changes.push(TableChange::Put { table, key: key.to_vec(), value });
     }
 
     /// Removes a key, if it is there.
     pub(crate) fn delete(&mut self, table: Table, key: &[u8]) {
-        self.bytes += key.len();
         self.changes.push(TableChange::Delete { table, key: key.to_vec() });
     }
 
     /// In the order in which they were made.
     pub(crate) fn changes(&self) -> &[TableChange] {
         &self.changes
-    }
-
-    /// Bytes of keys and values.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Nothing in it.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
     }
 }
 

@@ -18,14 +18,16 @@
 //! error where it is read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions,
     LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use crate::disk::OpenMode;
 use crate::error::ReadError;
-use crate::state::table::{ScanVisitor, Table, TableBatch, TableChange, TableStore};
+use crate::state::table::{MemoryTables, ScanVisitor, Table, TableBatch, TableChange, TableStore};
 
 /// Of one column family.
 const MEMTABLE_BYTES: usize = 32 << 20;
@@ -53,6 +55,26 @@ impl RocksTables {
             Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
         let db = DB::open_cf_descriptors(&store_options(), directory, families).map_err(failed)?;
         Ok(RocksTables { db })
+    }
+
+    /// Opens the tables for reading and writing, or for reading only: then nothing in the directory
+    /// changes but RocksDB's own LOG.
+    pub(crate) fn open_in(
+        directory: &Path,
+        mode: OpenMode,
+    ) -> Result<Arc<dyn TableStore>, ReadError> {
+        if mode == OpenMode::ReadWrite {
+            return Ok(Arc::new(RocksTables::open(directory)?));
+        }
+        // A store that was made and never opened since.
+        if !directory.join("CURRENT").exists() {
+            return Ok(Arc::new(MemoryTables::default()));
+        }
+        let families =
+            Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
+        let options = store_options();
+        let db = DB::open_cf_descriptors_read_only(&options, directory, families, false);
+        Ok(Arc::new(RocksTables { db: db.map_err(failed)? }))
     }
 
     fn family(&self, table: Table) -> Result<&ColumnFamily, ReadError> {

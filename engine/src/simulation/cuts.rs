@@ -1,0 +1,194 @@
+//! One script of all that accounts do, and the power cut during every call of the disk.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use crate::error::CommitError;
+use crate::flags::{FlagChange, FlagList, SystemFlags};
+use crate::ids::{Uid, UnixSeconds};
+use crate::seal::Secret;
+use crate::store::{Account, Mailbox, NewAccount, NewMessage, Store};
+use crate::uid_set::UidSet;
+
+/// Worlds that one cut is followed by.
+const IMAGES: usize = 4;
+
+/// What mailboxes hold: by mailbox and UID, the message and whether it was seen.
+type Content = BTreeMap<(String, u32), (Vec<u8>, bool)>;
+
+fn content_of(store: &Store) -> Content {
+    let mut content = Content::new();
+    let Some(account) = store.account("anna@example.org").unwrap() else { return content };
+    for entry in &account.listing().unwrap().mailboxes {
+        let mailbox = account.mailbox(&entry.name).unwrap().expect("it is listed");
+        let view = mailbox.view().unwrap().expect("it is there");
+        for row in view.rows_from(Uid(1), 1000).unwrap() {
+            let bytes = account.message(&row).unwrap().read_all().unwrap();
+            let seen = row.flags.contains(SystemFlags::SEEN);
+            content.insert((entry.name.clone(), row.uid.0), (bytes, seen));
+        }
+    }
+    content
+}
+
+fn message(number: usize) -> Vec<u8> {
+    let mut text = format!("Subject: mail {number}\r\n\r\n").into_bytes();
+    let mut noise = vec![0; 300 * (number % 5)];
+    let key = blake3::hash(&number.to_le_bytes());
+    blake3::Hasher::new_keyed(key.as_bytes()).finalize_xof().fill(&mut noise);
+    text.extend(noise);
+    text
+}
+
+struct Script<'a> {
+    store: &'a Store,
+    account: Account,
+    /// After each step that was acknowledged.
+    states: Vec<Content>,
+}
+
+impl Script<'_> {
+    fn mailbox(&self, name: &str) -> Mailbox {
+        self.account.mailbox(name).unwrap().unwrap()
+    }
+
+    fn append(&self, name: &str, numbers: &[usize]) -> Result<(), CommitError> {
+        let mut messages = Vec::new();
+        for &number in numbers {
+            let prepared = self.store.prepare(&message(number), &[self.account.number()])?;
+            let (flags, received) = (FlagList::default(), UnixSeconds(7));
+            messages.push(NewMessage { prepared, flags, received });
+        }
+        self.mailbox(name).append(messages).wait().map(drop)
+    }
+
+    fn flag(&self, name: &str, uid: u32, flag: SystemFlags) -> Result<(), CommitError> {
+        let flags = FlagList { system: flag, keywords: Vec::new() };
+        let ticket = self.mailbox(name).store_flags(&uids(&[uid]), FlagChange::Add, &flags, None);
+        ticket.wait().map(drop)
+    }
+
+    /// One step; the first that fails ends the script, and so does its end.
+    fn step(&self, number: usize) -> Result<(), CommitError> {
+        let inbox = self.mailbox("INBOX");
+        match number {
+            0 => self.append("INBOX", &[0]),
+            1 => self.append("INBOX", &[1, 2, 3]),
+            2 => self.flag("INBOX", 2, SystemFlags::SEEN),
+            3 => inbox.copy(&uids(&[1, 2]), &self.mailbox("Archive")).wait().map(drop),
+            4 => {
+                self.store.checkpoint();
+                Ok(())
+            }
+            5 => inbox.move_to(&uids(&[3]), &self.mailbox("Archive")).wait().map(drop),
+            6 => self.flag("INBOX", 1, SystemFlags::DELETED),
+            7 => inbox.expunge(&uids(&[1])).wait().map(drop),
+            8 => self.account.create_mailbox("Lists", None).wait().map(drop),
+            9 => self.append("Lists", &[4]),
+            10 => self.account.rename_mailbox("Lists", "Old").wait(),
+            11 => self.append("Old", &[9, 14]),
+            12 => {
+                self.store.checkpoint();
+                Ok(())
+            }
+            13 => self.account.delete_mailbox("Old").wait(),
+            14 => self.append("INBOX", &[19]),
+            _ => Err(CommitError::NoSuchMailbox),
+        }
+    }
+
+    fn run(&mut self) {
+        for number in 0.. {
+            if self.step(number).is_err() {
+                return;
+            }
+            // A checkpoint gives up in silence when the power is gone.
+            if self.store.status().stopped.is_some() {
+                return;
+            }
+            self.states.push(content_of(self.store));
+        }
+    }
+}
+
+fn uids(set: &[u32]) -> UidSet {
+    set.iter().map(|&uid| Uid(uid)).collect()
+}
+
+fn populated(seed: u64) -> World {
+    let world = World::new(seed);
+    let (store, _) = world.open().unwrap();
+    store.add_domain("example.org").unwrap();
+    let password = Secret::new("secret".into());
+    let name = "anna@example.org".to_owned();
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    store.close();
+    world
+}
+
+#[test]
+fn a_whole_store_keeps_what_it_acknowledged_wherever_the_power_is_cut() {
+    let whole = {
+        let world = populated(1);
+        let (store, _) = world.open().unwrap();
+        let account = store.account("anna@example.org").unwrap().unwrap();
+        let states = vec![content_of(&store)];
+        let mut script = Script { store: &store, account, states };
+        script.run();
+        script.states
+    };
+    assert_eq!(whole.len(), 16, "every step was done");
+    for call in 1.. {
+        let world = populated(call);
+        let (store, _) = world.open().unwrap();
+        let account = store.account("anna@example.org").unwrap().unwrap();
+        world.disk.cut_power_at_call(world.disk.calls() + call);
+        let mut script = Script { store: &store, account, states: vec![Content::new()] };
+        script.run();
+        let acknowledged = script.states.len() - 1;
+        for image in world.after_power_loss(IMAGES) {
+            let (store, _) =
+                image.open().unwrap_or_else(|error| panic!("cut at call {call}: {error}"));
+            let found = content_of(&store);
+            let allowed = &whole[acknowledged..whole.len().min(acknowledged + 2)];
+            assert!(allowed.contains(&found), "cut at call {call}, after step {acknowledged}");
+            let report = store.check(&mut |_| {}).unwrap();
+            assert_eq!(report.problems, [], "cut at call {call}");
+        }
+        if acknowledged + 1 == whole.len() {
+            assert!(call > 30, "the script has calls enough to be worth it: {call}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn damage_of_any_one_group_is_reported_and_costs_nothing_else() {
+    let world = populated(3);
+    let (store, _) = world.open().unwrap();
+    let account = store.account("anna@example.org").unwrap().unwrap();
+    let mut script = Script { store: &store, account, states: vec![content_of(&store)] };
+    script.run();
+    let whole = script.states.pop().unwrap();
+    for path in world.segments() {
+        for at in (8192..96 << 10).step_by(4096) {
+            let image = world.after_kill();
+            image.disk.flip_bit(&path, at + 300, 2);
+            let (store, report) =
+                image.open().unwrap_or_else(|error| panic!("{} {at}: {error}", path.display()));
+            let checked = store.check(&mut |_| {}).unwrap();
+            let is_noticed = !report.damage.is_empty() || checked.problem_count > 0;
+            let account = store.account("anna@example.org").unwrap().unwrap();
+            let is_whole = account.listing().unwrap().mailboxes.iter().all(|entry| {
+                let view = account.mailbox(&entry.name).unwrap().unwrap().view().unwrap().unwrap();
+                let mut rows = view.rows_from(Uid(1), 1000).unwrap().into_iter();
+                rows.all(|row| {
+                    let bytes = account.message(&row).and_then(|mut reader| reader.read_all());
+                    let key = (entry.name.clone(), row.uid.0);
+                    bytes.is_ok_and(|bytes| whole.get(&key).is_some_and(|(own, _)| *own == bytes))
+                })
+            });
+            assert!(is_whole || is_noticed, "{} {at}", path.display());
+        }
+    }
+}

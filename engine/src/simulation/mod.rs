@@ -1,0 +1,12 @@
+//! Whole stores in a world that follows from a seed: disk, tables, time, randomness and the order
+//! in which committer and checkpointer step.
+//!
+//! | file | holds |
+//! |--|--|
+//! | `world` | what a simulated store stands on, and what power cuts leave of it |
+//! | `cuts` | one script, and the power cut during every call of the disk |
+//!
+//! Compiled for tests only.
+
+mod cuts;
+mod world;

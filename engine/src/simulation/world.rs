@@ -1,0 +1,135 @@
+//! A world for one store: it can be copied at any moment as a power cut may leave it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::disk::simulated::{Dice, SimulatedDisk};
+use crate::disk::{Clock, Disk, durable};
+use crate::log::ZerosAhead;
+use crate::seal::{Argon2Cost, Randomness, Sealer};
+use crate::state::{MemoryTables, TableStore};
+use crate::store::{Drive, InitOptions, KeySource, OpenOptions, OpenReport, Store, Surroundings};
+
+/// Where the store lies in every world.
+const DIRECTORY: &str = "/data";
+
+/// What a simulated store stands on.
+pub(super) struct World {
+    pub(super) disk: SimulatedDisk,
+    pub(super) tables: MemoryTables,
+    seed: u64,
+    time: Arc<Time>,
+    /// A key file of the real disk, which all worlds of a process share.
+    key: PathBuf,
+}
+
+/// A clock that goes on a little whenever it is asked.
+#[derive(Default)]
+struct Time(AtomicU64);
+
+impl Clock for Time {
+    fn unix_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Randomness that follows from a seed.
+struct Seeded(Mutex<Dice>);
+
+impl Randomness for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut dice = self.0.lock();
+        for piece in bytes.chunks_mut(8) {
+            let drawn = dice.next().to_le_bytes();
+            piece.copy_from_slice(&drawn[..piece.len()]);
+        }
+    }
+}
+
+impl World {
+    /// A world with a new store in it, which is closed.
+    pub(super) fn new(seed: u64) -> World {
+        let key = std::env::temp_dir().join("pillarbox-simulation.key");
+        if !key.exists() {
+            // Whoever comes first writes it; its content is the same for all.
+            let own = key.with_extension(std::process::id().to_string());
+            std::fs::write(&own, "5".repeat(64)).unwrap();
+            std::fs::rename(own, &key).unwrap();
+        }
+        let world = World {
+            disk: SimulatedDisk::new(seed),
+            tables: MemoryTables::new(),
+            seed,
+            time: Arc::default(),
+            key,
+        };
+        durable::create_dir_durable(&world.disk, Path::new(DIRECTORY)).unwrap();
+        let key = KeySource::KeyFile(world.key.clone());
+        let options = InitOptions { key };
+        Store::init_in(&world.surroundings(), Path::new(DIRECTORY), &options).unwrap();
+        world
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let tables = self.tables.clone();
+        // Another incarnation draws other keys and ids.
+        let drawn = self.seed ^ self.time.unix_ms().rotate_left(32) ^ self.disk.calls();
+        Surroundings {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::<Time>::clone(&self.time),
+            sealer: Sealer::new(Box::new(Seeded(Mutex::new(Dice::new(drawn))))),
+            tables: Arc::new(move |_, _| -> Result<Arc<dyn TableStore>, _> {
+                Ok(Arc::new(tables.clone()))
+            }),
+            drive: Drive::Stepped,
+            zeros: Some(ZerosAhead::Inline { step_bytes: 16 << 10 }),
+            segment_bytes: 96 << 10,
+        }
+    }
+
+    /// Opens the store.
+    pub(super) fn open(&self) -> Result<(Store, OpenReport), crate::error::OpenError> {
+        let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
+        options.password_cost = Argon2Cost::CHEAP;
+        options.reserve_bytes = 0;
+        Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
+    }
+
+    /// Worlds as a power cut at this moment may leave them: every change of the disk that was not
+    /// flushed lost, kept or torn, the tables as after any flush since the last that was asked for.
+    pub(super) fn after_power_loss(&self, count: usize) -> Vec<World> {
+        let images = self.disk.images_after_power_loss(count);
+        images.into_iter().map(|disk| self.with(disk)).collect()
+    }
+
+    /// The world after a kill: everything written is seen.
+    pub(super) fn after_kill(&self) -> World {
+        self.with(self.disk.image_after_kill())
+    }
+
+    fn with(&self, disk: SimulatedDisk) -> World {
+        World {
+            disk,
+            tables: self.tables.flushed(),
+            seed: self.seed,
+            time: Arc::clone(&self.time),
+            key: self.key.clone(),
+        }
+    }
+
+    /// The files of the log, oldest first.
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
+        let log = Path::new(DIRECTORY).join("volumes/main/log");
+        let mut paths = self.disk.list(&log).unwrap();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "segment"));
+        paths
+    }
+}

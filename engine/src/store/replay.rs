@@ -1,0 +1,214 @@
+//! Applying what the log holds above the tables' stamp, as the committer applied it before the stop.
+//!
+//! Which groups those are, and that they are durable, was decided by `log::recovery`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::layout::MAIN_VOLUME;
+use super::open::OpenReport;
+use crate::disk::OpenMode;
+use crate::error::{Damage, OpenError};
+use crate::ids::{AccountNumber, KeyGeneration, Lsn};
+use crate::log::format::group::Group;
+use crate::log::{
+    GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
+    StateStamp, recover,
+};
+use crate::record::Record;
+use crate::seal::{Aad, KeyTableSnapshot};
+use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
+
+/// Applies what the log holds above the tables' stamp.
+pub(super) struct Replay<'a> {
+    committed: &'a Committed,
+    keys: Arc<KeyTableSnapshot>,
+    state_lsn: Lsn,
+    report: OpenReport,
+    places: BTreeMap<Lsn, Places>,
+    /// Records of a run that has not ended yet.
+    run: Vec<(RecordHeader, Record)>,
+}
+
+/// Why replay stopped.
+enum ReplayError {
+    Recover(RecoverError),
+    Open(OpenError),
+}
+
+impl From<RecoverError> for ReplayError {
+    fn from(error: RecoverError) -> ReplayError {
+        ReplayError::Recover(error)
+    }
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(committed: &'a Committed, keys: Arc<KeyTableSnapshot>) -> Replay<'a> {
+        Replay {
+            committed,
+            keys,
+            state_lsn: Lsn::ZERO,
+            report: OpenReport::default(),
+            places: BTreeMap::new(),
+            run: Vec::new(),
+        }
+    }
+
+    /// Recovers the log and applies what is new.
+    pub(super) fn run(
+        &mut self,
+        setup: LogSetup,
+        mode: OpenMode,
+        saved: &Saved,
+    ) -> Result<Recovered, OpenError> {
+        let stamp = saved.stamp()?;
+        self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
+        let state = stamp.map(|stamp| StateStamp {
+            lsn: stamp.lsn,
+            open_lsn: stamp.open_lsn,
+            group_hash: GroupHash(stamp.group_hash),
+        });
+        let recovered = recover::<ReplayError>(setup, state, mode, |replayed| {
+            self.visit(replayed).map_err(ReplayError::Open)
+        });
+        match recovered {
+            Ok(recovered) => {
+                self.report.log = recovered.report;
+                self.report.damage.clone_from(&recovered.damage);
+                Ok(recovered)
+            }
+            Err(ReplayError::Open(error)) => Err(error),
+            Err(ReplayError::Recover(error)) => Err(open_error(error)),
+        }
+    }
+
+    fn visit(&mut self, replayed: Replayed<'_>) -> Result<(), OpenError> {
+        match replayed {
+            // Up to the stamp the tables know where chunks lie.
+            Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
+            Replayed::Chunk(chunk) => {
+                let places = self.places.entry(chunk.lsn).or_default();
+                places.segment = chunk.segment.0;
+                places.chunks.push(StateChunkPlace {
+                    number: u32::from(chunk.number),
+                    offset: chunk.offset,
+                    length: chunk.length,
+                    hash: chunk.hash,
+                });
+                Ok(())
+            }
+            Replayed::Group { place, group } => self.group(place.segment, place.offset, group),
+        }
+    }
+
+    fn group(
+        &mut self,
+        segment: SegmentNumber,
+        offset: u64,
+        group: &Group<'_>,
+    ) -> Result<(), OpenError> {
+        if group.header.stamp.key_version > self.keys.version() {
+            return Err(OpenError::Invalid(format!(
+                "the key table is older than the log needs (group at {}); restore \
+                 volumes/{MAIN_VOLUME}/keys from the newest copy",
+                group.header.stamp.first_lsn
+            )));
+        }
+        let mut changes = Changes::default();
+        changes.places.extend(std::mem::take(&mut self.places));
+        for placed in group.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            if header.lsn <= self.state_lsn {
+                continue;
+            }
+            let Some(record) = self.open_record(segment, offset, &header, payload)? else {
+                continue;
+            };
+            self.apply(&mut changes, header, record)?;
+        }
+        self.committed.publish(changes);
+        Ok(())
+    }
+
+    /// The opened record; `None` if its account's key is destroyed.
+    fn open_record(
+        &mut self,
+        segment: SegmentNumber,
+        offset: u64,
+        header: &RecordHeader,
+        payload: &[u8],
+    ) -> Result<Option<Record>, OpenError> {
+        let account = header.account;
+        let keys = Arc::clone(&self.keys);
+        if account != AccountNumber::VOLUME && keys.current(account).is_none() {
+            self.report.destroyed_count += 1;
+            return Ok(None);
+        }
+        let aad = Aad::Record { kind: header.record_type, account, lsn: header.lsn };
+        let damage = |what: String| Damage {
+            file: PathBuf::from(format!("segment {}", segment.0)),
+            offset,
+            what: format!("the record at {}: {what}", header.lsn),
+        };
+        let (generation, sealed) =
+            payload.split_first_chunk().ok_or_else(|| damage("it ends early".into()))?;
+        let generation = KeyGeneration(u32::from_le_bytes(*generation));
+        let key = match account {
+            AccountNumber::VOLUME => Some(keys.volume_key()),
+            account => keys.key(account, generation),
+        };
+        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
+        let plain =
+            crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
+        let record = Record::decode(header.record_type, &plain)
+            .map_err(|why| damage(format!("it does not decode: {why}")))?;
+        self.report.record_count += 1;
+        Ok(Some(record))
+    }
+
+    /// Applies a record; those of a run when its last one is there. Anything in between makes the
+    /// run void.
+    fn apply(
+        &mut self,
+        changes: &mut Changes,
+        header: RecordHeader,
+        record: Record,
+    ) -> Result<(), OpenError> {
+        let continues = self.run.first().is_some_and(|(_, first)| {
+            first.run.map(|run| run.first) == record.run.map(|run| run.first)
+        });
+        if !continues && !self.run.is_empty() {
+            self.report.void_count += 1;
+            self.run.clear();
+        }
+        match record.run {
+            None => changes.apply(self.committed, header.account, header.lsn, &record)?,
+            Some(run) => {
+                self.run.push((header, record));
+                if run.last {
+                    for (header, record) in std::mem::take(&mut self.run) {
+                        changes.apply(self.committed, header.account, header.lsn, &record)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<OpenReport, OpenError> {
+        if !self.run.is_empty() {
+            self.report.void_count += 1;
+        }
+        self.committed.add_places(std::mem::take(&mut self.places));
+        Ok(self.report)
+    }
+}
+
+fn open_error(error: RecoverError) -> OpenError {
+    match error {
+        RecoverError::Disk(error) => OpenError::Disk(error),
+        RecoverError::Damage(damage) => OpenError::Damage(damage),
+        other => OpenError::Invalid(other.to_string()),
+    }
+}

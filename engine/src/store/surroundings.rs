@@ -1,0 +1,56 @@
+//! What a store stands on: disk, time, randomness, tables, and who makes its machines go on.
+//!
+//! In production the system's; in a simulation all of it follows from a seed, and one thread steps
+//! committer and checkpointer in the order that it chooses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::{Clock, Disk, OpenMode, PlainDisk, SystemClock};
+use crate::error::ReadError;
+use crate::log::ZerosAhead;
+use crate::seal::Sealer;
+use crate::state::{RocksTables, TableStore};
+
+/// Opens the tables in a folder.
+pub(crate) type OpenTables =
+    dyn Fn(&Path, OpenMode) -> Result<Arc<dyn TableStore>, ReadError> + Send + Sync;
+
+/// Who makes committer and checkpointer go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Drive {
+    /// A thread each.
+    Threads,
+    /// Whoever waits for an answer, and [`Steps`](super::drive::Steps) one by one.
+    #[cfg(test)]
+    Stepped,
+}
+
+/// What a store stands on.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sealer: Sealer,
+    pub(crate) tables: Arc<OpenTables>,
+    pub(crate) drive: Drive,
+    /// Of the log; `None`: what suits the file system.
+    pub(crate) zeros: Option<ZerosAhead>,
+    /// A segment of the log is closed before it exceeds this.
+    pub(crate) segment_bytes: u64,
+}
+
+impl Surroundings {
+    /// This machine; a new incarnation of randomness.
+    pub(crate) fn system() -> Surroundings {
+        Surroundings {
+            disk: Arc::new(PlainDisk),
+            clock: Arc::new(SystemClock::new()),
+            sealer: Sealer::system(),
+            tables: Arc::new(RocksTables::open_in),
+            drive: Drive::Threads,
+            zeros: None,
+            segment_bytes: crate::limits::SEGMENT_BYTES,
+        }
+    }
+}
