@@ -2,15 +2,15 @@
 //! damage.
 //!
 //! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain.
-//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers and
-//!    footers note about this disk, and of `durable_lsn` of groups that this node wrote as primary,
-//!    also of groups behind a bad one.
+//! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers
+//!    and footers note about this disk, and of `durable_lsn` of groups that this node wrote as
+//!    primary, also of groups behind a bad one.
 //! 3. **Judge** what cannot be read. Above known durable it is a torn tail. At or below it, it is
 //!    damage of acknowledged mail, and reported: where state has applied it, the log goes on behind
-//!    it (only the blobs in it are lost); above state, nothing may follow, and the log is read up to
-//!    there and takes no more.
-//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a name;
-//!    its header then truthfully calls them durable.
+//!    it (only the blobs in it are lost); above state, nothing may follow, and the log is read up
+//!    to there and takes no more.
+//! 4. **Carry** groups above known durable into a new segment, which is flushed before it has a
+//!    name; its header then truthfully calls them durable.
 //! 5. **Close** the old tail: cut behind its last durable group, footer, flush; remove it if empty.
 //! 6. **Replay** to the caller, group by group.
 //!

@@ -302,8 +302,8 @@ impl KeyTable {
         }
     }
 
-    /// Loads the newer of both copies, and makes a damaged, missing or older one anew from it, unless
-    /// the store is opened for reading only.
+    /// Loads the newer of both copies, and makes a damaged, missing or older one anew from it,
+    /// unless the store is opened for reading only.
     ///
     /// # Errors
     /// [`KeyError::NoKeyTable`] if neither copy is usable, [`KeyError::OtherRootKey`],

@@ -1,7 +1,8 @@
 //! Reading the chain from where replay begins to where it ends, and judging gaps in it and its end.
 //!
 //! A gap is bearable where state has applied all that is missing: the chain is then taken up again
-//! behind it, state's stamp proving that both sides are of one history. Any other gap ends the walk.
+//! behind it, state's stamp proving that both sides are of one history. Any other gap ends the
+//! walk.
 
 use super::segment::{Segment, before, successor};
 use super::{LogDamage, RecoverError, RecoveryReport, Severity, StateStamp};
