@@ -1,5 +1,6 @@
 # make run     a demo store on loopback ports, in the foreground (DATA=<dir> PORT_BASE=<n>)
 # make test    the whole check: format, clippy, docs, tests, tidy
+# make simulate  random runs of whole stores with power cuts and faults (SEED=n SEEDS=n)
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
 # make deps    Debian packages for all of the above
 
@@ -22,7 +23,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit bench bench-peers deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate bench bench-peers deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -52,6 +53,14 @@ unit: deps-build
 		$(CARGO) test --locked --profile $(PROFILE) --workspace --tests; \
 	fi; \
 	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
+
+# Whole stores in a simulated world: more seeds, or one that is to be replayed (SEED=n SEEDS=1).
+SEED ?= 1
+SEEDS ?= 1000
+STEPS ?= 250
+simulate: deps-build
+	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) \
+		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib simulation::run -- --nocapture
 
 bench: deps-build
 	@$(WITH_ROCKSDB) $(CARGO) bench --locked -p pillarbox-engine --benches

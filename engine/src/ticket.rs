@@ -57,6 +57,13 @@ impl<T> Ticket<T> {
         Ticket { pump, ..self }
     }
 
+    /// The answer, if it is there; else the ticket again.
+    #[cfg(test)]
+    pub(crate) fn now(self) -> Result<T, Ticket<T>> {
+        let answer = self.shared.slot.lock().answer.take();
+        answer.ok_or(self)
+    }
+
     /// Blocks until the answer is there.
     pub fn wait(self) -> T {
         while let Some(pump) = &self.pump {

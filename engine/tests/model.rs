@@ -193,7 +193,7 @@ impl Run {
                     self.model.remove(&name);
                 }
             }
-            Operation::Checkpoint => self.store().checkpoint(),
+            Operation::Checkpoint => assert!(self.store().checkpoint()),
             Operation::Restart => {
                 let store = self.store.take().unwrap();
                 store.close();

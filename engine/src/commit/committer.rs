@@ -364,6 +364,12 @@ impl CheckpointSlot {
         true
     }
 
+    /// Whether anything was handed over since the start.
+    pub(crate) fn any_begun(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.completed > 0 || inner.writing || inner.waiting.is_some()
+    }
+
     /// The checkpointer's side: waits for a frozen part; `None` when closed.
     pub(crate) fn take(&self) -> Option<(Unsaved, CheckpointStamp)> {
         let mut inner = self.inner.lock();
@@ -396,11 +402,11 @@ impl CheckpointSlot {
         self.changed.notify_all();
     }
 
-    /// Asks for a checkpoint and answers how many were completed before.
+    /// Asks for a checkpoint and answers how many will have been completed before it.
     pub(crate) fn want(&self) -> u64 {
         let mut inner = self.inner.lock();
         inner.wanted = true;
-        inner.completed + u64::from(inner.writing)
+        inner.completed + u64::from(inner.writing) + u64::from(inner.waiting.is_some())
     }
 
     /// Waits until more than `before` were completed, or none comes any more.

@@ -130,6 +130,26 @@ impl SimulatedDisk {
         self.state.lock().capacity_bytes = capacity_bytes;
     }
 
+    /// Whether the power is gone.
+    #[cfg(test)]
+    pub(crate) fn is_off(&self) -> bool {
+        self.state.lock().is_off
+    }
+
+    /// Bytes of all files that have a name.
+    #[cfg(test)]
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+
+    /// A file's length; 0 if there is none.
+    #[cfg(test)]
+    pub(crate) fn length(&self, path: &Path) -> u64 {
+        let state = self.state.lock();
+        let file = state.names.get(path).and_then(|file| state.files.get(*file));
+        file.map_or(0, |content| u64_of(content.seen.len()))
+    }
+
     /// Changing calls so far.
     pub fn calls(&self) -> u64 {
         self.state.lock().calls

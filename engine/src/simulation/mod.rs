@@ -5,8 +5,13 @@
 //! |--|--|
 //! | `world` | what a simulated store stands on, and what power cuts leave of it |
 //! | `cuts` | one script, and the power cut during every call of the disk |
+//! | `model`, `clients` | what accounts should hold; who asks for changes and reads |
+//! | `run` | all of it at random, from a seed |
 //!
 //! Compiled for tests only.
 
+mod clients;
 mod cuts;
+mod model;
+mod run;
 mod world;

@@ -161,7 +161,11 @@ impl Writer<'_> {
     fn dropped(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
         for (key, state) in &unsaved.dropped {
             let all = UidSet::from_ranges([(1, u32::MAX)]);
-            for (row, _) in state.rows_of(&all)? {
+            // A reference of an account whose key is destroyed counts for nothing, and which ones
+            // there were, nobody can tell any more.
+            let is_readable = self.saved.values.has_account(key.0);
+            let rows = if is_readable { state.rows_of(&all)? } else { Vec::new() };
+            for (row, _) in rows {
                 let reference = reference_key(row.blob, key.0, key.1, row.uid);
                 self.batch.delete(Table::Reference, &reference);
             }

@@ -23,7 +23,9 @@ mod table;
 mod values;
 
 pub(crate) use account::{AccountState, INBOX, canonical};
-pub(crate) use blob::{BlobRow, ChunkPlace as StateChunkPlace, Places, reference_key};
+pub(crate) use blob::{
+    BlobRow, ChunkPlace as StateChunkPlace, Places, mailbox_of_reference, reference_key,
+};
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, MailboxId, Uid};
 use crate::mailbox::Row;
-use crate::state::{AccountState, reference_key, scan_references};
+use crate::state::{AccountState, mailbox_of_reference, reference_key, scan_references};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
@@ -206,15 +206,23 @@ impl Check<'_> {
         scan_references(&self.store.inner.saved, &mut |key| {
             stored.insert(key);
         })?;
-        if self.store.inner.commit_status.stopped().is_some() {
-            // There was no checkpoint.
-            self.store.inner.committed.overlay_references(&mut stored);
+        let inner = &self.store.inner;
+        if inner.commit_status.stopped().is_some() {
+            if inner.checkpoints.any_begun() {
+                // One failed half-way: what it should have written is neither here nor there.
+                return Ok(());
+            }
+            inner.committed.overlay_references(&mut stored);
         }
-        self.account = "(all accounts)".into();
-        self.mailbox = "(references)".into();
-        let missing = self.references.difference(&stored).count();
-        if missing > 0 {
-            self.problem(None, format!("{missing} messages have no reference to their blob"));
+        let missing: Vec<[u8; 36]> = self.references.difference(&stored).copied().collect();
+        for key in missing {
+            let Some((account, mailbox)) = mailbox_of_reference(&key) else { continue };
+            let account = self.store.inner.committed.account(account);
+            let name = account.as_ref().and_then(|account| account.names.name_of(mailbox));
+            self.mailbox = name.unwrap_or_default().to_owned();
+            self.account = account.map(|account| account.profile.name.clone()).unwrap_or_default();
+            let uid = key.last_chunk().map(|uid| Uid(u32::from_be_bytes(*uid)));
+            self.problem(uid, "it has no reference to its blob, so reclaim would take it for dead");
         }
         Ok(())
     }

@@ -1,14 +1,13 @@
 //! Committing messages: deliveries and appends. Large ones enter the log ahead of their record.
 //!
-//! Up to [`INLINE_MESSAGE_BYTES_MAX`] a message's chunks travel in the group of its record. A
-//! larger one's go first, a few at a time, so that they delay nobody; then the record names them.
-//! Until then the log knows the message as entering (`open_lsn`), and a caller that gives up leaves
-//! dead chunks, no half mail.
+//! Up to [`INLINE_MESSAGE_BYTES_MAX`](crate::limits::INLINE_MESSAGE_BYTES_MAX) a message's chunks
+//! travel in the group of its record. A larger one's go first, a few at a time, so that they delay
+//! nobody; then the record names them. Until then the log knows the message as entering
+//! (`open_lsn`), and a caller that gives up leaves dead chunks, no half mail.
 
 use crate::commit::{Change, PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
 use crate::ids::{Lsn, UnixSeconds};
-use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::ticket::Ticket;
 
 use super::{Announcement, Appended, DeliverTo, Inner, PreparedMessage, Store};
@@ -59,7 +58,7 @@ impl Inner {
         message: &mut SealedMessage,
         beside: usize,
     ) -> Result<(), CommitError> {
-        if message.group_bytes() + beside <= INLINE_MESSAGE_BYTES_MAX {
+        if message.group_bytes() + beside <= self.inline_message_bytes_max {
             return Ok(());
         }
         let mut positions: Vec<Lsn> = Vec::with_capacity(message.chunks.len());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::commit::{Change, NewAccountChange};
-use crate::error::{AuthError, CommitError, ReadError};
+use crate::error::{AuthError, CommitError, ReadError, Remedy};
 use crate::ids::AccountNumber;
 use crate::record::{AccountUpdate, PolicyChange};
 use crate::seal::{Secret, StoredPassword, dummy_verify};
@@ -167,8 +167,11 @@ impl Store {
         let new = NewAccountChange { number, generation, update };
         let made = self.inner.submit(|promise| Change::CreateAccount { new, promise }).wait();
         if let Err(error) = made {
-            // A key that no account names is no harm; opening removes what this leaves.
-            if let Err(left) = keys.remove_account(number) {
+            // Where the log failed, its records may yet be found at the next opening, which needs
+            // the key then, or removes it.
+            if error.remedy() == Remedy::Refuse
+                && let Err(left) = keys.remove_account(number)
+            {
                 tracing::warn!("the key of an account that was not made stays for now: {left}");
             }
             return Err(error);
@@ -247,8 +250,12 @@ impl Store {
     /// An account that does not exist.
     pub fn delete_account(&self, account: AccountNumber) -> Result<(), CommitError> {
         self.inner.submit(|promise| Change::DeleteAccount { account, promise }).wait()?;
-        // What the tables hold of it is deleted while its key can still open it.
-        self.checkpoint();
+        // What the tables hold of it is deleted while its key can still open it, and what it shares
+        // with others is in the tables before its records cannot be read any more. If that fails,
+        // the next opening goes on here.
+        if !self.checkpoint() {
+            return Err(self.inner.refusal());
+        }
         self.inner.keys.remove_account(account).map_err(key_table_error)?;
         self.inner.submit(|promise| Change::AccountDestroyed { account, promise }).wait()
     }

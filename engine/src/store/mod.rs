@@ -86,6 +86,8 @@ pub(crate) struct Inner {
     summaries: SummaryCache,
     password_cost: Argon2Cost,
     message_bytes_max: u64,
+    /// A message whose chunks exceed this enters ahead of its record.
+    inline_message_bytes_max: usize,
     /// Bytes of disk below which nothing new is taken.
     reserve_bytes: u64,
     /// Large messages that may be parsed and sealed at a time.

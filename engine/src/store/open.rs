@@ -149,6 +149,7 @@ impl Store {
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
+            inline_message_bytes_max: surroundings.inline_message_bytes_max,
             reserve_bytes: options.reserve_bytes,
             large_messages: Permits::new(LARGE_MESSAGES_MAX),
             mode,
@@ -206,12 +207,12 @@ impl Store {
         inner.driver.join("checkpointer");
     }
 
-    /// Asks for a checkpoint and waits until it is flushed; returns at once if the store takes no
-    /// changes.
-    pub fn checkpoint(&self) {
+    /// Asks for a checkpoint and waits until it is flushed; answers whether it was. Returns at once
+    /// if the store takes no changes.
+    pub fn checkpoint(&self) -> bool {
         let inner = &self.inner;
         if inner.commit_status.stopped().is_some() {
-            return;
+            return false;
         }
         let before = inner.checkpoints.want();
         inner.queue.nudge();
@@ -224,6 +225,19 @@ impl Store {
                 }
             }
         }
+        inner.commit_status.stopped().is_none()
+    }
+
+    /// The machines of a simulated store.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> &Steps {
+        self.inner.steps.as_deref().expect("a simulated store is stepped")
+    }
+
+    /// Asks for a checkpoint without waiting for it.
+    #[cfg(test)]
+    pub(crate) fn want_checkpoint(&self) {
+        self.inner.checkpoints.want();
     }
 
     fn start(
@@ -274,6 +288,10 @@ impl Store {
         for account in self.inner.keys.accounts() {
             if self.inner.committed.account(account).is_none() {
                 tracing::info!(%account, "destroying the key of an account that no record names");
+                // What the tables hold of it is deleted while its key can still open it.
+                if !self.checkpoint() {
+                    return Ok(());
+                }
                 self.inner.keys.remove_account(account)?;
                 let destroyed = |promise| Change::AccountDestroyed { account, promise };
                 if let Err(error) = self.inner.submit(destroyed).wait() {

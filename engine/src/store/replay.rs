@@ -1,4 +1,5 @@
-//! Applying what the log holds above the tables' stamp, as the committer applied it before the stop.
+//! Applying what the log holds above the tables' stamp, as the committer applied it before the
+//! stop.
 //!
 //! Which groups those are, and that they are durable, was decided by `log::recovery`.
 

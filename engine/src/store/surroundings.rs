@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) zeros: Option<ZerosAhead>,
     /// A segment of the log is closed before it exceeds this.
     pub(crate) segment_bytes: u64,
+    /// A message whose chunks exceed this enters ahead of its record.
+    pub(crate) inline_message_bytes_max: usize,
 }
 
 impl Surroundings {
@@ -51,6 +53,7 @@ impl Surroundings {
             drive: Drive::Threads,
             zeros: None,
             segment_bytes: crate::limits::SEGMENT_BYTES,
+            inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
         }
     }
 }

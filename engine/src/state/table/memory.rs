@@ -20,6 +20,7 @@ type Rows = BTreeMap<(Table, Vec<u8>), Arc<[u8]>>;
 struct Versions {
     now: Arc<Rows>,
     flushed: Vec<Arc<Rows>>,
+    fails_next: bool,
 }
 
 /// An in-memory [`TableStore`]. Clones are the same store.
@@ -38,8 +39,20 @@ impl MemoryTables {
     /// A store of its own with what was flushed last, as a power cut leaves it.
     pub(crate) fn flushed(&self) -> MemoryTables {
         let now = self.versions.lock().flushed.last().cloned().unwrap_or_default();
-        let versions = Versions { now: Arc::clone(&now), flushed: vec![now] };
+        let versions = Versions { now: Arc::clone(&now), flushed: vec![now], fails_next: false };
         MemoryTables { versions: Arc::new(Mutex::new(versions)) }
+    }
+
+    /// A flush that nobody asked for, as RocksDB does when memory is short.
+    pub(crate) fn flush_unasked(&self) {
+        let mut versions = self.versions.lock();
+        let now = Arc::clone(&versions.now);
+        versions.flushed.push(now);
+    }
+
+    /// Lets the next flush that is asked for fail.
+    pub(crate) fn fail_next_flush(&self) {
+        self.versions.lock().fails_next = true;
     }
 
     /// How many flushes there have been; they are numbered from 1, and 0 is the empty store.
@@ -91,6 +104,9 @@ impl TableStore for MemoryTables {
 
     fn flush(&self) -> Result<(), ReadError> {
         let mut versions = self.versions.lock();
+        if std::mem::take(&mut versions.fails_next) {
+            return Err(ReadError::Table("the flush failed, as a simulation asked for".into()));
+        }
         let now = versions.now.clone();
         versions.flushed.push(now);
         Ok(())

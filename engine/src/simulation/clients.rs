@@ -1,0 +1,358 @@
+//! The clients of a simulated store: they draw operations, submit them, and read what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Model, Moves, Operation, Outcome, Shown, Sight, text};
+use crate::disk::simulated::Dice;
+use crate::error::{CommitError, ReadError};
+use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
+use crate::ids::{MailboxId, Uid, UnixSeconds};
+use crate::seal::Secret;
+use crate::store::{
+    Account, Appended, Copied, DeliverTo, FlagsStored, NewAccount, NewMessage, Store,
+};
+use crate::ticket::Ticket;
+use crate::uid_set::UidSet;
+
+const ACCOUNTS: [&str; 3] = ["anna@example.org", "bert@example.org", "carl@example.org"];
+const NAMES: [&str; 6] = ["INBOX", "Archive", "Lists", "Lists/rust", "Work", "Work/2026"];
+const KEYWORDS: [&str; 3] = ["$Work", "$Later", "Junk"];
+
+/// An operation on its way.
+pub(super) struct Pending {
+    pub(super) operation: Operation,
+    answer: Answer,
+}
+
+enum Answer {
+    Appended(Ticket<Result<Appended, CommitError>>),
+    Delivered(Ticket<Vec<Result<Appended, CommitError>>>),
+    Copied(Ticket<Result<Copied, CommitError>>),
+    Stored(Ticket<Result<FlagsStored, CommitError>>),
+    Expunged(Ticket<Result<UidSet, CommitError>>),
+    Made(Ticket<Result<MailboxId, CommitError>>),
+    Done(Ticket<Result<(), CommitError>>),
+    /// Waited for already.
+    Known(Result<(), CommitError>),
+}
+
+/// What a client was told.
+pub(super) enum Told {
+    /// How it ended.
+    Outcome(Outcome),
+    /// That the store takes no changes: it may have happened or not.
+    Unknown,
+    /// That there is no room, before anything was begun.
+    NotDone,
+    /// No, without regard to what waits for the committer.
+    RefusedAtOnce,
+}
+
+/// Draws an operation that makes sense for what the model has.
+pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Option<Operation> {
+    let pick = |dice: &mut Dice, count: usize| -> usize {
+        usize::try_from(dice.below(u64::try_from(count.max(1)).unwrap())).unwrap()
+    };
+    let account = ACCOUNTS[pick(dice, ACCOUNTS.len())].to_owned();
+    let name = NAMES[pick(dice, NAMES.len())].to_owned();
+    let kind = dice.below(100);
+    let mut fresh = || {
+        *next_text += 1;
+        *next_text
+    };
+    if kind < 20 {
+        let count = 1 + pick(dice, 3);
+        let to = (0..count)
+            .map(|at| (ACCOUNTS[at].to_owned(), NAMES[pick(dice, NAMES.len())].to_owned()))
+            .filter(|(account, _)| model.accounts.contains_key(account))
+            .collect::<Vec<_>>();
+        return (!to.is_empty()).then(|| Operation::Deliver { to, text: fresh() });
+    }
+    if kind >= 98 {
+        let is_there = model.accounts.contains_key(&account);
+        return Some(match is_there && dice.below(3) == 0 {
+            true => Operation::DeleteAccount { account },
+            false => Operation::AddAccount { account },
+        });
+    }
+    let state = model.accounts.get(&account)?;
+    let known: Vec<_> = state.mailboxes.iter().filter(|mailbox| mailbox.id.is_some()).collect();
+    let mailbox = *known.get(pick(dice, known.len()))?;
+    let id = mailbox.id?;
+    let some = dice.next();
+    let uids: Vec<u32> =
+        mailbox.messages.keys().copied().filter(|uid| some.rotate_left(*uid) & 3 == 0).collect();
+    Some(match kind {
+        20..45 => {
+            let texts = (0..1 + pick(dice, 4)).map(|_| fresh()).collect();
+            Operation::Append {
+                account,
+                mailbox: id,
+                texts,
+                flags: u8::try_from(some % 32).unwrap(),
+            }
+        }
+        45..60 => {
+            let to = known[pick(dice, known.len())].id?;
+            let moves = if some & 64 == 0 { Moves::Copy } else { Moves::Move };
+            Operation::Transfer { moves, account, from: id, to, uids }
+        }
+        60..75 => {
+            let changes = [FlagChange::Add, FlagChange::Remove, FlagChange::Replace];
+            let change = changes[pick(dice, 3)];
+            let keywords = (0..3u8).filter(|keyword| some >> (40 + keyword) & 1 == 1).collect();
+            let flags = u8::try_from(some >> 50 & 31).unwrap();
+            Operation::Flags { account, mailbox: id, uids, change, flags, keywords }
+        }
+        75..84 => {
+            let uids = mailbox.messages.keys().copied().collect();
+            Operation::Expunge { account, mailbox: id, uids }
+        }
+        84..88 => Operation::Create { account, name },
+        88..90 => {
+            let to = NAMES[pick(dice, NAMES.len())].to_owned();
+            Operation::Rename { account, from: name, to }
+        }
+        90..93 => Operation::Delete { account, name },
+        93..96 => Operation::Subscribe { account, name, subscribed: some & 1 == 0 },
+        _ => {
+            let limit = (some & 3 == 0).then_some(20_000 + some % 60_000);
+            Operation::Quota { account, limit }
+        }
+    })
+}
+
+fn set(uids: &[u32]) -> UidSet {
+    uids.iter().map(|&uid| Uid(uid)).collect()
+}
+
+fn list(flags: u8, keywords: &BTreeSet<u8>) -> FlagList {
+    let keyword = |keyword: &u8| Keyword::new(KEYWORDS[usize::from(*keyword)]).unwrap();
+    FlagList { system: SystemFlags(flags), keywords: keywords.iter().map(keyword).collect() }
+}
+
+/// Submits an operation; `None` if the store does not have what it is about.
+pub(super) fn submit(store: &Store, operation: Operation) -> Option<Pending> {
+    let answer = match answer_of(store, &operation)? {
+        Ok(answer) => answer,
+        Err(error) => Answer::Known(Err(error)),
+    };
+    Some(Pending { operation, answer })
+}
+
+fn answer_of(store: &Store, operation: &Operation) -> Option<Result<Answer, CommitError>> {
+    Some(Ok(match operation {
+        Operation::Deliver { to, text: number } => {
+            let find = |(account, mailbox): &(String, String)| {
+                let account = store.account(account).unwrap()?.number();
+                let (mailbox, flags) = (mailbox.clone(), FlagList::default());
+                Some(DeliverTo { account, mailbox, flags })
+            };
+            let recipients: Vec<DeliverTo> = to.iter().map(find).collect::<Option<_>>()?;
+            let accounts: Vec<_> = recipients.iter().map(|to| to.account).collect();
+            match store.prepare(&text(*number), &accounts) {
+                Ok(prepared) => {
+                    Answer::Delivered(store.deliver(prepared, UnixSeconds(7), recipients))
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Operation::AddAccount { account } => {
+            let password = Secret::new("x".into());
+            let new = NewAccount { name: account.clone(), password, quota_bytes: None };
+            Answer::Known(store.create_account(new).map(drop))
+        }
+        Operation::DeleteAccount { account } => {
+            let number = store.account(account).unwrap()?.number();
+            Answer::Known(store.delete_account(number))
+        }
+        Operation::Quota { account, limit } => {
+            let number = store.account(account).unwrap()?.number();
+            Answer::Known(store.set_quota(number, *limit))
+        }
+        other => {
+            let account = store.account(other.account()).unwrap()?;
+            return answer_of_account(store, &account, other);
+        }
+    }))
+}
+
+fn answer_of_account(
+    store: &Store,
+    account: &Account,
+    operation: &Operation,
+) -> Option<Result<Answer, CommitError>> {
+    let mailbox = |id: &MailboxId| account.mailbox_by_id(*id).unwrap();
+    Some(Ok(match operation {
+        Operation::Append { mailbox: id, texts, flags, .. } => {
+            let mailbox = mailbox(id)?;
+            let mut messages = Vec::new();
+            for number in texts {
+                match store.prepare(&text(*number), &[account.number()]) {
+                    Ok(prepared) => {
+                        let flags = list(*flags, &BTreeSet::new());
+                        messages.push(NewMessage { prepared, flags, received: UnixSeconds(7) });
+                    }
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            Answer::Appended(mailbox.append(messages))
+        }
+        Operation::Transfer { moves, from, to, uids, .. } => {
+            let (from, to) = (mailbox(from)?, mailbox(to)?);
+            Answer::Copied(match moves {
+                Moves::Copy => from.copy(&set(uids), &to),
+                Moves::Move => from.move_to(&set(uids), &to),
+            })
+        }
+        Operation::Flags { mailbox: id, uids, change, flags, keywords, .. } => {
+            let flags = list(*flags, keywords);
+            Answer::Stored(mailbox(id)?.store_flags(&set(uids), *change, &flags, None))
+        }
+        Operation::Expunge { mailbox: id, uids, .. } => {
+            Answer::Expunged(mailbox(id)?.expunge(&set(uids)))
+        }
+        Operation::Create { name, .. } => Answer::Made(account.create_mailbox(name, None)),
+        Operation::Rename { from, to, .. } => Answer::Done(account.rename_mailbox(from, to)),
+        Operation::Delete { name, .. } => Answer::Done(account.delete_mailbox(name)),
+        Operation::Subscribe { name, subscribed: true, .. } => {
+            Answer::Done(account.subscribe(name))
+        }
+        Operation::Subscribe { name, .. } => Answer::Done(account.unsubscribe(name)),
+        _ => return None,
+    }))
+}
+
+fn numbers<'a>(uids: impl IntoIterator<Item = &'a Uid>) -> Outcome {
+    Outcome::Uids(uids.into_iter().map(|uid| uid.0).collect())
+}
+
+fn told<T>(answer: Result<T, CommitError>, outcome: impl FnOnce(T) -> Outcome) -> Told {
+    match answer {
+        Ok(answer) => Told::Outcome(outcome(answer)),
+        Err(CommitError::ReadOnly { .. } | CommitError::Read(_)) => Told::Unknown,
+        Err(CommitError::DiskFull | CommitError::QueueFull) => Told::NotDone,
+        Err(_) => Told::Outcome(Outcome::Refused),
+    }
+}
+
+impl Pending {
+    /// What the client was told; itself if nothing yet.
+    pub(super) fn answered(self) -> Result<(Operation, Told), Box<Pending>> {
+        let Pending { operation, answer } = self;
+        let told = match answer {
+            Answer::Appended(ticket) => match ticket.now() {
+                Ok(answer) => told(answer, |appended| numbers(&appended.uids)),
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Appended(ticket) }));
+                }
+            },
+            Answer::Delivered(ticket) => match ticket.now() {
+                Ok(answers) => {
+                    let mut each = Vec::new();
+                    let mut others = None;
+                    for answer in answers {
+                        match told(answer, |appended| numbers(&appended.uids)) {
+                            Told::Outcome(outcome) => each.push(outcome),
+                            other => others = Some(other),
+                        }
+                    }
+                    others.unwrap_or(Told::Outcome(Outcome::Each(each)))
+                }
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Delivered(ticket) }));
+                }
+            },
+            Answer::Copied(ticket) => match ticket.now() {
+                Ok(answer) => told(answer, |copied| numbers(&copied.destination)),
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Copied(ticket) }));
+                }
+            },
+            Answer::Stored(ticket) => match ticket.now() {
+                Ok(answer) => told(answer, |stored| {
+                    Outcome::Uids(stored.changed.iter().map(|uid| uid.0).collect())
+                }),
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Stored(ticket) }));
+                }
+            },
+            Answer::Expunged(ticket) => match ticket.now() {
+                Ok(answer) => {
+                    told(answer, |gone| Outcome::Uids(gone.iter().map(|uid| uid.0).collect()))
+                }
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Expunged(ticket) }));
+                }
+            },
+            Answer::Made(ticket) => match ticket.now() {
+                Ok(answer) => told(answer, |_| Outcome::Done),
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Made(ticket) }));
+                }
+            },
+            Answer::Done(ticket) => match ticket.now() {
+                Ok(answer) => told(answer, |()| Outcome::Done),
+                Err(ticket) => {
+                    return Err(Box::new(Pending { operation, answer: Answer::Done(ticket) }));
+                }
+            },
+            Answer::Known(answer) => match told(answer, |()| Outcome::Done) {
+                Told::Outcome(Outcome::Refused) => Told::RefusedAtOnce,
+                other => other,
+            },
+        };
+        Ok((operation, told))
+    }
+}
+
+/// Everything that readers of the store see, each message read to its last byte.
+pub(super) fn sight(store: &Store) -> Result<Sight, ReadError> {
+    let mut sight = Sight::new();
+    for entry in store.accounts()? {
+        let account = store.account(&entry.name)?.expect("an account that is listed has a name");
+        let listing = account.listing()?;
+        let mut mailboxes = BTreeMap::new();
+        for mailbox in &listing.mailboxes {
+            let shown = shown(&account, mailbox.id)?;
+            mailboxes.extend(shown.map(|shown| (mailbox.name.clone(), shown)));
+        }
+        let subscribed = listing.subscribed.iter().cloned().collect();
+        sight.insert(entry.name.clone(), (mailboxes, subscribed));
+    }
+    Ok(sight)
+}
+
+fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
+    let Some(view) =
+        account.mailbox_by_id(id)?.map(|mailbox| mailbox.view()).transpose()?.flatten()
+    else {
+        return Ok(None);
+    };
+    let mut messages = BTreeMap::new();
+    for row in view.rows_from(Uid(1), usize::MAX)? {
+        let bytes = account.message(&row)?.read_all()?;
+        assert_eq!(u64::from(row.size), u64::try_from(bytes.len()).unwrap());
+        let keywords = row.keywords.iter().map(|&index| {
+            let name = view.keywords()[usize::from(index)].as_str();
+            u8::try_from(KEYWORDS.iter().position(|known| *known == name).unwrap()).unwrap()
+        });
+        let message = super::model::ModelMessage {
+            text: number_of(&bytes),
+            flags: row.flags.0,
+            keywords: keywords.collect(),
+        };
+        messages.insert(row.uid.0, message);
+    }
+    assert_eq!(u64::from(view.message_count()), u64::try_from(messages.len()).unwrap());
+    Ok(Some(Shown { uid_next: view.uid_next().map_or(0, |uid| uid.0), messages }))
+}
+
+/// The number that a text was made from; it must be that text, bit for bit.
+fn number_of(bytes: &[u8]) -> u64 {
+    let line = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
+    let digits = line.trim_start_matches("Subject: mail ");
+    let number = digits.split('\r').next().unwrap().parse().expect("a text of ours");
+    assert!(text(number) == bytes, "mail {number} is not what it was");
+    number
+}

@@ -1,0 +1,413 @@
+//! What accounts should hold: a small map beside the store, and what each operation does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::flags::FlagChange;
+use crate::ids::MailboxId;
+
+/// All accounts, by name.
+#[derive(Clone, Default)]
+pub(super) struct Model {
+    pub(super) accounts: BTreeMap<String, ModelAccount>,
+}
+
+/// One account.
+#[derive(Clone, Default)]
+pub(super) struct ModelAccount {
+    pub(super) mailboxes: Vec<ModelMailbox>,
+    pub(super) subscribed: BTreeSet<String>,
+    pub(super) quota: Option<u64>,
+}
+
+/// One mailbox.
+#[derive(Clone)]
+pub(super) struct ModelMailbox {
+    /// `None` until the store has told it.
+    pub(super) id: Option<MailboxId>,
+    pub(super) name: String,
+    pub(super) uid_next: u32,
+    pub(super) messages: BTreeMap<u32, ModelMessage>,
+}
+
+/// One message: its text follows from a number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ModelMessage {
+    pub(super) text: u64,
+    pub(super) flags: u8,
+    pub(super) keywords: BTreeSet<u8>,
+}
+
+/// What a reader can see of one mailbox; compared with the store's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Shown {
+    pub(super) uid_next: u32,
+    pub(super) messages: BTreeMap<u32, ModelMessage>,
+}
+
+/// What a reader can see of everything: mailboxes and subscriptions by account.
+pub(super) type Sight = BTreeMap<String, (BTreeMap<String, Shown>, BTreeSet<String>)>;
+
+/// Something that a client or an operator asks for.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    /// One text to several: account, mailbox name.
+    Deliver {
+        to: Vec<(String, String)>,
+        text: u64,
+    },
+    /// All or none.
+    Append {
+        account: String,
+        mailbox: MailboxId,
+        texts: Vec<u64>,
+        flags: u8,
+    },
+    Transfer {
+        moves: Moves,
+        account: String,
+        from: MailboxId,
+        to: MailboxId,
+        uids: Vec<u32>,
+    },
+    Flags {
+        account: String,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+        change: FlagChange,
+        flags: u8,
+        keywords: BTreeSet<u8>,
+    },
+    Expunge {
+        account: String,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+    },
+    Create {
+        account: String,
+        name: String,
+    },
+    Rename {
+        account: String,
+        from: String,
+        to: String,
+    },
+    Delete {
+        account: String,
+        name: String,
+    },
+    Subscribe {
+        account: String,
+        name: String,
+        subscribed: bool,
+    },
+    Quota {
+        account: String,
+        limit: Option<u64>,
+    },
+    AddAccount {
+        account: String,
+    },
+    DeleteAccount {
+        account: String,
+    },
+}
+
+/// Whether a transfer leaves the messages where they were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moves {
+    Copy,
+    Move,
+}
+
+/// How the model says that an operation ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    Done,
+    /// The UIDs given, or changed, or gone.
+    Uids(Vec<u32>),
+    Refused,
+    /// One for each recipient.
+    Each(Vec<Outcome>),
+}
+
+/// A text of that number, up to some kilobytes, most of them short.
+pub(super) fn text(number: u64) -> Vec<u8> {
+    let key = blake3::hash(&number.to_le_bytes());
+    let length = match number % 16 {
+        0 => 9_000,
+        1..3 => 3_000,
+        other => usize::try_from(other).unwrap() * 20,
+    };
+    let mut noise = vec![0; length];
+    blake3::Hasher::new_keyed(key.as_bytes()).finalize_xof().fill(&mut noise);
+    let mut bytes =
+        format!("Subject: mail {number}\r\nMessage-Id: <{number}@x>\r\n\r\n").into_bytes();
+    bytes.extend(noise);
+    bytes
+}
+
+fn size(number: u64) -> u64 {
+    u64::try_from(text(number).len()).unwrap()
+}
+
+const DELETED: u8 = 8;
+const FIRST_MAILBOXES: [&str; 6] = ["INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"];
+
+impl ModelMailbox {
+    fn new(name: &str) -> ModelMailbox {
+        ModelMailbox { id: None, name: name.to_owned(), uid_next: 1, messages: BTreeMap::new() }
+    }
+
+    fn add(&mut self, message: ModelMessage) -> u32 {
+        let uid = self.uid_next;
+        self.uid_next += 1;
+        self.messages.insert(uid, message);
+        uid
+    }
+}
+
+impl ModelAccount {
+    fn usage(&self) -> u64 {
+        let messages = self.mailboxes.iter().flat_map(|mailbox| mailbox.messages.values());
+        messages.map(|message| size(message.text)).sum()
+    }
+
+    fn fits(&self, more: u64) -> bool {
+        self.quota.is_none_or(|limit| self.usage() + more <= limit)
+    }
+
+    fn by_id(&mut self, id: MailboxId) -> Option<&mut ModelMailbox> {
+        self.mailboxes.iter_mut().find(|mailbox| mailbox.id == Some(id))
+    }
+
+    pub(super) fn by_name(&mut self, name: &str) -> Option<&mut ModelMailbox> {
+        self.mailboxes.iter_mut().find(|mailbox| mailbox.name == name)
+    }
+
+    fn create(&mut self, name: &str) -> Outcome {
+        if self.by_name(name).is_some() {
+            return Outcome::Refused;
+        }
+        self.mailboxes.push(ModelMailbox::new(name));
+        Outcome::Done
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Outcome {
+        if self.by_name(to).is_some() {
+            return Outcome::Refused;
+        }
+        if from == "INBOX" {
+            self.create(to);
+            let moved = match self.by_name("INBOX") {
+                Some(inbox) => std::mem::take(&mut inbox.messages),
+                None => return Outcome::Refused,
+            };
+            if let Some(target) = self.by_name(to) {
+                for message in moved.into_values() {
+                    target.add(message);
+                }
+            }
+            return Outcome::Done;
+        }
+        let below = format!("{from}/");
+        if to.starts_with(&below) {
+            return Outcome::Refused;
+        }
+        let new_name = |name: &str| {
+            (name == from || name.starts_with(&below))
+                .then(|| format!("{to}{}", &name[from.len()..]))
+        };
+        let renames: Vec<String> =
+            self.mailboxes.iter().filter_map(|mailbox| new_name(&mailbox.name)).collect();
+        if renames.is_empty() || renames.iter().any(|name| self.by_name(name).is_some()) {
+            return Outcome::Refused;
+        }
+        for mailbox in &mut self.mailboxes {
+            if let Some(name) = new_name(&mailbox.name) {
+                mailbox.name = name;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn transfer(&mut self, moves: Moves, from: MailboxId, to: MailboxId, uids: &[u32]) -> Outcome {
+        if self.by_id(to).is_none() {
+            return Outcome::Refused;
+        }
+        let Some(source) = self.by_id(from) else { return Outcome::Refused };
+        let found: Vec<(u32, ModelMessage)> = uids
+            .iter()
+            .filter_map(|uid| source.messages.get(uid).map(|message| (*uid, message.clone())))
+            .collect();
+        let more = found.iter().map(|(_, message)| size(message.text)).sum();
+        if moves == Moves::Copy && !found.is_empty() && !self.fits(more) {
+            return Outcome::Refused;
+        }
+        let mut given = Vec::new();
+        for (_, message) in &found {
+            given.extend(self.by_id(to).map(|target| target.add(message.clone())));
+        }
+        if moves == Moves::Move
+            && let Some(source) = self.by_id(from)
+        {
+            found.iter().for_each(|(uid, _)| drop(source.messages.remove(uid)));
+        }
+        Outcome::Uids(given)
+    }
+}
+
+impl Model {
+    /// Does an operation, and says how it ends.
+    pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
+        if let Operation::Deliver { to, text } = operation {
+            return self.deliver(to, *text);
+        }
+        if let Operation::AddAccount { account } = operation {
+            if self.accounts.contains_key(account) {
+                return Outcome::Refused;
+            }
+            let mailboxes = FIRST_MAILBOXES.map(ModelMailbox::new).to_vec();
+            let subscribed = FIRST_MAILBOXES.map(str::to_owned).into();
+            let new = ModelAccount { mailboxes, subscribed, quota: None };
+            self.accounts.insert(account.clone(), new);
+            return Outcome::Done;
+        }
+        if let Operation::DeleteAccount { account } = operation {
+            let gone = self.accounts.remove(account);
+            return if gone.is_some() { Outcome::Done } else { Outcome::Refused };
+        }
+        let Some(account) = self.accounts.get_mut(operation.account()) else {
+            return Outcome::Refused;
+        };
+        account.apply(operation)
+    }
+
+    fn deliver(&mut self, to: &[(String, String)], text: u64) -> Outcome {
+        let deliver = |(name, mailbox): &(String, String)| {
+            let Some(account) = self.accounts.get_mut(name) else { return Outcome::Refused };
+            if !account.fits(size(text)) {
+                return Outcome::Refused;
+            }
+            account.create(mailbox);
+            let message = ModelMessage { text, flags: 0, keywords: BTreeSet::new() };
+            match account.by_name(mailbox) {
+                Some(mailbox) => Outcome::Uids(vec![mailbox.add(message)]),
+                None => Outcome::Refused,
+            }
+        };
+        Outcome::Each(to.iter().map(deliver).collect())
+    }
+
+    /// What a reader sees.
+    pub(super) fn sight(&self) -> Sight {
+        let shown = |mailbox: &ModelMailbox| {
+            let ModelMailbox { name, uid_next, messages, .. } = mailbox.clone();
+            (name, Shown { uid_next, messages })
+        };
+        let account = |(name, account): (&String, &ModelAccount)| {
+            let mailboxes = account.mailboxes.iter().map(shown).collect();
+            (name.clone(), (mailboxes, account.subscribed.clone()))
+        };
+        self.accounts.iter().map(account).collect()
+    }
+}
+
+impl ModelAccount {
+    fn apply(&mut self, operation: &Operation) -> Outcome {
+        match operation {
+            Operation::Append { mailbox, texts, flags, .. } => {
+                let more = texts.iter().map(|text| size(*text)).sum();
+                let fits = self.fits(more);
+                let Some(mailbox) = self.by_id(*mailbox).filter(|_| fits) else {
+                    return Outcome::Refused;
+                };
+                let new = |text: &u64| ModelMessage {
+                    text: *text,
+                    flags: *flags,
+                    keywords: BTreeSet::new(),
+                };
+                Outcome::Uids(texts.iter().map(|text| mailbox.add(new(text))).collect())
+            }
+            Operation::Transfer { moves, from, to, uids, .. } => {
+                self.transfer(*moves, *from, *to, uids)
+            }
+            Operation::Flags { mailbox, uids, change, flags, keywords, .. } => {
+                let Some(mailbox) = self.by_id(*mailbox) else { return Outcome::Refused };
+                let mut changed = Vec::new();
+                for uid in uids {
+                    let Some(message) = mailbox.messages.get_mut(uid) else { continue };
+                    let before = message.clone();
+                    match change {
+                        FlagChange::Add => {
+                            message.flags |= flags;
+                            message.keywords.extend(keywords);
+                        }
+                        FlagChange::Remove => {
+                            message.flags &= !flags;
+                            message.keywords.retain(|keyword| !keywords.contains(keyword));
+                        }
+                        FlagChange::Replace => {
+                            message.flags = *flags;
+                            message.keywords.clone_from(keywords);
+                        }
+                    }
+                    if *message != before {
+                        changed.push(*uid);
+                    }
+                }
+                Outcome::Uids(changed)
+            }
+            Operation::Expunge { mailbox, uids, .. } => {
+                let Some(mailbox) = self.by_id(*mailbox) else { return Outcome::Refused };
+                let goes = |uid: &&u32| {
+                    mailbox.messages.get(uid).is_some_and(|message| message.flags & DELETED != 0)
+                };
+                let gone: Vec<u32> = uids.iter().filter(goes).copied().collect();
+                gone.iter().for_each(|uid| drop(mailbox.messages.remove(uid)));
+                Outcome::Uids(gone)
+            }
+            Operation::Create { name, .. } => self.create(name),
+            Operation::Rename { from, to, .. } => self.rename(from, to),
+            Operation::Delete { name, .. } => {
+                let before = self.mailboxes.len();
+                self.mailboxes.retain(|mailbox| mailbox.name != *name || name == "INBOX");
+                if self.mailboxes.len() < before { Outcome::Done } else { Outcome::Refused }
+            }
+            Operation::Subscribe { name, subscribed, .. } => {
+                if *subscribed {
+                    self.subscribed.insert(name.clone());
+                } else {
+                    self.subscribed.remove(name);
+                }
+                Outcome::Done
+            }
+            Operation::Quota { limit, .. } => {
+                self.quota = *limit;
+                Outcome::Done
+            }
+            Operation::Deliver { .. }
+            | Operation::AddAccount { .. }
+            | Operation::DeleteAccount { .. } => Outcome::Refused,
+        }
+    }
+}
+
+impl Operation {
+    /// The account that it is about; of a delivery, none.
+    pub(super) fn account(&self) -> &str {
+        match self {
+            Operation::Deliver { .. } => "",
+            Operation::Append { account, .. }
+            | Operation::Transfer { account, .. }
+            | Operation::Flags { account, .. }
+            | Operation::Expunge { account, .. }
+            | Operation::Create { account, .. }
+            | Operation::Rename { account, .. }
+            | Operation::Delete { account, .. }
+            | Operation::Subscribe { account, .. }
+            | Operation::Quota { account, .. }
+            | Operation::AddAccount { account }
+            | Operation::DeleteAccount { account } => account,
+        }
+    }
+}
