@@ -54,12 +54,14 @@ unit: deps-build
 	fi; \
 	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
 
-# Whole stores in a simulated world: more seeds, or one that is to be replayed (SEED=n SEEDS=1).
+# Whole stores in a simulated world: more seeds, or one that is to be replayed (SEED=n SEEDS=1), or
+# with a promise broken, which must be noticed (BREAK=flush|hash|dirsync|uidnext|answer).
 SEED ?= 1
 SEEDS ?= 1000
 STEPS ?= 250
+BREAK ?=
 simulate: deps-build
-	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) \
+	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) PILLARBOX_BREAK=$(BREAK) \
 		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib simulation::run -- --nocapture
 
 bench: deps-build

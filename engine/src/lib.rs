@@ -20,6 +20,7 @@ pub mod log;
 pub mod mailbox;
 pub mod message;
 mod record;
+mod sabotage;
 pub mod seal;
 #[cfg(test)]
 mod simulation;

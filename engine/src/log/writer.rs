@@ -31,6 +31,7 @@ use super::setup::{GroupPlace, LogSetup, ZerosAhead};
 use crate::disk::{DiskFile, OpenMode, durable, failed};
 use crate::error::DiskError;
 use crate::ids::Lsn;
+use crate::sabotage::{Sabotage, breaks};
 use crate::width::{u32_of, u64_of};
 
 /// A batch of this size and more extends the file directly: zeros would double the bytes written.
@@ -143,7 +144,9 @@ impl LogWriter {
         writer.write_zeros_now()?;
         writer.file.sync_data()?;
         writer.setup.disk.rename(&unfinished, &path)?;
-        writer.setup.disk.sync_dir(&writer.setup.directory)?;
+        if !breaks(Sabotage::DirectorySync) {
+            writer.setup.disk.sync_dir(&writer.setup.directory)?;
+        }
         Ok(writer)
     }
 
@@ -244,7 +247,9 @@ impl LogWriter {
         if is_small && matches!(self.setup.zeros, ZerosAhead::Inline { .. }) && self.wants_zeros() {
             self.write_zeros_now()?;
         }
-        self.file.sync_data()?;
+        if !breaks(Sabotage::Flush) {
+            self.file.sync_data()?;
+        }
         self.end.durable_lsn = self.end.last_lsn;
         self.durable_hash = self.end.hash;
         if is_small && self.wants_zeros() {

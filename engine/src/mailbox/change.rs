@@ -21,6 +21,7 @@ use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::{Page, keywords_after, row_count};
 use crate::mailbox::source::PageCell;
 use crate::mailbox::{MailboxState, Row, RowIds};
+use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
 
 /// What happens to some messages' flags: first `remove`, then `add`.
@@ -274,7 +275,9 @@ impl Change {
             })
             .collect();
         let Some((last, _)) = rows.last() else { return Ok(()) };
-        self.state.uid_next = next;
+        if !breaks(Sabotage::UidNext) {
+            self.state.uid_next = next;
+        }
         self.state.uid_epoch = self.state.uid_epoch.max(last.modseq.epoch());
         let highest = rows.iter().map(|(row, _)| row.modseq).max().unwrap_or(Lsn::ZERO);
         self.touch(highest);

@@ -19,6 +19,7 @@ use super::model::{Model, Operation, Outcome, Sight};
 use super::world::World;
 use crate::disk::simulated::{Dice, Fault};
 use crate::ids::{Lsn, MailboxId, UidValidity};
+use crate::sabotage::{self, Sabotage};
 use crate::store::Store;
 
 /// What a run did.
@@ -376,26 +377,54 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |given| given.parse().expect("a number"))
 }
 
-/// Runs seeds; `make simulate` chooses others than the ordinary ones.
-#[test]
-fn random_runs_keep_every_promise() {
-    let first = number("PILLARBOX_SEED", 1);
-    let count = number("PILLARBOX_SEEDS", 60);
-    let steps = number("PILLARBOX_STEPS", 250);
+/// Runs seeds from `first` on; answers the sum of what they did, or the first that found a
+/// violation.
+fn run_seeds(first: u64, count: u64, steps: u64) -> Result<Tally, u64> {
     let mut total = Tally::default();
     for seed in first..first + count {
         let run = std::panic::catch_unwind(|| Run::new(seed).go(steps));
-        let Ok(tally) = run else {
-            panic!(
-                "seed {seed} found a violation; replay it with: make simulate SEED={seed} SEEDS=1 \
-                 STEPS={steps}"
-            );
-        };
+        let tally = run.map_err(|_| seed)?;
         total.steps += tally.steps;
         total.operations += tally.operations;
         total.crash_points += tally.crash_points;
         total.faults += tally.faults;
         total.damages += tally.damages;
     }
-    println!("{count} seeds: {total:?}");
+    Ok(total)
+}
+
+/// `make simulate` chooses other seeds than the ordinary ones, and may break a promise.
+#[test]
+fn random_runs_keep_every_promise() {
+    let first = number("PILLARBOX_SEED", 1);
+    let count = number("PILLARBOX_SEEDS", 80);
+    let steps = number("PILLARBOX_STEPS", 250);
+    let broken = std::env::var("PILLARBOX_BREAK").unwrap_or_default();
+    let broken = Sabotage::ALL.into_iter().find(|(_, name)| *name == broken);
+    sabotage::set(broken.map(|(which, _)| which));
+    match run_seeds(first, count, steps) {
+        Ok(total) => println!("{count} seeds: {total:?}"),
+        Err(seed) => panic!(
+            "seed {seed} found a violation; replay it with: make simulate SEED={seed} SEEDS=1 \
+             STEPS={steps}{}",
+            broken.map(|(_, name)| format!(" BREAK={name}")).unwrap_or_default()
+        ),
+    }
+}
+
+#[test]
+fn every_broken_promise_is_noticed() {
+    // What is broken on purpose need not be told step by step.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut unnoticed = Vec::new();
+    for (which, name) in Sabotage::ALL {
+        sabotage::set(Some(which));
+        match run_seeds(1, 60, 250) {
+            Ok(_) => unnoticed.push(name),
+            Err(seed) => println!("{name}: noticed with seed {seed}"),
+        }
+    }
+    sabotage::set(None);
+    drop(std::panic::take_hook());
+    assert!(unnoticed.is_empty(), "breaking these was not noticed: {unnoticed:?}");
 }

@@ -126,7 +126,12 @@ impl Store {
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
         let setup = log_setup(surroundings, &layout, node.volume)?;
         let mut replay = Replay::new(&committed, keys.snapshot());
-        let recovered = replay.run(setup, mode, &saved)?;
+        #[cfg(test)]
+        crate::sabotage::set_replaying(true);
+        let recovered = replay.run(setup, mode, &saved);
+        #[cfg(test)]
+        crate::sabotage::set_replaying(false);
+        let recovered = recovered?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 

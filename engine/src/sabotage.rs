@@ -1,0 +1,68 @@
+//! One broken promise at a time, so that tests can see that breaking it is noticed.
+//!
+//! Compiled for tests only; in every other build nothing is ever broken, and the compiler drops the
+//! question.
+
+/// A promise that a test may break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests break anything"))]
+pub(crate) enum Sabotage {
+    /// The log's flush is skipped.
+    Flush,
+    /// Bytes of the log are taken without comparing their hash.
+    Hash,
+    /// A new segment's name is not made durable.
+    DirectorySync,
+    /// Replay applies rows but leaves UIDNEXT as the tables had it.
+    UidNext,
+    /// Callers are told that all is well whatever the write said.
+    Answer,
+}
+
+#[cfg(test)]
+impl Sabotage {
+    /// Every one, with its name on the command line.
+    pub(crate) const ALL: [(Sabotage, &str); 5] = [
+        (Sabotage::Flush, "flush"),
+        (Sabotage::Hash, "hash"),
+        (Sabotage::DirectorySync, "dirsync"),
+        (Sabotage::UidNext, "uidnext"),
+        (Sabotage::Answer, "answer"),
+    ];
+}
+
+/// Whether that promise is broken now.
+#[cfg(not(test))]
+pub(crate) const fn breaks(_which: Sabotage) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use in_tests::{breaks, set, set_replaying};
+
+#[cfg(test)]
+mod in_tests {
+    use std::cell::Cell;
+
+    use super::Sabotage;
+
+    thread_local! {
+        static BROKEN: Cell<Option<Sabotage>> = const { Cell::new(None) };
+        static REPLAYING: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Whether that promise is broken now, on this thread.
+    pub(crate) fn breaks(which: Sabotage) -> bool {
+        BROKEN.get() == Some(which) && (which != Sabotage::UidNext || REPLAYING.get())
+    }
+
+    /// Records are being replayed from now on, or no more.
+    pub(crate) fn set_replaying(replaying: bool) {
+        REPLAYING.set(replaying);
+    }
+
+    /// Breaks that promise, or none, on this thread.
+    pub(crate) fn set(which: Option<Sabotage>) {
+        BROKEN.set(which);
+    }
+}
