@@ -5,7 +5,6 @@
 
 /// A promise that a test may break.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "only tests break anything"))]
 pub(crate) enum Sabotage {
     /// The log's flush is skipped.
     Flush,
