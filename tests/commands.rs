@@ -129,6 +129,29 @@ fn mail_can_be_delivered_and_imported_by_commands() {
     }
 }
 
+/// What was typed in one form opens in the other (RFC 4013), and what has no form is refused.
+#[test]
+fn a_password_beyond_ascii_is_one_in_every_form() {
+    let Some(mut site) = site() else { return };
+    let (file, name) = (site.folder.join("password"), format!("cafe@{DOMAIN}"));
+    let add = |password: &str| {
+        std::fs::write(&file, password).unwrap();
+        site.pillarbox(&["account", "add", &name, "--password-file", file.to_str().unwrap()])
+    };
+    let refused = add("emoji \u{1f600}\n");
+    assert_eq!(refused.code, Some(1), "{}", refused.output());
+    assert!(refused.stderr.contains("mail programs may send in different ways"));
+    assert!(!refused.stderr.contains('\u{1f600}'), "no part of it is shown");
+    add("cafe\u{301}\u{a0}noir\n").well("account add");
+    site.start();
+    let literal = |text: &str| format!("{{{}+}}\r\n{text}", text.len());
+    for (typed, status) in [("café noir", "OK"), ("cafe\u{301} noir", "OK"), ("cafe noir", "NO")] {
+        let mut imap = site.imap_stranger();
+        let reply = imap.command(&format!("LOGIN {name} {}", literal(typed))).unwrap();
+        assert_eq!(reply.status, status, "{typed:?}: {}", reply.text);
+    }
+}
+
 #[test]
 fn a_configuration_is_checked_without_opening_the_store() {
     let Some(mut site) = site() else { return };

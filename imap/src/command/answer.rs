@@ -124,7 +124,9 @@ impl Answer {
         let code = match error {
             CommitError::NoSuchMailbox | CommitError::NoSuchAccount => "NONEXISTENT",
             CommitError::AlreadyExists { .. } => "ALREADYEXISTS",
-            CommitError::BadName { .. } | CommitError::NotPermitted { .. } => "CANNOT",
+            CommitError::BadName { .. }
+            | CommitError::UnfitPassword(_)
+            | CommitError::NotPermitted { .. } => "CANNOT",
             CommitError::MessagesGone => "EXPUNGEISSUED",
             CommitError::OverQuota { .. } => "OVERQUOTA",
             CommitError::TooLarge { .. } | CommitError::OutOfUids => "LIMIT",
