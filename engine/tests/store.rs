@@ -560,3 +560,31 @@ fn a_store_opened_for_reading_is_checked_without_a_change_on_disk() {
     assert_eq!(names(&image), before);
     check(&open(&image));
 }
+
+#[test]
+fn a_refused_delivery_leaves_no_mailbox_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let account = demo(&store);
+    let deliver = |keyword_count: u32| {
+        let keyword = |number: u32| Keyword::new(&format!("k{number}")).unwrap();
+        let flags = FlagList {
+            system: SystemFlags::default(),
+            keywords: (0..keyword_count).map(keyword).collect(),
+        };
+        let to = DeliverTo { account: account.number(), mailbox: "New".into(), flags };
+        let prepared = store.prepare(b"text", &[account.number()]).unwrap();
+        store.deliver(prepared, UnixSeconds(0), vec![to]).wait().remove(0)
+    };
+    let refused = deliver(1001).unwrap_err();
+    assert!(matches!(refused, CommitError::TooLarge { .. }), "{refused}");
+    assert!(account.mailbox("New").unwrap().is_none());
+    // The quota is a reason as well.
+    store.set_quota(account.number(), Some(1)).unwrap();
+    assert!(matches!(deliver(0), Err(CommitError::OverQuota { .. })));
+    assert!(account.mailbox("New").unwrap().is_none());
+    store.set_quota(account.number(), None).unwrap();
+    deliver(1000).unwrap();
+    assert!(account.mailbox("New").unwrap().is_some());
+    check(&store);
+}
