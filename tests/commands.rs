@@ -129,6 +129,57 @@ fn mail_can_be_delivered_and_imported_by_commands() {
     }
 }
 
+/// As LMTP does it: by name, detail, alias and catch-all, on a stopped store and on a running one.
+#[test]
+fn deliver_finds_the_recipient_as_lmtp_does() {
+    let Some(mut site) = site() else { return };
+    site.configure("[delivery]\ndetail_mailboxes = true");
+    let (sales, anyone) = (format!("Sales@{DOMAIN}"), format!("anyone@{DOMAIN}"));
+    site.pillarbox(&["alias", "add", &sales, USER, OTHER_USER]).well("alias add");
+    site.start();
+    site.imap().ok("CREATE lists").unwrap();
+    site.stop();
+    let message = b"Subject: x\n\nx\n";
+    let detail = |detail: &str| USER.replace('@', &format!("+{detail}@"));
+    let table: [(&[&str], &str); 5] = [
+        (&[&detail("lists")], "lists"),
+        (&[&detail("none")], "INBOX"),
+        (&[&detail("lists"), "--mailbox", "Archive"], "Archive"),
+        (&[&sales.to_uppercase()], "INBOX"),
+        (&["POSTMASTER"], "INBOX"),
+    ];
+    site.pillarbox(&["alias", "add", &format!("postmaster@{DOMAIN}"), USER]).well("alias add");
+    for (round, counts) in [(1, [1, 1, 3]), (2, [2, 2, 6])] {
+        for (arguments, mailbox) in table {
+            let arguments = [&["deliver"], arguments].concat();
+            let ended = site.pillarbox_with_input(&arguments, message);
+            ended.well(&format!("{arguments:?} to {mailbox}, round {round}"));
+        }
+        let nobody = site.pillarbox_with_input(&["deliver", &anyone], message);
+        assert_eq!(nobody.code, Some(67), "{}", nobody.output());
+        if round == 1 {
+            site.start();
+        }
+        let mut imap = site.imap();
+        let found = ["lists", "Archive", "INBOX"].map(|name| imap.select(name).unwrap().exists);
+        assert_eq!(found, counts, "round {round}");
+    }
+    // A detail makes no mailbox; a catch-all takes the rest.
+    assert!(site.imap().mailboxes().unwrap().iter().all(|name| name != b"none"));
+    site.pillarbox(&["alias", "add", &format!("@{DOMAIN}"), OTHER_USER]).well("catch-all");
+    site.pillarbox_with_input(&["deliver", &anyone], message).well("a catch-all");
+    let mut second = Imap::login(site.imap, OTHER_USER, PASSWORD).unwrap();
+    assert_eq!(second.select("INBOX").unwrap().exists, 3);
+    for (address, part) in [
+        ("demo", "an address is written user@domain"),
+        ("demo@elsewhere.example", "its domain is not one of ours"),
+    ] {
+        let nobody = site.pillarbox_with_input(&["deliver", address], message);
+        assert_eq!(nobody.code, Some(67), "{}", nobody.output());
+        assert!(nobody.stderr.contains(part), "{}", nobody.stderr);
+    }
+}
+
 /// What was typed in one form opens in the other (RFC 4013), and what has no form is refused.
 #[test]
 fn a_password_beyond_ascii_is_one_in_every_form() {
