@@ -180,6 +180,46 @@ fn deliver_finds_the_recipient_as_lmtp_does() {
     }
 }
 
+/// (arguments, exit code, what is said, reason)
+const MISTAKES: [(&[&str], i32, &str, &str); 14] = [
+    (&["account", "add", "demo"], 1, "an account is named user@domain", "no domain"),
+    (&["account", "add", "a@b.example"], 1, "'pillarbox domain add'", "not our domain"),
+    (&["account", "add", USER], 1, "the account demo@example.org exists already", "twice"),
+    (&["account", "add", "a+b@example.org"], 1, "contains no '+'", "it would be a detail"),
+    (&["account", "add", "a@example.org", "--quota", "much"], 2, "5000000000, 500M or 5G", ""),
+    (&["account", "passwd", "a@example.org"], 67, "there is no account a@example.org", ""),
+    (&["account", "delete", USER], 2, "add --yes", "there is no way back"),
+    (&["account", "delete", "a@example.org", "--yes"], 67, "there is no account", ""),
+    (&["domain", "add", DOMAIN], 1, "the domain example.org exists already", "twice"),
+    (&["domain", "add", "no domain"], 1, "it is not a domain", "a blank"),
+    (&["domain", "delete", "b.example"], 1, "there is no domain b.example", ""),
+    (&["alias", "add", "x@example.org", "a@b.example"], 1, "aliases lead to addresses here", ""),
+    (&["alias", "add", USER, OTHER_USER], 1, "an account of the address demo@example.org", ""),
+    (&["alias", "delete", "x@example.org"], 1, "there is no alias x@example.org", ""),
+];
+
+#[test]
+fn mistakes_are_said_in_words_and_change_nothing() {
+    let Some(mut site) = site() else { return };
+    let before = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    for round in ["stopped", "running"] {
+        for (arguments, code, said, reason) in MISTAKES {
+            let ended = site.pillarbox(arguments);
+            assert_eq!(ended.code, Some(code), "{round}, {arguments:?}, {reason}: {ended:?}");
+            assert!(ended.stderr.contains(said), "{round}, {arguments:?}, {reason}: {ended:?}");
+            assert_eq!(ended.stdout, "", "{round}, {arguments:?}");
+        }
+        if round == "stopped" {
+            site.start();
+        }
+    }
+    let after = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    assert_eq!(before, after);
+    site.pillarbox(&["account", "add", "a@example.org", "--quota", "1M"]).well("a quota");
+    let list = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    assert!(list.contains("a@example.org\t0 messages\t0 B of 1.00 MiB\n"), "{list}");
+}
+
 /// What was typed in one form opens in the other (RFC 4013), and what has no form is refused.
 #[test]
 fn a_password_beyond_ascii_is_one_in_every_form() {

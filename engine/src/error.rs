@@ -81,6 +81,12 @@ pub enum CommitError {
         /// The mailbox, account, domain or address.
         what: String,
     },
+    /// A domain or alias that never was, or is gone.
+    #[error("there is no {what}")]
+    NotFound {
+        /// Kind and name.
+        what: String,
+    },
     /// The name cannot be a mailbox's, account's, domain's or address's.
     #[error("{name:?} is not a valid name: {why}")]
     BadName {
@@ -149,6 +155,7 @@ impl CommitError {
             CommitError::NoSuchMailbox
             | CommitError::NoSuchAccount
             | CommitError::AlreadyExists { .. }
+            | CommitError::NotFound { .. }
             | CommitError::BadName { .. }
             | CommitError::UnfitPassword(_)
             | CommitError::NotPermitted { .. }

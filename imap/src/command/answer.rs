@@ -122,7 +122,9 @@ impl Answer {
     /// The table from refused changes to answers (RFC 5530).
     pub(crate) fn refused(session: &Session, error: &CommitError) -> Answer {
         let code = match error {
-            CommitError::NoSuchMailbox | CommitError::NoSuchAccount => "NONEXISTENT",
+            CommitError::NoSuchMailbox
+            | CommitError::NoSuchAccount
+            | CommitError::NotFound { .. } => "NONEXISTENT",
             CommitError::AlreadyExists { .. } => "ALREADYEXISTS",
             CommitError::BadName { .. }
             | CommitError::UnfitPassword(_)
