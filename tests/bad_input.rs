@@ -275,6 +275,38 @@ fn a_connection_that_ends_within_a_message_leaves_nothing() {
     assert_eq!(imap.search("SUBJECT whole").unwrap(), [1]);
 }
 
+/// S5: most mail from the world is refused after its last byte. Nothing of it enters the log, so
+/// that it is neither flushed nor shipped nor archived, and the spool keeps nothing.
+#[test]
+fn what_is_refused_after_its_last_byte_never_enters_the_log() {
+    let mut site = Site::started();
+    if !site.is_pillarbox() {
+        return;
+    }
+    site.announce_error("");
+    let written = |site: &Site| {
+        let status = site.pillarbox(&["status", "--json"]).well("status").stdout;
+        let (_, after) = status.split_once("\"log_bytes_since_start\":").unwrap();
+        after.split([',', '}']).next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = written(&site);
+    let mut smtp = site.smtp();
+    for _ in 0..4 {
+        smtp.command("MAIL FROM:<a@b.example>").unwrap();
+        smtp.command(&format!("RCPT TO:<{USER}>")).unwrap();
+        assert_eq!(smtp.command("DATA").unwrap().code, 354);
+        let large = b"0123456789abcdef\r\n".repeat(300_000);
+        smtp.send_raw(&[b"Subject: x\r\n\r\n", large.as_slice()].concat()).unwrap();
+        // The last line has a bare line feed.
+        smtp.send_raw(b"x\nx\r\n.\r\n").unwrap();
+        assert_eq!(smtp.reply().unwrap().code, 554);
+    }
+    let after = written(&site);
+    // A mark of how far the log is durable may have come, and nothing else.
+    assert!(after - before < 4096, "{} bytes for what was refused", after - before);
+    assert_eq!(std::fs::read_dir(site.data.join("spool")).unwrap().count(), 0);
+}
+
 /// The end of a message can be told from its middle in one way only, or mail can be smuggled.
 #[test]
 fn a_message_with_bare_line_feeds_is_refused_by_smtp() {
