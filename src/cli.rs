@@ -53,10 +53,10 @@ enum Verb {
     /// Work on aliases and catch-alls
     #[command(subcommand)]
     Alias(AliasVerb),
-    /// Work on the recovery key
+    /// Work on the keys of the store: recovery key, key file
     #[command(subcommand)]
     Key(KeyVerb),
-    /// Deliver a message from standard input
+    /// Deliver a message from standard input, as LMTP would
     Deliver(DeliverArguments),
     /// Verify every hash and reference of the store
     Check {
@@ -130,8 +130,8 @@ pub(crate) enum AccountVerb {
         /// for
         #[arg(long)]
         password_file: Option<PathBuf>,
-        /// Bytes that the account may hold
-        #[arg(long)]
+        /// Bytes that the account may hold, such as 5000000000 or 5G (K, M, G: times 1024)
+        #[arg(long, value_parser = byte_count)]
         quota: Option<u64>,
         #[command(flatten)]
         place: PlaceArguments,
@@ -156,7 +156,7 @@ pub(crate) enum AccountVerb {
     Delete {
         /// The account
         name: String,
-        /// Really
+        /// Really: nothing brings the mail back
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -195,7 +195,7 @@ pub(crate) enum AliasVerb {
     Add {
         /// name@domain, or @domain for everything else in the domain
         address: String,
-        /// Addresses here
+        /// Addresses here, accounts or aliases
         #[arg(required = true)]
         targets: Vec<String>,
         #[command(flatten)]
@@ -247,7 +247,7 @@ pub(crate) enum KeyVerb {
 /// What `deliver` needs.
 #[derive(Args)]
 pub(crate) struct DeliverArguments {
-    /// An address here
+    /// An address here: an account, user+detail, an alias, or what a catch-all takes
     pub(crate) user: String,
     /// The envelope's sender, for Return-Path
     #[arg(long)]
@@ -262,9 +262,9 @@ pub(crate) struct DeliverArguments {
 /// Where mail can come from.
 #[derive(Subcommand)]
 pub(crate) enum ImportVerb {
-    /// A Maildir with all its folders (Maildir++ or folders in folders)
+    /// A Maildir with all its folders (Maildir++ or folders in folders); it is only read
     Maildir(ImportArguments),
-    /// An mbox file
+    /// An mbox file; it is only read
     Mbox(ImportArguments),
 }
 
@@ -275,11 +275,25 @@ pub(crate) struct ImportArguments {
     pub(crate) user: String,
     /// The Maildir or the mbox file
     pub(crate) path: PathBuf,
-    /// Put everything into or below this mailbox
+    /// Put everything into or below this mailbox, made if it does not exist; else into INBOX and
+    /// the mailboxes that the folders name
     #[arg(long)]
     pub(crate) into: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
+}
+
+/// A count of bytes, with or without a unit.
+fn byte_count(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 10),
+        Some((at, 'm' | 'M')) => (text.get(..at), 20),
+        Some((at, 'g' | 'G')) => (text.get(..at), 30),
+        _ => (Some(text), 0),
+    };
+    let count = digits.and_then(|digits| digits.parse::<u64>().ok());
+    let bytes = count.and_then(|count| count.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "write a number of bytes, such as 5000000000, 500M or 5G".to_owned())
 }
 
 /// Does what the command line says.
@@ -342,6 +356,25 @@ mod tests {
             CommandLine::try_parse_from(words)
                 .map(drop)
                 .unwrap_or_else(|why| panic!("{line}: {why}"));
+        }
+    }
+
+    #[test]
+    fn a_quota_is_a_number_of_bytes_with_or_without_a_unit() {
+        let table = [
+            ("0", Some(0), "nothing"),
+            ("5000000000", Some(5_000_000_000), "bytes"),
+            ("10M", Some(10 << 20), "a unit"),
+            ("2g", Some(2 << 30), "in any case"),
+            ("M", None, "no number"),
+            ("", None, "nothing at all"),
+            ("-1", None, "less than nothing"),
+            ("1.5G", None, "no whole number"),
+            ("99999999999G", None, "more than 64 bits"),
+            ("5é", None, "a letter of two bytes"),
+        ];
+        for (text, expected, reason) in table {
+            assert_eq!(byte_count(text).ok(), expected, "{reason}: {text:?}");
         }
     }
 

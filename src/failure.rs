@@ -14,6 +14,8 @@
 //!
 //! From 64 on they are those of sysexits.h, so that Postfix's pipe(8) bounces or retries rightly.
 
+use std::io::ErrorKind;
+
 use engine::error::{CommitError, OpenError, ReadError, Remedy};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +75,7 @@ impl Failure {
     /// A file that could not be used: `doing` is a verb phrase such as "read".
     pub(crate) fn file(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Failure {
         let exit = match cause.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::NotAllowed,
+            ErrorKind::PermissionDenied => Exit::NotAllowed,
             _ => Exit::Disk,
         };
         Failure::new(exit, format!("cannot {doing} {}: {cause}", path.display()))
@@ -105,6 +107,9 @@ impl From<OpenError> for Failure {
         let exit = match &error {
             OpenError::InUse { .. } => Exit::Later,
             OpenError::Key(_) => Exit::NotAllowed,
+            OpenError::Disk(error) if error.cause.kind() == ErrorKind::PermissionDenied => {
+                Exit::NotAllowed
+            }
             OpenError::Disk(_) => Exit::Disk,
             OpenError::Damage(_) | OpenError::Read(_) => Exit::Damage,
             OpenError::NotAStore(_)

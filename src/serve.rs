@@ -90,7 +90,7 @@ async fn answer(
     let (stopping, shutdown) = watch::channel(false);
     let admin = admin::Server::start(
         &options.directory,
-        store.clone(),
+        admin::Desk { store: store.clone(), detail_mailboxes: options.delivery.detail_mailboxes },
         options.limits.message_bytes,
         shutdown.clone(),
     )?;

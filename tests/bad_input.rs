@@ -24,7 +24,7 @@ use support::tool;
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// (sent after a tag and a space, status, a part of the answer, reason)
-const IMAP_REFUSALS: [(&[u8], &str, &str, &str); 12] = [
+const IMAP_REFUSALS: [(&[u8], &str, &str, &str); 17] = [
     (b"", "BAD", "", "no command"),
     (b"FROBNICATE", "BAD", "", "an unknown command"),
     (b"SELECT", "BAD", "", "an argument is missing"),
@@ -33,6 +33,11 @@ const IMAP_REFUSALS: [(&[u8], &str, &str, &str); 12] = [
     (b"SELECT \"a\x00b\"", "BAD", "", "NUL"),
     (b"SELECT Nowhere", "NO", "[NONEXISTENT]", "no such mailbox (RFC 5530)"),
     (b"CREATE \"\xff\xfe\"", "NO", "[CANNOT]", "neither UTF-8 nor modified UTF-7"),
+    (b"STATUS \"\xc3\" (MESSAGES)", "NO", "[NONEXISTENT]", "half a letter of UTF-8"),
+    (b"RENAME INBOX \"a\xc0\x80b\"", "NO", "[CANNOT]", "NUL in an overlong form"),
+    (b"SUBSCRIBE {3+}\r\na\x00b", "BAD", "", "NUL in a literal (RFC 3501 section 9)"),
+    (b"ID (\"name\" \"\x00\")", "BAD", "", "NUL in a quoted string"),
+    (b"LOGIN \"\xff\" \"\xff\"", "BAD", "", "who is logged in does not log in again"),
     (b"FETCH 1 (FLAGS)", "BAD", "", "no mailbox is selected"),
     (b"UID FETCH 1:* (BODY[1.2.)", "BAD", "", "a section that does not end"),
     (b"SEARCH ((((((((", "BAD", "", "parentheses that do not end"),
@@ -137,6 +142,42 @@ const MAILBOX_NAMES: [(&str, bool, &str); 18] = [
     ("Entw&APw-rfe'; DROP TABLE mail; --", true, "another's language"),
 ];
 
+/// Each character alone between two letters, quoted or as a literal. What cannot be in a name is
+/// refused; all else is listed as it was made, also after a crash.
+#[test]
+fn every_odd_character_can_be_in_a_mailbox_name_or_is_refused() {
+    let mut site = Site::started();
+    if !site.is_pillarbox() {
+        return;
+    }
+    let mut imap = site.imap();
+    let mut made = Vec::new();
+    let beyond = ["é", "ß", "İ", "日", "\u{1f4ee}", "\u{301}", "\u{200b}", "\u{202e}", "\u{fffd}"];
+    let ascii = (1..=0x7f_u8).map(|byte| char::from(byte).to_string());
+    for character in ascii.chain(beyond.map(str::to_owned)) {
+        let name = format!("x{character}y");
+        let literal = format!("CREATE {{{}+}}\r\n{name}", name.len());
+        let reply = imap.command(&literal).unwrap();
+        let refused = character.chars().all(char::is_control) || "%*&".contains(&character);
+        let expected = if refused { ("NO", "[CANNOT]") } else { ("OK", "") };
+        assert!(
+            reply.status == expected.0 && reply.text.contains(expected.1),
+            "{name:?}: {reply:?}"
+        );
+        if !refused {
+            made.push(name);
+        }
+    }
+    site.kill9();
+    site.start();
+    let mut imap = site.imap();
+    imap.ok("ENABLE IMAP4rev2").unwrap();
+    for name in made {
+        let literal = format!("STATUS {{{}+}}\r\n{name} (MESSAGES)", name.len());
+        imap.ok(&literal).unwrap_or_else(|error| panic!("{name:?} is gone: {error}"));
+    }
+}
+
 #[test]
 fn odd_mailbox_names_are_kept_as_they_are_or_refused() {
     let mut site = Site::started();
@@ -173,7 +214,7 @@ fn odd_mailbox_names_are_kept_as_they_are_or_refused() {
 }
 
 /// (line, code, a part of the answer, reason)
-const SMTP_REFUSALS: [(&[u8], u16, &str, &str); 9] = [
+const SMTP_REFUSALS: [(&[u8], u16, &str, &str); 12] = [
     (b"\r\n", 500, "5.5", "no command"),
     (b"FROBNICATE\r\n", 500, "5.5.1", "an unknown command"),
     (b"MAIL FROM:<a@b.example\r\n", 501, "5.", "an address that does not end"),
@@ -183,6 +224,9 @@ const SMTP_REFUSALS: [(&[u8], u16, &str, &str); 9] = [
     (b"RCPT TO:<demo@example.org>\r\n", 503, "5.5.1", "a recipient without a sender"),
     (b"DATA\r\n", 503, "5.5.1", "a message without a sender"),
     (b"NOOP\n", 500, "5.5.2", "a bare line feed"),
+    (b"MAIL FROM:<\xff\xfe@b.example>\r\n", 501, "5.", "no UTF-8"),
+    (b"EHLO \x01\r\n", 501, "5.5.4", "a control character"),
+    (b"\x00\r\n", 500, "5.5", "NUL"),
 ];
 
 #[test]
@@ -202,6 +246,65 @@ fn smtp_lines_that_are_none_are_answered_and_the_session_goes_on() {
     let long = format!("MAIL FROM:<{}@b.example>", "x".repeat(100_000));
     assert_eq!(smtp.command(&long).unwrap().code, 500, "a line of 100,000 letters");
     assert_eq!(smtp.command("NOOP").unwrap().code, 250);
+}
+
+/// A message whose end never came was never taken.
+#[test]
+fn a_connection_that_ends_within_a_message_leaves_nothing() {
+    let site = Site::started();
+    if !site.is_pillarbox() {
+        return;
+    }
+    for (sent, reason) in [
+        (&b"Subject: half\r\n"[..], "in the header"),
+        (b"Subject: half\r\n\r\ntext\r\n", "before the dot"),
+        (b"Subject: half\r\n\r\ntext\r\n.", "after the dot"),
+        (b"Subject: half\r\n\r\ntext\r\n.\r", "within the last line end"),
+    ] {
+        for mut smtp in [site.lmtp(), site.smtp()] {
+            smtp.command("MAIL FROM:<a@b.example>").unwrap();
+            smtp.command(&format!("RCPT TO:<{USER}>")).unwrap();
+            assert_eq!(smtp.command("DATA").unwrap().code, 354, "{reason}");
+            smtp.send_raw(sent).unwrap();
+        }
+    }
+    let replies = site.lmtp().deliver("s@example.com", &[USER], b"Subject: whole\r\n\r\nx\r\n");
+    assert_eq!(replies.unwrap()[0].code, 250);
+    let mut imap = site.imap();
+    assert_eq!(imap.select("INBOX").unwrap().exists, 1);
+    assert_eq!(imap.search("SUBJECT whole").unwrap(), [1]);
+}
+
+/// S5: most mail from the world is refused after its last byte. Nothing of it enters the log, so
+/// that it is neither flushed nor shipped nor archived, and the spool keeps nothing.
+#[test]
+fn what_is_refused_after_its_last_byte_never_enters_the_log() {
+    let mut site = Site::started();
+    if !site.is_pillarbox() {
+        return;
+    }
+    site.announce_error("");
+    let written = |site: &Site| {
+        let status = site.pillarbox(&["status", "--json"]).well("status").stdout;
+        let (_, after) = status.split_once("\"log_bytes_since_start\":").unwrap();
+        after.split([',', '}']).next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = written(&site);
+    let mut smtp = site.smtp();
+    for _ in 0..4 {
+        smtp.command("MAIL FROM:<a@b.example>").unwrap();
+        smtp.command(&format!("RCPT TO:<{USER}>")).unwrap();
+        assert_eq!(smtp.command("DATA").unwrap().code, 354);
+        let large = b"0123456789abcdef\r\n".repeat(300_000);
+        smtp.send_raw(&[b"Subject: x\r\n\r\n", large.as_slice()].concat()).unwrap();
+        // The last line has a bare line feed.
+        smtp.send_raw(b"x\nx\r\n.\r\n").unwrap();
+        assert_eq!(smtp.reply().unwrap().code, 554);
+    }
+    let after = written(&site);
+    // A mark of how far the log is durable may have come, and nothing else.
+    assert!(after - before < 4096, "{} bytes for what was refused", after - before);
+    assert_eq!(std::fs::read_dir(site.data.join("spool")).unwrap().count(), 0);
 }
 
 /// The end of a message can be told from its middle in one way only, or mail can be smuggled.
@@ -331,7 +434,8 @@ fn a_wrong_key_file_opens_nothing() {
     let other = site.folder.join("other.key");
     std::fs::write(&other, "0123456789abcdef".repeat(4)).unwrap();
     site.configure(&format!("[key]\nfile = {other:?}"));
-    assert_refused(&mut site, 77, "key");
+    let said = format!("{} is not the key of this data directory", other.display());
+    assert_refused(&mut site, 77, &said);
 }
 
 #[test]
@@ -346,7 +450,7 @@ fn a_wrong_passphrase_opens_nothing() {
     let data = text_of(&site.data);
     binary(&["init", &data, "--passphrase-file", &text_of(&right)], &[], b"").well("init");
     site.configure(&format!("[key]\npassphrase_file = {wrong:?}"));
-    assert_refused(&mut site, 77, "passphrase");
+    assert_refused(&mut site, 77, "the passphrase is wrong: it does not open the root key");
 }
 
 #[test]
@@ -356,7 +460,8 @@ fn a_data_directory_in_use_is_not_opened_twice() {
     let mut second = Site::empty();
     second.data = site.data.clone();
     second.configure(&format!("[key]\nfile = {:?}", site.key_file()));
-    assert_refused(&mut second, 75, "in use");
+    let said = format!("{} is in use by process ", site.data.display());
+    assert_refused(&mut second, 75, &said);
     assert_eq!(site.imap().select("INBOX").unwrap().exists, 0, "the first goes on");
 }
 
@@ -365,12 +470,16 @@ fn what_is_no_data_directory_is_left_alone() {
     let Some(site) = stopped_site() else { return };
     let mut other = Site::empty();
     other.configure(&format!("[key]\nfile = {:?}", site.key_file()));
-    assert_refused(&mut other, 1, "pillarbox init");
+    let said = format!(
+        "{} is not a Pillarbox data directory; make one with 'pillarbox init'",
+        other.data.display()
+    );
+    assert_refused(&mut other, 1, &said);
     std::fs::create_dir(&other.data).unwrap();
-    assert_refused(&mut other, 1, "pillarbox init");
+    assert_refused(&mut other, 1, &said);
     let precious = other.data.join("thesis.txt");
     std::fs::write(&precious, "years of work").unwrap();
-    assert_refused(&mut other, 1, "pillarbox init");
+    assert_refused(&mut other, 1, &said);
     let init = other.init();
     assert_eq!(init.code, Some(1), "init wants an empty directory: {}", init.output());
     assert_eq!(std::fs::read(precious).unwrap(), b"years of work");
@@ -385,7 +494,8 @@ fn a_newer_format_is_refused_by_name() {
     let format = text.lines().find(|line| line.starts_with("format")).expect("node.toml has one");
     let name = format.split('=').next().unwrap().trim();
     std::fs::write(&path, text.replace(format, &format!("{name} = 999"))).unwrap();
-    assert_refused(&mut site, 1, "newer");
+    let said = "has format 999, but this version of Pillarbox reads up to ";
+    assert_refused(&mut site, 1, said);
     std::fs::write(&path, text).unwrap();
     site.start();
 }
@@ -393,20 +503,16 @@ fn a_newer_format_is_refused_by_name() {
 #[test]
 fn an_unreadable_directory_is_told_from_a_missing_one() {
     let Some(mut site) = stopped_site() else { return };
-    if tool::is_root() {
-        // Root reads everything: a file stands where the directory should be.
-        let moved = site.folder.join("moved");
-        std::fs::rename(&site.data, moved).unwrap();
-        std::fs::write(&site.data, "a file").unwrap();
-        site.announce_error("");
-        site.spawn();
-        let (code, said) = site.await_end();
-        assert!(matches!(code, Some(1 | 74)), "{code:?} {said}");
-        return;
-    }
     set_mode(&site.data, 0o000);
-    assert_refused(&mut site, 77, "ermission");
+    let ended = site.serve_without_privileges();
     set_mode(&site.data, 0o700);
+    let said = format!("of {} failed: Permission denied", site.data.join("node.toml").display());
+    assert!(ended.code == Some(77) && ended.stderr.contains(&said), "{ended:?}");
+    // What is missing is another matter, and so is what is no directory.
+    std::fs::rename(&site.data, site.folder.join("moved")).unwrap();
+    assert_refused(&mut site, 1, "is not a Pillarbox data directory");
+    std::fs::write(&site.data, "a file").unwrap();
+    assert_refused(&mut site, 74, "failed: Not a directory");
 }
 
 // ---- disks that say no ----
@@ -508,8 +614,20 @@ fn a_read_only_disk_is_said_and_not_served() {
     let name = "a read-only disk";
     let Some(disk) = SmallDisk::mount(name, folder.path(), 400) else { return };
     let mut site = site_on(folder.path());
+    // What the first start makes beside the store, its certificate, is there.
+    site.start();
+    site.stop();
     disk.remount("ro");
-    assert_refused(&mut site, 74, "ead-only");
+    assert_refused(&mut site, 74, "failed: Read-only file system");
+    let init = {
+        let new = text_of(&folder.path().join("new"));
+        binary(&["init", &new, "--new-key-file", &text_of(&site.folder.join("new.key"))], &[], b"")
+    };
+    assert_eq!(init.code, Some(74), "{init:?}");
+    assert!(init.stderr.contains("failed: Read-only file system"), "{init:?}");
+    assert!(!site.folder.join("new.key").exists(), "no key is left for a store that is not");
+    let deliver = site.pillarbox_with_input(&["deliver", USER], b"Subject: x\n\nx\n");
+    assert_eq!(deliver.code, Some(74), "{deliver:?}");
     disk.remount("rw");
     site.start();
     let replies = site.lmtp().deliver("s@example.com", &[USER], b"Subject: x\r\n\r\nx\r\n");

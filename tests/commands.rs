@@ -129,6 +129,120 @@ fn mail_can_be_delivered_and_imported_by_commands() {
     }
 }
 
+/// As LMTP does it: by name, detail, alias and catch-all, on a stopped store and on a running one.
+#[test]
+fn deliver_finds_the_recipient_as_lmtp_does() {
+    let Some(mut site) = site() else { return };
+    site.configure("[delivery]\ndetail_mailboxes = true");
+    let (sales, anyone) = (format!("Sales@{DOMAIN}"), format!("anyone@{DOMAIN}"));
+    site.pillarbox(&["alias", "add", &sales, USER, OTHER_USER]).well("alias add");
+    site.start();
+    site.imap().ok("CREATE lists").unwrap();
+    site.stop();
+    let message = b"Subject: x\n\nx\n";
+    let detail = |detail: &str| USER.replace('@', &format!("+{detail}@"));
+    let table: [(&[&str], &str); 5] = [
+        (&[&detail("lists")], "lists"),
+        (&[&detail("none")], "INBOX"),
+        (&[&detail("lists"), "--mailbox", "Archive"], "Archive"),
+        (&[&sales.to_uppercase()], "INBOX"),
+        (&["POSTMASTER"], "INBOX"),
+    ];
+    site.pillarbox(&["alias", "add", &format!("postmaster@{DOMAIN}"), USER]).well("alias add");
+    for (round, counts) in [(1, [1, 1, 3]), (2, [2, 2, 6])] {
+        for (arguments, mailbox) in table {
+            let arguments = [&["deliver"], arguments].concat();
+            let ended = site.pillarbox_with_input(&arguments, message);
+            ended.well(&format!("{arguments:?} to {mailbox}, round {round}"));
+        }
+        let nobody = site.pillarbox_with_input(&["deliver", &anyone], message);
+        assert_eq!(nobody.code, Some(67), "{}", nobody.output());
+        if round == 1 {
+            site.start();
+        }
+        let mut imap = site.imap();
+        let found = ["lists", "Archive", "INBOX"].map(|name| imap.select(name).unwrap().exists);
+        assert_eq!(found, counts, "round {round}");
+    }
+    // A detail makes no mailbox; a catch-all takes the rest.
+    assert!(site.imap().mailboxes().unwrap().iter().all(|name| name != b"none"));
+    site.pillarbox(&["alias", "add", &format!("@{DOMAIN}"), OTHER_USER]).well("catch-all");
+    site.pillarbox_with_input(&["deliver", &anyone], message).well("a catch-all");
+    let mut second = Imap::login(site.imap, OTHER_USER, PASSWORD).unwrap();
+    assert_eq!(second.select("INBOX").unwrap().exists, 3);
+    for (address, part) in [
+        ("demo", "an address is written user@domain"),
+        ("demo@elsewhere.example", "its domain is not one of ours"),
+    ] {
+        let nobody = site.pillarbox_with_input(&["deliver", address], message);
+        assert_eq!(nobody.code, Some(67), "{}", nobody.output());
+        assert!(nobody.stderr.contains(part), "{}", nobody.stderr);
+    }
+}
+
+/// (arguments, exit code, what is said, reason)
+const MISTAKES: [(&[&str], i32, &str, &str); 14] = [
+    (&["account", "add", "demo"], 1, "an account is named user@domain", "no domain"),
+    (&["account", "add", "a@b.example"], 1, "'pillarbox domain add'", "not our domain"),
+    (&["account", "add", USER], 1, "the account demo@example.org exists already", "twice"),
+    (&["account", "add", "a+b@example.org"], 1, "contains no '+'", "it would be a detail"),
+    (&["account", "add", "a@example.org", "--quota", "much"], 2, "5000000000, 500M or 5G", ""),
+    (&["account", "passwd", "a@example.org"], 67, "there is no account a@example.org", ""),
+    (&["account", "delete", USER], 2, "add --yes", "there is no way back"),
+    (&["account", "delete", "a@example.org", "--yes"], 67, "there is no account", ""),
+    (&["domain", "add", DOMAIN], 1, "the domain example.org exists already", "twice"),
+    (&["domain", "add", "no domain"], 1, "it is not a domain", "a blank"),
+    (&["domain", "delete", "b.example"], 1, "there is no domain b.example", ""),
+    (&["alias", "add", "x@example.org", "a@b.example"], 1, "aliases lead to addresses here", ""),
+    (&["alias", "add", USER, OTHER_USER], 1, "an account of the address demo@example.org", ""),
+    (&["alias", "delete", "x@example.org"], 1, "there is no alias x@example.org", ""),
+];
+
+#[test]
+fn mistakes_are_said_in_words_and_change_nothing() {
+    let Some(mut site) = site() else { return };
+    let before = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    for round in ["stopped", "running"] {
+        for (arguments, code, said, reason) in MISTAKES {
+            let ended = site.pillarbox(arguments);
+            assert_eq!(ended.code, Some(code), "{round}, {arguments:?}, {reason}: {ended:?}");
+            assert!(ended.stderr.contains(said), "{round}, {arguments:?}, {reason}: {ended:?}");
+            assert_eq!(ended.stdout, "", "{round}, {arguments:?}");
+        }
+        if round == "stopped" {
+            site.start();
+        }
+    }
+    let after = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    assert_eq!(before, after);
+    site.pillarbox(&["account", "add", "a@example.org", "--quota", "1M"]).well("a quota");
+    let list = site.pillarbox(&["account", "list"]).well("account list").stdout;
+    assert!(list.contains("a@example.org\t0 messages\t0 B of 1.00 MiB\n"), "{list}");
+}
+
+/// What was typed in one form opens in the other (RFC 4013), and what has no form is refused.
+#[test]
+fn a_password_beyond_ascii_is_one_in_every_form() {
+    let Some(mut site) = site() else { return };
+    let (file, name) = (site.folder.join("password"), format!("cafe@{DOMAIN}"));
+    let add = |password: &str| {
+        std::fs::write(&file, password).unwrap();
+        site.pillarbox(&["account", "add", &name, "--password-file", file.to_str().unwrap()])
+    };
+    let refused = add("emoji \u{1f600}\n");
+    assert_eq!(refused.code, Some(1), "{}", refused.output());
+    assert!(refused.stderr.contains("mail programs may send in different ways"));
+    assert!(!refused.stderr.contains('\u{1f600}'), "no part of it is shown");
+    add("cafe\u{301}\u{a0}noir\n").well("account add");
+    site.start();
+    let literal = |text: &str| format!("{{{}+}}\r\n{text}", text.len());
+    for (typed, status) in [("café noir", "OK"), ("cafe\u{301} noir", "OK"), ("cafe noir", "NO")] {
+        let mut imap = site.imap_stranger();
+        let reply = imap.command(&format!("LOGIN {name} {}", literal(typed))).unwrap();
+        assert_eq!(reply.status, status, "{typed:?}: {}", reply.text);
+    }
+}
+
 #[test]
 fn a_configuration_is_checked_without_opening_the_store() {
     let Some(mut site) = site() else { return };

@@ -50,6 +50,22 @@ pub struct Damage {
     pub what: String,
 }
 
+/// Why a text cannot be a password. Says nothing about which characters it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UnfitPassword {
+    /// Nothing is left of it.
+    #[error("the password is empty")]
+    Empty,
+    /// It has characters that SASLprep prohibits. Among them are those that Unicode 3.2 did not
+    /// have: how they are prepared depends on the age of the client.
+    #[error(
+        "the password has characters that mail programs may send in different ways: control \
+         characters, emoji and others newer than Unicode 3.2, or letters of both writing \
+         directions; choose another (RFC 4013)"
+    )]
+    Prohibited,
+}
+
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -65,6 +81,12 @@ pub enum CommitError {
         /// The mailbox, account, domain or address.
         what: String,
     },
+    /// A domain or alias that never was, or is gone.
+    #[error("there is no {what}")]
+    NotFound {
+        /// Kind and name.
+        what: String,
+    },
     /// The name cannot be a mailbox's, account's, domain's or address's.
     #[error("{name:?} is not a valid name: {why}")]
     BadName {
@@ -73,6 +95,9 @@ pub enum CommitError {
         /// Which rule it breaks.
         why: &'static str,
     },
+    /// The password cannot be one.
+    #[error(transparent)]
+    UnfitPassword(#[from] UnfitPassword),
     /// INBOX, or a mailbox with an office, stays.
     #[error("{what}")]
     NotPermitted {
@@ -130,7 +155,9 @@ impl CommitError {
             CommitError::NoSuchMailbox
             | CommitError::NoSuchAccount
             | CommitError::AlreadyExists { .. }
+            | CommitError::NotFound { .. }
             | CommitError::BadName { .. }
+            | CommitError::UnfitPassword(_)
             | CommitError::NotPermitted { .. }
             | CommitError::MessagesGone
             | CommitError::TooLarge { .. }

@@ -59,4 +59,8 @@ const _: () =
 const _: () =
     assert!(INLINE_MESSAGE_BYTES_MAX * 2 < GROUP_BYTES_MAX, "an inline message fits into a group");
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX, "a record fits into a group");
+const _: () = assert!(
+    MESSAGE_KEYWORDS_MAX * (KEYWORD_BYTES_MAX + 2) < RECORD_BYTES_MAX / 2,
+    "the record of one message fits, whatever keywords it has"
+);
 const _: () = assert!(TAIL_ROWS_MAX < PAGE_ROWS_MAX);

@@ -15,7 +15,8 @@ use engine::disk::{Disk, PlainDisk};
 use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
 use engine::seal::{
     Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyTable, KeyTableSnapshot,
-    Passphrase, Randomness, RecoveryKey, RootKeyFile, Sealer, Secret, StoredPassword, open, seal,
+    Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKeyFile, Sealer, Secret,
+    StoredPassword, open, seal,
 };
 
 struct Counting(AtomicU64);
@@ -43,6 +44,10 @@ fn passphrase() -> Passphrase {
 }
 
 /// Every format: its name and its bytes.
+fn golden_password() -> PreparedPassword {
+    PreparedPassword::new(&Secret::new("golden password".into())).unwrap()
+}
+
 fn written() -> Vec<(&'static str, Vec<u8>)> {
     let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(0))));
     let object = seal(&sealer, &key(1), RECORD, BODY);
@@ -59,8 +64,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     table.add_account(ANNA).unwrap();
     table.add_account(BERT).unwrap();
     table.new_generation(BERT).unwrap();
-    let password = Secret::new("golden password".into());
-    let password = StoredPassword::make(&sealer, &password, Argon2Cost::CHEAP).unwrap();
+    let password = StoredPassword::make(&sealer, &golden_password(), Argon2Cost::CHEAP).unwrap();
     vec![
         ("seal_object.bin", object),
         ("seal_blob_header.bin", header),
@@ -100,7 +104,7 @@ fn what_was_once_written_opens() {
     assert_eq!(table.accounts().collect::<Vec<_>>(), [ANNA, BERT]);
     assert_eq!(table.current(BERT).unwrap().0, KeyGeneration(2));
     let password = StoredPassword::decode(&read("seal_password.bin")).unwrap();
-    assert!(password.verify(&Secret::new("golden password".into())));
+    assert!(password.verify(&golden_password()));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use engine::error::CommitError;
 use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Uid, UnixSeconds};
 use engine::message::generator::Generator;
@@ -233,6 +234,32 @@ fn a_password_is_checked_and_can_be_changed() {
     store.set_password(demo(&store).number(), &secret("new")).unwrap();
     assert!(store.authenticate("demo@example.org", &secret("demo")).is_err());
     assert!(store.authenticate("demo@example.org", &secret("new")).is_ok());
+}
+
+/// SCRAM clients hash the prepared form (RFC 4013), so the other logins must take all forms, and
+/// what has none is refused when it is set.
+#[test]
+fn a_password_opens_in_every_form_in_which_it_is_typed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let secret = |text: &str| Secret::new(text.into());
+    let opens = |text: &str| store.authenticate("demo@example.org", &secret(text)).is_ok();
+    store.set_password(demo(&store).number(), &secret("cafe\u{301} ﬁne")).unwrap();
+    for typed in ["café fine", "cafe\u{301} fine", "café\u{a0}ﬁne", "ca\u{ad}fé ﬁne"] {
+        assert!(opens(typed), "{typed:?}");
+    }
+    for typed in ["cafe fine", "Café fine", "café fine\u{1f600}", ""] {
+        assert!(!opens(typed), "{typed:?}");
+    }
+    for unfit in ["\u{1f600}", "a\u{7}", "\u{627}1", "", "\u{ad}"] {
+        let refused = store.set_password(demo(&store).number(), &secret(unfit));
+        assert!(matches!(refused, Err(CommitError::UnfitPassword(_))), "{unfit:?}");
+        let (name, password) = ("two@example.org".into(), secret(unfit));
+        let refused = store.create_account(NewAccount { name, password, quota_bytes: None });
+        assert!(matches!(refused, Err(CommitError::UnfitPassword(_))), "{unfit:?}");
+    }
+    assert!(opens("café fine"), "a refusal changes nothing");
+    assert!(store.account("two@example.org").unwrap().is_none());
 }
 
 #[test]
@@ -532,4 +559,32 @@ fn a_store_opened_for_reading_is_checked_without_a_change_on_disk() {
     drop(store);
     assert_eq!(names(&image), before);
     check(&open(&image));
+}
+
+#[test]
+fn a_refused_delivery_leaves_no_mailbox_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let account = demo(&store);
+    let deliver = |keyword_count: u32| {
+        let keyword = |number: u32| Keyword::new(&format!("k{number}")).unwrap();
+        let flags = FlagList {
+            system: SystemFlags::default(),
+            keywords: (0..keyword_count).map(keyword).collect(),
+        };
+        let to = DeliverTo { account: account.number(), mailbox: "New".into(), flags };
+        let prepared = store.prepare(b"text", &[account.number()]).unwrap();
+        store.deliver(prepared, UnixSeconds(0), vec![to]).wait().remove(0)
+    };
+    let refused = deliver(1001).unwrap_err();
+    assert!(matches!(refused, CommitError::TooLarge { .. }), "{refused}");
+    assert!(account.mailbox("New").unwrap().is_none());
+    // The quota is a reason as well.
+    store.set_quota(account.number(), Some(1)).unwrap();
+    assert!(matches!(deliver(0), Err(CommitError::OverQuota { .. })));
+    assert!(account.mailbox("New").unwrap().is_none());
+    store.set_quota(account.number(), None).unwrap();
+    deliver(1000).unwrap();
+    assert!(account.mailbox("New").unwrap().is_some());
+    check(&store);
 }

@@ -38,5 +38,5 @@ pub use config::{BareNewline, Config, OverQuota};
 pub use connection_count::{ConnectionCount, ConnectionPermit, REFUSED_CONNECTION};
 pub use dialect::Dialect;
 pub use driver::serve_connection;
-pub use mailroom::{Mailroom, QuotaUse};
+pub use mailroom::{Mailroom, QuotaUse, mailbox_of_detail};
 pub use receive::{ByteBudget, SPOOL_BLOCK_BYTES, Spool};

@@ -8,6 +8,9 @@ use engine::{Announcement, Appended, DeliverTo, Resolution, SpoolFile, Store, Ti
 
 use crate::receive::Spool;
 
+/// Where mail goes unless something says otherwise.
+pub(crate) const INBOX: &str = "INBOX";
+
 /// How full an account is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct QuotaUse {
@@ -55,6 +58,20 @@ pub trait Mailroom: Clone + Send + Sync + 'static {
     fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
         Ok(None)
     }
+}
+
+/// Where mail for `user+detail` goes, if details name mailboxes at all: to the one of that name
+/// where it exists, else to INBOX. None is made, or everybody could fill an account with them.
+///
+/// # Errors
+/// [`ReadError`], if the store cannot be asked.
+pub fn mailbox_of_detail(
+    mailroom: &impl Mailroom,
+    account: AccountNumber,
+    detail: &str,
+) -> Result<String, ReadError> {
+    let found = !detail.is_empty() && mailroom.has_mailbox(account, detail)?;
+    Ok(if found { detail } else { INBOX }.to_owned())
 }
 
 impl Mailroom for Store {

@@ -23,13 +23,11 @@ use crate::codec::command::{Chunk, Command, CommandError, Hello, MailParameters}
 use crate::config::{BareNewline, Config};
 use crate::dialect::Dialect;
 use crate::extension::{self, Tls};
-use crate::mailroom::Mailroom;
+use crate::mailroom::{INBOX, Mailroom, mailbox_of_detail};
 use crate::receive::{ReceiveError, Received, Receiver};
 use crate::recipient::{Outcome, Recipients, worst};
 use crate::reply::{self, Reply};
 use crate::trace::{Trace, hop_count};
-
-const INBOX: &str = "INBOX";
 
 /// What the driver does after a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -413,10 +411,9 @@ impl<M: Mailroom> Session<M> {
         detail: Option<&str>,
     ) -> Result<String, &'static Reply> {
         match detail {
-            Some(detail) if self.config.detail_mailboxes && !detail.is_empty() => {
-                let found = self.mailroom.has_mailbox(account, detail);
-                let found = found.map_err(|error| self.trouble(&error))?;
-                Ok(if found { detail } else { INBOX }.to_owned())
+            Some(detail) if self.config.detail_mailboxes => {
+                let mailbox = mailbox_of_detail(&self.mailroom, account, detail);
+                mailbox.map_err(|error| self.trouble(&error))
             }
             _ => Ok(INBOX.to_owned()),
         }

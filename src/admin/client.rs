@@ -5,12 +5,11 @@ use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use engine::Store;
-
-use super::operation::{Answer, Begun, Request, begin};
+use super::operation::{Answer, Begun, Desk, Request, begin};
 use super::{ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
+use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::store_access::{self, KeySource, OpenMode, StoreBounds};
+use crate::store_access::{self, KeySource, OpenMode};
 
 /// A way to ask a store.
 pub(crate) struct Connection {
@@ -19,16 +18,16 @@ pub(crate) struct Connection {
 
 enum Way {
     Socket { input: BufReader<UnixStream>, output: BufWriter<UnixStream> },
-    Directory { store: Store, owed: VecDeque<Begun> },
+    Directory { desk: Desk, owed: VecDeque<Begun> },
 }
 
 impl Connection {
     /// Connects to the store in `directory` if it runs, else opens it with the key that `key`
-    /// gives, in the given mode.
+    /// gives, as `config` says, in the given mode.
     pub(crate) fn open(
         directory: &Path,
         key: impl FnOnce() -> Result<KeySource, Failure>,
-        bounds: StoreBounds,
+        config: &Config,
         mode: OpenMode,
     ) -> Result<Connection, Failure> {
         let path = socket_path(directory);
@@ -51,9 +50,11 @@ impl Connection {
             )),
             // No socket, or one that a killed process left behind.
             Err(_) => {
+                let bounds = config.store_bounds();
                 let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
                 tracing::debug!("{report}");
-                Ok(Connection { way: Way::Directory { store, owed: VecDeque::new() } })
+                let desk = Desk { store, detail_mailboxes: config.delivery.detail_mailboxes };
+                Ok(Connection { way: Way::Directory { desk, owed: VecDeque::new() } })
             }
         }
     }
@@ -89,11 +90,11 @@ impl Connection {
                     .and_then(|()| output.write_all(body));
                 sent.map_err(|cause| lost(&cause.to_string()))
             }
-            Way::Directory { store, owed } => {
+            Way::Directory { desk, owed } => {
                 // Through the same bytes as the socket, so that both mean the same.
                 let request =
                     serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?;
-                owed.push_back(begin(store, request, body, progress));
+                owed.push_back(begin(desk, request, body, progress));
                 Ok(())
             }
         }
@@ -127,8 +128,8 @@ impl Connection {
 
     /// Ends the conversation; a directory's store is closed.
     pub(crate) fn close(self) {
-        if let Way::Directory { store, .. } = self.way {
-            store_access::close(store);
+        if let Way::Directory { desk, .. } = self.way {
+            store_access::close(desk.store);
         }
     }
 }

@@ -24,7 +24,7 @@ mod operation;
 mod server;
 
 pub(crate) use client::Connection;
-pub(crate) use operation::{Answer, Request};
+pub(crate) use operation::{Answer, Desk, Request};
 pub(crate) use server::Server;
 
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! What can be asked of a store, and how it is answered.
 
-use engine::error::CommitError;
+use engine::error::{CommitError, Remedy};
 use engine::flags::{FlagList, Keyword, SystemFlags};
 use engine::ids::UnixSeconds;
 use engine::seal::Secret;
@@ -145,7 +145,8 @@ impl Begun {
             // One bad recipient of an alias fails the delivery: whoever sends it again may make a
             // second copy for the others, which is better than none for this one.
             Begun::Delivery(ticket) => {
-                ticket.wait().into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+                let failures = ticket.wait().into_iter().filter_map(Result::err);
+                worst(failures).map_or(Ok(()), Err)
             }
         };
         match committed {
@@ -155,25 +156,36 @@ impl Begun {
     }
 }
 
+/// An open store, and how mail is delivered to it by command: as the configuration says it for the
+/// other ways in.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    /// The store.
+    pub(crate) store: Store,
+    /// Whether mail for `user+detail` goes to the mailbox `detail` where that exists.
+    pub(crate) detail_mailboxes: bool,
+}
+
 /// Begins a request on an open store. `progress` hears how far long work is.
 pub(crate) fn begin(
-    store: &Store,
+    desk: &Desk,
     request: Request,
     body: &[u8],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Begun {
-    match dispatch(store, request, body, progress) {
+    match dispatch(desk, request, body, progress) {
         Ok(begun) => begun,
         Err(failure) => Begun::Answered(Answer::Failed(failure)),
     }
 }
 
 fn dispatch(
-    store: &Store,
+    desk: &Desk,
     request: Request,
     body: &[u8],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Begun, Failure> {
+    let store = &desk.store;
     let mut answer = Answer::Done;
     match request {
         Request::AccountAdd { name, password, quota_bytes } => {
@@ -203,7 +215,7 @@ fn dispatch(
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
         Request::Deliver { recipient, mailbox, .. } => {
-            return deliver(store, &recipient, mailbox.as_deref(), body);
+            return deliver(desk, &recipient, mailbox.as_deref(), body);
         }
         Request::MailboxEnsure { account: name, mailbox } => {
             ensure_mailbox(&account(store, &name)?, &mailbox)?;
@@ -215,34 +227,57 @@ fn dispatch(
     Ok(Begun::Answered(answer))
 }
 
+/// Of several failures the one to answer with: one that may pass goes first, so that the sender
+/// tries again and nobody is left without.
+fn worst(failures: impl Iterator<Item = CommitError>) -> Option<CommitError> {
+    let mut found: Option<CommitError> = None;
+    for failure in failures {
+        if failure.remedy() != Remedy::Refuse {
+            return Some(failure);
+        }
+        found = found.or(Some(failure));
+    }
+    found
+}
+
 fn account(store: &Store, name: &str) -> Result<Account, Failure> {
     store
         .account(name)?
         .ok_or_else(|| Failure::new(Exit::NoUser, format!("there is no account {name}")))
 }
 
+/// Resolves the recipient as LMTP does: by name, detail, alias or catch-all.
 fn deliver(
-    store: &Store,
+    desk: &Desk,
     recipient: &str,
     mailbox: Option<&str>,
     message: &[u8],
 ) -> Result<Begun, Failure> {
-    let accounts = match store.resolve(recipient)? {
-        Resolution::Accounts { accounts, .. } => accounts,
-        Resolution::NoSuchUser | Resolution::NoSuchDomain => {
-            return Err(Failure::new(
-                Exit::NoUser,
-                format!("nobody here takes mail for {recipient}"),
-            ));
-        }
+    let store = &desk.store;
+    let nobody = |why: &str| {
+        Failure::new(Exit::NoUser, format!("nobody here takes mail for {recipient}: {why}"))
     };
+    let (accounts, detail) = match store.resolve(recipient)? {
+        Resolution::Accounts { accounts, detail } => (accounts, detail),
+        Resolution::NoSuchUser if !recipient.contains('@') => {
+            return Err(nobody("an address is written user@domain"));
+        }
+        Resolution::NoSuchUser => return Err(nobody("no account or alias has that address")),
+        Resolution::NoSuchDomain => return Err(nobody("its domain is not one of ours")),
+    };
+    let mut recipients = Vec::with_capacity(accounts.len());
+    for &account in &accounts {
+        let mailbox = match (mailbox, &detail) {
+            (Some(mailbox), _) => mailbox.to_owned(),
+            (None, Some(detail)) if desk.detail_mailboxes => {
+                smtp_ingest::mailbox_of_detail(store, account, detail)?
+            }
+            _ => "INBOX".to_owned(),
+        };
+        recipients.push(DeliverTo { account, mailbox, flags: FlagList::default() });
+    }
     let prepared = store.prepare(message, &accounts)?;
-    let recipients = accounts.iter().map(|account| DeliverTo {
-        account: *account,
-        mailbox: mailbox.unwrap_or("INBOX").to_owned(),
-        flags: FlagList::default(),
-    });
-    Ok(Begun::Delivery(store.deliver(prepared, now(), recipients.collect())))
+    Ok(Begun::Delivery(store.deliver(prepared, now(), recipients)))
 }
 
 fn append(
@@ -303,6 +338,7 @@ fn now() -> UnixSeconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::error::CommitError::{NoSuchMailbox, OutOfUids, QueueFull};
 
     #[test]
     fn requests_and_answers_survive_the_wire() {
@@ -321,6 +357,14 @@ mod tests {
         let line = serde_json::to_string(&failed).unwrap();
         assert_eq!(line, "{\"answer\":\"failed\",\"exit\":\"no-user\",\"sentence\":\"nobody\"}");
         assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), failed);
+    }
+
+    #[test]
+    fn of_several_failures_the_one_that_may_pass_is_answered() {
+        let said = |failures: Vec<CommitError>| worst(failures.into_iter()).map(|e| e.to_string());
+        assert_eq!(said(vec![OutOfUids, QueueFull]), Some(QueueFull.to_string()));
+        assert_eq!(said(vec![OutOfUids, NoSuchMailbox]), Some(OutOfUids.to_string()));
+        assert_eq!(said(vec![]), None);
     }
 
     #[test]

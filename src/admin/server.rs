@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use engine::Store;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
-use super::operation::{Answer, Begun, Request, begin};
+use super::operation::{Answer, Begun, Desk, Request, begin};
 use super::{
     ANSWERS_OWED_MAX, CONNECTIONS_MAX, REQUEST_LINE_BYTES_MAX, socket_address, socket_path,
 };
@@ -26,7 +25,7 @@ impl Server {
     /// store open, and that is us, owns the socket.
     pub(crate) fn start(
         directory: &Path,
-        store: Store,
+        desk: Desk,
         message_bytes_max: u64,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Server, Failure> {
@@ -36,7 +35,7 @@ impl Server {
         let listener = socket_address(directory)
             .and_then(|(address, _folder)| UnixListener::bind(address))
             .map_err(|cause| Failure::file("listen on", &path, &cause))?;
-        tokio::spawn(accept(listener, store, message_bytes_max, shutdown));
+        tokio::spawn(accept(listener, desk, message_bytes_max, shutdown));
         Ok(Server { path })
     }
 
@@ -48,7 +47,7 @@ impl Server {
 
 async fn accept(
     listener: UnixListener,
-    store: Store,
+    desk: Desk,
     message_bytes_max: u64,
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -64,9 +63,9 @@ async fn accept(
             continue;
         };
         let Ok(closer) = stream.try_clone() else { continue };
-        let store = store.clone();
+        let desk = desk.clone();
         let work = tokio::task::spawn_blocking(move || {
-            if let Err(cause) = converse(&stream, &store, message_bytes_max) {
+            if let Err(cause) = converse(&stream, &desk, message_bytes_max) {
                 tracing::debug!(%cause, "an admin connection ended early");
             }
             drop(place);
@@ -85,14 +84,14 @@ async fn accept(
 }
 
 /// Reads requests until the other side is done.
-fn converse(stream: &UnixStream, store: &Store, message_bytes_max: u64) -> std::io::Result<()> {
+fn converse(stream: &UnixStream, desk: &Desk, message_bytes_max: u64) -> std::io::Result<()> {
     let (owed, answers) = sync_channel::<Begun>(ANSWERS_OWED_MAX);
     let output = stream.try_clone()?;
     let answering = std::thread::Builder::new()
         .name("admin-answers".to_owned())
         .spawn(move || answer_in_order(output, &answers))?;
     let mut input = BufReader::new(stream);
-    let outcome = read_requests(&mut input, &owed, store, message_bytes_max);
+    let outcome = read_requests(&mut input, &owed, desk, message_bytes_max);
     drop(owed);
     let _ = answering.join();
     outcome
@@ -101,7 +100,7 @@ fn converse(stream: &UnixStream, store: &Store, message_bytes_max: u64) -> std::
 fn read_requests(
     input: &mut BufReader<&UnixStream>,
     owed: &SyncSender<Begun>,
-    store: &Store,
+    desk: &Desk,
     message_bytes_max: u64,
 ) -> std::io::Result<()> {
     let mut line = Vec::new();
@@ -137,7 +136,7 @@ fn read_requests(
         if engine::width::u64_of(body.len()) < body_bytes {
             return Ok(());
         }
-        let begun = begin(store, request, &body, &mut |done, total| {
+        let begun = begin(desk, request, &body, &mut |done, total| {
             let _ = owed.send(Begun::Answered(Answer::Progress { done, total }));
         });
         if owed.send(begun).is_err() {

@@ -58,8 +58,8 @@ impl Place {
     fn connect(&self, mode: OpenMode) -> Result<Connection, Failure> {
         // What opening the directory has to complain about.
         logging::start("warn", LogFormat::Text)?;
-        let bounds = self.config.clone().unwrap_or_default().store_bounds();
-        Connection::open(&self.directory, || self.key(), bounds, mode)
+        let config = self.config.clone().unwrap_or_default();
+        Connection::open(&self.directory, || self.key(), &config, mode)
     }
 }
 

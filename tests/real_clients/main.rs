@@ -12,5 +12,6 @@ mod support;
 
 mod postfix;
 mod readers;
+mod search;
 mod swaks;
 mod tls;

@@ -198,6 +198,23 @@ impl Site {
         binary(&arguments, &[("PILLARBOX_PASSWORD", PASSWORD)], input)
     }
 
+    /// `serve`, expected to end by itself, as somebody whom the modes of files bind: root is not
+    /// bound by them unless it gives that up.
+    #[allow(dead_code, reason = "not every test crate looks at modes")]
+    pub(crate) fn serve_without_privileges(&self) -> Ended {
+        let mut command = if tool::is_root() {
+            let mut command = Command::new("setpriv");
+            let all = "-dac_override,-dac_read_search";
+            command.args(["--inh-caps", all, "--bounding-set", all]);
+            command.arg(env!("CARGO_BIN_EXE_pillarbox"));
+            command
+        } else {
+            Command::new(env!("CARGO_BIN_EXE_pillarbox"))
+        };
+        command.args(["serve", "--config"]).arg(self.config_file());
+        tool::run(&mut command, b"", COMMAND_DEADLINE)
+    }
+
     /// Starts the server and waits until it greets.
     pub(crate) fn start(&mut self) {
         self.spawn();

@@ -450,6 +450,31 @@ fn a_batch_costs_one_write_and_one_flush() {
     assert_eq!((disk.writes() - writes, disk.flushes() - flushes), (1, 1));
 }
 
+/// S16: zeros ahead of need would double the bytes written while a store grows by large groups.
+#[test]
+fn large_batches_are_written_once_and_small_ones_onto_zeros() {
+    let disk = SimulatedDisk::new(16);
+    crate::disk::durable::create_dir_durable(&disk, Path::new(FOLDER)).unwrap();
+    let large = LogSetup {
+        segment_bytes: 8 << 20,
+        zeros: ZerosAhead::Inline { step_bytes: 64 << 10 },
+        ..setup(&disk)
+    };
+    let mut writer = LogWriter::create(large, begin()).unwrap();
+    writer.append(&[group(writer.end(), "small ")]).unwrap();
+    let text = "a group of more than 256 KiB ".repeat(64);
+    for turn in 0..10 {
+        let writes = disk.writes();
+        writer.append(&[group(writer.end(), &text)]).unwrap();
+        assert_eq!(disk.writes() - writes, 1, "large batch {turn}: its own bytes and no zeros");
+    }
+    let writes = disk.writes();
+    for _ in 0..4 {
+        writer.append(&[group(writer.end(), "small ")]).unwrap();
+    }
+    assert!(disk.writes() - writes > 4, "small ones find zeros");
+}
+
 #[test]
 fn the_log_goes_on_after_each_of_many_restarts() {
     let disk = SimulatedDisk::new(14);

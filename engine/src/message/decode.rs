@@ -147,7 +147,49 @@ fn utf7(bytes: &[u8]) -> String {
 
 /// HTML without its tags, its entities as characters.
 pub(super) fn html_text(html: &str) -> String {
-    catch_unwind(|| html_to_text(html)).unwrap_or_else(|_| html.to_owned())
+    let html = without_comments(html);
+    catch_unwind(|| html_to_text(&html)).unwrap_or(html)
+}
+
+/// HTML without its comments, and with each `<` that begins no tag as an entity, both as browsers
+/// see them (HTML, section 13.2.5.6): mail-parser finds no end of a comment that ends in more than
+/// two dashes, and takes what follows `a < b` for a tag, and the rest of the text is lost.
+fn without_comments(html: &str) -> String {
+    let begins_tag = |after: &str| {
+        after.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
+    };
+    let mut plain = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some((before, after)) = rest.split_once('<') {
+        plain += before;
+        rest = after;
+        if let Some(comment) = after.strip_prefix("!--") {
+            rest = after_comment(comment);
+        } else {
+            plain += if begins_tag(after) { "<" } else { "&lt;" };
+        }
+    }
+    plain += rest;
+    plain
+}
+
+/// What follows a comment; nothing if it has no end, as browsers show it.
+fn after_comment(comment: &str) -> &str {
+    for at_once in [">", "->"] {
+        if let Some(after) = comment.strip_prefix(at_once) {
+            return after;
+        }
+    }
+    let mut rest = comment;
+    while let Some((_, after)) = rest.split_once("--") {
+        // Further dashes belong to the end.
+        let behind = after.trim_start_matches('-');
+        if let Some(after) = behind.strip_prefix('>').or_else(|| behind.strip_prefix("!>")) {
+            return after;
+        }
+        rest = behind;
+    }
+    ""
 }
 
 /// An encoded word taken apart (RFC 2047 section 2).
@@ -182,7 +224,9 @@ pub fn decode_words(value: &[u8]) -> String {
             text += &unlabelled(before, false);
         }
         match &mut pending {
-            Some((charset, bytes)) if charset.eq_ignore_ascii_case(word.charset) => {
+            Some((charset, bytes))
+                if charset.eq_ignore_ascii_case(word.charset) && !has_shifts(charset) =>
+            {
                 bytes.extend_from_slice(&word.decoded);
             }
             _ => {
@@ -195,6 +239,15 @@ pub fn decode_words(value: &[u8]) -> String {
     flush(&mut pending, &mut text);
     text += &unlabelled(rest, false);
     text
+}
+
+/// Whether text in a charset ends in the state in which it began: words of such a one are whole
+/// (RFC 2047 section 5), and joined ones have two escapes in a row, which is an error in them.
+fn has_shifts(charset: &[u8]) -> bool {
+    let begins = |with: &[u8]| {
+        charset.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+    };
+    begins(b"iso-2022-") || begins(b"hz-") || is_utf7(charset)
 }
 
 fn flush(pending: &mut Option<(&[u8], Vec<u8>)>, text: &mut String) {
@@ -245,6 +298,11 @@ mod tests {
             ("=?utf-8?X?b?=", "=?utf-8?X?b?=", "unknown encoding"),
             ("=?utf-8?Q?open", "=?utf-8?Q?open", "open"),
             ("=?iso-2022-jp?B?GyRCJVElJBsoQg==?=", "パイ", "Japanese"),
+            (
+                "=?iso-2022-jp?B?GyRCJUYbKEI=?= =?iso-2022-jp?B?GyRCJUYbKEI=?=",
+                "テテ",
+                "words with escapes are whole",
+            ),
             ("=?", "=?", "only a begin"),
             ("ä", "ä", "raw UTF-8"),
         ];
@@ -267,6 +325,26 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&found), *expected, "{encoding} {body}");
         }
         assert_eq!(charset_decode(b"utf-7", b"1 +- 1 +AOQ b+AOQ-c"), "1 + 1 ä bäc");
+    }
+
+    #[test]
+    fn html_is_read_as_a_browser_shows_it() {
+        let table = [
+            ("<p>a &amp; b</p>", "a & b", "tags and entities"),
+            ("x<!-- no -->y", "xy", "a comment"),
+            ("x<!----- no ----->y", "xy", "a comment with more dashes"),
+            ("x<!-- a -- b --!>y", "xy", "the other end"),
+            ("x<!-->y<!--->z", "xyz", "comments that are none"),
+            ("x<!-- the rest", "x", "a comment without an end"),
+            ("<!-- a --><!-- b -->", "", "nothing else"),
+            ("a < b and c > d", "a < b and c > d", "no tag begins with a blank"),
+            ("<>a</ b>", "<>a", "no tag is empty"),
+            ("<style>a < b { }</style>c", "c", "styles are not shown"),
+            ("<script>if (a<!--b) { }</script>", "", "scripts are not shown"),
+        ];
+        for (html, expected, reason) in table {
+            assert_eq!(html_text(html).trim(), expected, "{reason}: {html}");
+        }
     }
 
     proptest! {

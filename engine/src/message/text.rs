@@ -1,9 +1,10 @@
 //! The text of a message as SEARCH sees it (RFC 9051 section 6.4.4): decoded, folded, exact.
 //!
 //! * A header field is its unfolded value with encoded words decoded; every occurrence counts.
-//! * BODY is the text of all text parts, HTML without its tags, the names and descriptions of
-//!   attachments, and the headers of messages within the message.
-//! * TEXT is all header fields, `name: value`, and BODY.
+//! * BODY is the text of all text parts, HTML without its tags, of reports such as
+//!   message/delivery-status, the names and descriptions of attachments, and the headers of messages
+//!   within the message.
+//! * TEXT is all header fields, `name: value`, those of MIME parts too, and BODY.
 //! * No match crosses from one field or part into the next.
 //!
 //! Texts and what is looked for go through [`fold`], which has a version, because a search index
@@ -48,13 +49,15 @@ pub fn fold(text: &str) -> String {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SearchText {
     fields: Vec<(String, String)>,
+    /// Header fields of parts: for TEXT alone.
+    part_fields: Vec<(String, String)>,
     bodies: Vec<String>,
 }
 
 impl SearchText {
     /// Only what a search in header fields needs: the message may be cut behind its header.
     pub fn of_header(header: &[u8]) -> SearchText {
-        SearchText { fields: fields(header), bodies: Vec::new() }
+        SearchText { fields: fields(header), ..SearchText::default() }
     }
 
     /// All text of a message with this structure.
@@ -72,17 +75,16 @@ impl SearchText {
         match &part.kind {
             BodyKind::Multipart(parts) => {
                 for part in parts {
+                    self.part_fields.extend(header_fields(message, part, bytes_left));
                     self.add_part(message, part, bytes_left);
                 }
             }
             BodyKind::Message(_, inner) => {
-                let header = range(message, inner.header_offset, inner.body_offset);
-                let header = header.get(..*bytes_left).unwrap_or(header);
-                *bytes_left -= header.len();
-                self.bodies.extend(fields(header).into_iter().map(|field| line(&field)));
+                let fields = header_fields(message, inner, bytes_left);
+                self.bodies.extend(fields.iter().map(line));
                 self.add_part(message, inner, bytes_left);
             }
-            BodyKind::Leaf if is_text(part) => {
+            BodyKind::Leaf if is_text(part) || is_report(part) => {
                 let body = range(message, part.body_offset, part.end_offset);
                 let body = body.get(..*bytes_left).unwrap_or(body);
                 *bytes_left -= body.len();
@@ -123,11 +125,27 @@ impl SearchText {
     pub fn text_contains(&self, folded_needle: &str) -> bool {
         self.body_contains(folded_needle)
             || self.fields.iter().any(|field| line(field).contains(folded_needle))
+            || self.part_fields.iter().any(|field| line(field).contains(folded_needle))
     }
 }
 
+/// Whether it is of a type that holds text in the form of a message, and was not taken apart as
+/// one: message/delivery-status and its like (RFC 3464).
+fn is_report(part: &Part) -> bool {
+    part.media_type.eq_ignore_ascii_case(b"message") && part.kind == BodyKind::Leaf
+}
+
+/// The fields of a part's own header, as far as the bytes that may be searched reach.
+fn header_fields(message: &[u8], part: &Part, bytes_left: &mut usize) -> Vec<(String, String)> {
+    let header = range(message, part.header_offset, part.body_offset);
+    let header = header.get(..*bytes_left).unwrap_or(header);
+    *bytes_left -= header.len();
+    fields(header)
+}
+
 fn line((name, value): &(String, String)) -> String {
-    format!("{name}: {value}")
+    // A line without a colon is a field without a name, and has no colon here either.
+    if name.is_empty() { value.clone() } else { format!("{name}: {value}") }
 }
 
 /// Names and values of a header's fields, folded.
@@ -187,6 +205,9 @@ mod tests {
         assert!(!text.header_contains("X-Empty", "from"));
         assert!(text.text_contains("subject: gr"));
         assert!(!text.body_contains("grüsse"));
+        let text = of("no field\r\nSubject : old style\r\n\r\nbody");
+        assert!(text.text_contains("no field") && !text.text_contains(": no field"));
+        assert!(text.text_contains("subject: old style"));
     }
 
     #[test]
@@ -204,5 +225,21 @@ mod tests {
             assert!(!text.body_contains(needle), "{needle}");
         }
         assert!(text.text_contains("multipart"));
+    }
+
+    /// RFC 9051 section 6.4.4: TEXT is the header, MIME header fields included, and the body.
+    #[test]
+    fn header_fields_of_parts_are_text_and_no_body() {
+        let text = of("Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\
+             Content-Type: text/plain; format=flowed\r\n\r\nSorry\r\n--b\r\n\
+             Content-Type: message/delivery-status\r\nX-Note: kept\r\n\r\n\
+             Reporting-MTA: dns; mx.example.org\r\n\r\nAction: failed\r\n--b--\r\n");
+        for needle in ["format=flowed", "x-note: kept"] {
+            assert!(text.text_contains(needle) && !text.body_contains(needle), "{needle}");
+        }
+        for needle in ["reporting-mta: dns; mx.example.org", "action: failed", "sorry"] {
+            assert!(text.body_contains(needle), "a report is text: {needle}");
+        }
+        assert!(!text.header_contains("X-Note", ""), "HEADER is the message's own header");
     }
 }

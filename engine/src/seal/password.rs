@@ -15,8 +15,7 @@
 //! Both from the first day, because SCRAM keys cannot be made from an Argon2id hash later. These
 //! bytes are always stored inside something sealed.
 //!
-//! A password's bytes are taken as they come; SASLprep (RFC 4013) would fold some non-ASCII
-//! passwords, so a client that prepares such a one may fail at SCRAM, and is helped by PLAIN.
+//! Both are made of the prepared password, see `prepared.rs`.
 
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
@@ -31,7 +30,7 @@ use super::derive::Sealer;
 use super::error::{KeyError, SealError};
 use super::fields::Fields;
 use super::passphrase::Argon2Cost;
-use super::secret::Secret;
+use super::prepared::PreparedPassword;
 
 /// Iterations of SCRAM; RFC 7677 section 4 asks for at least 4096. Clients pay it at every login,
 /// we when a password is set.
@@ -57,13 +56,13 @@ pub struct ScramKeys {
 
 impl ScramKeys {
     /// Derives the keys of a password.
-    pub fn derive(password: &Secret, salt: &[u8], iterations: NonZeroU32) -> ScramKeys {
+    pub fn derive(password: &PreparedPassword, salt: &[u8], iterations: NonZeroU32) -> ScramKeys {
         let mut salted = Zeroizing::new([0; SCRAM_KEY_BYTES]);
         pbkdf2::derive(
             pbkdf2::PBKDF2_HMAC_SHA256,
             iterations,
             salt,
-            password.expose().as_bytes(),
+            password.as_bytes(),
             salted.as_mut_slice(),
         );
         let client_key = Zeroizing::new(hmac_sha256(salted.as_slice(), b"Client Key"));
@@ -118,17 +117,15 @@ impl StoredPassword {
     /// [`KeyError::Derivation`] if the cost is out of bounds or memory is short.
     pub fn make(
         sealer: &Sealer,
-        password: &Secret,
+        password: &PreparedPassword,
         cost: Argon2Cost,
     ) -> Result<StoredPassword, KeyError> {
         let failed = |error: argon2::password_hash::Error| KeyError::Derivation {
             reason: error.to_string(),
         };
         let salt = sealer.random_id();
-        let hash: PasswordHash = cost
-            .hasher()?
-            .hash_password_with_salt(password.expose().as_bytes(), &salt)
-            .map_err(failed)?;
+        let hash: PasswordHash =
+            cost.hasher()?.hash_password_with_salt(password.as_bytes(), &salt).map_err(failed)?;
         let scram_salt: [u8; SCRAM_SALT_BYTES] = sealer.random_id();
         let iterations = NonZeroU32::new(SCRAM_ITERATIONS).expect("a constant that is not 0");
         let scram = ScramKeys::derive(password, &scram_salt, iterations);
@@ -136,10 +133,10 @@ impl StoredPassword {
     }
 
     /// Whether this is the password. Takes the same time for right and wrong.
-    pub fn verify(&self, password: &Secret) -> bool {
+    pub fn verify(&self, password: &PreparedPassword) -> bool {
         match PasswordHash::new(&self.phc) {
             Ok(hash) if costs_are_bounded(&hash) => {
-                Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok()
+                Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
             }
             _ => false,
         }
@@ -217,11 +214,11 @@ fn costs_are_bounded(hash: &PasswordHash) -> bool {
     })
 }
 
-/// Costs what [`StoredPassword::verify`] costs, for names that do not exist: so that time tells
-/// nobody who has an account. Always false.
-pub fn dummy_verify(password: &Secret, cost: Argon2Cost) -> bool {
+/// Costs what [`StoredPassword::verify`] costs, for names that do not exist and for what cannot be
+/// a password: so that time tells nobody who has an account. Always false.
+pub fn dummy_verify(cost: Argon2Cost) -> bool {
     static SALT: OnceLock<[u8; 16]> = OnceLock::new();
     let salt = SALT.get_or_init(|| Sealer::system().random_id());
-    let _ = cost.stretch(password.expose(), salt);
+    let _ = cost.stretch("", salt);
     false
 }

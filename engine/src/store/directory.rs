@@ -6,7 +6,7 @@ use crate::commit::{Change, NewAccountChange};
 use crate::error::{AuthError, CommitError, ReadError, Remedy};
 use crate::ids::AccountNumber;
 use crate::record::{AccountUpdate, PolicyChange};
-use crate::seal::{Secret, StoredPassword, dummy_verify};
+use crate::seal::{PreparedPassword, Secret, StoredPassword, dummy_verify};
 use crate::state::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 
 use super::{Account, AccountEntry, AliasEntry, NewAccount, Resolution, Store};
@@ -102,8 +102,9 @@ impl Store {
     /// # Errors
     /// [`AuthError::Refused`] for a wrong name as for a wrong password, after the same time.
     pub fn authenticate(&self, name: &str, password: &Secret) -> Result<Account, AuthError> {
-        let Some(account) = self.account(name)? else {
-            dummy_verify(password, self.inner.password_cost);
+        let (Some(account), Ok(password)) = (self.account(name)?, PreparedPassword::new(password))
+        else {
+            dummy_verify(self.inner.password_cost);
             return Err(AuthError::Refused);
         };
         let state = self.inner.committed.account(account.number).ok_or(AuthError::Refused)?;
@@ -114,7 +115,7 @@ impl Store {
                 why: error.to_string(),
             }
         })?;
-        if stored.verify(password) { Ok(account) } else { Err(AuthError::Refused) }
+        if stored.verify(&password) { Ok(account) } else { Err(AuthError::Refused) }
     }
 
     /// The account of that login name.
@@ -143,7 +144,7 @@ impl Store {
     /// both copies of the key table before the record that names it.
     ///
     /// # Errors
-    /// A name that is taken, or whose domain is not ours.
+    /// A name that is taken, or whose domain is not ours; a password that cannot be one.
     pub fn create_account(&self, new: NewAccount) -> Result<AccountNumber, CommitError> {
         let bad = |why| CommitError::BadName { name: new.name.clone(), why };
         let (local, domain) =
@@ -180,7 +181,8 @@ impl Store {
     }
 
     fn credentials(&self, password: &Secret) -> Result<Vec<u8>, CommitError> {
-        let stored = StoredPassword::make(&self.inner.sealer, password, self.inner.password_cost)
+        let password = PreparedPassword::new(password)?;
+        let stored = StoredPassword::make(&self.inner.sealer, &password, self.inner.password_cost)
             .map_err(key_table_error)?;
         Ok(stored.encode().to_vec())
     }
@@ -210,7 +212,7 @@ impl Store {
     /// Replaces a password.
     ///
     /// # Errors
-    /// An account that does not exist.
+    /// An account that does not exist, or a password that cannot be one.
     pub fn set_password(
         &self,
         number: AccountNumber,

@@ -122,9 +122,13 @@ impl Answer {
     /// The table from refused changes to answers (RFC 5530).
     pub(crate) fn refused(session: &Session, error: &CommitError) -> Answer {
         let code = match error {
-            CommitError::NoSuchMailbox | CommitError::NoSuchAccount => "NONEXISTENT",
+            CommitError::NoSuchMailbox
+            | CommitError::NoSuchAccount
+            | CommitError::NotFound { .. } => "NONEXISTENT",
             CommitError::AlreadyExists { .. } => "ALREADYEXISTS",
-            CommitError::BadName { .. } | CommitError::NotPermitted { .. } => "CANNOT",
+            CommitError::BadName { .. }
+            | CommitError::UnfitPassword(_)
+            | CommitError::NotPermitted { .. } => "CANNOT",
             CommitError::MessagesGone => "EXPUNGEISSUED",
             CommitError::OverQuota { .. } => "OVERQUOTA",
             CommitError::TooLarge { .. } | CommitError::OutOfUids => "LIMIT",

@@ -19,6 +19,9 @@ const FIRST_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
     ("Trash", Some(SpecialUse::Trash)),
 ];
 
+/// Why an address of another domain can be neither an account's nor an alias's.
+const FOREIGN: &str = "its domain is not one of ours; add it with 'pillarbox domain add'";
+
 impl Assigner<'_> {
     pub(super) fn create_account(&mut self, new: NewAccountChange) -> Result<(), CommitError> {
         let name = new.update.name.clone();
@@ -28,10 +31,7 @@ impl Assigner<'_> {
         })?;
         let policy = self.changes.policy(self.context.committed);
         if !policy.domains.contains(domain) {
-            return Err(CommitError::BadName {
-                name: name.clone(),
-                why: "its domain is not one of ours; add it with 'pillarbox domain add'",
-            });
+            return Err(CommitError::BadName { name: name.clone(), why: FOREIGN });
         }
         if policy.aliases.contains_key(&name) || self.is_named(&name) {
             return Err(CommitError::AlreadyExists { what: format!("the address {name}") });
@@ -90,7 +90,11 @@ impl Assigner<'_> {
             }
             PolicyChange::DomainDelete(name) => {
                 let suffix = format!("@{name}");
-                let in_use = policy.aliases.keys().any(|address| address.ends_with(&suffix))
+                let mut addresses = policy
+                    .aliases
+                    .iter()
+                    .flat_map(|(alias, targets)| targets.iter().chain([alias]));
+                let in_use = addresses.any(|address| address.ends_with(&suffix))
                     || self
                         .context
                         .committed
@@ -98,21 +102,28 @@ impl Assigner<'_> {
                         .iter()
                         .any(|state| state.profile.name.ends_with(&suffix));
                 if !policy.domains.contains(name) {
-                    Err(CommitError::BadName { name: name.clone(), why: "there is no such domain" })
+                    Err(CommitError::NotFound { what: format!("domain {name}") })
                 } else if in_use {
                     Err(CommitError::NotPermitted {
-                        what: "the domain still has accounts or aliases; delete them first",
+                        what: "the domain still has accounts, or aliases from or to it; delete them first",
                     })
                 } else {
                     Ok(())
                 }
             }
-            PolicyChange::AliasPut { address, .. } => {
-                let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-                if !policy.domains.contains(domain) {
+            PolicyChange::AliasPut { address, targets } => {
+                let is_foreign = |address: &&String| {
+                    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+                    !policy.domains.contains(domain)
+                };
+                if is_foreign(&address) {
+                    return Err(CommitError::BadName { name: address.clone(), why: FOREIGN });
+                }
+                // It would be taken, and then bounced: mail for it.
+                if let Some(target) = targets.iter().find(is_foreign) {
                     return Err(CommitError::BadName {
-                        name: address.clone(),
-                        why: "its domain is not one of ours; add it with 'pillarbox domain add'",
+                        name: target.clone(),
+                        why: "aliases lead to addresses here: its domain is not one of ours",
                     });
                 }
                 if self.is_named(address) {
@@ -122,7 +133,7 @@ impl Assigner<'_> {
                 Ok(())
             }
             PolicyChange::AliasDelete(address) if !policy.aliases.contains_key(address) => {
-                Err(CommitError::BadName { name: address.clone(), why: "there is no such alias" })
+                Err(CommitError::NotFound { what: format!("alias {address}") })
             }
             PolicyChange::DomainPut(_) | PolicyChange::AliasDelete(_) => Ok(()),
         }

@@ -46,13 +46,17 @@ impl Assigner<'_> {
             .account(self.context.committed, account)
             .ok_or(CommitError::NoSuchAccount)?;
         self.check_quota(account, u64::from(message.size))?;
+        check_keyword_count(&recipient.flags)?;
         let mailbox = match state.names.id_of(&recipient.mailbox) {
             Some(mailbox) => mailbox,
             None if recipient.mailbox.eq_ignore_ascii_case(INBOX) => {
                 return Err(CommitError::NoSuchMailbox);
             }
+            // Everything that can refuse a message in a new mailbox has been asked by now: a
+            // mailbox that a refused delivery left behind would be an offer to fill accounts.
             None => self.create_mailbox(account, &recipient.mailbox, None)?,
         };
+        self.check_keywords((account, mailbox), &recipient.flags.keywords)?;
         let uid = self.next_uids((account, mailbox), 1)?;
         let row = self.new_row(account, message, uid, &recipient.flags, received);
         let blob = self.blob_of(message, *brought);
@@ -90,9 +94,7 @@ impl Assigner<'_> {
         self.check_quota(key.0, bytes)?;
         for message in messages {
             self.check_keywords(key, &message.flags.keywords)?;
-            if message.flags.keywords.len() > MESSAGE_KEYWORDS_MAX {
-                return Err(too_many_keywords());
-            }
+            check_keyword_count(&message.flags)?;
         }
         let count = crate::width::u32_of(messages.len());
         let first = self.next_uids(key, count)?;
@@ -252,6 +254,13 @@ impl Assigner<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn check_keyword_count(flags: &FlagList) -> Result<(), CommitError> {
+    if flags.keywords.len() > MESSAGE_KEYWORDS_MAX {
+        return Err(too_many_keywords());
+    }
+    Ok(())
 }
 
 /// What the keywords of arriving messages add to their record.
