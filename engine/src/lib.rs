@@ -14,6 +14,11 @@ pub mod disk;
 mod encoding;
 pub mod error;
 pub mod flags;
+mod format_level;
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod limits;
 pub mod log;

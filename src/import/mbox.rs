@@ -190,7 +190,7 @@ fn received(from_line: &[u8]) -> Option<i64> {
     for word in words.iter().skip(at + 3).take(2) {
         match word.strip_prefix(['+', '-']) {
             Some(digits) => {
-                let zone: i64 = digits.parse().ok().filter(|zone| *zone < 10_000)?;
+                let zone: i64 = digits.parse().ok().filter(|zone| (0..10_000).contains(zone))?;
                 zone_seconds = (zone / 100 * 60 + zone % 100) * 60;
                 if word.starts_with('-') {
                     zone_seconds = -zone_seconds;
@@ -244,6 +244,26 @@ fn flags(message: &[u8]) -> Vec<String> {
     flags
 }
 
+/// Reads any bytes as an mbox; see [`crate::fuzzing`].
+pub(crate) fn fuzz_mbox(bytes: &[u8]) {
+    let mut reader = MboxReader::new(bytes);
+    let (mut kept, mut behind) = (0, None);
+    while let Some(message) = reader.next_message().expect("memory can be read") {
+        assert!(!message.cut && behind < Some(message.offset), "messages ascend");
+        behind = Some(message.offset);
+        kept += message.content.len();
+        assert!(flags(&message.content).len() <= 5);
+        let content = with_crlf(&message.content);
+        let newlines = content.iter().filter(|byte| **byte == b'\n').count();
+        let pairs = content.windows(2).filter(|pair| pair == b"\r\n").count();
+        assert_eq!(newlines, pairs, "stored mail has no bare newline");
+    }
+    assert!(kept <= bytes.len(), "nothing is invented");
+    if let Some(seconds) = received(bytes) {
+        assert!((-86_400..253_402_387_200).contains(&seconds), "the years 1970 to 9999");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +309,8 @@ mod tests {
             ("From a@b", None),
             ("From a@b Thu Feb 29 99:00:00 2024", None),
             ("From a@b Thu Feb 29 12:00:00 +99999999999 2024", None),
+            // Found by the fuzz target `mbox`: a second sign made the zone overflow.
+            ("From a@b Thu Feb 29 12:00:00 --9000000000000000000 2024", None),
         ];
         for (line, expected) in cases {
             assert_eq!(received(line.as_bytes()), expected, "{line}");

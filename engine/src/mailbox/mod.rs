@@ -20,6 +20,7 @@ mod change;
 mod compare;
 mod content;
 mod dirty;
+pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
 mod page;
@@ -31,6 +32,16 @@ mod tests;
 mod vanished;
 mod varint;
 mod view;
+
+/// The formats of a mailbox, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u8); 5] = [
+    ("mailbox page", page::FORMAT),
+    ("ids page", ids_page::FORMAT),
+    ("head block", head::FORMAT),
+    ("vanished entry", vanished::FORMAT),
+    ("mailbox row", state::FORMAT),
+];
 
 #[allow(unused_imports, reason = "the committer and the checkpoint are built on this next")]
 pub(crate) use self::{

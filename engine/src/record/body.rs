@@ -10,7 +10,7 @@
 //!    6  account destroyed  account u64
 //!    7  policy           list(u8: 1, 2 domain put, delete, 3, 4 alias put, delete; texts)
 //!   16  account update   name, credentials, option(quota)
-//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 shared; blob)
+//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 shared bare, 3 shared; blob)
 //!   18  copy             mailbox 16, list(source uid, blob u64, row)
 //!   19  move             source 16, mailbox 16, list(source uid, blob u64, row)
 //!   20  flags            mailbox 16, list(uids, add u8, remove u8, keywords to add, to remove)
@@ -22,7 +22,8 @@
 //! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
-//! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); shared: u64
+//! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); shared bare: u64;
+//!      shared: u64, tag 16, chunks, plain bytes, option(list(u64))
 //! ```
 
 use super::{
@@ -38,11 +39,14 @@ use crate::ids::{
 use crate::store::SpecialUse;
 
 impl Body {
+    /// The type that states a volume's format level.
+    pub(crate) const FORMAT_LEVEL: u8 = 3;
+
     pub(super) fn kind(&self) -> u8 {
         match self {
             Body::Epoch(_) => 1,
             Body::Members(_) => 2,
-            Body::FormatLevel(_) => 3,
+            Body::FormatLevel(_) => Body::FORMAT_LEVEL,
             Body::AccountCreate { .. } => 4,
             Body::AccountDelete { .. } => 5,
             Body::AccountDestroyed { .. } => 6,
@@ -134,7 +138,7 @@ impl Body {
         Ok(match kind {
             1 => Body::Epoch(EpochBegin::decode(from)?),
             2 => Body::Members(from.list(|from| Ok((NodeId(from.array()?), from.u8()?)))?),
-            3 => Body::FormatLevel(from.u32()?),
+            Body::FORMAT_LEVEL => Body::FormatLevel(from.u32()?),
             4 => Body::AccountCreate {
                 account: AccountNumber(from.u64()?),
                 generation: KeyGeneration(from.u32()?),
@@ -293,9 +297,18 @@ impl ArrivalBlob {
                 out.count(chunks.len());
                 chunks.iter().for_each(|&lsn| out.lsn(lsn));
             }
-            ArrivalBlob::Shared(blob) => {
+            ArrivalBlob::SharedBare(blob) => {
                 out.u8(2);
                 out.lsn(*blob);
+            }
+            ArrivalBlob::Shared { blob, shape, ahead } => {
+                out.u8(3);
+                out.lsn(*blob);
+                shape.encode(out);
+                out.option(ahead.as_ref(), |out, chunks| {
+                    out.count(chunks.len());
+                    chunks.iter().for_each(|&lsn| out.lsn(lsn));
+                });
             }
         }
     }
@@ -304,7 +317,12 @@ impl ArrivalBlob {
         Ok(match from.u8()? {
             0 => ArrivalBlob::Inline(BlobShape::decode(from)?),
             1 => ArrivalBlob::Ahead(BlobShape::decode(from)?, from.list(Decoder::lsn)?),
-            2 => ArrivalBlob::Shared(from.lsn()?),
+            2 => ArrivalBlob::SharedBare(from.lsn()?),
+            3 => ArrivalBlob::Shared {
+                blob: from.lsn()?,
+                shape: BlobShape::decode(from)?,
+                ahead: from.option(|from| from.list(Decoder::lsn))?,
+            },
             _ => return Err("a blob is of no known kind"),
         })
     }

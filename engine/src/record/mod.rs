@@ -6,7 +6,8 @@
 //! what is drawn here is, with the key of the record's account, or of the volume for account 0.
 //!
 //! ```text
-//! payload  presence u8   bit 0: node, bit 1: request, bit 2: run; others zero, or refused
+//! payload  presence u8   bit 0: node, bit 1: request, bit 2: run; others zero, or refused: like new
+//!                        types, new bits come with a new level, see `format_level.rs`
 //!          stamp u64     hybrid logical clock
 //!          node 16       whose clock, if not the epoch's primary's
 //!          request 16    takes effect once
@@ -19,6 +20,7 @@
 //! 2. No key, wrapped or not, enters a record.
 
 mod body;
+pub(crate) mod fuzzing;
 
 pub(crate) use body::{special_use_number, special_use_of};
 
@@ -157,8 +159,18 @@ pub(crate) enum ArrivalBlob {
     Inline(BlobShape),
     /// Entered ahead, each chunk under a position of its own; the first is the blob's id.
     Ahead(BlobShape, Vec<Lsn>),
-    /// Brought by an earlier record, of the same delivery.
-    Shared(Lsn),
+    /// Brought by an earlier record of the same delivery, which belongs to another account. That
+    /// account's key may be destroyed when this is replayed, so all of the blob is told again.
+    Shared {
+        /// The blob's id.
+        blob: Lsn,
+        /// What it is.
+        shape: BlobShape,
+        /// Positions of its chunks, if they entered ahead.
+        ahead: Option<Vec<Lsn>>,
+    },
+    /// The same as it was written before it told what the blob is.
+    SharedBare(Lsn),
 }
 
 /// What a blob is, wherever it lies.

@@ -59,7 +59,7 @@ fn samples() -> Vec<Record> {
                     row: row(2),
                     blob: ArrivalBlob::Ahead(shape, vec![lsn, lsn.next().unwrap()]),
                 },
-                Arrival { row: row(3), blob: ArrivalBlob::Shared(lsn) },
+                Arrival { row: row(3), blob: ArrivalBlob::SharedBare(lsn) },
             ],
         },
         Body::Copy { mailbox, messages: vec![transfer.clone()] },
@@ -113,6 +113,27 @@ fn yesterdays_records_still_read() {
     }
     let golden =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/records_1.bin");
+    if std::env::var_os("PILLARBOX_WRITE_GOLDEN").is_some() {
+        std::fs::write(&golden, &bytes).unwrap();
+    }
+    assert_eq!(std::fs::read(golden).unwrap(), bytes, "the format of records changed");
+}
+
+#[test]
+fn a_shared_blob_is_told_whole_in_the_record_of_every_account() {
+    let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 3, plain_bytes: 12_345 };
+    let lsn = Lsn::new(1, 77).unwrap();
+    let shared = |ahead| ArrivalBlob::Shared { blob: lsn, shape, ahead };
+    let messages = vec![
+        Arrival { row: row(1), blob: shared(None) },
+        Arrival { row: row(2), blob: shared(Some(vec![lsn, lsn.next().unwrap()])) },
+    ];
+    let body = Body::Append { mailbox: MailboxId([5; 16]), messages };
+    let record = Record::new(Stamp(42), body);
+    let bytes = record.encode();
+    assert_eq!(Record::decode(record.kind(), &bytes), Ok(record));
+    let golden = "tests/golden/record_append_shared_2.bin";
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
     if std::env::var_os("PILLARBOX_WRITE_GOLDEN").is_some() {
         std::fs::write(&golden, &bytes).unwrap();
     }

@@ -42,7 +42,7 @@ use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_B
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
 
 const MAGIC: [u8; 4] = *b"PBXB";
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 40;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const ENTRY_BYTES: usize = 8 + 4 + WRAPPED_BYTES;
@@ -153,6 +153,13 @@ impl BlobHeader {
             bytes.extend_from_slice(&entry.generation.0.to_le_bytes());
             bytes.extend_from_slice(&entry.sealed_key);
         }
+        bytes
+    }
+
+    /// The header's bytes as they were read.
+    pub(super) fn as_stored(&self) -> Vec<u8> {
+        let mut bytes = self.encode_front();
+        bytes.extend_from_slice(&self.proof);
         bytes
     }
 

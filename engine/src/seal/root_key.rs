@@ -43,7 +43,7 @@ use crate::width::u64_of;
 
 const WHAT: &str = "file of the root key";
 const MAGIC: [u8; 4] = *b"PBRK";
-const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 1;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const HEAD_BYTES: usize = 24;
 const WRAP_BYTES: usize = 136;
@@ -62,6 +62,11 @@ impl RootKey {
     /// Names the key; says nothing about it.
     pub fn id(&self) -> [u8; 16] {
         self.id
+    }
+
+    /// For fuzz targets and tests, which have a key of their own.
+    pub(crate) fn new(id: [u8; 16], key: Key) -> RootKey {
+        RootKey { id, key }
     }
 
     pub(super) fn key(&self) -> &Key {

@@ -256,7 +256,12 @@ impl Changes {
                     self.blobs.insert(BlobId(id), row);
                     id
                 }
-                ArrivalBlob::Shared(blob) => *blob,
+                ArrivalBlob::Shared { blob, shape, ahead } => {
+                    let row = BlobRow { shape: *shape, ahead: ahead.clone() };
+                    self.blobs.insert(BlobId(*blob), row);
+                    *blob
+                }
+                ArrivalBlob::SharedBare(blob) => *blob,
             };
             arriving.push((lsn, BlobId(blob), &arrival.row));
         }

@@ -17,6 +17,9 @@ mod blob;
 mod changes;
 mod checkpoint;
 mod committed;
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden_tests;
 mod policy;
 mod saved;
 mod table;
@@ -30,8 +33,14 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+#[cfg(test)]
+pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
 #[cfg(test)]
 pub(crate) use table::MemoryTables;
 pub(crate) use table::{RocksTables, TableStore};
 pub(crate) use values::Values;
+
+/// The formats of the tables, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u8); 1] = [("values of state", saved::FORMAT)];

@@ -22,8 +22,11 @@ mod create;
 mod deliver;
 mod directory;
 mod drive;
+pub(crate) mod fuzzing;
 mod layout;
 mod mailbox;
+#[cfg(test)]
+mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;
@@ -64,6 +67,10 @@ use crate::log::{LogDamage, LogReader};
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
+
+/// The format of the directory, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u32); 1] = [("data directory", layout::DIRECTORY_FORMAT)];
 
 /// An open store. Cheap to clone.
 #[derive(Clone)]

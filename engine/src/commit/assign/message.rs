@@ -181,7 +181,9 @@ impl Assigner<'_> {
 
     fn blob_of(&self, message: &SealedMessage, brought: Option<Lsn>) -> ArrivalBlob {
         match (brought, &message.ahead) {
-            (Some(blob), _) => ArrivalBlob::Shared(blob),
+            (Some(blob), ahead) => {
+                ArrivalBlob::Shared { blob, shape: message.shape, ahead: ahead.clone() }
+            }
             (None, Some(chunks)) => ArrivalBlob::Ahead(message.shape, chunks.clone()),
             (None, None) => ArrivalBlob::Inline(message.shape),
         }
