@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::World;
+use crate::commit::CheckpointStep;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{Uid, UnixSeconds};
@@ -191,4 +192,51 @@ fn damage_of_any_one_group_is_reported_and_costs_nothing_else() {
             assert!(is_whole || is_noticed, "{} {at}", path.display());
         }
     }
+}
+
+#[test]
+fn a_large_message_that_a_checkpoint_cut_in_two_is_read_after_a_power_cut() {
+    // B4: its first chunks lie below state's position, its record above; replay begins above.
+    let world = populated(4);
+    let (store, _) = world.open().unwrap();
+    let account = store.account("anna@example.org").unwrap().unwrap();
+    let large = message(49).repeat(8);
+    let prepared = store.prepare(&large, &[account.number()]).unwrap();
+    let inbox = account.mailbox("INBOX").unwrap().unwrap();
+    store.want_checkpoint();
+    let new = NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(7) };
+    inbox.append(vec![new]).wait().unwrap();
+    while store.steps().checkpoint() == CheckpointStep::Again {}
+    let (state, open) = store.state_position().unwrap();
+    assert!(open <= state, "the checkpoint was made while it was entering: {open} {state}");
+    for image in world.after_power_loss(4) {
+        let (store, report) = image.open().unwrap();
+        assert!(report.record_count > 0, "its record is replayed");
+        let content = content_of(&store);
+        assert!(content.values().any(|(bytes, _)| *bytes == large), "and it is read whole");
+        assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_written_and_not_flushed_counts_for_nothing() {
+    // S7: only the stamp that is read back after the flush counts for replay.
+    let world = populated(5);
+    let (store, _) = world.open().unwrap();
+    let account = store.account("anna@example.org").unwrap().unwrap();
+    let script = Script { store: &store, account, states: Vec::new() };
+    for number in 0..4 {
+        script.step(number).unwrap();
+    }
+    let before = store.state_position().unwrap();
+    store.want_checkpoint();
+    store.steps().commit();
+    for _ in 0..2 {
+        // Taken over, written.
+        assert_eq!(store.steps().checkpoint(), CheckpointStep::Again);
+    }
+    let expected = content_of(&store);
+    let (again, _) = world.after_power_loss(1)[0].open().unwrap();
+    assert_eq!(again.state_position().unwrap(), before, "the tables are as they were");
+    assert_eq!(content_of(&again), expected, "and the log brings back the rest");
 }

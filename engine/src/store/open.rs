@@ -239,6 +239,13 @@ impl Store {
         self.inner.steps.as_deref().expect("a simulated store is stepped")
     }
 
+    /// Position of the flushed tables, and the first chunk that was entering then.
+    #[cfg(test)]
+    pub(crate) fn state_position(&self) -> Option<(crate::ids::Lsn, crate::ids::Lsn)> {
+        let stamp = self.inner.saved.stamp().ok()??;
+        Some((stamp.lsn, stamp.open_lsn))
+    }
+
     /// Asks for a checkpoint without waiting for it.
     #[cfg(test)]
     pub(crate) fn want_checkpoint(&self) {
