@@ -200,7 +200,7 @@ fn a_large_message_that_a_checkpoint_cut_in_two_is_read_after_a_power_cut() {
     let world = populated(4);
     let (store, _) = world.open().unwrap();
     let account = store.account("anna@example.org").unwrap().unwrap();
-    let large = message(49).repeat(8);
+    let large = super::model::text(16);
     let prepared = store.prepare(&large, &[account.number()]).unwrap();
     let inbox = account.mailbox("INBOX").unwrap().unwrap();
     store.want_checkpoint();
