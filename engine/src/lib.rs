@@ -14,6 +14,8 @@ pub mod disk;
 mod encoding;
 pub mod error;
 pub mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod limits;
 pub mod log;

@@ -21,6 +21,8 @@ mod config;
 pub mod connection;
 mod driver;
 pub mod extension;
+#[doc(hidden)]
+pub mod fuzzing;
 mod session;
 mod stream;
 

@@ -27,6 +27,8 @@ mod connection_count;
 mod dialect;
 mod driver;
 mod extension;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mailroom;
 mod receive;
 mod recipient;

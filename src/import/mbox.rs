@@ -244,6 +244,26 @@ fn flags(message: &[u8]) -> Vec<String> {
     flags
 }
 
+/// Reads any bytes as an mbox; see [`crate::fuzzing`].
+pub(crate) fn fuzz_mbox(bytes: &[u8]) {
+    let mut reader = MboxReader::new(bytes);
+    let (mut kept, mut behind) = (0, None);
+    while let Some(message) = reader.next_message().expect("memory can be read") {
+        assert!(!message.cut && behind < Some(message.offset), "messages ascend");
+        behind = Some(message.offset);
+        kept += message.content.len();
+        assert!(flags(&message.content).len() <= 5);
+        let content = with_crlf(&message.content);
+        let newlines = content.iter().filter(|byte| **byte == b'\n').count();
+        let pairs = content.windows(2).filter(|pair| pair == b"\r\n").count();
+        assert_eq!(newlines, pairs, "stored mail has no bare newline");
+    }
+    assert!(kept <= bytes.len(), "nothing is invented");
+    if let Some(seconds) = received(bytes) {
+        assert!((-86_400..253_402_387_200).contains(&seconds), "the years 1970 to 9999");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use crate::admin::{Connection, Request};
 use crate::failure::{Exit, Failure};
 
 pub(crate) use maildir::import_maildir;
-pub(crate) use mbox::import_mbox;
+pub(crate) use mbox::{fuzz_mbox, import_mbox};
 
 /// Messages sent ahead of their answers.
 const IN_FLIGHT_MAX: usize = 48;

@@ -7,6 +7,7 @@
 
 mod build;
 pub mod format;
+pub(crate) mod fuzzing;
 pub mod reader;
 pub mod recovery;
 mod setup;

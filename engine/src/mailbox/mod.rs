@@ -20,6 +20,7 @@ mod change;
 mod compare;
 mod content;
 mod dirty;
+pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
 mod page;

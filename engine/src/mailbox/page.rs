@@ -205,9 +205,14 @@ impl Page {
         for &size in &self.sizes {
             varint::put(&mut body, u64::from(size));
         }
+        Page::compressed(&body)
+    }
+
+    /// Format and length before the compressed body.
+    pub(super) fn compressed(body: &[u8]) -> Vec<u8> {
         let mut out = vec![FORMAT];
         varint::put(&mut out, u64_of(body.len()));
-        let frame = zstd::bulk::compress(&body, COMPRESSION_LEVEL)
+        let frame = zstd::bulk::compress(body, COMPRESSION_LEVEL)
             .expect("zstd compresses into a buffer of its own bound's size");
         out.extend_from_slice(&frame);
         out

@@ -22,6 +22,7 @@ mod address;
 mod date;
 mod decode;
 mod envelope;
+pub(crate) mod fuzzing;
 #[doc(hidden)]
 pub mod generator;
 mod header;

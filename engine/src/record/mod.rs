@@ -19,6 +19,7 @@
 //! 2. No key, wrapped or not, enters a record.
 
 mod body;
+pub(crate) mod fuzzing;
 
 pub(crate) use body::{special_use_number, special_use_of};
 

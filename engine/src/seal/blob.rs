@@ -156,6 +156,13 @@ impl BlobHeader {
         bytes
     }
 
+    /// The header's bytes as they were read.
+    pub(super) fn as_stored(&self) -> Vec<u8> {
+        let mut bytes = self.encode_front();
+        bytes.extend_from_slice(&self.proof);
+        bytes
+    }
+
     fn encode(&self, content_key: &Key) -> Vec<u8> {
         let mut bytes = self.encode_front();
         let proof = prove(content_key, &bytes);

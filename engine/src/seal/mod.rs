@@ -31,6 +31,7 @@ mod derive;
 mod error;
 mod fields;
 mod files;
+pub(crate) mod fuzzing;
 mod key;
 mod key_table;
 mod keyed_hash;

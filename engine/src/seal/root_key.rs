@@ -64,6 +64,11 @@ impl RootKey {
         self.id
     }
 
+    /// For fuzz targets, which have a key of their own.
+    pub(super) fn new(id: [u8; 16], key: Key) -> RootKey {
+        RootKey { id, key }
+    }
+
     pub(super) fn key(&self) -> &Key {
         &self.key
     }

@@ -17,6 +17,7 @@ mod blob;
 mod changes;
 mod checkpoint;
 mod committed;
+pub(crate) mod fuzzing;
 mod policy;
 mod saved;
 mod table;

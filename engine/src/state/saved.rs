@@ -198,7 +198,7 @@ impl CheckpointStamp {
         out.bytes
     }
 
-    fn decode(value: &[u8]) -> Result<CheckpointStamp, Broken> {
+    pub(super) fn decode(value: &[u8]) -> Result<CheckpointStamp, Broken> {
         let mut from = Decoder::new(value);
         if from.u8()? != 1 {
             return Err("its format is not known to this version");
@@ -238,7 +238,7 @@ impl VolumeState {
         out.bytes
     }
 
-    fn decode(value: &[u8]) -> Result<VolumeState, Broken> {
+    pub(super) fn decode(value: &[u8]) -> Result<VolumeState, Broken> {
         let mut from = Decoder::new(value);
         if from.u8()? != 1 {
             return Err("its format is not known to this version");

@@ -22,6 +22,7 @@ mod create;
 mod deliver;
 mod directory;
 mod drive;
+pub(crate) mod fuzzing;
 mod layout;
 mod mailbox;
 mod open;

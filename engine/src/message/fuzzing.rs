@@ -1,0 +1,75 @@
+//! Fuzz bodies of messages and their summaries; see [`crate::fuzzing`].
+
+use super::section::{FieldChoice, SectionText, header_fields, part, section};
+use super::text::{SearchText, fold};
+use super::{
+    BodyKind, PREVIEW_CHARACTERS_MAX, Part, Summary, base_subject, decode_words,
+    sent_date_as_written, sent_seconds,
+};
+use crate::limits::{MIME_DEPTH_MAX, MIME_PARTS_MAX, SUMMARY_BYTES_MAX};
+use crate::width::{u64_of, usize_of_u32};
+
+/// A whole message.
+pub(crate) fn message(bytes: &[u8]) {
+    let summary = Summary::parse(bytes);
+    let root = &summary.structure;
+    assert_eq!((root.header_offset, usize_of_u32(root.end_offset)), (0, bytes.len()));
+    assert!(count_parts(root, 0) <= MIME_PARTS_MAX);
+    let stored = summary.encode();
+    assert!(stored.len() <= SUMMARY_BYTES_MAX, "a summary fits into its chunk");
+    assert!(summary.preview.chars().count() <= PREVIEW_CHARACTERS_MAX);
+    assert_eq!(Summary::decode(&stored).as_ref(), Ok(&summary));
+    let text = SearchText::new(bytes, root);
+    assert!(!text.text_contains("\0no message says this\0"));
+    for path in [&[][..], &[1], &[2], &[1, 1], &[1, 2, 1]] {
+        let found = part(root, path);
+        for text in [SectionText::Whole, SectionText::Header, SectionText::Text, SectionText::Mime]
+        {
+            let Some(range) = section(root, path, text) else { continue };
+            let range = usize_of_u32(range.start)..usize_of_u32(range.end);
+            let bytes = bytes.get(range).expect("a section lies in its message");
+            assert!(path.is_empty() || found.is_some());
+            let fields = header_fields(bytes, &["subject", "from"], FieldChoice::Except);
+            // An empty line, and a line end for a last line that has none.
+            assert!(fields.len() <= bytes.len() + 4);
+        }
+    }
+}
+
+/// Counts the parts; asserts that each lies in its parent, and the strings that protocols quote.
+fn count_parts(part: &Part, depth: usize) -> usize {
+    assert!(depth <= MIME_DEPTH_MAX + 2);
+    assert!(part.header_offset <= part.body_offset && part.body_offset <= part.end_offset);
+    for text in [&part.media_type, &part.media_subtype, &part.encoding] {
+        assert!(!text.is_empty() && !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+    }
+    let inner: Vec<&Part> = match &part.kind {
+        BodyKind::Leaf => Vec::new(),
+        BodyKind::Multipart(parts) => parts.iter().collect(),
+        BodyKind::Message(_, inner) => vec![inner.as_ref()],
+    };
+    let inside = |inner: &&Part| {
+        part.body_offset <= inner.header_offset && inner.end_offset <= part.end_offset
+    };
+    assert!(inner.iter().all(inside));
+    1 + inner.into_iter().map(|inner| count_parts(inner, depth + 1)).sum::<usize>()
+}
+
+/// A summary as it is stored.
+pub(crate) fn summary(bytes: &[u8]) {
+    let Ok(summary) = Summary::decode(bytes) else { return };
+    let encoded = summary.encode();
+    assert!(encoded.len() <= bytes.len(), "our own form is the shortest");
+    assert_eq!(Summary::decode(&encoded), Ok(summary));
+}
+
+/// The value of a header field: encoded words, base subject, dates, folding of case.
+pub(crate) fn encoded_words(bytes: &[u8]) {
+    let text = decode_words(bytes);
+    // The widest: a byte of a legacy charset that becomes a character of three bytes, or one
+    // character of replacement for it.
+    assert!(text.len() <= 16 + 8 * bytes.len(), "{} of {}", text.len(), bytes.len());
+    let folded = fold(&text);
+    assert!(u64_of(folded.len()) <= 6 * u64_of(text.len()));
+    let _ = (base_subject(bytes), sent_date_as_written(bytes), sent_seconds(bytes));
+}

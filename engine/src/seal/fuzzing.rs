@@ -1,0 +1,170 @@
+//! Fuzz bodies of keys and sealed things; see [`crate::fuzzing`].
+//!
+//! Randomness is counted, so that an input that breaks a promise breaks it every time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::aad::{Aad, WrappedKey};
+use super::blob::{BLOB_HEADER_BYTES_MAX, BlobHeader, BlobOpener, BlobSealer};
+use super::compress::{self, Compression};
+use super::derive::{Randomness, Sealer};
+use super::key::{KEY_BYTES, Key};
+use super::key_table::KeyTableSnapshot;
+use super::object;
+use super::password::StoredPassword;
+use super::recovery_key::RecoveryKey;
+use super::root_key::{RootKey, RootKeyFile};
+use crate::fuzzing::{edit, split};
+use crate::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
+use crate::limits::CHUNK_BYTES;
+use crate::width::u64_of;
+
+struct Counted(AtomicU64);
+
+impl Randomness for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(bytes);
+    }
+}
+
+fn sealer() -> Sealer {
+    Sealer::new(Box::new(Counted(AtomicU64::new(0))))
+}
+
+fn key(seed: u8) -> Key {
+    Key::take(&mut [seed; KEY_BYTES])
+}
+
+/// A sealed object: nobody forges one, and no altered one opens.
+pub(crate) fn sealed_object(bytes: &[u8]) {
+    let aad = Aad::Record { kind: 1, account: AccountNumber(1), lsn: Lsn::ZERO };
+    assert!(object::open(&key(1), aad, bytes).is_err(), "a forged object opened");
+    let (plain, edits) = split(bytes);
+    let sealed = object::seal(&sealer(), &key(1), aad, plain);
+    assert_eq!(object::open(&key(1), aad, &sealed).ok().as_deref(), Some(plain));
+    let mut altered = sealed.clone();
+    edit(&mut altered, edits);
+    if altered != sealed {
+        assert!(object::open(&key(1), aad, &altered).is_err(), "an altered object opened");
+    }
+}
+
+/// A blob's header: read without a key, and opened with one.
+pub(crate) fn blob_header(bytes: &[u8]) {
+    if let Ok(header) = BlobHeader::parse(bytes) {
+        assert!(bytes.len() <= BLOB_HEADER_BYTES_MAX);
+        assert_eq!(header.as_stored(), bytes, "every field has a fixed width");
+    }
+    let (body, edits) = split(bytes);
+    let tag = BlobTag([7; 16]);
+    let (anna, bert) = (AccountNumber(1), AccountNumber(2));
+    let keys = |account: AccountNumber, _| Some(key(if account == anna { 1 } else { 2 }));
+    let accounts = [(anna, KeyGeneration(1), &key(1)), (bert, KeyGeneration(1), &key(2))];
+    let sealer = sealer();
+    let blob = BlobSealer::new(&sealer, tag, &accounts, u64_of(body.len()), Compression::Zstd(1));
+    let blob = blob.expect("two accounts and a small body are within every bound");
+    let header = blob.header().0.to_vec();
+    let opener = BlobOpener::open(&header, tag, bert, &keys).expect("it is one of his");
+    let chunks = blob.seal_body(body);
+    let mut opened = Vec::new();
+    for chunk in &chunks {
+        opened.extend(opener.open_chunk(chunk.number, &chunk.bytes).expect("it was just sealed"));
+    }
+    assert_eq!(opened, body);
+    let mut altered = header.clone();
+    edit(&mut altered, edits);
+    if altered != header {
+        // Nothing of it may be trusted for anybody, not even by whose entry is as it was.
+        assert!(BlobOpener::open(&altered, tag, anna, &keys).is_err());
+        assert!(BlobOpener::open(&altered, tag, bert, &keys).is_err());
+    }
+}
+
+/// What a chunk holds before it is sealed: plain length, then codec and payload.
+pub(crate) fn blob_chunk(bytes: &[u8]) {
+    let Some((length, chunk)) = bytes.split_first_chunk::<4>() else { return };
+    let plain_len = crate::width::usize_of_u32(u32::from_le_bytes(*length)).min(CHUNK_BYTES);
+    if let Ok(plain) = compress::decode(chunk, plain_len, &|_| None) {
+        assert_eq!(plain.len(), plain_len);
+    }
+    for compression in [Compression::Off, Compression::Zstd(1)] {
+        let mut encoded = Vec::new();
+        compress::encode(bytes, &compression, &mut encoded);
+        assert!(encoded.len() <= bytes.len() + 1, "a codec byte is the most that it costs");
+        let plain = compress::decode(&encoded, bytes.len(), &|_| None);
+        assert_eq!(plain.ok().as_deref(), Some(bytes));
+    }
+}
+
+fn with_checksum(body: &[u8]) -> Vec<u8> {
+    [body, blake3::hash(body).as_bytes()].concat()
+}
+
+/// A key table: as it is, and one of ours with some bytes changed and the checksum put right.
+pub(crate) fn key_table(bytes: &[u8]) {
+    let root = RootKey::new([1; 16], key(9));
+    let _ = KeyTableSnapshot::decode(bytes, &root);
+    let _ = KeyTableSnapshot::decode(&with_checksum(bytes), &root);
+    let mut table = small_table(&root);
+    assert!(KeyTableSnapshot::decode(&with_checksum(&table), &root).is_ok());
+    let before = table.clone();
+    edit(&mut table, bytes);
+    let file = with_checksum(&table);
+    match KeyTableSnapshot::decode(&file, &root) {
+        Ok(read) => assert_eq!(read.encode(), file, "every field has a fixed width"),
+        Err(_) => assert_ne!(table, before),
+    }
+}
+
+/// A table of two keys, without its checksum.
+fn small_table(root: &RootKey) -> Vec<u8> {
+    let sealer = sealer();
+    let volume = VolumeId([3; 16]);
+    let wrap = |what: WrappedKey| {
+        object::seal(&sealer, root.key(), Aad::WrappedKey(what), key(4).expose())
+    };
+    let mut table =
+        [b"PBKT".as_slice(), &[1, 0, 0, 0], &volume.0, &[5, 0, 0, 0, 0, 0, 1, 0]].concat();
+    table.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+    table.extend(wrap(WrappedKey::Volume { volume }));
+    for (account, generation) in
+        [(AccountNumber(7), KeyGeneration(1)), (AccountNumber(7), KeyGeneration(2))]
+    {
+        table.extend(account.0.to_le_bytes());
+        table.extend(generation.0.to_le_bytes());
+        table.extend(wrap(WrappedKey::Account { volume, account, generation }));
+    }
+    table
+}
+
+/// The file of the root key.
+pub(crate) fn root_key_file(bytes: &[u8]) {
+    let _ = RootKeyFile::decode(bytes);
+    // A file of the corpus has a checksum already, which the fuzzer's changes made wrong.
+    let body = bytes.get(..bytes.len().saturating_sub(32)).unwrap_or_default();
+    for body in [bytes, body] {
+        let file = with_checksum(body);
+        if let Ok(read) = RootKeyFile::decode(&file) {
+            assert_eq!(read.encode(), file, "every field has a fixed width");
+        }
+    }
+}
+
+/// What somebody typed as recovery key.
+pub(crate) fn recovery_key(bytes: &[u8]) {
+    let typed = String::from_utf8_lossy(bytes);
+    if let Ok(key) = RecoveryKey::parse(&typed) {
+        let shown = key.show();
+        let again = RecoveryKey::parse(shown.expose()).expect("it was just shown");
+        assert_eq!(again.show().expose(), shown.expose());
+    }
+    let drawn = RecoveryKey::random(&Counted(AtomicU64::new(u64_of(bytes.len()))));
+    assert!(RecoveryKey::parse(drawn.show().expose()).is_ok());
+}
+
+/// A stored password.
+pub(crate) fn stored_password(bytes: &[u8]) {
+    let Ok(password) = StoredPassword::decode(bytes) else { return };
+    assert_eq!(password.encode().as_slice(), bytes, "every field has a stated width");
+}

@@ -1,0 +1,55 @@
+//! Fuzz bodies of the tables' values, opened; see [`crate::fuzzing`].
+
+use super::account::{AccountState, Usage};
+use super::blob::{BlobRow, Places};
+use super::changes::VolumeState;
+use super::policy::Policy;
+use super::saved::CheckpointStamp;
+use crate::ids::{AccountNumber, BlobId, Lsn};
+
+/// An account: profile, names, subscriptions.
+pub(crate) fn account_row(bytes: &[u8]) {
+    let number = AccountNumber(7);
+    let Ok(state) = AccountState::decode(number, bytes) else { return };
+    let encoded = state.encode();
+    let again = AccountState::decode(number, &encoded).expect("it was just written");
+    assert_eq!(again.encode(), encoded);
+    assert_eq!(again.names.listing().mailboxes.len(), again.names.count());
+}
+
+/// What an account's mail takes.
+pub(crate) fn usage_row(bytes: &[u8]) {
+    let Ok(usage) = Usage::decode(bytes) else { return };
+    assert_eq!(Usage::decode(&usage.encode()), Ok(usage));
+}
+
+/// Domains and aliases.
+pub(crate) fn policy_row(bytes: &[u8]) {
+    let Ok(policy) = Policy::decode(bytes) else { return };
+    assert_eq!(Policy::decode(&policy.encode()), Ok(policy));
+}
+
+/// What a blob is made of.
+pub(crate) fn blob_row(bytes: &[u8]) {
+    let Ok(row) = BlobRow::decode(bytes) else { return };
+    assert_eq!(BlobRow::decode(&row.encode()).as_ref(), Ok(&row));
+    assert_eq!(row.position_of(BlobId(Lsn::ZERO), row.shape.chunk_count), None);
+}
+
+/// Where chunks lie.
+pub(crate) fn places_row(bytes: &[u8]) {
+    let Ok(places) = Places::decode(bytes) else { return };
+    assert_eq!(Places::decode(&places.encode()), Ok(places));
+}
+
+/// What a checkpoint reflects.
+pub(crate) fn checkpoint_stamp(bytes: &[u8]) {
+    let Ok(stamp) = CheckpointStamp::decode(bytes) else { return };
+    assert_eq!(stamp.encode(), bytes, "every field has a fixed width");
+}
+
+/// Format level, members, history.
+pub(crate) fn volume_row(bytes: &[u8]) {
+    let Ok(volume) = VolumeState::decode(bytes) else { return };
+    assert_eq!(VolumeState::decode(&volume.encode()), Ok(volume));
+}

@@ -1,0 +1,5 @@
+//! See `smtp_ingest::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| smtp_ingest::fuzzing::run("smtp_connection", bytes));

@@ -1,0 +1,39 @@
+//! Pillarbox: what the binary does. Wiring only; mail is the engine's, protocols are their own
+//! crates'. A library for the sake of tests and fuzz targets, which link no binary; nobody else is
+//! to depend on it.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
+
+mod admin;
+mod cli;
+mod command;
+mod config;
+mod demo;
+mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
+mod import;
+mod listener;
+mod logging;
+mod progress;
+mod secrets;
+mod serve;
+mod service;
+mod store_access;
+mod tls;
+
+use std::process::ExitCode;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    // Whatever we create (sockets, key files, segments) is for our own user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pillarbox: {}", failure.sentence);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
