@@ -17,6 +17,7 @@
 use std::io::ErrorKind;
 
 use engine::error::{CommitError, OpenError, ReadError, Remedy};
+use engine::seal::KeyError;
 use serde::{Deserialize, Serialize};
 
 /// Why a command ended otherwise than well.
@@ -95,6 +96,7 @@ impl From<CommitError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Failure {
         let exit = match &error {
+            ReadError::NewerFormat { .. } => Exit::Refused,
             ReadError::Disk(_) | ReadError::Table(_) => Exit::Disk,
             _ => Exit::Damage,
         };
@@ -106,6 +108,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
         let exit = match &error {
             OpenError::InUse { .. } => Exit::Later,
+            OpenError::Key(KeyError::NewerFormat { .. }) => Exit::Refused,
             OpenError::Key(_) => Exit::NotAllowed,
             OpenError::Disk(error) if error.cause.kind() == ErrorKind::PermissionDenied => {
                 Exit::NotAllowed
@@ -129,5 +132,20 @@ mod tests {
     fn a_busy_store_tells_postfix_to_try_again_and_a_bad_name_to_bounce() {
         assert_eq!(Failure::from(CommitError::QueueFull).exit.code(), 75);
         assert_eq!(Failure::from(CommitError::NoSuchAccount).exit.code(), 1);
+    }
+
+    #[test]
+    fn s19_what_a_newer_binary_wrote_is_refused_and_never_called_damage() {
+        let newer = || ReadError::NewerFormat { what: "the volume".to_owned(), found: 2, known: 1 };
+        let key = KeyError::NewerFormat { what: "key table", found: 2, known: 1 };
+        let failures = [
+            Failure::from(newer()),
+            Failure::from(OpenError::from(newer())),
+            Failure::from(OpenError::from(key)),
+        ];
+        for failure in failures {
+            assert_eq!(failure.exit.code(), 1, "{}", failure.sentence);
+            assert!(failure.sentence.ends_with("install a newer one"), "{}", failure.sentence);
+        }
     }
 }

@@ -201,6 +201,19 @@ pub enum ReadError {
         /// Which rule it breaks.
         why: &'static str,
     },
+    /// Written by a newer version.
+    #[error(
+        "{what} has format {found}, but this version of Pillarbox reads up to {known}; install a \
+         newer one"
+    )]
+    NewerFormat {
+        /// What, and where.
+        what: String,
+        /// Its format.
+        found: u32,
+        /// The newest that we know.
+        known: u32,
+    },
     /// The table store said no.
     #[error("the state's tables failed: {0}")]
     Table(String),
@@ -265,8 +278,19 @@ pub enum OpenError {
     Damage(#[from] Damage),
     /// State could not be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(ReadError),
     /// The configuration of the store itself.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> OpenError {
+        match error {
+            ReadError::NewerFormat { what, found, known } => {
+                OpenError::NewerFormat { what, found, known }
+            }
+            other => OpenError::Read(other),
+        }
+    }
 }

@@ -14,6 +14,7 @@ pub mod disk;
 mod encoding;
 pub mod error;
 pub mod flags;
+mod format_level;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ids;

@@ -16,6 +16,7 @@ use super::change::Change;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
 use crate::disk::Clock;
+use crate::format_level;
 use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
 use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
@@ -24,8 +25,6 @@ use crate::seal::{KeyTable, Sealer};
 use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
 use crate::width::u64_of;
 
-/// Records of this version have this level.
-const FORMAT_LEVEL: u32 = 1;
 /// Bytes of log after which a checkpoint begins.
 const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 /// Bytes that a checkpoint would write after which it begins.
@@ -92,6 +91,8 @@ pub(crate) struct Committer {
     checkpointed: Option<Lsn>,
     /// The last group's durability is written nowhere yet.
     unmarked: bool,
+    /// What may be written; raised by a record alone.
+    format_level: u32,
 }
 
 /// Whether the committer goes on.
@@ -111,6 +112,7 @@ impl Committer {
         replayed_bytes: u64,
     ) -> Committer {
         let last_checkpoint = setup.clock.monotonic();
+        let setup_level = setup.committed.volume().format_level;
         setup.status.last_lsn.store(next.bits().saturating_sub(1), Ordering::Relaxed);
         Committer {
             setup,
@@ -123,6 +125,7 @@ impl Committer {
             last_checkpoint,
             checkpointed: None,
             unmarked: false,
+            format_level: setup_level,
         }
     }
 
@@ -135,13 +138,14 @@ impl Committer {
             node,
         };
         let members = Body::Members(vec![(node, self.setup.parity)]);
-        let level = Body::FormatLevel(FORMAT_LEVEL);
+        let level = Body::FormatLevel(format_level::NEWEST);
         let mut assigner = self.assigner();
         for body in [Body::Epoch(epoch), members, level] {
             assigner.assign_volume(body);
         }
         let assigned = assigner.finish();
         self.write(assigned, 0);
+        self.format_level = format_level::NEWEST;
     }
 
     /// Waits for changes and commits one batch of them.
@@ -234,6 +238,7 @@ impl Committer {
         let context = AssignContext {
             volume: setup.volume,
             volume_name: &setup.volume_name,
+            format_level: self.format_level,
             epoch: setup.epoch,
             parity: setup.parity,
             committed: &setup.committed,

@@ -136,8 +136,9 @@ impl SegmentFile {
         let found = file.read_at(0, &mut bytes)?;
         bytes.truncate(found);
         let damage = |what| Damage { file: path.to_path_buf(), offset: 0, what };
-        let header = SegmentHeader::decode_either(&bytes)
-            .map_err(|error: FormatError| damage(error.to_string()))?;
+        let header = SegmentHeader::decode_either(&bytes).map_err(|error| {
+            newer(path, error).unwrap_or_else(|| damage(error.to_string()).into())
+        })?;
         if SegmentNumber::of(path) != Some(header.number) {
             return Err(damage(format!("the header names segment {}", header.number.0)).into());
         }
@@ -146,7 +147,11 @@ impl SegmentFile {
     }
 
     /// The footer; `None` if the segment was not closed or its footer is damaged.
-    pub(crate) fn footer(&self) -> Result<Option<Footer>, DiskError> {
+    ///
+    /// # Errors
+    /// [`ReadError::Disk`], or [`ReadError::NewerFormat`]: without its footer a segment would count
+    /// as not closed, and be closed anew in our format.
+    pub(crate) fn footer(&self) -> Result<Option<Footer>, ReadError> {
         let Some(trailer_at) = self.byte_count.checked_sub(u64_of(TRAILER_BYTES)) else {
             return Ok(None);
         };
@@ -157,7 +162,9 @@ impl SegmentFile {
         };
         let mut footer = vec![0; usize_of(length)];
         self.file.read_at(offset, &mut footer)?;
-        Ok(Footer::decode(&footer, &trailer).ok())
+        Footer::decode(&footer, &trailer)
+            .map(Some)
+            .or_else(|error| newer(&self.path, error).map_or(Ok(None), Err))
     }
 
     /// Reads and verifies the group at `offset` with its chunks; `buffer` then holds it.
@@ -171,6 +178,9 @@ impl SegmentFile {
         buffer.truncate(found);
         let header = match GroupHeader::decode(buffer) {
             Ok(header) => header,
+            Err(error @ FormatError::Version { .. }) => {
+                return self.judge_version(offset, buffer, error).map(Err);
+            }
             Err(error) => return Ok(Err(error)),
         };
         let length = GROUP_HEADER_BYTES + usize_of_u32(header.body_len);
@@ -188,6 +198,29 @@ impl SegmentFile {
         Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash }, group)))
     }
 
+    /// What it means that the header in `buffer` has a version above ours: that a newer binary wrote
+    /// it, or that it is damaged.
+    fn judge_version(
+        &self,
+        offset: u64,
+        buffer: &mut Vec<u8>,
+        newer: FormatError,
+    ) -> Result<FormatError, DiskError> {
+        if !Group::names_volume(buffer, self.header.volume) {
+            return Ok(FormatError::Field { what: "a group", field: "volume" });
+        }
+        buffer.resize(GROUP_HEADER_BYTES + GROUP_BYTES_MAX, 0);
+        let found = self.file.read_at(offset, buffer)?;
+        buffer.truncate(found);
+        let is_ours = Group::is_ours_but_for_its_version(buffer);
+        Ok(if is_ours { FormatError::Hash { what: "a group" } } else { newer })
+    }
+
+    /// The error for a group that a newer binary wrote.
+    pub(crate) fn newer(&self, error: FormatError) -> Option<ReadError> {
+        newer(&self.path, error)
+    }
+
     /// What lies behind `stop`, where a group should be: later groups, and how many bytes not zero.
     pub(crate) fn beyond(&self, stop: u64) -> Result<Beyond, DiskError> {
         let mut beyond = Beyond::default();
@@ -200,10 +233,13 @@ impl SegmentFile {
             if let Some(last) = page.iter().rposition(|byte| *byte != 0) {
                 beyond.byte_count = at - stop + u64_of(last) + 1;
             }
-            if GroupHeader::decode(page).is_ok()
-                && let Ok((group, _)) = self.group_at(at, &mut buffer)?
-            {
-                beyond.groups.push((at, group.header));
+            let header = GroupHeader::decode(page);
+            if matches!(header, Ok(_) | Err(FormatError::Version { .. })) {
+                match self.group_at(at, &mut buffer)? {
+                    Ok((group, _)) => beyond.groups.push((at, group.header)),
+                    Err(error @ FormatError::Version { .. }) => beyond.newer = Some(error),
+                    Err(_) => {}
+                }
             }
             at += u64_of(GROUP_ALIGNMENT);
         }
@@ -218,4 +254,13 @@ pub(crate) struct Beyond {
     pub(crate) byte_count: u64,
     /// Whole groups, which the chain does not reach, and where they begin.
     pub(crate) groups: Vec<(u64, GroupHeader)>,
+    /// A group of a newer version, which may prove anything.
+    pub(crate) newer: Option<FormatError>,
+}
+
+/// The error for something in `file` that a newer binary wrote; `None` if that is not what is wrong.
+fn newer(file: &Path, error: FormatError) -> Option<ReadError> {
+    let FormatError::Version { what, found, known } = error else { return None };
+    let what = format!("{what} in {}", file.display());
+    Some(ReadError::NewerFormat { what, found: u32::from(found), known: u32::from(known) })
 }

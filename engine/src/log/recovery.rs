@@ -1,7 +1,8 @@
 //! Opening the log after a stop of any kind: what was acknowledged, what is a torn tail, what is
 //! damage.
 //!
-//! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain.
+//! 1. **Walk** the segments from the one that replay begins in, verifying hashes and chain. What a
+//!    newer version wrote is refused here, before anything is changed.
 //! 2. Find the **known durable** position: the highest of state's stamp, of what segment headers
 //!    and footers note about this disk, and of `durable_lsn` of groups that this node wrote as
 //!    primary, also of groups behind a bad one.
@@ -54,6 +55,17 @@ pub struct StateStamp {
 /// What recovery hands to its caller, in the order of the log.
 #[derive(Debug)]
 pub enum Replayed<'a> {
+    /// A verified group above state's position, while nothing on the disk has been changed yet and
+    /// nothing is known to be durable: not to be applied, but to be refused if it is newer than the
+    /// caller. All of them come before everything else.
+    Seen {
+        /// Its segment.
+        segment: SegmentNumber,
+        /// Where it begins in the segment's file.
+        offset: u64,
+        /// It.
+        group: &'a Group<'a>,
+    },
     /// Where a chunk lies. Comes before the group that it lies in; only for segments that were
     /// walked, because state knows those below it.
     Chunk(ChunkPlace),
@@ -139,6 +151,16 @@ pub enum RecoverError {
         /// Its volume.
         found: VolumeId,
     },
+    /// Something in the log was written by a newer version.
+    #[error("{what} has format {found}, known is {known}")]
+    NewerFormat {
+        /// What, and where.
+        what: String,
+        /// Its format.
+        found: u32,
+        /// The newest that we know.
+        known: u32,
+    },
     /// State was stamped by a group that is not in this log.
     #[error("state was written for another history: its group at {lsn} is not in the log")]
     OtherHistory {
@@ -155,6 +177,9 @@ impl From<ReadError> for RecoverError {
         match error {
             ReadError::Disk(error) => RecoverError::Disk(error),
             ReadError::Damage(damage) => RecoverError::Damage(damage),
+            ReadError::NewerFormat { what, found, known } => {
+                RecoverError::NewerFormat { what, found, known }
+            }
             other => RecoverError::Damage(Damage {
                 file: PathBuf::new(),
                 offset: 0,
@@ -166,8 +191,8 @@ impl From<ReadError> for RecoverError {
 
 /// Opens the log in `setup.directory`; `state` is the stamp of flushed state, if there is any.
 ///
-/// `visit` gets the places of the chunks in the segments walked, and the groups above state's
-/// position in order.
+/// `visit` sees the groups above state's position, so that it can refuse them; then it gets the
+/// places of the chunks in the segments walked, and those groups in order.
 ///
 /// # Errors
 /// [`RecoverError`], or what `visit` refused with.
@@ -175,10 +200,10 @@ pub fn recover<E: From<RecoverError>>(
     setup: LogSetup,
     state: Option<StateStamp>,
     mode: OpenMode,
-    visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
+    mut visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
 ) -> Result<Recovered, E> {
     let mut report = RecoveryReport::default();
-    let walked = walk::walk(&setup, state, mode, &mut report)?;
+    let walked = walk::walk(&setup, state, mode, &mut report, &mut visit)?;
     let end = ChainEnd {
         durable_lsn: walked.durable_lsn,
         ..walked.segments.last().ok_or(RecoverError::UsedUp)?.end()

@@ -9,6 +9,8 @@ use crate::disk::simulated::{Fault, SimulatedDisk};
 use crate::disk::{Disk, OpenMode, SystemClock, durable};
 use crate::ids::{AccountNumber, BlobTag, KeyTableVersion, Lsn, VolumeId};
 
+mod newer;
+
 const VOLUME: VolumeId = VolumeId([7; 16]);
 const FOLDER: &str = "/log";
 
@@ -78,6 +80,7 @@ fn open(
     let mut places = Vec::new();
     let recovered = recover(setup(disk), state, OpenMode::ReadWrite, |replayed| {
         match replayed {
+            Replayed::Seen { .. } => {}
             Replayed::Chunk(place) => places.push(place),
             Replayed::Group { group, .. } => {
                 for placed in group.items() {

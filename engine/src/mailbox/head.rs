@@ -33,7 +33,7 @@ use crate::mailbox::page::{Page, row_count};
 use crate::mailbox::varint::{self, Reader};
 use crate::width::u64_of;
 
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// How many messages, and which bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -186,9 +186,7 @@ pub(crate) fn encode_block<'a>(
 /// A head block's key and heads from what is stored.
 pub(crate) fn decode_block(bytes: &[u8]) -> Result<(Uid, Vec<PageHead>), ReadError> {
     let mut reader = Reader::new(bytes, "head block");
-    if reader.byte()? != FORMAT {
-        return Err(reader.wrong("its format is not known"));
-    }
+    reader.format(FORMAT)?;
     let first_uid = Uid(reader.number32()?);
     let count = reader.length(BLOCK_HEADS_MAX)?;
     if count == 0 {

@@ -22,7 +22,7 @@ use crate::mailbox::RowIds;
 use crate::mailbox::varint::{self, Reader};
 use crate::width::u64_of;
 
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 const ID_BYTES: usize = 16;
 
 /// Instance, EMAILID and content hash of a page's rows.
@@ -80,9 +80,7 @@ impl IdsPage {
     /// From what is stored.
     pub(crate) fn decode(bytes: &[u8]) -> Result<IdsPage, ReadError> {
         let mut reader = Reader::new(bytes, "page of ids");
-        if reader.byte()? != FORMAT {
-            return Err(reader.wrong("its format is not known"));
-        }
+        reader.format(FORMAT)?;
         let version = reader.number()?;
         let count = reader.length(PAGE_ROWS_MAX)?;
         if count == 0 {

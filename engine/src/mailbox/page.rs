@@ -36,7 +36,7 @@ use crate::mailbox::varint::{self, Reader};
 use crate::mailbox::{KeywordSet, Row};
 use crate::width::u64_of;
 
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 /// Body bytes of a page whose every row has every number at its widest and as many keywords as may
 /// be.
 const PAGE_BODY_BYTES_MAX: usize = 64 + PAGE_ROWS_MAX * (80 + 3 * MESSAGE_KEYWORDS_MAX);
@@ -221,9 +221,7 @@ impl Page {
     /// From what is stored.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Page, ReadError> {
         let mut outer = Reader::new(bytes, WHAT);
-        if outer.byte()? != FORMAT {
-            return Err(outer.wrong("its format is not known"));
-        }
+        outer.format(FORMAT)?;
         let body_len = outer.length(PAGE_BODY_BYTES_MAX)?;
         let body = zstd::bulk::decompress(outer.rest(), body_len)
             .map_err(|_| ReadError::Undecodable { what: WHAT, why: "it does not decompress" })?;

@@ -40,7 +40,7 @@ use crate::mailbox::varint::{self, Reader};
 use crate::mailbox::view::View;
 use crate::width::u64_of;
 
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 const UID_NEXT_MAX: u64 = 1 << 32;
 
 /// A mailbox at one moment. Cheap to clone.
@@ -235,9 +235,7 @@ impl MailboxState {
         reader: PageReader,
     ) -> Result<MailboxState, ReadError> {
         let mut bytes = Reader::new(row, "mailbox row");
-        if bytes.byte()? != FORMAT {
-            return Err(bytes.wrong("its format is not known"));
-        }
+        bytes.format(FORMAT)?;
         let validity = UidValidity(bytes.number32()?);
         let mut state = MailboxState::new(account, mailbox, validity, Lsn::ZERO, reader);
         state.uid_next = bytes.number()?;

@@ -22,7 +22,7 @@ use crate::mailbox::varint::{self, Reader};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// What one expunge removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,9 +64,7 @@ impl VanishedEntry {
     /// From what is stored under the key of `modseq`.
     pub(crate) fn decode(modseq: Lsn, bytes: &[u8]) -> Result<VanishedEntry, ReadError> {
         let mut reader = Reader::new(bytes, "list of expunged UIDs");
-        if reader.byte()? != FORMAT {
-            return Err(reader.wrong("its format is not known"));
-        }
+        reader.format(FORMAT)?;
         let at = UnixSeconds(reader.signed()?);
         let count = reader.number()?;
         if count == 0 {

@@ -58,6 +58,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The format, which stands first and is 1 to `known`.
+    pub(crate) fn format(&mut self, known: u8) -> Result<(), ReadError> {
+        match self.byte()? {
+            0 => Err(self.wrong("its format is not known")),
+            found if found > known => Err(ReadError::NewerFormat {
+                what: format!("a stored {}", self.what),
+                found: u32::from(found),
+                known: u32::from(known),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// `count` bytes.
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], ReadError> {
         match self.rest.split_at_checked(count) {

@@ -38,11 +38,14 @@ use crate::ids::{
 use crate::store::SpecialUse;
 
 impl Body {
+    /// The type that states a volume's format level.
+    pub(crate) const FORMAT_LEVEL: u8 = 3;
+
     pub(super) fn kind(&self) -> u8 {
         match self {
             Body::Epoch(_) => 1,
             Body::Members(_) => 2,
-            Body::FormatLevel(_) => 3,
+            Body::FormatLevel(_) => Body::FORMAT_LEVEL,
             Body::AccountCreate { .. } => 4,
             Body::AccountDelete { .. } => 5,
             Body::AccountDestroyed { .. } => 6,
@@ -134,7 +137,7 @@ impl Body {
         Ok(match kind {
             1 => Body::Epoch(EpochBegin::decode(from)?),
             2 => Body::Members(from.list(|from| Ok((NodeId(from.array()?), from.u8()?)))?),
-            3 => Body::FormatLevel(from.u32()?),
+            Body::FORMAT_LEVEL => Body::FormatLevel(from.u32()?),
             4 => Body::AccountCreate {
                 account: AccountNumber(from.u64()?),
                 generation: KeyGeneration(from.u32()?),

@@ -12,12 +12,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::ids::{AccountNumber, MailboxId, UidValidity};
 use crate::record::{AccountUpdate, special_use_number, special_use_of};
 use crate::store::{Listing, MailboxEntry, SpecialUse};
-
-const FORMAT: u8 = 1;
 
 /// The mailbox that every account has.
 pub(crate) const INBOX: &str = "INBOX";

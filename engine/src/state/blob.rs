@@ -14,11 +14,10 @@
 //!    row names it.
 //! 2. Placement is this node's own: never in a record, never in a digest, rebuilt from segments.
 
+use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Uid};
 use crate::record::BlobShape;
-
-const FORMAT: u8 = 1;
 
 /// A blob's shape and the positions of its chunks.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -87,12 +87,14 @@ pub(crate) struct Committed {
 impl Committed {
     /// As the tables have it.
     pub(crate) fn load(saved: Arc<Saved>, pages: PageReader) -> Result<Committed, ReadError> {
+        // First of all, because rows of a newer volume may be anything.
+        let volume = saved.volume()?;
         let accounts = saved.accounts()?;
         let names =
             accounts.iter().map(|(number, state)| (state.profile.name.clone(), *number)).collect();
         Ok(Committed {
             policy: RwLock::new(Arc::new(saved.policy()?)),
-            volume: RwLock::new(saved.volume()?),
+            volume: RwLock::new(volume),
             accounts: RwLock::new(accounts),
             names: RwLock::new(names),
             mailboxes: RwLock::default(),

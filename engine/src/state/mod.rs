@@ -31,6 +31,8 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+#[cfg(test)]
+pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
 #[cfg(test)]
 pub(crate) use table::MemoryTables;

@@ -7,10 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::record::PolicyChange;
-
-const FORMAT: u8 = 1;
 
 /// Steps from alias to alias that are followed.
 pub(crate) const ALIAS_STEPS_MAX: usize = 8;

@@ -30,9 +30,12 @@ use super::table::{Table, TableStore};
 use super::values::Values;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::ReadError;
+use crate::format_level;
 use crate::ids::{AccountNumber, BlobId, EpochId, Lsn, NodeId, Stamp};
 use crate::mailbox::{Columns, MailboxState, PageKey, PageReader, PageSource};
 
+/// Format of every value of the tables that is not a mailbox's.
+pub(super) const FORMAT: u8 = 1;
 /// Key of the checkpoint's stamp.
 pub(crate) const STAMP: &[u8] = b"stamp";
 /// Key of domains and aliases.
@@ -70,9 +73,18 @@ impl Saved {
         Ok(self.volume_value(POLICY, "policy", Policy::decode)?.unwrap_or_default())
     }
 
-    /// Format level and history.
+    /// Format level and history; refused if the level is above what we read.
     pub(crate) fn volume(&self) -> Result<VolumeState, ReadError> {
-        Ok(self.volume_value(VOLUME, "volume row", VolumeState::decode)?.unwrap_or_default())
+        let volume = self.volume_value(VOLUME, "volume row", VolumeState::decode)?;
+        let volume = volume.unwrap_or_default();
+        match volume.format_level {
+            ..=format_level::NEWEST => Ok(volume),
+            found => Err(ReadError::NewerFormat {
+                what: "the volume".to_owned(),
+                found,
+                known: format_level::NEWEST,
+            }),
+        }
     }
 
     fn volume_value<T>(
@@ -83,6 +95,7 @@ impl Saved {
     ) -> Result<Option<T>, ReadError> {
         let Some(sealed) = self.tables.get(Table::Volume, key)? else { return Ok(None) };
         let value = self.values.open(Table::Volume, key, AccountNumber::VOLUME, &sealed)?;
+        refuse_newer(what, &value)?;
         decode(&value).map(Some).map_err(|why| ReadError::Undecodable { what, why })
     }
 
@@ -116,6 +129,7 @@ impl Saved {
             return Ok(AccountValue::Destroyed);
         }
         let value = self.values.open(Table::Account, key, number, sealed)?;
+        refuse_newer("account row", &value)?;
         if from.end().is_ok() {
             let state = AccountState::decode(number, &value).map_err(undecodable)?;
             Ok(AccountValue::State(Box::new(state)))
@@ -147,6 +161,7 @@ impl Saved {
         let key = id.0.bits().to_be_bytes();
         let Some(sealed) = self.tables.get(Table::Blob, &key)? else { return Ok(None) };
         let value = self.values.open(Table::Blob, &key, AccountNumber::VOLUME, &sealed)?;
+        refuse_newer("blob row", &value)?;
         let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
         BlobRow::decode(&value).map(Some).map_err(undecodable)
     }
@@ -155,7 +170,21 @@ impl Saved {
     pub(crate) fn places(&self, lsn: Lsn) -> Result<Option<Places>, ReadError> {
         let value = self.tables.get(Table::Placement, &lsn.bits().to_be_bytes())?;
         let undecodable = |why| ReadError::Undecodable { what: "placement", why };
-        value.map(|value| Places::decode(&value).map_err(undecodable)).transpose()
+        let Some(value) = value else { return Ok(None) };
+        refuse_newer("placement", &value)?;
+        Places::decode(&value).map(Some).map_err(undecodable)
+    }
+}
+
+/// Every value begins with its format, and all that we know are of the first.
+fn refuse_newer(what: &str, value: &[u8]) -> Result<(), ReadError> {
+    match value.first() {
+        Some(&found) if found > FORMAT => Err(ReadError::NewerFormat {
+            what: format!("a stored {what}"),
+            found: u32::from(found),
+            known: u32::from(FORMAT),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -190,7 +219,7 @@ pub(crate) fn mailbox_key(key: MailboxKey) -> [u8; 24] {
 impl CheckpointStamp {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
-        out.u8(1);
+        out.u8(FORMAT);
         out.lsn(self.lsn);
         out.lsn(self.open_lsn);
         out.raw(&self.group_hash);
@@ -200,7 +229,7 @@ impl CheckpointStamp {
 
     pub(super) fn decode(value: &[u8]) -> Result<CheckpointStamp, Broken> {
         let mut from = Decoder::new(value);
-        if from.u8()? != 1 {
+        if from.u8()? != FORMAT {
             return Err("its format is not known to this version");
         }
         let stamp = CheckpointStamp {
@@ -217,7 +246,7 @@ impl CheckpointStamp {
 impl VolumeState {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
-        out.u8(1);
+        out.u8(FORMAT);
         out.varint(u64::from(self.format_level));
         out.count(self.members.len());
         for (node, parity) in &self.members {
@@ -240,7 +269,7 @@ impl VolumeState {
 
     pub(super) fn decode(value: &[u8]) -> Result<VolumeState, Broken> {
         let mut from = Decoder::new(value);
-        if from.u8()? != 1 {
+        if from.u8()? != FORMAT {
             return Err("its format is not known to this version");
         }
         let format_level = from.u32()?;
@@ -257,6 +286,20 @@ impl VolumeState {
         from.end()?;
         Ok(VolumeState { format_level, members, history })
     }
+}
+
+/// Changes a value of the volume as a newer binary might have written it.
+#[cfg(test)]
+pub(crate) fn put_volume_value(saved: &Saved, key: &[u8], change: fn(&mut Vec<u8>)) {
+    let volume = AccountNumber::VOLUME;
+    let sealed = saved.tables.get(Table::Volume, key).unwrap().expect("it was written before");
+    let mut value = saved.values.open(Table::Volume, key, volume, &sealed).unwrap();
+    change(&mut value);
+    let sealed = saved.values.seal(Table::Volume, key, volume, Lsn::ZERO, &value).unwrap();
+    let mut batch = super::table::TableBatch::new();
+    batch.put(Table::Volume, key, sealed);
+    saved.tables.write(batch).unwrap();
+    saved.tables.flush().unwrap();
 }
 
 /// Every reference key of the tables, in order.

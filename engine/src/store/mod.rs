@@ -25,6 +25,8 @@ mod drive;
 pub(crate) mod fuzzing;
 mod layout;
 mod mailbox;
+#[cfg(test)]
+mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;

@@ -11,13 +11,14 @@ use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
+use crate::format_level;
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
 use crate::log::format::group::Group;
 use crate::log::{
     GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
     StateStamp, recover,
 };
-use crate::record::Record;
+use crate::record::{Body, Record};
 use crate::seal::{Aad, KeyTableSnapshot};
 use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
 
@@ -86,6 +87,7 @@ impl<'a> Replay<'a> {
 
     fn visit(&mut self, replayed: Replayed<'_>) -> Result<(), OpenError> {
         match replayed {
+            Replayed::Seen { segment, offset, group } => self.refuse_newer(segment, offset, group),
             // Up to the stamp the tables know where chunks lie.
             Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
             Replayed::Chunk(chunk) => {
@@ -101,6 +103,40 @@ impl<'a> Replay<'a> {
             }
             Replayed::Group { place, group } => self.group(place.segment, place.offset, group),
         }
+    }
+
+    /// Refuses a group with records that this binary does not read, or with a record that raises the
+    /// volume's level above it. Nothing was changed yet.
+    fn refuse_newer(
+        &self,
+        segment: SegmentNumber,
+        offset: u64,
+        group: &Group<'_>,
+    ) -> Result<(), OpenError> {
+        let newer = |what: String, found| {
+            Err(OpenError::NewerFormat { what, found, known: format_level::NEWEST })
+        };
+        for placed in group.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            let RecordHeader { record_type, lsn, .. } = header;
+            if lsn <= self.state_lsn {
+                continue;
+            }
+            if format_level::of_record(record_type).is_none() {
+                let what = format!("volume {MAIN_VOLUME}, with type {record_type} at {lsn},");
+                return newer(what, format_level::NEWEST + 1);
+            }
+            if record_type != Body::FORMAT_LEVEL {
+                continue;
+            }
+            if let Some(record) = self.open_record(segment, offset, &header, payload)?
+                && let Body::FormatLevel(level) = record.body
+                && level > format_level::NEWEST
+            {
+                return newer(format!("volume {MAIN_VOLUME}, since {lsn},"), level);
+            }
+        }
+        Ok(())
     }
 
     fn group(
@@ -124,8 +160,10 @@ impl<'a> Replay<'a> {
                 continue;
             }
             let Some(record) = self.open_record(segment, offset, &header, payload)? else {
+                self.report.destroyed_count += 1;
                 continue;
             };
+            self.report.record_count += 1;
             self.apply(&mut changes, header, record)?;
         }
         self.committed.publish(changes);
@@ -134,7 +172,7 @@ impl<'a> Replay<'a> {
 
     /// The opened record; `None` if its account's key is destroyed.
     fn open_record(
-        &mut self,
+        &self,
         segment: SegmentNumber,
         offset: u64,
         header: &RecordHeader,
@@ -143,7 +181,6 @@ impl<'a> Replay<'a> {
         let account = header.account;
         let keys = Arc::clone(&self.keys);
         if account != AccountNumber::VOLUME && keys.current(account).is_none() {
-            self.report.destroyed_count += 1;
             return Ok(None);
         }
         let aad = Aad::Record { kind: header.record_type, account, lsn: header.lsn };
@@ -164,7 +201,6 @@ impl<'a> Replay<'a> {
             crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
         let record = Record::decode(header.record_type, &plain)
             .map_err(|why| damage(format!("it does not decode: {why}")))?;
-        self.report.record_count += 1;
         Ok(Some(record))
     }
 
@@ -210,6 +246,9 @@ fn open_error(error: RecoverError) -> OpenError {
     match error {
         RecoverError::Disk(error) => OpenError::Disk(error),
         RecoverError::Damage(damage) => OpenError::Damage(damage),
+        RecoverError::NewerFormat { what, found, known } => {
+            OpenError::NewerFormat { what, found, known }
+        }
         other => OpenError::Invalid(other.to_string()),
     }
 }

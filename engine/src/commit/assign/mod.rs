@@ -5,6 +5,7 @@
 //! 1. Positions rise by what each record takes, with no hole inside a group.
 //! 2. Chunks stand before the record that names them, under the message's own position.
 //! 3. A change that is refused leaves no record behind.
+//! 4. No record is above the volume's format level.
 
 mod account;
 mod flags;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use super::change::{Answer, Change};
 use crate::error::CommitError;
+use crate::format_level;
 use crate::ids::{
     AccountNumber, InstanceId, KeyGeneration, Lsn, MailboxId, Stamp, UnixSeconds, VolumeId,
 };
@@ -34,6 +36,8 @@ pub(crate) type Reply = Box<dyn FnOnce(Option<&str>) + Send>;
 pub(crate) struct AssignContext<'a> {
     pub(crate) volume: VolumeId,
     pub(crate) volume_name: &'a str,
+    /// Nothing above it is written.
+    pub(crate) format_level: u32,
     pub(crate) epoch: u16,
     /// 0 or 1: UIDVALIDITY carries it.
     pub(crate) parity: u8,
@@ -212,6 +216,9 @@ impl<'a> Assigner<'a> {
         self.context.stamp = Stamp(self.context.stamp.0 + 1);
         let mut record = Record::new(self.context.stamp, body);
         record.run = run;
+        let level = format_level::of_record(record.kind());
+        let allowed = level.is_some_and(|level| level <= self.context.format_level);
+        assert!(allowed, "a record of type {} is above the volume's level", record.kind());
         let lsn = self.next;
         let count = record.position_count();
         let after = lsn.advance(u64::from(count)).ok_or(CommitError::OutOfUids)?;

@@ -26,6 +26,10 @@
 //! A group does not know where it lies: padding belongs to the segment and is neither hashed nor
 //! shipped.
 //!
+//! Magic, version and volume stay where they are in every version, so that a reader knows a group
+//! that is newer than itself. New flags and new kinds of items come with a new version: whoever
+//! finds one in a group of a version that it knows has found damage.
+//!
 //! # Invariants
 //! 1. `first_lsn` is the successor of the previous group's `last_lsn`, or lies in a later epoch.
 //! 2. A group without items has `last_lsn` right before `first_lsn`: it takes no position.
@@ -54,7 +58,10 @@ pub const EXTENT_MAY_BEGIN: u16 = 1;
 pub const GROUP_ITEMS_MAX: u32 = u32_of(GROUP_BYTES_MAX / item::RECORD_HEADER_BYTES);
 
 const WHAT: &str = "a group";
+const VERSION_AT: usize = 4;
+const VOLUME_AT: usize = 16;
 const CONTENT_AT: usize = 104;
+const _: () = assert!(VERSION_AT + 2 + 2 + 4 + 4 == VOLUME_AT);
 const _: () = assert!(4 + 2 + 2 + 4 + 4 + 16 + 8 * 5 + 32 == CONTENT_AT);
 const _: () = assert!(CONTENT_AT + 32 == GROUP_HEADER_BYTES);
 
@@ -117,10 +124,7 @@ impl GroupHeader {
         if fields.array()? != GROUP_MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        let version = fields.u16()?;
-        if version != GROUP_VERSION {
-            return Err(FormatError::Version { what: WHAT, found: version, known: GROUP_VERSION });
-        }
+        fields.version(GROUP_VERSION)?;
         let refuse = |field| Err(FormatError::Field { what: WHAT, field });
         let flags = fields.u16()?;
         if flags & !EXTENT_MAY_BEGIN != 0 {
@@ -256,6 +260,22 @@ impl<'a> Group<'a> {
         }
         let body = rest.get(..stored_len).ok_or(FormatError::Short { what: WHAT })?;
         Ok(Group { header, hash: header.hash(), body })
+    }
+
+    /// Whether bytes whose version is above ours are a group of ours after all, whose version was
+    /// damaged: its hash is right as soon as the version is.
+    pub(crate) fn is_ours_but_for_its_version(bytes: &[u8]) -> bool {
+        let mut ours = bytes.to_vec();
+        ours.iter_mut()
+            .skip(VERSION_AT)
+            .zip(GROUP_VERSION.to_le_bytes())
+            .for_each(|(at, b)| *at = b);
+        Group::decode(&ours).is_ok()
+    }
+
+    /// Whether a header of any version names this volume.
+    pub(crate) fn names_volume(header: &[u8], volume: VolumeId) -> bool {
+        header.get(VOLUME_AT..).is_some_and(|rest| rest.starts_with(&volume.0))
     }
 
     /// Compares the bytes of every chunk with the hash in its header.

@@ -82,6 +82,15 @@ impl<'a> Fields<'a> {
         self.array().map(u16::from_le_bytes)
     }
 
+    /// A version, which is at least 1 and at most `known`.
+    pub(crate) fn version(&mut self, known: u16) -> Result<(), FormatError> {
+        match self.u16()? {
+            0 => Err(FormatError::Field { what: self.what, field: "version" }),
+            found if found > known => Err(FormatError::Version { what: self.what, found, known }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, FormatError> {
         self.array().map(u32::from_le_bytes)
     }

@@ -32,6 +32,9 @@
 //! rewritten in place. A file without a valid trailer was not closed: its groups are found by
 //! walking.
 //!
+//! Magics, versions and the whole trailer stay where they are in every version, so that a reader
+//! knows a segment that is newer than itself.
+//!
 //! Why `durable_lsn` here although groups carry one: theirs is the *primary's* knowledge and proves
 //! nothing about a follower's disk; these two are always about this disk.
 
@@ -175,15 +178,11 @@ impl SegmentHeader {
         if fields.array()? != HEADER_MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        let version = fields.u16()?;
-        if version != SEGMENT_VERSION {
-            return Err(FormatError::Version {
-                what: WHAT,
-                found: version,
-                known: SEGMENT_VERSION,
-            });
-        }
         let covered = bytes.get(..CHECKSUM_AT).ok_or(FormatError::Short { what: WHAT })?;
+        fields.version(SEGMENT_VERSION).map_err(|newer| {
+            let is_ours = is_ours_but_for_its_version(covered, bytes);
+            if is_ours { FormatError::Hash { what: WHAT } } else { newer }
+        })?;
         let role = Role::of(fields.u8()?);
         fields.bytes(5)?;
         let header = SegmentHeader {
@@ -205,13 +204,27 @@ impl SegmentHeader {
     /// Reads the first copy that is whole.
     ///
     /// # Errors
-    /// What is wrong with the first copy, when neither is whole.
+    /// When neither is whole: that it is newer, if either copy says so, else what is wrong with the
+    /// first.
     pub fn decode_either(bytes: &[u8]) -> Result<SegmentHeader, FormatError> {
         SegmentHeader::decode(bytes).or_else(|error| {
             let second = bytes.get(HEADER_COPY_BYTES..).unwrap_or_default();
-            SegmentHeader::decode(second).map_err(|_| error)
+            SegmentHeader::decode(second).map_err(|second| match second {
+                FormatError::Version { .. } => second,
+                _ => error,
+            })
         })
     }
+}
+
+/// Whether a header whose version is above ours is one of ours after all, whose version was
+/// damaged: its checksum is right as soon as the version is.
+fn is_ours_but_for_its_version(covered: &[u8], bytes: &[u8]) -> bool {
+    let mut ours = covered.to_vec();
+    let version = ours.iter_mut().skip(HEADER_MAGIC.len());
+    version.zip(SEGMENT_VERSION.to_le_bytes()).for_each(|(at, byte)| *at = byte);
+    let checksum = bytes.get(CHECKSUM_AT..).unwrap_or_default();
+    checksum.starts_with(blake3::hash(&ours).as_bytes())
 }
 
 /// A group in a segment's footer.
@@ -336,14 +349,7 @@ impl Footer {
         if fields.array()? != FOOTER_MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        let version = fields.u16()?;
-        if version != SEGMENT_VERSION {
-            return Err(FormatError::Version {
-                what: WHAT,
-                found: version,
-                known: SEGMENT_VERSION,
-            });
-        }
+        fields.version(SEGMENT_VERSION)?;
         fields.bytes(2)?;
         let group_count = usize_of_u32(fields.u32()?);
         let chunk_count = usize_of_u32(fields.u32()?);

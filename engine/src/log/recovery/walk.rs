@@ -5,14 +5,14 @@
 //! walk.
 
 use super::segment::{Segment, before, successor};
-use super::{LogDamage, RecoverError, RecoveryReport, Severity, StateStamp};
+use super::{LogDamage, RecoverError, RecoveryReport, Replayed, Severity, StateStamp};
 use crate::disk::OpenMode;
-use crate::error::{Damage, DiskError, ReadError};
+use crate::error::{Damage, ReadError};
 use crate::ids::Lsn;
 use crate::log::format::FormatError;
-use crate::log::format::group::{GroupHash, GroupHeader};
+use crate::log::format::group::{Group, GroupHash, GroupHeader};
 use crate::log::format::segment::{Role, SegmentNumber};
-use crate::log::reader::{FoundGroup, SegmentFile};
+use crate::log::reader::{Beyond, FoundGroup, SegmentFile};
 use crate::log::setup::LogSetup;
 use crate::log::writer::ChainEnd;
 use crate::width::u64_of;
@@ -79,7 +79,7 @@ impl Segments {
     }
 
     /// Damaged headers among segments that need not be walked.
-    fn unreadable_below(&self, start: usize) -> Result<Vec<LogDamage>, DiskError> {
+    fn unreadable_below(&self, start: usize) -> Result<Vec<LogDamage>, RecoverError> {
         let mut found = Vec::new();
         let Some(next) = self.readable.get(start) else { return Ok(found) };
         for (number, damage) in &self.unreadable {
@@ -107,12 +107,13 @@ impl Segments {
 }
 
 /// Reads headers of all segments, walks those that matter, and judges what cannot be read.
-pub(super) fn walk(
+pub(super) fn walk<E: From<RecoverError>>(
     setup: &LogSetup,
     state: Option<StateStamp>,
     mode: OpenMode,
     report: &mut RecoveryReport,
-) -> Result<Walked, RecoverError> {
+    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
+) -> Result<Walked, E> {
     let mut segments = Segments::open(setup, mode)?;
     let mut durable_lsn = state.map_or(Lsn::ZERO, |state| state.lsn);
     for file in &segments.readable {
@@ -121,8 +122,8 @@ pub(super) fn walk(
     let start = first_to_walk(&segments.readable, state)?;
     let damage = segments.unreadable_below(start)?;
     let files = segments.readable.split_off(start);
-    let mut walk =
-        Walk { setup, state, report, walked: Walked { segments: Vec::new(), durable_lsn, damage } };
+    let walked = Walked { segments: Vec::new(), durable_lsn, damage };
+    let mut walk = Walk { setup, state, report, walked, visit };
     walk.segments(&segments, files)?;
     walk.judge_tail(&segments)?;
     let walked = walk.walked;
@@ -133,7 +134,7 @@ pub(super) fn walk(
 
 /// The last segment that begins at or below state's position and the oldest open message; earlier,
 /// as long as the one before was not closed, because a crash may have left its rest uncut.
-fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usize, DiskError> {
+fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usize, RecoverError> {
     let Some(state) = state else { return Ok(0) };
     let from = state.lsn.min(state.open_lsn);
     let mut start = files.iter().rposition(|file| file.header.first_lsn <= from).unwrap_or(0);
@@ -146,16 +147,22 @@ fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usi
     Ok(start)
 }
 
-struct Walk<'a> {
+struct Walk<'a, V> {
     setup: &'a LogSetup,
     state: Option<StateStamp>,
     report: &'a mut RecoveryReport,
     walked: Walked,
+    /// Sees what is above state's position, and may refuse it.
+    visit: &'a mut V,
 }
 
-impl Walk<'_> {
+impl<V> Walk<'_, V> {
     /// Walks `files`, until one does not join the one before it.
-    fn segments(&mut self, all: &Segments, files: Vec<SegmentFile>) -> Result<(), RecoverError> {
+    fn segments<E>(&mut self, all: &Segments, files: Vec<SegmentFile>) -> Result<(), E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+        E: From<RecoverError>,
+    {
         for file in files {
             if let Some(previous) = self.walked.segments.last_mut() {
                 let header =
@@ -168,7 +175,7 @@ impl Walk<'_> {
                     }
                 }
             }
-            let footer = file.footer()?;
+            let footer = file.footer().map_err(RecoverError::from)?;
             let mut segment = self.segment(file)?;
             let footer_lsn = footer.as_ref().map_or(Lsn::ZERO, |footer| footer.durable_lsn);
             self.walked.durable_lsn = self.walked.durable_lsn.max(footer_lsn);
@@ -189,15 +196,28 @@ impl Walk<'_> {
     }
 
     /// Reads groups as long as each continues the chain, or takes it up again behind a gap.
-    fn segment(&mut self, file: SegmentFile) -> Result<Segment, RecoverError> {
+    fn segment<E>(&mut self, file: SegmentFile) -> Result<Segment, E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+        E: From<RecoverError>,
+    {
         let mut segment = Segment::new(file);
         let mut end = segment.end();
         let mut buffer = Vec::new();
         loop {
-            let read = segment.file.group_at(segment.stop, &mut buffer)?;
-            let found = match read {
-                Ok((found, _)) => continues(self.setup, &found.header, end).map(|()| found),
-                Err(error) => Err(error),
+            let read = segment.file.group_at(segment.stop, &mut buffer);
+            let found = match read.map_err(RecoverError::from)? {
+                Ok((found, group)) => match continues(self.setup, &found.header, end) {
+                    Ok(()) => {
+                        self.see(&segment, &found, &group)?;
+                        Ok(found)
+                    }
+                    Err(error) => Err(error),
+                },
+                Err(error) => {
+                    refuse_newer(&segment.file, error)?;
+                    Err(error)
+                }
             };
             let found = match found {
                 Ok(found) => found,
@@ -227,14 +247,27 @@ impl Walk<'_> {
         Ok(segment)
     }
 
+    /// Shows a group that state has not applied to whoever may refuse it.
+    fn see<E>(&mut self, segment: &Segment, found: &FoundGroup, group: &Group<'_>) -> Result<(), E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+    {
+        let last_lsn = found.header.stamp.last_lsn;
+        if self.state.is_some_and(|state| last_lsn <= state.lsn) {
+            return Ok(());
+        }
+        let segment = segment.file.header.number;
+        (self.visit)(Replayed::Seen { segment, offset: found.offset, group })
+    }
+
     /// The next group behind a gap, if state has applied all that is missing between.
     fn behind_gap(
         &self,
         segment: &Segment,
         reached: Lsn,
-    ) -> Result<Option<(u64, GroupHeader)>, DiskError> {
+    ) -> Result<Option<(u64, GroupHeader)>, RecoverError> {
         let Some(state) = self.state.filter(|state| reached < state.lsn) else { return Ok(None) };
-        let beyond = segment.file.beyond(segment.stop)?;
+        let beyond = beyond(&segment.file, segment.stop)?;
         let follows = |header: &GroupHeader| {
             header.stamp.volume == self.setup.volume
                 && header.stamp.first_lsn > reached
@@ -271,7 +304,7 @@ impl Walk<'_> {
             tail.skipped_to = Some((state.lsn, state.group_hash));
         }
         let reached = tail.end().last_lsn;
-        let beyond = tail.file.beyond(tail.stop)?;
+        let beyond = beyond(&tail.file, tail.stop)?;
         let is_later = |header: &&GroupHeader| {
             header.stamp.volume == self.setup.volume && header.stamp.first_lsn > reached
         };
@@ -343,6 +376,20 @@ fn join(
         last: before(next.first_lsn),
         severity: if is_applied { Severity::BelowState } else { Severity::AboveState },
     })
+}
+
+/// A group that a newer binary wrote is neither damage nor a torn tail.
+fn refuse_newer(file: &SegmentFile, error: FormatError) -> Result<(), RecoverError> {
+    file.newer(error).map_or(Ok(()), |newer| Err(newer.into()))
+}
+
+/// What lies behind the end of the chain. A newer group there may prove anything, so it is refused.
+fn beyond(file: &SegmentFile, stop: u64) -> Result<Beyond, RecoverError> {
+    let beyond = file.beyond(stop)?;
+    match beyond.newer {
+        Some(error) => refuse_newer(file, error).map(|()| beyond),
+        None => Ok(beyond),
+    }
 }
 
 fn continues(setup: &LogSetup, header: &GroupHeader, end: ChainEnd) -> Result<(), FormatError> {

@@ -27,6 +27,7 @@ use rocksdb::{
 
 use crate::disk::OpenMode;
 use crate::error::ReadError;
+use crate::format_level;
 use crate::state::table::{MemoryTables, ScanVisitor, Table, TableBatch, TableChange, TableStore};
 
 /// Of one column family.
@@ -53,8 +54,16 @@ impl RocksTables {
     pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
         let families =
             Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
-        let db = DB::open_cf_descriptors(&store_options(), directory, families).map_err(failed)?;
+        let db = DB::open_cf_descriptors(&store_options(), directory, families)
+            .map_err(|error| unknown_table(directory).unwrap_or_else(|| failed(error)))?;
         Ok(RocksTables { db })
+    }
+
+    /// Adds a table of a name that we do not know, as a newer binary might.
+    #[cfg(test)]
+    pub(crate) fn add_table(directory: &Path, name: &str) {
+        let mut tables = RocksTables::open(directory).unwrap();
+        tables.db.create_cf(name, &Options::default()).unwrap();
     }
 
     /// Opens the tables for reading and writing, or for reading only: then nothing in the directory
@@ -70,6 +79,10 @@ impl RocksTables {
         if !directory.join("CURRENT").exists() {
             return Ok(Arc::new(MemoryTables::default()));
         }
+        // For reading, RocksDB is content with the tables that it is told of.
+        if let Some(newer) = unknown_table(directory) {
+            return Err(newer);
+        }
         let families =
             Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
         let options = store_options();
@@ -81,6 +94,19 @@ impl RocksTables {
         let missing = || ReadError::Table(format!("there is no table '{}'", table.name()));
         self.db.cf_handle(table.name()).ok_or_else(missing)
     }
+}
+
+/// That a newer binary made a table that we do not know.
+fn unknown_table(directory: &Path) -> Option<ReadError> {
+    let is_known = |name: &String| {
+        name == rocksdb::DEFAULT_COLUMN_FAMILY_NAME || Table::ALL.iter().any(|t| t.name() == name)
+    };
+    let names = DB::list_cf(&Options::default(), directory).ok()?;
+    names.into_iter().find(|name| !is_known(name)).map(|name| ReadError::NewerFormat {
+        what: format!("the state in {}, which has a table {name:?},", directory.display()),
+        found: format_level::NEWEST + 1,
+        known: format_level::NEWEST,
+    })
 }
 
 fn failed(error: rocksdb::Error) -> ReadError {

@@ -1,0 +1,40 @@
+//! The format level of a volume: how new its contents may be, and so who can read them.
+//!
+//! A record in the log states it, and the volume's row in state repeats it. A new volume has the
+//! newest level of the binary that makes it; an older one is raised by a record, when no older
+//! binary needs to read it any more.
+//!
+//! ```text
+//! level  allows
+//!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
+//! ```
+//! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
+//!
+//! # Invariants
+//! 1. Nothing above the volume's level is written: records are checked where they are assigned,
+//!    and the versions of everything else are asserted below.
+//! 2. What is above [`NEWEST`] is not opened. It is told from damage (a hash that is right for the
+//!    version that a bit flip made of ours), never cut as a torn tail, and found before opening
+//!    changes anything.
+
+use crate::log::format::group::GROUP_VERSION;
+use crate::log::format::segment::SEGMENT_VERSION;
+
+/// The newest level that this binary reads and writes.
+pub(crate) const NEWEST: u32 = 1;
+
+const _: () = assert!(
+    GROUP_VERSION == 1 && SEGMENT_VERSION == 1,
+    "a new version of a format belongs to a new level: add its row above, and write the old version \
+     to volumes below it"
+);
+
+/// The level from which on records of this type may be written; `None` for a type that a newer
+/// binary must have written.
+pub(crate) const fn of_record(kind: u8) -> Option<u32> {
+    match kind {
+        1..=3 => Some(0),
+        4..=7 | 16..=25 => Some(1),
+        _ => None,
+    }
+}

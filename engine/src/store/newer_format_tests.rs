@@ -1,0 +1,171 @@
+//! Scenario S19, "upgrading a pair": a store that a newer binary wrote to is refused whole, with
+//! one sentence, before anything in its log changes.
+//!
+//! The newer binary is played with our own keys: it may write what we do not read, and that is all
+//! that we know of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::create::{KeySource, log_setup};
+use super::layout::{Layout, NodeFile};
+use super::surroundings::Surroundings;
+use super::{InitOptions, OpenOptions, Store};
+use crate::disk::{Disk, OpenMode, PlainDisk};
+use crate::error::OpenError;
+use crate::format_level::{self, NEWEST};
+use crate::ids::{AccountNumber, Stamp};
+use crate::log::{GroupBuilder, GroupHash, GroupStamp, RecordHeader, RecoverError, StateStamp};
+use crate::record::{Body, Record};
+use crate::seal::{Aad, KeyTable, RootKeyFile, Sealer, seal};
+use crate::state::{RocksTables, Saved, Values, put_volume_value};
+
+fn key(directory: &Path) -> KeySource {
+    KeySource::KeyFile(directory.with_extension("key"))
+}
+
+fn new_store(directory: &Path) {
+    Store::init(directory, &InitOptions { key: key(directory) }).unwrap();
+    open(directory).unwrap().close();
+}
+
+fn open(directory: &Path) -> Result<Store, OpenError> {
+    Store::open(directory, OpenOptions::new(key(directory))).map(|(store, _)| store)
+}
+
+/// Names and bytes of the log's files.
+fn log_of(directory: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let files = PlainDisk.list(&Layout::of(directory).log()).unwrap().into_iter();
+    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+fn refused(directory: &Path, expected: &str) {
+    let before = log_of(directory);
+    let mut reading = OpenOptions::new(key(directory));
+    reading.mode = OpenMode::Read;
+    let error = Store::open(directory, reading).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+    let error = open(directory).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+    let sentence = error.to_string();
+    assert!(sentence.contains(expected), "{sentence}");
+    assert!(sentence.ends_with("reads up to 1; install a newer one"), "{sentence}");
+    assert!(log_of(directory) == before, "the log was changed");
+}
+
+fn keys_of(directory: &Path) -> (NodeFile, Sealer, KeyTable) {
+    let layout = Layout::of(directory);
+    let text = std::fs::read_to_string(layout.node()).unwrap();
+    let node = NodeFile::decode(&layout.node(), &text).unwrap();
+    let root = RootKeyFile::load(&PlainDisk, &layout.root_key()).unwrap().unwrap();
+    let root = key(directory).unlock(&root).unwrap();
+    let Surroundings { disk, sealer, .. } = Surroundings::system();
+    let mode = OpenMode::Read;
+    let keys = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode).unwrap();
+    (node, sealer, keys.0)
+}
+
+fn saved_of(directory: &Path) -> Saved {
+    let (_, sealer, keys) = keys_of(directory);
+    let tables = std::sync::Arc::new(RocksTables::open(&Layout::of(directory).state()).unwrap());
+    Saved { tables, values: std::sync::Arc::new(Values::new(sealer, keys.into())) }
+}
+
+/// Appends a record of that type to the log of a closed store.
+fn append_record(directory: &Path, kind: u8, payload: &[u8]) {
+    let (node, sealer, keys) = keys_of(directory);
+    let stamp = saved_of(directory).stamp().unwrap().unwrap();
+    let state = StateStamp {
+        lsn: stamp.lsn,
+        open_lsn: stamp.open_lsn,
+        group_hash: GroupHash(stamp.group_hash),
+    };
+    let setup = log_setup(&Surroundings::system(), &Layout::of(directory), node.volume).unwrap();
+    let visit = |_: crate::log::Replayed<'_>| Ok::<(), RecoverError>(());
+    let recovered = crate::log::recover(setup, Some(state), OpenMode::ReadWrite, visit).unwrap();
+    let mut writer = recovered.writer.unwrap();
+    let end = writer.end();
+    let lsn = end.last_lsn.next().unwrap();
+    let account = AccountNumber::VOLUME;
+    let aad = Aad::Record { kind, account, lsn };
+    let sealed = seal(&sealer, &keys.volume_key(), aad, payload);
+    let mut builder = GroupBuilder::new();
+    let header = RecordHeader { record_type: kind, account, lsn, lsn_count: 1 };
+    builder.push_record(&header, &[[0; 4].as_slice(), &sealed].concat());
+    let group = builder.finish(GroupStamp {
+        flags: 0,
+        volume: node.volume,
+        first_lsn: lsn,
+        last_lsn: lsn,
+        durable_lsn: end.durable_lsn,
+        open_lsn: lsn.next().unwrap(),
+        key_version: keys.version(),
+        previous: end.hash,
+    });
+    writer.append(&[group]).unwrap();
+}
+
+fn level_record(level: u32) -> Vec<u8> {
+    Record::new(Stamp(1), Body::FormatLevel(level)).encode()
+}
+
+#[test]
+fn s19_a_level_record_above_ours_is_refused_before_the_log_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(NEWEST));
+    open(&directory).expect("our own level again changes nothing").close();
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(NEWEST + 1));
+    refused(&directory, "volume main, since ");
+}
+
+#[test]
+fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, 26, b"whatever it means");
+    refused(&directory, "volume main, with type 26 at ");
+}
+
+#[test]
+fn s19_state_of_a_higher_level_or_a_newer_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&str, fn(&mut Vec<u8>), &str); 4] = [
+        // Format, then the level.
+        ("volume", |value| value[1] = 2, "the volume has format 2"),
+        ("volume", |value| value[0] = 2, "a stored volume row has format 2"),
+        ("policy", |value| value[0] = 2, "a stored policy has format 2"),
+        ("stamp", |value| value[0] = 2, "a stored checkpoint stamp has format 2"),
+    ];
+    for (number, (key, change, expected)) in cases.into_iter().enumerate() {
+        let directory = folder.path().join(format!("data{number}"));
+        new_store(&directory);
+        let store = open(&directory).unwrap();
+        store.add_domain("example.org").unwrap();
+        store.close();
+        drop(store);
+        put_volume_value(&saved_of(&directory), key.as_bytes(), change);
+        refused(&directory, expected);
+    }
+}
+
+#[test]
+fn s19_a_table_that_we_do_not_know_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    RocksTables::add_table(&Layout::of(&directory).state(), "tomorrow");
+    refused(&directory, "which has a table \"tomorrow\", has format 2");
+}
+
+#[test]
+fn every_record_that_we_write_has_a_level() {
+    for kind in 0..=u8::MAX {
+        // What decodes at all is of a type that we know, whatever is wrong with its body.
+        let unknown = Record::decode(kind, &[0; 9]).is_err_and(|why| why.contains("type"));
+        assert_eq!(format_level::of_record(kind).is_none(), unknown, "type {kind}");
+        assert!(format_level::of_record(kind).is_none_or(|level| level <= NEWEST));
+    }
+}
