@@ -17,6 +17,8 @@ pub mod flags;
 mod format_level;
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod limits;
 pub mod log;

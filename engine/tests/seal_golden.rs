@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine::disk::{Disk, PlainDisk};
 use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
 use engine::seal::{
-    Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyTable, KeyTableSnapshot,
+    Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyFile, KeyTable, KeyTableSnapshot,
     Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKeyFile, Sealer, Secret,
     StoredPassword, open, seal,
 };
@@ -73,7 +73,14 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("seal_recovery_key.bin", recovery.show().expose().as_bytes().to_vec()),
         ("seal_key_table.bin", table.snapshot().encode()),
         ("seal_password.bin", password.encode().to_vec()),
+        ("key_file.txt", key_file(&folder.path().join("key"))),
     ]
+}
+
+/// Drawn from a source of its own, so that the others stay as they were.
+fn key_file(path: &Path) -> Vec<u8> {
+    KeyFile::create(path, &Counting(AtomicU64::new(7))).unwrap();
+    fs::read(path).unwrap()
 }
 
 fn golden(name: &str) -> PathBuf {
@@ -103,6 +110,12 @@ fn what_was_once_written_opens() {
     let table = KeyTableSnapshot::decode(&read("seal_key_table.bin"), &root).unwrap();
     assert_eq!(table.accounts().collect::<Vec<_>>(), [ANNA, BERT]);
     assert_eq!(table.current(BERT).unwrap().0, KeyGeneration(2));
+    let key_file = KeyFile::parse(&golden("key_file.txt"), &read("key_file.txt")).unwrap();
+    let (file, ..) = RootKeyFile::create(&Sealer::system(), &key_file).unwrap();
+    let mut drawn = [0; 32];
+    Counting(AtomicU64::new(7)).fill(&mut drawn);
+    let raw = KeyFile::parse(Path::new("raw"), &drawn).unwrap();
+    file.unlock(&raw).expect("32 raw bytes are the same key as their hexadecimal digits");
     let password = StoredPassword::decode(&read("seal_password.bin")).unwrap();
     assert!(password.verify(&golden_password()));
 }

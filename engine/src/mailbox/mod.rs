@@ -33,6 +33,16 @@ mod vanished;
 mod varint;
 mod view;
 
+/// The formats of a mailbox, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u8); 5] = [
+    ("mailbox page", page::FORMAT),
+    ("ids page", ids_page::FORMAT),
+    ("head block", head::FORMAT),
+    ("vanished entry", vanished::FORMAT),
+    ("mailbox row", state::FORMAT),
+];
+
 #[allow(unused_imports, reason = "the committer and the checkpoint are built on this next")]
 pub(crate) use self::{
     change::{FlagDelta, LoadedPages},

@@ -22,6 +22,8 @@ use crate::mailbox::{
 };
 use crate::uid_set::UidSet;
 
+mod golden;
+
 const ACCOUNT: AccountNumber = AccountNumber(7);
 const MAILBOX: MailboxId = MailboxId([3; 16]);
 

@@ -42,7 +42,7 @@ use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_B
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
 
 const MAGIC: [u8; 4] = *b"PBXB";
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 40;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const ENTRY_BYTES: usize = 8 + 4 + WRAPPED_BYTES;

@@ -46,7 +46,7 @@ use crate::width::{u32_of, u64_of, usize_of_u32};
 
 const WHAT: &str = "key table";
 const MAGIC: [u8; 4] = *b"PBKT";
-const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 1;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const HEAD_BYTES: usize = 144;
 const ENTRY_BYTES: usize = 116;

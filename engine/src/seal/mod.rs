@@ -65,5 +65,14 @@ pub use root_key::{RootKey, RootKeyFile};
 pub use secret::Secret;
 pub use spool::{SPOOL_BLOCK_BYTES, SPOOL_BLOCK_OVERHEAD_BYTES, SpoolSealer};
 
+/// The formats of keys and sealed things, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u16); 4] = [
+    ("blob", blob::VERSION),
+    ("key table", key_table::FORMAT_VERSION),
+    ("root key file", root_key::FORMAT_VERSION),
+    ("stored password", password::FORMAT_VERSION as u16),
+];
+
 #[cfg(test)]
 mod tests;

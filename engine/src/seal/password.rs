@@ -39,7 +39,7 @@ const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
 const SCRAM_KEY_BYTES: usize = 32;
 const SCRAM_SALT_BYTES: usize = 16;
 const PHC_BYTES_MAX: usize = 512;
-const FORMAT_VERSION: u8 = 1;
+pub(super) const FORMAT_VERSION: u8 = 1;
 
 /// What SCRAM-SHA-256 needs of a password (RFC 5802 section 3, RFC 7677).
 #[derive(Clone, PartialEq, Eq)]

@@ -43,7 +43,7 @@ use crate::width::u64_of;
 
 const WHAT: &str = "file of the root key";
 const MAGIC: [u8; 4] = *b"PBRK";
-const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 1;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const HEAD_BYTES: usize = 24;
 const WRAP_BYTES: usize = 136;
@@ -64,8 +64,8 @@ impl RootKey {
         self.id
     }
 
-    /// For fuzz targets, which have a key of their own.
-    pub(super) fn new(id: [u8; 16], key: Key) -> RootKey {
+    /// For fuzz targets and tests, which have a key of their own.
+    pub(crate) fn new(id: [u8; 16], key: Key) -> RootKey {
         RootKey { id, key }
     }
 

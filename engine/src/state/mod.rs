@@ -18,6 +18,8 @@ mod changes;
 mod checkpoint;
 mod committed;
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden_tests;
 mod policy;
 mod saved;
 mod table;
@@ -38,3 +40,7 @@ pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
 pub(crate) use table::MemoryTables;
 pub(crate) use table::{RocksTables, TableStore};
 pub(crate) use values::Values;
+
+/// The formats of the tables, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u8); 1] = [("values of state", saved::FORMAT)];

@@ -125,6 +125,7 @@ mod tests {
         let node = NodeFile { node: NodeId([0xab; 16]), volume: VolumeId([1; 16]) };
         let path = Path::new("node.toml");
         assert_eq!(NodeFile::decode(path, &node.encode()).unwrap(), node);
+        crate::golden::compare("node_1.toml", node.encode().as_bytes());
         let newer = node.encode().replace("format = 1", "format = 9");
         assert!(matches!(
             NodeFile::decode(path, &newer),

@@ -68,6 +68,10 @@ use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
 
+/// The format of the directory, for the list in `tests/golden/constants.txt`.
+#[cfg(test)]
+pub(crate) const FORMATS: [(&str, u32); 1] = [("data directory", layout::DIRECTORY_FORMAT)];
+
 /// An open store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {

@@ -1,0 +1,72 @@
+//! What a mailbox stores, byte for byte: ids pages, head blocks, rows, vanished entries, keys.
+
+use super::*;
+use crate::golden::compare;
+use crate::mailbox::VanishedEntry;
+use crate::mailbox::head::{PageHead, decode_block, encode_block};
+
+#[test]
+fn ids_pages_are_written_as_they_always_were() {
+    let page = IdsPage::from_rows(300, (1..4).map(|uid| row(uid, 5).1).collect());
+    compare("ids_page_1.bin", &page.encode());
+    assert_eq!(IdsPage::decode(&page.encode()).unwrap(), page);
+}
+
+#[test]
+fn head_blocks_are_written_as_they_always_were() {
+    let page = |first: u32, version| {
+        let mut rows: Vec<Row> =
+            (first..first + 40).map(|uid| row(uid, 5 + u64::from(uid)).0).collect();
+        rows[3].flags = SystemFlags::SEEN.union(SystemFlags::DELETED);
+        Page::from_rows(version, rows)
+    };
+    // The second page was changed last, and its ids before its rows.
+    let heads =
+        [PageHead::of(Uid(10), &page(12, 9), 4), PageHead::of(Uid(300), &page(300, 700), 699)];
+    let bytes = encode_block(Uid(10), heads.iter());
+    compare("head_block_1.bin", &bytes);
+    assert_eq!(decode_block(&bytes).unwrap(), (Uid(10), heads.to_vec()));
+}
+
+/// A mailbox with blocks, a tail page and keywords.
+fn sample() -> (MailboxState, DirtyPages) {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let mut state = filled(&disk, 1000, &mut dirty);
+    for name in ["$Forwarded", "Grün"] {
+        if let Some(keyword) = Keyword::new(name) {
+            state.intern_keyword(&keyword, &mut dirty).unwrap();
+        }
+    }
+    (state, dirty)
+}
+
+#[test]
+fn mailbox_rows_are_written_as_they_always_were() {
+    let disk = Arc::new(Disk::default());
+    compare("mailbox_row_empty_1.bin", &empty(&disk, 0).encode_row());
+    let (state, dirty) = sample();
+    compare("mailbox_row_1.bin", &state.encode_row());
+    disk.checkpoint(&state, &dirty);
+    let again = disk.open(0);
+    assert_eq!(again.encode_row(), state.encode_row());
+    assert_eq!(again.counts().messages, 1000);
+    assert!(!again.keywords().is_empty());
+}
+
+#[test]
+fn vanished_entries_are_written_as_they_always_were() {
+    let uids = UidSet::from_ranges([(1, 3), (5, 5), (70_000, u32::MAX)]);
+    let entry = VanishedEntry { modseq: at(7), uids, at: UnixSeconds(1_700_000_000) };
+    compare("vanished_1.bin", &entry.encode());
+    assert_eq!(VanishedEntry::decode(at(7), &entry.encode()).unwrap(), entry);
+}
+
+#[test]
+fn keys_sort_and_are_written_as_they_always_were() {
+    let page = PageKey { account: ACCOUNT, mailbox: MAILBOX, first_uid: Uid(258) };
+    let block = BlockKey { account: ACCOUNT, mailbox: MAILBOX, first_uid: Uid(258) };
+    assert_eq!(page.to_bytes(), block.to_bytes());
+    let vanished = VanishedEntry::key(ACCOUNT, MAILBOX, at(258));
+    compare("mailbox_keys_1.bin", &[page.to_bytes().as_slice(), &vanished].concat());
+}

@@ -1,0 +1,136 @@
+//! The tables' values, opened, byte for byte; and their keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::account::{AccountState, Usage};
+use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
+use super::changes::{EpochLink, VolumeState};
+use super::policy::Policy;
+use super::saved::{CheckpointStamp, mailbox_key};
+use super::table::Table;
+use super::values::Values;
+use crate::golden::compare;
+use crate::ids::{
+    AccountNumber, BlobId, BlobTag, EpochId, KeyGeneration, Lsn, MailboxId, NodeId, Stamp, Uid,
+    UidValidity,
+};
+use crate::record::{AccountUpdate, BlobShape};
+use crate::store::SpecialUse;
+
+const ACCOUNT: AccountNumber = AccountNumber(0x1122_3344_5566_7788);
+
+fn at(epoch: u16, sequence: u64) -> Lsn {
+    Lsn::new(epoch, sequence).unwrap()
+}
+
+#[test]
+fn accounts_are_written_as_they_always_were() {
+    let mut account = AccountState::new(ACCOUNT);
+    compare("account_row_new_1.bin", &account.encode());
+    account.profile = Arc::new(AccountUpdate {
+        name: "demo@example.org".into(),
+        credentials: vec![1, 2, 3],
+        quota_bytes: Some(1 << 30),
+    });
+    account.last_uid_validity = UidValidity(70_000);
+    let names = Arc::make_mut(&mut account.names);
+    names.insert(MailboxId([2; 16]), "Archiv/Grüße".into(), Some(SpecialUse::Archive));
+    names.insert(MailboxId([1; 16]), "INBOX".into(), None);
+    names.subscribe("inbox", true);
+    let bytes = account.encode();
+    compare("account_row_1.bin", &bytes);
+    let again = AccountState::decode(ACCOUNT, &bytes).unwrap();
+    assert_eq!((again.profile.name.as_str(), again.names.count()), ("demo@example.org", 2));
+    assert_eq!(again.encode(), bytes);
+    let usage = Usage { message_count: 300, message_bytes: 5 << 30 };
+    compare("usage_row_1.bin", &usage.encode());
+    assert_eq!(Usage::decode(&usage.encode()), Ok(usage));
+}
+
+#[test]
+fn policy_is_written_as_it_always_was() {
+    let targets = vec!["demo@example.org".to_owned(), "x@example.net".to_owned()];
+    let policy = Policy {
+        domains: ["example.net".to_owned(), "example.org".to_owned()].into(),
+        aliases: BTreeMap::from([
+            ("@example.org".to_owned(), targets),
+            ("y@example.org".to_owned(), Vec::new()),
+        ]),
+    };
+    compare("policy_row_1.bin", &policy.encode());
+    assert_eq!(Policy::decode(&policy.encode()), Ok(policy));
+}
+
+#[test]
+fn blobs_and_places_are_written_as_they_always_were() {
+    let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 3, plain_bytes: 600_000 };
+    let here = BlobRow { shape, ahead: None };
+    let ahead = BlobRow { shape, ahead: Some(vec![at(1, 5), at(1, 6), at(1, 9)]) };
+    for (name, row) in [("blob_row_1.bin", here), ("blob_row_ahead_1.bin", ahead)] {
+        compare(name, &row.encode());
+        assert_eq!(BlobRow::decode(&row.encode()), Ok(row));
+    }
+    let chunk = |number, offset, length| ChunkPlace { number, offset, length, hash: [9; 32] };
+    let chunks = vec![chunk(0, 8400, 100), chunk(1, 8564, 262_161), chunk(2, 4_000_000_000, 7)];
+    let places = Places { segment: 300, chunks };
+    compare("places_row_1.bin", &places.encode());
+    assert_eq!(Places::decode(&places.encode()), Ok(places));
+}
+
+#[test]
+fn stamp_and_volume_are_written_as_they_always_were() {
+    let stamp = CheckpointStamp {
+        lsn: at(2, 77),
+        open_lsn: at(2, 70),
+        group_hash: [5; 32],
+        stamp: Stamp(1_700_000_000_000 << 16),
+    };
+    compare("checkpoint_stamp_1.bin", &stamp.encode());
+    assert_eq!(CheckpointStamp::decode(&stamp.encode()), Ok(stamp));
+    let link = |number, parent, first| EpochLink {
+        number,
+        id: EpochId([number.to_le_bytes()[0]; 16]),
+        parent,
+        node: NodeId([8; 16]),
+        first,
+    };
+    let volume = VolumeState {
+        format_level: 1,
+        members: vec![(NodeId([8; 16]), 1), (NodeId([7; 16]), 0)],
+        history: vec![
+            link(1, None, at(1, 1)),
+            link(2, Some((EpochId([1; 16]), at(1, 500))), at(2, 1)),
+        ],
+    };
+    compare("volume_row_1.bin", &volume.encode());
+    assert_eq!(VolumeState::decode(&volume.encode()), Ok(volume));
+}
+
+#[test]
+fn keys_sort_and_are_written_as_they_always_were() {
+    let mailbox = MailboxId([3; 16]);
+    let reference = reference_key(BlobId(at(1, 5)), ACCOUNT, mailbox, Uid(258));
+    compare("state_keys_1.bin", &[mailbox_key((ACCOUNT, mailbox)).as_slice(), &reference].concat());
+}
+
+/// The sealed form: its head is here, what follows is `seal_object.bin`.
+#[test]
+fn a_sealed_value_begins_with_generation_and_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let sealer = crate::seal::Sealer::system();
+    let root = crate::seal::RootKey::new([1; 16], crate::seal::Key::random(sealer.random()));
+    let volume = crate::ids::VolumeId([3; 16]);
+    let keys = crate::seal::KeyTable::create(folder.path(), &sealer, &root, volume, 1).unwrap();
+    keys.add_account(ACCOUNT).unwrap();
+    let values = Values::new(sealer, Arc::new(keys));
+    let lsn = at(1, 258);
+    for (account, generation) in [(ACCOUNT, KeyGeneration(1)), (AccountNumber(0), KeyGeneration(0))]
+    {
+        let sealed = values.seal(Table::Page, b"key", account, lsn, b"plain").unwrap();
+        let head = [generation.0.to_le_bytes().as_slice(), &lsn.bits().to_le_bytes()].concat();
+        assert!(sealed.starts_with(&head));
+        assert_eq!(sealed.len(), head.len() + 5 + crate::seal::OBJECT_OVERHEAD_BYTES);
+        assert_eq!(values.open(Table::Page, b"key", account, &sealed).unwrap(), b"plain");
+    }
+}
