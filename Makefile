@@ -1,6 +1,7 @@
 # make run     a demo store on loopback ports, in the foreground (DATA=<dir> PORT_BASE=<n>)
 # make test    the whole check: format, clippy, docs, tests, tidy
 # make simulate  random runs of whole stores with power cuts and faults (SEED=n SEEDS=n)
+# make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
 # make deps    Debian packages for all of the above
 
@@ -23,7 +24,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate bench bench-peers deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit fuzz simulate bench bench-peers deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -63,6 +64,22 @@ BREAK ?=
 simulate: deps-build
 	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) PILLARBOX_BREAK=$(BREAK) \
 		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib simulation::run -- --nocapture
+
+# On stable Rust: without a sanitizer, which finds nothing in safe code that an assertion does not.
+# New inputs go into the cache; the committed ones in fuzz/corpus only grow by hand.
+TARGET ?= $(sort $(notdir $(wildcard fuzz/corpus/*)))
+FUZZ_SECONDS := $(if $(filter-out undefined environment default,$(origin SECONDS)),$(SECONDS),60)
+fuzz: deps-build
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	@$(WITH_ROCKSDB) export ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1; unset CARGO_TARGET_DIR; \
+	for target in $(TARGET); do \
+		mkdir -p "$(CACHE)/fuzz-corpus/$$target"; \
+		echo "$$target: $(FUZZ_SECONDS) s"; \
+		cargo fuzz run --sanitizer none --target-dir "$(CACHE)/fuzz-target" "$$target" \
+			"$(CACHE)/fuzz-corpus/$$target" "fuzz/corpus/$$target" \
+			-- -max_total_time=$(FUZZ_SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=8192 \
+			-verbosity=0 -print_final_stats=1; \
+	done
 
 bench: deps-build
 	@$(WITH_ROCKSDB) $(CARGO) bench --locked -p pillarbox-engine --benches

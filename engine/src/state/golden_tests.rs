@@ -121,7 +121,9 @@ fn a_sealed_value_begins_with_generation_and_position() {
     let sealer = crate::seal::Sealer::system();
     let root = crate::seal::RootKey::new([1; 16], crate::seal::Key::random(sealer.random()));
     let volume = crate::ids::VolumeId([3; 16]);
-    let keys = crate::seal::KeyTable::create(folder.path(), &sealer, &root, volume, 1).unwrap();
+    let disk: Arc<dyn crate::disk::Disk> = Arc::new(crate::disk::PlainDisk);
+    let keys = crate::seal::KeyTable::create(&disk, folder.path(), &sealer, &root, volume, 1);
+    let keys = keys.unwrap();
     keys.add_account(ACCOUNT).unwrap();
     let values = Values::new(sealer, Arc::new(keys));
     let lsn = at(1, 258);
