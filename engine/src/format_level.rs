@@ -25,8 +25,8 @@ pub(crate) const NEWEST: u32 = 1;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,
-    "a new version of a format belongs to a new level: add its row above, and write the old version \
-     to volumes below it"
+    "a new version of a format belongs to a new level: add its row above, and write the old \
+     version to volumes below it"
 );
 
 /// The level from which on records of this type may be written; `None` for a type that a newer

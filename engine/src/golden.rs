@@ -96,7 +96,8 @@ fn versions() -> Vec<(&'static str, u64)> {
 #[test]
 fn limits_sizes_and_versions_are_those_that_were_reviewed() {
     let mut text = String::from(
-        "Limits, sizes and format versions as the code computes them; compared by engine/src/golden.rs.\n",
+        "Limits, sizes and format versions as the code computes them; compared by \
+         engine/src/golden.rs.\n",
     );
     let lists = [("limit", LIMITS.to_vec()), ("size", sizes()), ("version", versions())];
     for (kind, list) in lists {

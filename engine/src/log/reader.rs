@@ -198,8 +198,8 @@ impl SegmentFile {
         Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash }, group)))
     }
 
-    /// What it means that the header in `buffer` has a version above ours: that a newer binary wrote
-    /// it, or that it is damaged.
+    /// What it means that the header in `buffer` has a version above ours: that a newer binary
+    /// wrote it, or that it is damaged.
     fn judge_version(
         &self,
         offset: u64,
@@ -258,7 +258,8 @@ pub(crate) struct Beyond {
     pub(crate) newer: Option<FormatError>,
 }
 
-/// The error for something in `file` that a newer binary wrote; `None` if that is not what is wrong.
+/// The error for something in `file` that a newer binary wrote; `None` if that is not what is
+/// wrong.
 fn newer(file: &Path, error: FormatError) -> Option<ReadError> {
     let FormatError::Version { what, found, known } = error else { return None };
     let what = format!("{what} in {}", file.display());
