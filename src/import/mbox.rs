@@ -190,7 +190,7 @@ fn received(from_line: &[u8]) -> Option<i64> {
     for word in words.iter().skip(at + 3).take(2) {
         match word.strip_prefix(['+', '-']) {
             Some(digits) => {
-                let zone: i64 = digits.parse().ok().filter(|zone| *zone < 10_000)?;
+                let zone: i64 = digits.parse().ok().filter(|zone| (0..10_000).contains(zone))?;
                 zone_seconds = (zone / 100 * 60 + zone % 100) * 60;
                 if word.starts_with('-') {
                     zone_seconds = -zone_seconds;
@@ -309,6 +309,8 @@ mod tests {
             ("From a@b", None),
             ("From a@b Thu Feb 29 99:00:00 2024", None),
             ("From a@b Thu Feb 29 12:00:00 +99999999999 2024", None),
+            // Found by the fuzz target `mbox`: a second sign made the zone overflow.
+            ("From a@b Thu Feb 29 12:00:00 --9000000000000000000 2024", None),
         ];
         for (line, expected) in cases {
             assert_eq!(received(line.as_bytes()), expected, "{line}");

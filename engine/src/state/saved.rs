@@ -288,13 +288,13 @@ impl VolumeState {
     }
 }
 
-/// Changes a value of the volume as a newer binary might have written it.
+/// Changes a byte of a value of the volume as a newer binary might have written it.
 #[cfg(test)]
-pub(crate) fn put_volume_value(saved: &Saved, key: &[u8], change: fn(&mut Vec<u8>)) {
+pub(crate) fn put_volume_value(saved: &Saved, key: &[u8], (at, byte): (usize, u8)) {
     let volume = AccountNumber::VOLUME;
     let sealed = saved.tables.get(Table::Volume, key).unwrap().expect("it was written before");
     let mut value = saved.values.open(Table::Volume, key, volume, &sealed).unwrap();
-    change(&mut value);
+    value[at] = byte;
     let sealed = saved.values.seal(Table::Volume, key, volume, Lsn::ZERO, &value).unwrap();
     let mut batch = super::table::TableBatch::new();
     batch.put(Table::Volume, key, sealed);
