@@ -6,8 +6,8 @@
 //! what is drawn here is, with the key of the record's account, or of the volume for account 0.
 //!
 //! ```text
-//! payload  presence u8   bit 0: node, bit 1: request, bit 2: run; others zero, or refused: like new
-//!                        types, new bits come with a new level, see `format_level.rs`
+//! payload  presence u8   bit 0: node, bit 1: request, bit 2: run; others zero, or
+//!                        refused; like new types they come with a new level (format_level.rs)
 //!          stamp u64     hybrid logical clock
 //!          node 16       whose clock, if not the epoch's primary's
 //!          request 16    takes effect once

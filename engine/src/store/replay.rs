@@ -105,8 +105,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Refuses a group with records that this binary does not read, or with a record that raises the
-    /// volume's level above it. Nothing was changed yet.
+    /// Refuses a group with records that this binary does not read, or with a record that raises
+    /// the volume's level above it. Nothing was changed yet.
     fn refuse_newer(
         &self,
         segment: SegmentNumber,
