@@ -114,6 +114,7 @@ impl From<OpenError> for Failure {
                 Exit::NotAllowed
             }
             OpenError::Disk(_) => Exit::Disk,
+            OpenError::Read(ReadError::Disk(_) | ReadError::Table(_)) => Exit::Disk,
             OpenError::Damage(_) | OpenError::Read(_) => Exit::Damage,
             OpenError::NotAStore(_)
             | OpenError::NotEmpty(_)

@@ -618,7 +618,7 @@ fn a_read_only_disk_is_said_and_not_served() {
     site.start();
     site.stop();
     disk.remount("ro");
-    assert_refused(&mut site, 74, "failed: Read-only file system");
+    assert_refused(&mut site, 74, "Read-only file system");
     let init = {
         let new = text_of(&folder.path().join("new"));
         binary(&["init", &new, "--new-key-file", &text_of(&site.folder.join("new.key"))], &[], b"")

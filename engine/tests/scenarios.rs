@@ -143,8 +143,8 @@ fn a_log_from_before_a_deletion_is_unreadable_with_the_keys_of_after() {
 
 /// No piece of a wrapped key of the key tables lies in the log.
 fn assert_log_without_keys(directory: &Path) {
-    // As engine/src/seal/key_table.rs draws it: wrapped keys of 104 bytes, the volume's at 40, those
-    // of accounts behind 12 bytes of each entry.
+    // As engine/src/seal/key_table.rs draws it: wrapped keys of 104 bytes, the volume's at 40,
+    // those of accounts behind 12 bytes of each entry.
     const WRAPPED: usize = 104;
     const HEAD: usize = 144;
     const ENTRY: usize = 12 + WRAPPED;

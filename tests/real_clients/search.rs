@@ -7,8 +7,8 @@
 //! Where the two may differ, and why ours stays (RFC 9051 section 6.4.4 asks for substrings of the
 //! decoded text and allows flexible matching):
 //! * HTML is searched as a person reads it: without tags, styles and scripts.
-//! * BODY does not look into the preamble and epilogue of multiparts, which nobody is shown; it does
-//!   look into names of attachments, which everybody is shown.
+//! * BODY does not look into the preamble and epilogue of multiparts, which nobody is shown; it
+//!   does look into names of attachments, which everybody is shown.
 //! * Malformed mail (what Python's parser reports as a defect) has no single reading.
 
 use std::path::Path;

@@ -512,8 +512,8 @@ fn a_page_that_cannot_be_read_leaves_everything_as_it_was() {
     assert_eq!(state.encode_row(), row_before);
 }
 
-/// B3: after a failover UIDNEXT and HIGHESTMODSEQ are above all that the lost suffix may have given,
-/// in SELECT and STATUS too, before anything is appended.
+/// B3: after a failover UIDNEXT and HIGHESTMODSEQ are above all that the lost suffix may have
+/// given, in SELECT and STATUS too, before anything is appended.
 #[test]
 fn an_epoch_begins_above_a_gap_of_uids() {
     let disk = Arc::new(Disk::default());

@@ -2,8 +2,8 @@
 //!
 //! * A header field is its unfolded value with encoded words decoded; every occurrence counts.
 //! * BODY is the text of all text parts, HTML without its tags, of reports such as
-//!   message/delivery-status, the names and descriptions of attachments, and the headers of messages
-//!   within the message.
+//!   message/delivery-status, the names and descriptions of attachments, and the headers of
+//!   messages within the message.
 //! * TEXT is all header fields, `name: value`, those of MIME parts too, and BODY.
 //! * No match crosses from one field or part into the next.
 //!

@@ -42,6 +42,8 @@ struct Known {
     number: u32,
     /// Names and decoded values.
     fields: Vec<(String, String)>,
+    /// The same of its parts: TEXT looks into them (RFC 9051 section 6.4.4).
+    part_fields: Vec<(String, String)>,
     body: String,
     /// Days since 31 January 2024, as its Date says in its own zone.
     sent: Option<i64>,
@@ -67,7 +69,8 @@ impl Known {
 
     fn text_contains(&self, needle: &str) -> bool {
         let line = |(name, value): &(String, String)| contains(&format!("{name}: {value}"), needle);
-        contains(&self.body, needle) || self.fields.iter().any(line)
+        let mut fields = self.fields.iter().chain(&self.part_fields);
+        contains(&self.body, needle) || fields.any(line)
     }
 }
 
@@ -147,8 +150,15 @@ fn compose(dice: &mut Dice, known: &mut Known) -> Vec<u8> {
         field("Content-Transfer-Encoding", encoding.clone(), encoding);
         return format!("{header}\r\n{text}\r\n").into_bytes();
     }
+    let part_field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let part_fields = [
+        part_field("Content-Type", &kind),
+        part_field("Content-Transfer-Encoding", &encoding),
+        part_field("Content-Type", "image/png"),
+    ];
     let mixed = "multipart/mixed; boundary=frontier";
     field("Content-Type", mixed.into(), mixed.into());
+    known.part_fields.extend(part_fields);
     format!(
         "{header}\r\n--frontier\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: \
          {encoding}\r\n\r\n{text}\r\n--frontier\r\nContent-Type: image/png\r\n\r\nharbour\r\n\
@@ -167,6 +177,7 @@ fn fill(store: &Store, dice: &mut Dice) -> Vec<Known> {
             uid,
             number: 0,
             fields: Vec::new(),
+            part_fields: Vec::new(),
             body: dice.words(8),
             sent: (dice.below(8) > 0).then(|| dice.below(50) as i64 + 1),
             received: dice.below(50) as i64 + 1,

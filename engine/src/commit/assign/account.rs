@@ -105,7 +105,8 @@ impl Assigner<'_> {
                     Err(CommitError::NotFound { what: format!("domain {name}") })
                 } else if in_use {
                     Err(CommitError::NotPermitted {
-                        what: "the domain still has accounts, or aliases from or to it; delete them first",
+                        what: "the domain still has accounts, or aliases from or to it; delete \
+                               them first",
                     })
                 } else {
                     Ok(())
