@@ -10,7 +10,7 @@
 //!    6  account destroyed  account u64
 //!    7  policy           list(u8: 1, 2 domain put, delete, 3, 4 alias put, delete; texts)
 //!   16  account update   name, credentials, option(quota)
-//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 shared bare, 3 shared; blob)
+//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 bare, 3 shared; blob)
 //!   18  copy             mailbox 16, list(source uid, blob u64, row)
 //!   19  move             source 16, mailbox 16, list(source uid, blob u64, row)
 //!   20  flags            mailbox 16, list(uids, add u8, remove u8, keywords to add, to remove)
@@ -22,7 +22,7 @@
 //! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
-//! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); shared bare: u64;
+//! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
 //!      shared: u64, tag 16, chunks, plain bytes, option(list(u64))
 //! ```
 

@@ -62,17 +62,17 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
     };
     if kind < 20 {
         let count = 1 + pick(dice, 3);
-        let to = (0..count)
-            .map(|at| (ACCOUNTS[at].to_owned(), NAMES[pick(dice, NAMES.len())].to_owned()))
-            .filter(|(account, _)| model.accounts.contains_key(account))
-            .collect::<Vec<_>>();
+        let mut draw = |at: usize| (ACCOUNTS[at].to_owned(), NAMES[pick(dice, 6)].to_owned());
+        let mut to: Vec<_> = (0..count).map(&mut draw).collect();
+        to.retain(|(account, _)| model.accounts.contains_key(account));
         return (!to.is_empty()).then(|| Operation::Deliver { to, text: fresh() });
     }
     if kind >= 98 {
         let is_there = model.accounts.contains_key(&account);
-        return Some(match is_there && dice.below(3) == 0 {
-            true => Operation::DeleteAccount { account },
-            false => Operation::AddAccount { account },
+        return Some(if is_there && dice.below(3) == 0 {
+            Operation::DeleteAccount { account }
+        } else {
+            Operation::AddAccount { account }
         });
     }
     let state = model.accounts.get(&account)?;
@@ -97,13 +97,7 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
             let moves = if some & 64 == 0 { Moves::Copy } else { Moves::Move };
             Operation::Transfer { moves, account, from: id, to, uids }
         }
-        60..75 => {
-            let changes = [FlagChange::Add, FlagChange::Remove, FlagChange::Replace];
-            let change = changes[pick(dice, 3)];
-            let keywords = (0..3u8).filter(|keyword| some >> (40 + keyword) & 1 == 1).collect();
-            let flags = u8::try_from(some >> 50 & 31).unwrap();
-            Operation::Flags { account, mailbox: id, uids, change, flags, keywords }
-        }
+        60..75 => draw_flags(dice, account, id, uids),
         75..84 => {
             let uids = mailbox.messages.keys().copied().collect();
             Operation::Expunge { account, mailbox: id, uids }
@@ -120,6 +114,18 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
             Operation::Quota { account, limit }
         }
     })
+}
+
+fn draw_flags(dice: &mut Dice, account: String, mailbox: MailboxId, uids: Vec<u32>) -> Operation {
+    let some = dice.next();
+    let change = match some % 3 {
+        0 => FlagChange::Add,
+        1 => FlagChange::Remove,
+        _ => FlagChange::Replace,
+    };
+    let keywords = (0..3u8).filter(|keyword| some >> (40 + keyword) & 1 == 1).collect();
+    let flags = u8::try_from(some >> 50 & 31).unwrap();
+    Operation::Flags { account, mailbox, uids, change, flags, keywords }
 }
 
 fn set(uids: &[u32]) -> UidSet {

@@ -153,6 +153,28 @@ fn size(number: u64) -> u64 {
 const DELETED: u8 = 8;
 const FIRST_MAILBOXES: [&str; 6] = ["INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"];
 
+impl ModelMessage {
+    /// Changes flags; answers whether that made a difference.
+    fn change(&mut self, change: FlagChange, flags: u8, keywords: &BTreeSet<u8>) -> bool {
+        let before = self.clone();
+        match change {
+            FlagChange::Add => {
+                self.flags |= flags;
+                self.keywords.extend(keywords);
+            }
+            FlagChange::Remove => {
+                self.flags &= !flags;
+                self.keywords.retain(|keyword| !keywords.contains(keyword));
+            }
+            FlagChange::Replace => {
+                self.flags = flags;
+                self.keywords.clone_from(keywords);
+            }
+        }
+        *self != before
+    }
+}
+
 impl ModelMailbox {
     fn new(name: &str) -> ModelMailbox {
         ModelMailbox { id: None, name: name.to_owned(), uid_next: 1, messages: BTreeMap::new() }
@@ -336,22 +358,7 @@ impl ModelAccount {
                 let mut changed = Vec::new();
                 for uid in uids {
                     let Some(message) = mailbox.messages.get_mut(uid) else { continue };
-                    let before = message.clone();
-                    match change {
-                        FlagChange::Add => {
-                            message.flags |= flags;
-                            message.keywords.extend(keywords);
-                        }
-                        FlagChange::Remove => {
-                            message.flags &= !flags;
-                            message.keywords.retain(|keyword| !keywords.contains(keyword));
-                        }
-                        FlagChange::Replace => {
-                            message.flags = *flags;
-                            message.keywords.clone_from(keywords);
-                        }
-                    }
-                    if *message != before {
+                    if message.change(*change, *flags, keywords) {
                         changed.push(*uid);
                     }
                 }

@@ -30,6 +30,11 @@ impl Layout {
         Layout { directory: directory.to_path_buf() }
     }
 
+    /// The data directory itself.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
         self.directory.join("pillarbox.lock")
     }

@@ -22,7 +22,7 @@ use crate::disk::{Disk, Lock, OpenMode, durable};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::log::{LogDamage, LogReader, LogWriter, Recovered, RecoveryReport, Severity};
 use crate::mailbox::{PageCache, PageReader};
-use crate::seal::{Argon2Cost, KeyTable, RootKeyFile};
+use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, Saved, Values};
 
 /// How a store is opened.
@@ -106,9 +106,7 @@ impl Store {
         let lock = take_lock(disk.as_ref(), &layout, directory)?;
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
-        let root_file = RootKeyFile::load(disk.as_ref(), &layout.root_key())?
-            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
-        let root = options.key.unlock(&root_file)?;
+        let root = unlock(disk.as_ref(), &layout, &options.key)?;
         let mode = options.mode;
         let loaded = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode)?;
         let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
@@ -126,12 +124,7 @@ impl Store {
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
         let setup = log_setup(surroundings, &layout, node.volume)?;
         let mut replay = Replay::new(&committed, keys.snapshot());
-        #[cfg(test)]
-        crate::sabotage::set_replaying(true);
-        let recovered = replay.run(setup, mode, &saved);
-        #[cfg(test)]
-        crate::sabotage::set_replaying(false);
-        let recovered = recovered?;
+        let recovered = replay.run(setup, mode, &saved)?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
@@ -313,6 +306,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn unlock(disk: &dyn Disk, layout: &Layout, key: &KeySource) -> Result<RootKey, OpenError> {
+    let file = RootKeyFile::load(disk, &layout.root_key())?;
+    let file = file.ok_or_else(|| OpenError::NotAStore(layout.directory().to_path_buf()))?;
+    Ok(key.unlock(&file)?)
 }
 
 fn take_lock(

@@ -71,9 +71,13 @@ impl<'a> Replay<'a> {
             open_lsn: stamp.open_lsn,
             group_hash: GroupHash(stamp.group_hash),
         });
+        #[cfg(test)]
+        crate::sabotage::set_replaying(true);
         let recovered = recover::<ReplayError>(setup, state, mode, |replayed| {
             self.visit(replayed).map_err(ReplayError::Open)
         });
+        #[cfg(test)]
+        crate::sabotage::set_replaying(false);
         match recovered {
             Ok(recovered) => {
                 self.report.log = recovered.report;
