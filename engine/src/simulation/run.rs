@@ -10,7 +10,8 @@
 //! 2. Not acknowledged is absent or present as a whole, and nothing later without all earlier.
 //! 3. UIDNEXT, UIDVALIDITY and HIGHESTMODSEQ never fall, and no UID means another message.
 //! 4. Counters, heads and references equal a recount.
-//! 5. Damage is reported, and never read as something else than was written.
+//! 5. The log alone brings back all of state.
+//! 6. Damage is reported, and never read as something else than was written.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -201,6 +202,7 @@ impl Run {
     fn look_at_images(&mut self) {
         let mut worlds = self.world.after_power_loss(3);
         worlds.push(self.world.after_kill());
+        worlds.push(self.world.after_power_loss(3).swap_remove(2).without_tables());
         for world in worlds {
             self.survivor(&world);
         }

@@ -116,6 +116,11 @@ impl World {
         self.with(self.disk.image_after_kill())
     }
 
+    /// The same world without its tables: all of state is to be made from the log.
+    pub(super) fn without_tables(self) -> World {
+        World { tables: MemoryTables::new(), ..self }
+    }
+
     fn with(&self, disk: SimulatedDisk) -> World {
         World {
             disk,
