@@ -1,7 +1,7 @@
 //! The façade as its callers use it: mail in, mail out, and all of it again after every kind of
 //! stop.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 #![allow(missing_docs, reason = "tests")]
 
 use std::path::Path;
@@ -587,4 +587,84 @@ fn a_refused_delivery_leaves_no_mailbox_behind() {
     deliver(1000).unwrap();
     assert!(account.mailbox("New").unwrap().is_some());
     check(&store);
+}
+
+/// The one segment of a new store, and how much of it is written.
+fn segment(directory: &Path) -> (std::path::PathBuf, usize) {
+    let log = directory.join("volumes/main/log");
+    let path = std::fs::read_dir(log).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&path).unwrap();
+    (path, bytes.iter().rposition(|&byte| byte != 0).unwrap())
+}
+
+fn flip(path: &Path, offset: usize) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let (mut byte, offset) = ([0], offset as u64);
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
+
+#[test]
+fn a_changed_byte_is_never_served_and_named_by_segment_and_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let mailbox = inbox(&store);
+    let mut generator = Generator::new(11);
+    // One chunk, two chunks, and chunks that enter ahead of their record.
+    let sizes = [3_000, 400_000, 3_000_000];
+    let messages: Vec<Vec<u8>> = sizes.iter().map(|&size| generator.message(size)).collect();
+    let uids: Vec<Uid> = messages.iter().map(|message| append(&store, &mailbox, message)).collect();
+    let view = mailbox.view().unwrap().unwrap();
+    let rows: Vec<_> = uids.iter().map(|&uid| view.row(uid).unwrap().unwrap()).collect();
+    let account = demo(&store);
+    let (path, end) = segment(&directory);
+    let mut noticed = 0;
+    for offset in (0..end).step_by(end / 150) {
+        flip(&path, offset);
+        for (row, message) in rows.iter().zip(&messages) {
+            match account.message(row).and_then(|mut reader| reader.read_all()) {
+                Ok(found) => assert!(found == *message, "a flip at {offset} was served"),
+                Err(engine::error::ReadError::Damage(damage)) => {
+                    noticed += 1;
+                    assert_eq!(damage.file, path);
+                    assert!(damage.what.contains("does not have its hash"), "{damage}");
+                    let begin = usize::try_from(damage.offset).unwrap();
+                    assert!((begin..begin + (1 << 19)).contains(&offset), "{damage}, not {offset}");
+                }
+                Err(error) => panic!("{offset}: {error}"),
+            }
+        }
+        flip(&path, offset);
+    }
+    assert!(noticed > 100, "most of the log is mail, and {noticed} flips were noticed");
+    check(&store);
+    flip(&path, end / 2);
+    let report = store.check(&mut |_| {}).unwrap();
+    assert_eq!(report.problem_count, 1, "{:?}", report.problems);
+    assert!(report.problems[0].what.contains("does not have its hash"), "{:?}", report.problems);
+}
+
+#[test]
+fn a_message_reads_the_same_whole_in_parts_and_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let mailbox = inbox(&store);
+    let message = Generator::new(12).message(700_000);
+    let uid = append(&store, &mailbox, &message);
+    let row = mailbox.view().unwrap().unwrap().row(uid).unwrap().unwrap();
+    let mut reader = demo(&store).message(&row).unwrap();
+    for (offset, count_max) in [(0, 10), (5, 1 << 20), (300_000, 7), (262_144, 1 << 18), (0, 1)] {
+        let (begin, mut out) = (usize::try_from(offset).unwrap(), b"before".to_vec());
+        let count = reader.append_from(offset, count_max, &mut out).unwrap();
+        let end = begin + usize::try_from(count).unwrap();
+        assert!(count > 0 && count <= count_max);
+        assert!(out == [b"before", &message[begin..end]].concat(), "{offset}");
+        let piece = reader.read_from(offset).unwrap();
+        assert!(!piece.is_empty() && message[begin..].starts_with(piece), "{offset}");
+    }
+    let at_end = u64::try_from(message.len()).unwrap();
+    assert_eq!(reader.append_from(at_end, 9, &mut Vec::new()).unwrap(), 0);
+    assert!(reader.read_all().unwrap() == message);
 }

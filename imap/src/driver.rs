@@ -122,8 +122,10 @@ async fn wait_for_bytes(talk: &mut Talk) -> Result<(), Ended> {
     };
     let woken = tokio::select! {
         _ = talk.shutdown.wait_for(|stop| *stop) => Woken::Shutdown,
-        received = talk.wire.receive() => Woken::Bytes(received),
-        () = tokio::time::sleep(timeout) => Woken::Late,
+        received = talk.wire.receive_within(timeout) => match received {
+            Some(received) => Woken::Bytes(received),
+            None => Woken::Late,
+        },
     };
     match woken {
         Woken::Bytes(received) => received,

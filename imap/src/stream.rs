@@ -5,9 +5,12 @@
 //!    [`Wire::relieve`] between pieces, and a slow reader holds back its own connection only.
 //! 2. A client that reads nothing for the write timeout loses its connection.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
 
 use crate::connection::{Bounds, Connection};
 
@@ -45,11 +48,40 @@ pub(crate) struct Wire {
     stream: Box<dyn ByteStream>,
     /// Answers not sent yet.
     pub(crate) out: Vec<u8>,
+    /// The stream may still hold some of what it took: one with TLS does.
+    unflushed: bool,
     /// Input not carried out yet.
     pub(crate) connection: Connection,
     /// Bounds of the input.
     pub(crate) bounds: Bounds,
     write_timeout: Duration,
+    alarm: Alarm,
+}
+
+/// One timer for all waits of a connection. A timer that is set for every wait and dropped after it
+/// makes the runtime wake the thread that sleeps on all of them, for every command.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new() -> Alarm {
+        Alarm(Box::pin(tokio::time::sleep(Duration::ZERO)))
+    }
+
+    /// Returns when `patience` is over. The timer is left where an earlier wait set it, and set
+    /// anew when it rings too early.
+    async fn ring(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        if self.0.deadline() > deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        loop {
+            self.0.as_mut().await;
+            if Instant::now() >= deadline {
+                return;
+            }
+            self.0.as_mut().reset(deadline);
+        }
+    }
 }
 
 impl Wire {
@@ -59,25 +91,34 @@ impl Wire {
         bounds: Bounds,
         write_timeout: Duration,
     ) -> Wire {
-        Wire { stream, out: Vec::new(), connection: Connection::default(), bounds, write_timeout }
+        Wire {
+            stream,
+            out: Vec::new(),
+            unflushed: false,
+            connection: Connection::default(),
+            bounds,
+            write_timeout,
+            alarm: Alarm::new(),
+        }
+    }
+
+    /// Reads what is there, at least one byte; `None` if nothing comes in time.
+    pub(crate) async fn receive_within(&mut self, patience: Duration) -> Option<Result<(), Ended>> {
+        let Wire { stream, out, connection, alarm, .. } = self;
+        tokio::select! {
+            received = receive(stream, out, connection) => Some(received),
+            () = alarm.ring(patience) => None,
+        }
     }
 
     /// Reads what is there, at least one byte.
     pub(crate) async fn receive(&mut self) -> Result<(), Ended> {
-        // A connection that waits keeps a few KiB, not its largest answer.
-        self.out.shrink_to(4096);
-        let room = self.connection.room_wanted();
-        let buffer = self.connection.buffer();
-        buffer.reserve(room);
-        match self.stream.read_buf(buffer).await? {
-            0 => Err(Ended::Closed),
-            _ => Ok(()),
-        }
+        receive(&mut self.stream, &mut self.out, &mut self.connection).await
     }
 
     /// Sends all that waits.
     pub(crate) async fn flush(&mut self) -> Result<(), Ended> {
-        if self.out.is_empty() {
+        if self.out.is_empty() && !self.unflushed {
             return Ok(());
         }
         let sending = async {
@@ -89,7 +130,33 @@ impl Wire {
             Err(_) => return Err(Ended::Unread),
         }
         self.out.clear();
+        self.unflushed = false;
         Ok(())
+    }
+
+    /// Sends what the network takes at once; whether that was all. For a blocking call that makes
+    /// much output: it goes on for as long as the client keeps up, and who waits for a slow one
+    /// waits in [`Wire::relieve`], without a thread.
+    pub(crate) fn send_now(&mut self) -> Result<bool, Ended> {
+        // Nobody is woken through this: `flush` asks again with a waker of its own.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut sent = 0;
+        let all = loop {
+            let rest = self.out.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                break true;
+            }
+            match Pin::new(&mut self.stream).poll_write(&mut context, rest) {
+                Poll::Pending => break false,
+                Poll::Ready(Ok(0)) => {
+                    return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
+                }
+                Poll::Ready(count) => sent += count?,
+            }
+        };
+        self.unflushed |= sent > 0;
+        self.out.drain(..sent);
+        Ok(all)
     }
 
     /// Sends what waits if it has become much.
@@ -140,6 +207,22 @@ impl Wire {
     }
 }
 
+async fn receive(
+    stream: &mut Box<dyn ByteStream>,
+    out: &mut Vec<u8>,
+    connection: &mut Connection,
+) -> Result<(), Ended> {
+    // A connection that waits keeps a few KiB, not its largest answer.
+    out.shrink_to(4096);
+    let room = connection.room_wanted();
+    let buffer = connection.buffer();
+    buffer.reserve(room);
+    match stream.read_buf(buffer).await? {
+        0 => Err(Ended::Closed),
+        _ => Ok(()),
+    }
+}
+
 /// Runs a call into the engine that may read the disk or use much CPU, so that the runtime moves
 /// other connections to another thread meanwhile where it can.
 pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
@@ -147,5 +230,44 @@ pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(call),
         _ => call(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_rings_when_the_last_wait_is_over_whatever_was_set_before() {
+        let mut alarm = Alarm::new();
+        for (given_up, patience_ms) in [(3_600_000, 5), (1, 10), (20, 15)] {
+            let _ = tokio::time::timeout(
+                Duration::from_millis(1),
+                alarm.ring(Duration::from_millis(given_up)),
+            )
+            .await;
+            let (begin, patience) = (Instant::now(), Duration::from_millis(patience_ms));
+            alarm.ring(patience).await;
+            assert!(begin.elapsed() >= patience, "{patience:?} after {given_up}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_at_once_is_sent_once_and_in_order() {
+        let (ours, mut theirs) = tokio::io::duplex(1000);
+        let bounds = Bounds { line_bytes_max: 100, skip_bytes_max: 100 };
+        let mut wire = Wire::new(Box::new(ours), bounds, Duration::from_secs(9));
+        wire.out = (0..=250).cycle().take(1500).collect();
+        let expected = wire.out.clone();
+        assert!(!wire.send_now().unwrap(), "500 bytes do not fit");
+        assert_eq!(wire.out.len(), 500);
+        let mut found = vec![0; 1000];
+        theirs.read_exact(&mut found).await.unwrap();
+        assert!(wire.send_now().unwrap());
+        assert!(wire.out.is_empty());
+        wire.flush().await.unwrap();
+        drop(wire);
+        theirs.read_to_end(&mut found).await.unwrap();
+        assert_eq!(found, expected);
     }
 }

@@ -11,15 +11,16 @@
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::Announcement;
 use engine::ids::UnixSeconds;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tracing::debug;
@@ -57,6 +58,33 @@ struct Conversation<M> {
     announced: Option<Announcement>,
     config: Arc<Config>,
     shutdown: watch::Receiver<bool>,
+    alarm: Alarm,
+}
+
+/// One timer for all waits of a connection. A timer that is set for every wait and dropped after it
+/// makes the runtime wake the thread that sleeps on all of them, several times a message.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new() -> Alarm {
+        Alarm(Box::pin(tokio::time::sleep(Duration::ZERO)))
+    }
+
+    /// Returns when `patience` is over. The timer is left where an earlier wait set it, and set
+    /// anew when it rings too early.
+    async fn ring(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        if self.0.deadline() > deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        loop {
+            self.0.as_mut().await;
+            if Instant::now() >= deadline {
+                return;
+            }
+            self.0.as_mut().reset(deadline);
+        }
+    }
 }
 
 /// Serves one connection to its end: greeting, commands, messages, STARTTLS.
@@ -85,6 +113,7 @@ pub async fn serve_connection<M, S>(
         session,
         config,
         shutdown,
+        alarm: Alarm::new(),
     };
     conversation.session.greet(&mut conversation.output);
     let ended = conversation.run(&mut stream).await;
@@ -127,16 +156,15 @@ impl<M: Mailroom> Conversation<M> {
             let in_content = self.connection.in_content();
             let patience =
                 if in_content { self.config.data_timeout } else { self.config.command_timeout };
-            let read = timeout(patience, stream.read_buf(self.connection.input()));
             let farewell = tokio::select! {
                 biased;
                 () = stopped(&mut self.shutdown) => &reply::SHUTTING_DOWN,
-                read = read => match read {
-                    Ok(Ok(0)) => return Ok(Ended::Lost),
-                    Ok(Ok(_)) => continue,
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => &reply::TIMED_OUT,
+                read = stream.read_buf(self.connection.input()) => match read {
+                    Ok(0) => return Ok(Ended::Lost),
+                    Ok(_) => continue,
+                    Err(error) => return Err(error),
                 },
+                () = self.alarm.ring(patience) => &reply::TIMED_OUT,
             };
             return self.say_farewell(farewell, stream).await;
         }
@@ -261,4 +289,24 @@ fn now() -> UnixSeconds {
 fn connection_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{:x}-{:x}", now().0, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_rings_when_the_last_wait_is_over_whatever_was_set_before() {
+        let mut alarm = Alarm::new();
+        for (given_up, patience_ms) in [(3_600_000, 5), (1, 10), (20, 15)] {
+            let _ = tokio::time::timeout(
+                Duration::from_millis(1),
+                alarm.ring(Duration::from_millis(given_up)),
+            )
+            .await;
+            let (begin, patience) = (Instant::now(), Duration::from_millis(patience_ms));
+            alarm.ring(patience).await;
+            assert!(begin.elapsed() >= patience, "{patience:?} after {given_up}");
+        }
+    }
 }

@@ -31,18 +31,17 @@ pub trait Aead: Send + Sync {
         text: &mut [u8],
     ) -> [u8; TAG_BYTES];
 
-    /// Decrypts `sealed` into `plain`, which is of the same length.
+    /// Decrypts `text` where it lies.
     ///
     /// # Errors
-    /// [`SealError::Altered`] if the tag does not fit; `plain` then holds nothing of use.
-    fn open_into(
+    /// [`SealError::Altered`] if the tag does not fit; `text` then holds nothing of use.
+    fn open_in_place(
         &self,
         key: &[u8; KEY_BYTES],
         nonce: &[u8; NONCE_BYTES],
         aad: &[u8],
-        sealed: &[u8],
+        text: &mut [u8],
         tag: &[u8; TAG_BYTES],
-        plain: &mut [u8],
     ) -> Result<(), SealError>;
 }
 
@@ -77,24 +76,19 @@ impl Aead for AwsLc {
         bytes
     }
 
-    fn open_into(
+    fn open_in_place(
         &self,
         key: &[u8; KEY_BYTES],
         nonce: &[u8; NONCE_BYTES],
         aad: &[u8],
-        sealed: &[u8],
+        text: &mut [u8],
         tag: &[u8; TAG_BYTES],
-        plain: &mut [u8],
     ) -> Result<(), SealError> {
-        AwsLc::key(key)
-            .open_separate_gather(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(aad),
-                sealed,
-                tag,
-                plain,
-            )
-            .map_err(|_| SealError::Altered)
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        match AwsLc::key(key).open_in_place_separate_tag(nonce, Aad::from(aad), tag, text) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(SealError::Altered),
+        }
     }
 }
 
@@ -119,21 +113,16 @@ impl Aead for AesGcmReference {
             .into()
     }
 
-    fn open_into(
+    fn open_in_place(
         &self,
         key: &[u8; KEY_BYTES],
         nonce: &[u8; NONCE_BYTES],
         aad: &[u8],
-        sealed: &[u8],
+        text: &mut [u8],
         tag: &[u8; TAG_BYTES],
-        plain: &mut [u8],
     ) -> Result<(), SealError> {
-        if sealed.len() != plain.len() {
-            return Err(SealError::Altered);
-        }
-        plain.copy_from_slice(sealed);
         Aes256Gcm::new(key.into())
-            .decrypt_inout_detached(nonce.into(), aad, plain.into(), tag.into())
+            .decrypt_inout_detached(nonce.into(), aad, text.into(), tag.into())
             .map_err(|_| SealError::Altered)
     }
 }

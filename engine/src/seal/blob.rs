@@ -441,23 +441,39 @@ impl BlobOpener {
         sealed: &[u8],
         dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
     ) -> Result<Vec<u8>, SealError> {
+        let mut plain = Vec::new();
+        self.open_chunk_onto(number, &mut sealed.to_vec(), dictionaries, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// Appends the plain bytes of a chunk to `out`, and leaves nothing of use in `sealed`. The way
+    /// without copies, for readers of many chunks; after an error `out` is as it was.
+    ///
+    /// # Errors
+    /// As for [`open_chunk_with`](Self::open_chunk_with).
+    pub fn open_chunk_onto(
+        &self,
+        number: u32,
+        sealed: &mut [u8],
+        dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let plain_len = self.header.chunk_len(number).ok_or(SealError::TooLarge {
             found: u64::from(number),
             maximum: u64::from(self.header.chunk_count) - 1,
         })?;
-        let (ciphertext, tag) = sealed
-            .split_last_chunk::<TAG_BYTES>()
-            .ok_or(SealError::Truncated { expected: TAG_BYTES, found: sealed.len() })?;
+        let found = sealed.len();
+        let (text, tag) = sealed
+            .split_last_chunk_mut::<TAG_BYTES>()
+            .ok_or(SealError::Truncated { expected: TAG_BYTES, found })?;
         // A codec byte is the most that sealing adds to incompressible bytes.
-        if ciphertext.len() > plain_len + 1 {
-            let expected = plain_len + 1 + TAG_BYTES;
-            return Err(SealError::Truncated { expected, found: sealed.len() });
+        if text.len() > plain_len + 1 {
+            return Err(SealError::Truncated { expected: plain_len + 1 + TAG_BYTES, found });
         }
-        let mut chunk = vec![0; ciphertext.len()];
         let aad = self.header.chunk_aad(number).encode();
         let key = chunk_key(&self.content_key, number);
-        AwsLc.open_into(key.expose(), &NONCE, &aad, ciphertext, tag, &mut chunk)?;
-        compress::decode(&chunk, plain_len, dictionaries)
+        AwsLc.open_in_place(key.expose(), &NONCE, &aad, text, tag)?;
+        compress::decode_onto(text, plain_len, dictionaries, out)
     }
 
     /// The chunk that holds the byte at `offset` of the body, and where in it.

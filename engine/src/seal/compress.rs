@@ -134,12 +134,14 @@ fn compress_onto(plain: &[u8], compression: &Compression, out: &mut Vec<u8>) -> 
     }
 }
 
-/// The plain bytes of a chunk; they must be exactly `plain_len`.
-pub(super) fn decode(
+/// Appends the plain bytes of a chunk to `out`; they must be exactly `plain_len`. After an error
+/// `out` is as it was.
+pub(super) fn decode_onto(
     chunk: &[u8],
     plain_len: usize,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
-) -> Result<Vec<u8>, SealError> {
+    out: &mut Vec<u8>,
+) -> Result<(), SealError> {
     let mut fields = Fields::new(chunk);
     let codec = fields.u8()?;
     let hash = match codec {
@@ -151,7 +153,8 @@ pub(super) fn decode(
         if payload.len() != plain_len {
             return Err(SealError::Truncated { expected: plain_len, found: payload.len() });
         }
-        return Ok(payload.to_vec());
+        out.extend_from_slice(payload);
+        return Ok(());
     }
     let dictionary = match (codec, hash) {
         (CODEC_ZSTD, _) => None,
@@ -160,16 +163,18 @@ pub(super) fn decode(
         }
         _ => return Err(SealError::Malformed { field: "codec", found: u64::from(codec) }),
     };
-    let mut plain = vec![0; plain_len];
+    let start = out.len();
+    out.resize(start + plain_len, 0);
+    let (_, plain) = out.split_at_mut(start);
     let written = DECOMPRESSOR.with_borrow_mut(|context| match &dictionary {
-        None => context.decompress(plain.as_mut_slice(), payload),
-        Some(dictionary) => {
-            context.decompress_using_ddict(plain.as_mut_slice(), payload, &dictionary.decompress)
-        }
+        None => context.decompress(plain, payload),
+        Some(dictionary) => context.decompress_using_ddict(plain, payload, &dictionary.decompress),
     });
-    match written {
-        Ok(written) if written == plain_len => Ok(plain),
-        Ok(found) => Err(SealError::Truncated { expected: plain_len, found }),
-        Err(_) => Err(SealError::Malformed { field: "zstd frame", found: u64::from(codec) }),
-    }
+    let error = match written {
+        Ok(written) if written == plain_len => return Ok(()),
+        Ok(found) => SealError::Truncated { expected: plain_len, found },
+        Err(_) => SealError::Malformed { field: "zstd frame", found: u64::from(codec) },
+    };
+    out.truncate(start);
+    Err(error)
 }

@@ -62,7 +62,7 @@ pub fn open(parent: &Key, aad: Aad<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealEr
     if aws_lc_rs::constant_time::verify_slices_are_equal(&commitment, &expected).is_err() {
         return Err(SealError::WrongKey);
     }
-    let mut plain = vec![0; length];
-    AwsLc.open_into(key.expose(), &NONCE, &aad.encode(), ciphertext, &tag, &mut plain)?;
+    let mut plain = ciphertext.to_vec();
+    AwsLc.open_in_place(key.expose(), &NONCE, &aad.encode(), &mut plain, &tag)?;
     Ok(plain)
 }

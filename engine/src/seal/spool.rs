@@ -57,8 +57,8 @@ impl SpoolSealer {
             .ok_or(SealError::Truncated { expected: TAG_BYTES, found: sealed.len() })?;
         let key = self.block_key(number);
         let aad = Aad::Spool { file: self.file, block: number }.encode();
-        let mut plain = vec![0; ciphertext.len()];
-        AwsLc.open_into(key.expose(), &NONCE, &aad, ciphertext, tag, &mut plain)?;
+        let mut plain = ciphertext.to_vec();
+        AwsLc.open_in_place(key.expose(), &NONCE, &aad, &mut plain, tag)?;
         Ok(plain)
     }
 

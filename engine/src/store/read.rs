@@ -6,16 +6,25 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId};
+use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::limits::CHUNK_BYTES;
-use crate::log::{ChunkPlace, SegmentNumber};
+use crate::log::{ChunkPlace, LogReader, SegmentNumber};
 use crate::mailbox::Row;
 use crate::message::{Summary, SummaryError};
 use crate::seal::{BlobOpener, SealError};
-use crate::state::BlobRow;
-use crate::width::{u64_of, usize_of};
+use crate::state::{BlobRow, Places, StateChunkPlace};
+use crate::width::{u64_of, usize_of, usize_of_u32};
 
 use super::Inner;
+
+/// What an error calls the chunks of a body.
+const BODY: &str = "a chunk of a message";
+/// What an error calls the chunk behind them.
+const SUMMARY: &str = "the summary of a message";
+/// Header and summary are read together if they lie this near to each other.
+const SUMMARY_SPAN_BYTES: u64 = 16 << 10;
+/// Between two items that are read together there may be this much; their own headers are less.
+const GAP_BYTES: u64 = 512;
 
 /// A stored message, opened part by part.
 pub struct MessageReader {
@@ -30,59 +39,162 @@ pub(super) struct OpenBlob {
     account: AccountNumber,
     id: BlobId,
     row: BlobRow,
+    /// Where its items lie, but for those that entered ahead.
+    places: Places,
     opener: BlobOpener,
+    sealed: SealedBytes,
+}
+
+/// What will be read of a blob next to its header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Body,
+    Summary,
+    /// Item by item, each compared with its hash.
+    Everything,
+}
+
+/// Sealed bytes of a segment, read and not yet opened; the buffer of one reader.
+#[derive(Default)]
+struct SealedBytes {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl SealedBytes {
+    /// Reads from one item of a position to the end of another.
+    fn read(
+        &mut self,
+        reader: &LogReader,
+        segment: u64,
+        (first, last): (&StateChunkPlace, &StateChunkPlace),
+    ) -> Result<(), ReadError> {
+        self.offset = first.offset;
+        let end = last.offset.saturating_add(u64::from(last.length));
+        let length = u32::try_from(end.saturating_sub(first.offset)).unwrap_or(u32::MAX);
+        let read =
+            reader.read_unverified(SegmentNumber(segment), first.offset, length, &mut self.bytes);
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read
+    }
+
+    /// The bytes of an item, if they are here.
+    fn item(&mut self, place: &StateChunkPlace) -> Option<&mut [u8]> {
+        let start = usize_of(place.offset.checked_sub(self.offset)?);
+        let end = start.checked_add(usize_of_u32(place.length))?;
+        self.bytes.get_mut(start..end)
+    }
+
+    /// Forgets an item that was opened where it lies, and what follows it.
+    fn forget(&mut self, place: &StateChunkPlace) {
+        self.bytes.truncate(usize_of(place.offset.saturating_sub(self.offset)));
+    }
 }
 
 impl Inner {
     /// Opens a blob for an account: reads its header, checks its tag, opens the content key.
-    pub(super) fn open_blob(
+    fn open_blob(
         &self,
         account: AccountNumber,
         id: BlobId,
+        next: Next,
     ) -> Result<OpenBlob, ReadError> {
         let row = self.committed.blob(id)?;
-        let header = self.read_item(id, &row, 0)?;
+        let missing = ReadError::Missing { what: "chunk", blob: id };
+        let Some(lsn) = row.position_of(id, 0) else { return Err(missing) };
+        let places = self.committed.places(lsn)?;
+        let Some(place) = places.find(0) else { return Err(missing) };
+        let mut sealed = SealedBytes::default();
+        if next != Next::Everything {
+            let last = read_with_header(&row, &places, next).unwrap_or(place);
+            sealed.read(&self.reader, places.segment, (&place, &last))?;
+        }
         let keys = self.keys.snapshot();
         let lookup = |account, generation| keys.key(account, generation).cloned();
-        let opener = BlobOpener::open(&header, row.shape.tag, account, &lookup)
-            .map_err(|error| not_opened("the header of a message", account, &error))?;
-        Ok(OpenBlob { account, id, row, opener })
+        let open = |header: &[u8]| BlobOpener::open(header, row.shape.tag, account, &lookup);
+        let opened = sealed.item(&place).and_then(|header| open(header).ok());
+        let opener = match opened {
+            Some(opener) => opener,
+            // Says whether it is the bytes or the keys that are wrong.
+            None => open(&self.read_verified(lsn, &row, places.segment, &place)?)
+                .map_err(|error| not_opened("the header of a message", account, &error))?,
+        };
+        Ok(OpenBlob { account, id, row, places, opener, sealed })
     }
 
-    /// The sealed bytes of an item of a blob, verified by their hash.
-    fn read_item(&self, id: BlobId, row: &BlobRow, number: u32) -> Result<Vec<u8>, ReadError> {
-        let missing = ReadError::Missing { what: "chunk", blob: id };
-        let Some(lsn) = row.position_of(id, number) else { return Err(missing) };
-        let places = self.committed.places(lsn)?;
-        let Some(place) = places.find(number) else { return Err(missing) };
+    /// The sealed bytes of an item, compared with their hash.
+    fn read_verified(
+        &self,
+        lsn: Lsn,
+        row: &BlobRow,
+        segment: u64,
+        place: &StateChunkPlace,
+    ) -> Result<Vec<u8>, ReadError> {
         self.reader.read_chunk(&ChunkPlace {
             lsn,
-            number: u16::try_from(number).unwrap_or(u16::MAX),
+            number: u16::try_from(place.number).unwrap_or(u16::MAX),
             tag: row.shape.tag,
-            segment: SegmentNumber(places.segment),
+            segment: SegmentNumber(segment),
             offset: place.offset,
             length: place.length,
             hash: place.hash,
         })
     }
 
-    fn body_chunk(&self, blob: &OpenBlob, number: u32) -> Result<Vec<u8>, ReadError> {
-        let sealed = self.read_item(blob.id, &blob.row, number + 1)?;
-        blob.opener
-            .open_chunk(number, &sealed)
-            .map_err(|error| not_opened("a chunk of a message", blob.account, &error))
+    /// Position, segment and place of an item.
+    fn place_of(
+        &self,
+        blob: &OpenBlob,
+        item: u32,
+    ) -> Result<(Lsn, u64, StateChunkPlace), ReadError> {
+        let missing = ReadError::Missing { what: "chunk", blob: blob.id };
+        let Some(lsn) = blob.row.position_of(blob.id, item) else { return Err(missing) };
+        let place_in = |places: &Places| Some((lsn, places.segment, places.find(item)?));
+        if blob.row.ahead.is_none() {
+            return place_in(&blob.places).ok_or(missing);
+        }
+        place_in(&self.committed.places(lsn)?).ok_or(missing)
     }
 
-    /// The summary, with about how many bytes it takes in memory.
-    fn summary_of(&self, blob: &OpenBlob) -> Result<(Summary, u64), ReadError> {
-        let sealed = self.read_item(blob.id, &blob.row, blob.opener.chunk_count() + 1)?;
-        let plain = blob
-            .opener
-            .open_chunk(blob.opener.chunk_count(), &sealed)
-            .map_err(|error| not_opened("the summary of a message", blob.account, &error))?;
-        let summary = Summary::decode(&plain).map_err(|error| not_decoded(blob.account, &error))?;
-        // Strings and lists cost about as much again as their bytes.
-        Ok((summary, u64_of(plain.len()) * 2 + 512))
+    /// Appends the plain bytes of a chunk to `out`. Its seal vouches for the bytes; their hash is
+    /// asked only to tell damage from a wrong key (decision 0007).
+    fn open_chunk(
+        &self,
+        blob: &mut OpenBlob,
+        number: u32,
+        what: &'static str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let (_, segment, place) = self.place_of(blob, number + 1)?;
+        if blob.sealed.item(&place).is_none() {
+            blob.sealed.read(&self.reader, segment, (&place, &place))?;
+        }
+        let OpenBlob { sealed, opener, .. } = blob;
+        if let Some(item) = sealed.item(&place) {
+            let opened = opener.open_chunk_onto(number, item, &|_| None, out);
+            sealed.forget(&place);
+            if opened.is_ok() {
+                return Ok(());
+            }
+        }
+        out.extend_from_slice(&self.open_verified(blob, number, what)?);
+        Ok(())
+    }
+
+    /// The plain bytes of a chunk, whose sealed ones were compared with their hash.
+    fn open_verified(
+        &self,
+        blob: &OpenBlob,
+        number: u32,
+        what: &'static str,
+    ) -> Result<Vec<u8>, ReadError> {
+        let (lsn, segment, place) = self.place_of(blob, number + 1)?;
+        let sealed = self.read_verified(lsn, &blob.row, segment, &place)?;
+        blob.opener
+            .open_chunk(number, &sealed)
+            .map_err(|error| not_opened(what, blob.account, &error))
     }
 
     /// The summary, from the cache if it is there.
@@ -94,7 +206,11 @@ impl Inner {
         if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
             return Ok(summary);
         }
-        let (summary, bytes) = self.summary_of(&self.open_blob(account, id)?)?;
+        let mut blob = self.open_blob(account, id, Next::Summary)?;
+        let mut plain = Vec::new();
+        let number = blob.opener.chunk_count();
+        self.open_chunk(&mut blob, number, SUMMARY, &mut plain)?;
+        let (summary, bytes) = decode_summary(account, &plain)?;
         let summary = Arc::new(summary);
         self.summaries.cache.insert((account, id), (Arc::clone(&summary), bytes));
         Ok(summary)
@@ -102,12 +218,13 @@ impl Inner {
 
     /// Verifies every byte of a blob: hashes, seals, lengths. For `check`.
     pub(super) fn verify_blob(&self, account: AccountNumber, row: &Row) -> Result<u64, ReadError> {
-        let blob = self.open_blob(account, row.blob)?;
+        let blob = self.open_blob(account, row.blob, Next::Everything)?;
         let mut bytes = 0;
         for number in 0..blob.opener.chunk_count() {
-            bytes += u64_of(self.body_chunk(&blob, number)?.len());
+            bytes += u64_of(self.open_verified(&blob, number, BODY)?.len());
         }
-        self.summary_of(&blob)?;
+        let summary = self.open_verified(&blob, blob.opener.chunk_count(), SUMMARY)?;
+        decode_summary(account, &summary)?;
         if bytes != u64::from(row.size) {
             let why = "its length is not that of its row";
             return Err(ReadError::Undecodable { what: "message", why });
@@ -122,7 +239,7 @@ impl MessageReader {
         account: AccountNumber,
         row: &Row,
     ) -> Result<MessageReader, ReadError> {
-        let blob = inner.open_blob(account, row.blob)?;
+        let blob = inner.open_blob(account, row.blob, Next::Body)?;
         Ok(MessageReader { inner: Arc::clone(inner), blob, chunk: None })
     }
 
@@ -139,10 +256,39 @@ impl MessageReader {
     pub fn read_from(&mut self, offset: u64) -> Result<&[u8], ReadError> {
         let Some((number, within)) = self.blob.opener.locate(offset) else { return Ok(&[]) };
         if self.chunk.as_ref().is_none_or(|(opened, _)| *opened != number) {
-            self.chunk = Some((number, self.inner.body_chunk(&self.blob, number)?));
+            // One buffer serves all chunks.
+            let (_, mut bytes) = self.chunk.take().unwrap_or_default();
+            bytes.clear();
+            self.inner.open_chunk(&mut self.blob, number, BODY, &mut bytes)?;
+            self.chunk = Some((number, bytes));
         }
         let bytes = self.chunk.as_ref().and_then(|(_, bytes)| bytes.get(within..));
         Ok(bytes.unwrap_or_default())
+    }
+
+    /// Appends bytes from `offset` to `out`, to the end of the chunk that holds it and at most
+    /// `count_max`; answers how many, none at the end. A chunk that is wanted whole is opened
+    /// straight into `out`; after an error `out` is as it was.
+    ///
+    /// # Errors
+    /// As for [`MessageReader::read_from`].
+    pub fn append_from(
+        &mut self,
+        offset: u64,
+        count_max: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, ReadError> {
+        let Some((number, within)) = self.blob.opener.locate(offset) else { return Ok(0) };
+        let chunk_len = (self.byte_count() - offset).min(u64_of(CHUNK_BYTES));
+        let is_open = self.chunk.as_ref().is_some_and(|(opened, _)| *opened == number);
+        if within == 0 && chunk_len <= count_max && !is_open {
+            self.inner.open_chunk(&mut self.blob, number, BODY, out)?;
+            return Ok(chunk_len);
+        }
+        let bytes = self.read_from(offset)?;
+        let bytes = bytes.get(..usize_of(count_max)).unwrap_or(bytes);
+        out.extend_from_slice(bytes);
+        Ok(u64_of(bytes.len()))
     }
 
     /// The whole message. Only where a whole message is needed.
@@ -152,15 +298,44 @@ impl MessageReader {
     pub fn read_all(&mut self) -> Result<Vec<u8>, ReadError> {
         let mut message = Vec::with_capacity(usize_of(self.byte_count()).min(64 * CHUNK_BYTES));
         while u64_of(message.len()) < self.byte_count() {
-            let piece = self.read_from(u64_of(message.len()))?;
-            message.extend_from_slice(piece);
+            self.append_from(u64_of(message.len()), u64::MAX, &mut message)?;
         }
         Ok(message)
     }
 }
 
+/// The last item that is read in one piece with the header; `None` if none is.
+fn read_with_header(row: &BlobRow, places: &Places, next: Next) -> Option<StateChunkPlace> {
+    // Header, one chunk of the body, summary.
+    const ITEMS_OF_ONE_CHUNK: u32 = 3;
+    let last = match next {
+        Next::Body if row.shape.chunk_count == ITEMS_OF_ONE_CHUNK => 1,
+        Next::Summary => row.shape.chunk_count.checked_sub(1)?,
+        Next::Body | Next::Everything => return None,
+    };
+    let first = places.find(0)?;
+    let mut end = first.offset.checked_add(u64::from(first.length))?;
+    for number in 1..=last {
+        let place = places.find(number)?;
+        let gap = place.offset.checked_sub(end)?;
+        end = place.offset.checked_add(u64::from(place.length))?;
+        let too_far = next == Next::Summary && end - first.offset > SUMMARY_SPAN_BYTES;
+        if gap > GAP_BYTES || too_far {
+            return None;
+        }
+    }
+    places.find(last)
+}
+
+/// A summary, and about how many bytes it takes in memory.
+fn decode_summary(account: AccountNumber, plain: &[u8]) -> Result<(Summary, u64), ReadError> {
+    let summary = Summary::decode(plain).map_err(|error| not_decoded(account, &error))?;
+    // Strings and lists cost about as much again as their bytes.
+    Ok((summary, u64_of(plain.len()) * 2 + 512))
+}
+
 fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
-    ReadError::Sealed { what: "the summary of a message", account, why: error.to_string() }
+    ReadError::Sealed { what: SUMMARY, account, why: error.to_string() }
 }
 
 fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> ReadError {

@@ -68,10 +68,19 @@ pub fn literal_head(out: &mut Vec<u8>, byte_count: u64) {
 /// Bytes of a message in a literal. NUL, which no literal may hold (RFC 3501 section 9, `CHAR8`),
 /// is put as 0x80, so that lengths and offsets stay those of the message.
 pub fn literal_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.contains(&0) {
-        out.extend(bytes.iter().map(|&byte| if byte == 0 { 0x80 } else { byte }));
-    } else {
-        out.extend_from_slice(bytes);
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    mask_nul(out, start);
+}
+
+/// The same for bytes that are in `out` from `start` on.
+pub fn mask_nul(out: &mut [u8], start: usize) {
+    let mut rest = out.get_mut(start..).unwrap_or_default();
+    while let Some(place) = memchr::memchr(0, rest) {
+        let (_, from) = rest.split_at_mut(place);
+        let Some((nul, behind)) = from.split_first_mut() else { return };
+        *nul = 0x80;
+        rest = behind;
     }
 }
 

@@ -127,6 +127,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         bytes
     }
 
+    /// All bytes to the end of the stream.
+    pub(crate) async fn rest(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let reading = self.stream.read_to_end(&mut bytes);
+        let read = tokio::time::timeout(ANSWER_DEADLINE, reading).await;
+        read.expect("the server ends in time").unwrap();
+        bytes
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).await.unwrap();
         self.stream.get_mut().flush().await.unwrap();

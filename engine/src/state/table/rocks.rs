@@ -7,8 +7,9 @@
 //!   the manifest, whether we ask or RocksDB runs out of memory budget. Every batch goes through
 //!   one writer queue, so what is on disk is always the state between two batches.
 //! - Values are sealed, hence random: no compression, and no block cache, because whoever reads
-//!   them keeps them opened. Index and filter blocks stay in memory with their open files, which
-//!   are bounded.
+//!   them keeps them opened. But for blobs and their places, of which a block holds a hundred that
+//!   are asked for one after the other when a mailbox is read: they share a small one. Index and
+//!   filter blocks stay in memory with their open files, which are bounded.
 //! - No prefix extractor: prefixes of three lengths are asked for, and a scan with bounds reads
 //!   nothing outside of them anyway. Bloom filters are for point reads.
 //! - Its own LOG is bounded and holds warnings and settings: no keys, no values.
@@ -21,8 +22,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions,
-    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::disk::OpenMode;
@@ -36,6 +37,8 @@ const MEMTABLE_BYTES: usize = 32 << 20;
 const MEMTABLES_BYTES: usize = 192 << 20;
 const OPEN_FILES_MAX: i32 = 512;
 const BLOCK_BYTES: usize = 16 << 10;
+/// Of blobs and places together.
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
 const FILE_BYTES: u64 = 64 << 20;
 const MANIFEST_BYTES: usize = 16 << 20;
 const BLOOM_BITS: f64 = 10.0;
@@ -52,9 +55,7 @@ impl RocksTables {
     /// Opens the tables in `directory`, or makes them. RocksDB's own lock keeps a second process
     /// out.
     pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
-        let families =
-            Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
-        let db = DB::open_cf_descriptors(&store_options(), directory, families)
+        let db = DB::open_cf_descriptors(&store_options(), directory, families())
             .map_err(|error| unknown_table(directory).unwrap_or_else(|| failed(error)))?;
         Ok(RocksTables { db })
     }
@@ -83,10 +84,8 @@ impl RocksTables {
         if let Some(newer) = unknown_table(directory) {
             return Err(newer);
         }
-        let families =
-            Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options()));
         let options = store_options();
-        let db = DB::open_cf_descriptors_read_only(&options, directory, families, false);
+        let db = DB::open_cf_descriptors_read_only(&options, directory, families(), false);
         Ok(Arc::new(RocksTables { db: db.map_err(failed)? }))
     }
 
@@ -131,9 +130,18 @@ fn store_options() -> Options {
     options
 }
 
-fn family_options() -> Options {
+fn families() -> [ColumnFamilyDescriptor; Table::ALL.len()] {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options(table, &cache)))
+}
+
+fn family_options(table: Table, cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.disable_cache();
+    if matches!(table, Table::Blob | Table::Placement) {
+        blocks.set_block_cache(cache);
+    } else {
+        blocks.disable_cache();
+    }
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(BLOOM_BITS, false);
     let mut options = Options::default();

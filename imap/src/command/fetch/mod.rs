@@ -22,7 +22,7 @@ use engine::mailbox::Row;
 use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, put_row};
-use self::section::Opened;
+use self::section::{Opened, Unput};
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, Numbers};
@@ -31,6 +31,8 @@ use crate::stream::{Ended, blocking};
 
 /// Rows read in one piece.
 const BATCH_ROWS: usize = 256;
+/// How often output is sent from within one blocking call before the runtime has its turn.
+const SENDS_MAX: usize = 64;
 
 /// What a FETCH asks of each message.
 struct Plan {
@@ -148,7 +150,7 @@ async fn fetch_batch(
     if plan.has_sections {
         let mut begun = None;
         loop {
-            let done = blocking(|| fetch_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
+            let done = blocking(|| pour_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
             talk.wire.relieve().await?;
             if done {
                 return Ok(Ok(follows));
@@ -187,6 +189,24 @@ fn fetch_rows<'a>(
     false
 }
 
+/// Answers messages until there are no more (true) or the client does not keep up. Moving other
+/// connections to another thread costs more than a small message, so one move serves many.
+fn pour_bytes<'a>(
+    talk: &mut Talk,
+    plan: &Plan,
+    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    begun: &mut Option<(Opened, &'a Row, u32)>,
+    left_out: &mut LeftOut,
+) -> Result<bool, Ended> {
+    for _ in 0..SENDS_MAX {
+        let done = fetch_bytes(talk, plan, rows, begun, left_out)?;
+        if done || !talk.wire.send_now()? {
+            return Ok(done);
+        }
+    }
+    Ok(false)
+}
+
 /// Answers messages some of whose bytes are wanted, until there are no more (true) or the output is
 /// full; `begun` is the one that did not fit whole.
 fn fetch_bytes<'a>(
@@ -215,8 +235,11 @@ fn fetch_bytes<'a>(
                 }
             }
         };
-        if !opened.put(&answer(row, rank), &mut talk.wire.out)? {
-            *begun = Some((opened, row, rank));
+        match opened.put(&answer(row, rank), &mut talk.wire.out) {
+            Ok(true) => {}
+            Ok(false) => *begun = Some((opened, row, rank)),
+            Err(Unput::TakenBack(error)) => note_unreadable(selected, row, &error, left_out),
+            Err(Unput::CutShort) => return Err(Ended::CutShort),
         }
     }
     Ok(false)

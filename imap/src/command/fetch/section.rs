@@ -1,7 +1,8 @@
 //! Bytes of a message: `BODY[…]<…>` and the three forms of RFC822.
 //!
-//! Everything that can fail is done before the first byte of an answer, but for reading on in a
-//! body. NUL, which no literal may hold, is sent as 0x80 (see `DEVIATIONS`).
+//! A body is opened straight into the output. If that fails while the answer's first byte still
+//! waits there, the answer is taken back; later, the length of a literal has been told. NUL, which
+//! no literal may hold, is sent as 0x80 (see `DEVIATIONS`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use engine::width::{u64_of, usize_of};
 use super::item::{RowAnswer, needs_summary, put_item};
 use crate::codec::command::{FetchItem, Section, SectionItem, SectionName, SectionText};
 use crate::codec::put;
-use crate::stream::{Ended, OUTPUT_BYTES_KEPT};
+use crate::stream::OUTPUT_BYTES_KEPT;
 
 /// What a section turned out to be.
 enum Piece {
@@ -36,10 +37,20 @@ pub(super) struct Opened {
     items_put: usize,
     /// Begin and end of what is left of a literal whose head has been put.
     literal: Option<(u64, u64)>,
+    /// Where the answer begins in the output; `None` once some of it may have been sent.
+    taken_back_to: Option<usize>,
+}
+
+/// An answer that could not be completed.
+pub(super) enum Unput {
+    /// It was taken back: the output is as it was before.
+    TakenBack(ReadError),
+    /// Some of it was sent already: only the end of the connection tells the client.
+    CutShort,
 }
 
 impl Opened {
-    /// Finds every section, and reads the beginning of the first that must be read.
+    /// Finds every section.
     pub(super) fn open(answer: &RowAnswer<'_>) -> Result<Opened, ReadError> {
         let wants_summary = |item: &FetchItem| match item {
             FetchItem::Section(item) => !is_whole_message(&item.section),
@@ -49,20 +60,19 @@ impl Opened {
             true => Some(answer.account.summary(answer.row)?),
             false => None,
         };
-        let mut opened =
-            Opened { summary, reader: None, pieces: VecDeque::new(), items_put: 0, literal: None };
+        let mut opened = Opened {
+            summary,
+            reader: None,
+            pieces: VecDeque::new(),
+            items_put: 0,
+            literal: None,
+            taken_back_to: None,
+        };
         for item in &answer.plan.items {
             if let FetchItem::Section(item) = item {
                 let piece = opened.piece(answer, &item.section)?;
                 opened.pieces.push_back(part_of(piece, item.partial));
             }
-        }
-        let first = opened.pieces.iter().find_map(|piece| match piece {
-            Piece::Range { begin, length } if *length > 0 => Some(*begin),
-            _ => None,
-        });
-        if let Some(begin) = first {
-            opened.reader(answer)?.read_from(begin)?;
         }
         Ok(opened)
     }
@@ -111,8 +121,26 @@ impl Opened {
     /// caller sends the output and calls again.
     ///
     /// # Errors
-    /// [`Ended::CutShort`], because the length of what could not be read has been told.
-    pub(super) fn put(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, Ended> {
+    /// [`Unput`], if something could not be read.
+    pub(super) fn put(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, Unput> {
+        if self.items_put == 0 {
+            self.taken_back_to = Some(out.len());
+        }
+        let complete = self.put_more(answer, out).map_err(|error| match self.taken_back_to {
+            Some(start) => {
+                out.truncate(start);
+                Unput::TakenBack(error)
+            }
+            None => {
+                tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
+                Unput::CutShort
+            }
+        });
+        self.taken_back_to = None;
+        complete
+    }
+
+    fn put_more(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         while out.len() < OUTPUT_BYTES_KEPT {
             if let Some(range) = self.literal.take() {
                 self.literal = self.put_chunk(answer, out, range)?;
@@ -138,10 +166,9 @@ impl Opened {
         answer: &RowAnswer<'_>,
         item: &FetchItem,
         out: &mut Vec<u8>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ReadError> {
         let FetchItem::Section(item) = item else {
-            return put_item(out, answer, item, self.summary.as_ref())
-                .map_err(|error| cut_short(answer, &error));
+            return put_item(out, answer, item, self.summary.as_ref());
         };
         put_name(out, item);
         match self.pieces.pop_front() {
@@ -164,25 +191,19 @@ impl Opened {
         answer: &RowAnswer<'_>,
         out: &mut Vec<u8>,
         (position, end): (u64, u64),
-    ) -> Result<Option<(u64, u64)>, Ended> {
+    ) -> Result<Option<(u64, u64)>, ReadError> {
         if position >= end {
             return Ok(None);
         }
-        let read = self.reader(answer).and_then(|reader| reader.read_from(position));
-        let chunk = read.map_err(|error| cut_short(answer, &error))?;
-        if chunk.is_empty() {
-            tracing::error!(uid = answer.row.uid.0, "message shorter than its size");
-            return Err(Ended::CutShort);
+        let start = out.len();
+        let count = self.reader(answer)?.append_from(position, end - position, out)?;
+        if count == 0 {
+            let why = "it is shorter than its size";
+            return Err(ReadError::Undecodable { what: "message", why });
         }
-        let chunk = chunk.get(..usize_of(end - position)).unwrap_or(chunk);
-        put::literal_bytes(out, chunk);
-        Ok(Some((position + u64_of(chunk.len()), end)))
+        put::mask_nul(out, start);
+        Ok(Some((position.saturating_add(count), end)))
     }
-}
-
-fn cut_short(answer: &RowAnswer<'_>, error: &ReadError) -> Ended {
-    tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
-    Ended::CutShort
 }
 
 /// `BODY[]` and `RFC822`: all bytes as received, whatever a parser makes of them.
