@@ -94,6 +94,7 @@ fn setup(directory: &std::path::Path) -> LogSetup {
         volume: VolumeId([7; 16]),
         segment_bytes: SEGMENT_BYTES,
         role: Role::Primary,
+        switched: Vec::new(),
     }
 }
 

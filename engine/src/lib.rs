@@ -24,6 +24,7 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod message;
+mod reclaim;
 mod record;
 mod sabotage;
 pub mod seal;

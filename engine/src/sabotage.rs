@@ -14,6 +14,8 @@ pub(crate) enum Sabotage {
     DirectorySync,
     /// Replay applies rows but leaves UIDNEXT as the tables had it.
     UidNext,
+    /// A segment is released before the checkpoint that holds the new places is flushed.
+    Release,
     /// Callers are told that all is well whatever the write said.
     Answer,
 }
@@ -21,12 +23,13 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Every one, with its name on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 5] = [
+    pub(crate) const ALL: [(Sabotage, &str); 6] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
         (Sabotage::UidNext, "uidnext"),
         (Sabotage::Answer, "answer"),
+        (Sabotage::Release, "release"),
     ];
 }
 

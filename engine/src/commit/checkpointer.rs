@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::committer::{CheckpointSlot, CommitterStatus};
 use crate::error::ReadError;
 use crate::state::{
-    CheckpointStamp, Committed, Saved, Unsaved, confirm_checkpoint, write_checkpoint,
+    CheckpointStamp, Committed, Saved, SpaceChange, SpaceUse, Unsaved, confirm_checkpoint,
+    write_checkpoint,
 };
 
 /// Writes checkpoints of one volume.
@@ -17,14 +18,15 @@ pub(crate) struct Checkpointer {
     committed: Arc<Committed>,
     slot: Arc<CheckpointSlot>,
     status: Arc<CommitterStatus>,
+    space: Arc<SpaceUse>,
     phase: Phase,
 }
 
 enum Phase {
     Waiting,
     Frozen(Unsaved, CheckpointStamp),
-    Written(Unsaved, CheckpointStamp),
-    Flushed(Unsaved, CheckpointStamp),
+    Written(Unsaved, CheckpointStamp, SpaceChange),
+    Flushed(Unsaved, CheckpointStamp, SpaceChange),
 }
 
 /// Whether the checkpointer goes on.
@@ -42,8 +44,9 @@ impl Checkpointer {
         committed: Arc<Committed>,
         slot: Arc<CheckpointSlot>,
         status: Arc<CommitterStatus>,
+        space: Arc<SpaceUse>,
     ) -> Checkpointer {
-        Checkpointer { saved, committed, slot, status, phase: Phase::Waiting }
+        Checkpointer { saved, committed, slot, status, space, phase: Phase::Waiting }
     }
 
     /// Waits until there is something to do, and does it.
@@ -63,12 +66,13 @@ impl Checkpointer {
                 None => return CheckpointStep::Idle,
             },
             Phase::Frozen(unsaved, stamp) => self.write(unsaved, stamp),
-            Phase::Written(unsaved, stamp) => {
-                self.saved.tables.flush().map(|()| Phase::Flushed(unsaved, stamp))
+            Phase::Written(unsaved, stamp, space) => {
+                self.saved.tables.flush().map(|()| Phase::Flushed(unsaved, stamp, space))
             }
-            Phase::Flushed(unsaved, stamp) => {
+            Phase::Flushed(unsaved, stamp, space) => {
                 let confirmed = confirm_checkpoint(&self.saved, &self.committed, &unsaved, stamp);
                 confirmed.map(|()| {
+                    self.space.apply(&space);
                     self.slot.done();
                     Phase::Waiting
                 })
@@ -82,11 +86,13 @@ impl Checkpointer {
     }
 
     fn write(&self, unsaved: Unsaved, stamp: CheckpointStamp) -> Result<Phase, ReadError> {
+        // Counted here because nobody else writes tables, so nothing changes meanwhile.
+        self.space.count(&self.saved)?;
         let report = write_checkpoint(&self.saved, &unsaved, stamp)?;
         tracing::debug!(
             lsn = %stamp.lsn, values = report.value_count, bytes = report.bytes, "checkpoint"
         );
-        Ok(Phase::Written(unsaved, stamp))
+        Ok(Phase::Written(unsaved, stamp, report.space))
     }
 
     /// Without checkpoints the log would grow for ever, so the volume's writes stop.

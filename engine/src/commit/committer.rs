@@ -430,6 +430,11 @@ impl CheckpointSlot {
         inner.completed > before || inner.closed || inner.given_up
     }
 
+    /// Whether more than `before` were completed.
+    pub(crate) fn completed_beyond(&self, before: u64) -> bool {
+        self.inner.lock().completed > before
+    }
+
     /// The volume has stopped: whoever waits for a checkpoint need not wait any longer.
     pub(crate) fn give_up(&self) {
         self.inner.lock().given_up = true;

@@ -10,6 +10,7 @@ pub mod format;
 pub(crate) mod fuzzing;
 pub mod reader;
 pub mod recovery;
+mod rewrite;
 mod setup;
 mod writer;
 
@@ -21,8 +22,10 @@ pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
 pub use format::segment::{Role, SegmentNumber};
 pub use reader::LogReader;
+pub(crate) use reader::SegmentFile;
 pub use recovery::{
     LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
 };
+pub(crate) use rewrite::{Rewrite, RewriteStep};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
 pub use writer::{AppendError, ChainEnd, LogWriter};

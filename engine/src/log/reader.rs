@@ -10,9 +10,7 @@ use quick_cache::sync::Cache;
 
 use super::format::FormatError;
 use super::format::group::{GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader};
-use super::format::segment::{
-    Footer, GROUPS_AT, SegmentHeader, SegmentNumber, TRAILER_BYTES, aligned,
-};
+use super::format::segment::{Footer, GROUPS_AT, SegmentHeader, SegmentNumber, TRAILER_BYTES};
 use super::setup::{ChunkPlace, GroupPlace};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Damage, DiskError, ReadError};
@@ -125,12 +123,13 @@ pub(crate) struct FoundGroup {
     pub(crate) stored_len: u32,
     pub(crate) header: GroupHeader,
     pub(crate) hash: GroupHash,
+    alignment: u64,
 }
 
 impl FoundGroup {
     /// Where the next group may begin.
     pub(crate) fn end(&self) -> u64 {
-        aligned(self.offset + u64::from(self.stored_len))
+        (self.offset + u64::from(self.stored_len)).next_multiple_of(self.alignment)
     }
 
     pub(crate) fn place(&self, segment: SegmentNumber) -> GroupPlace {
@@ -147,6 +146,18 @@ impl SegmentFile {
         let file = disk.open(path, OpenMode::Read)?;
         // Pages may be in the cache that a failed flush never brought to the device.
         file.forget_cached()?;
+        SegmentFile::of(file, path)
+    }
+
+    /// The same of a segment that is known to be good: cached pages will do.
+    ///
+    /// # Errors
+    /// As for [`SegmentFile::open`].
+    pub(crate) fn open_cached(disk: &dyn Disk, path: &Path) -> Result<SegmentFile, ReadError> {
+        SegmentFile::of(disk.open(path, OpenMode::Read)?, path)
+    }
+
+    fn of(file: Box<dyn DiskFile>, path: &Path) -> Result<SegmentFile, ReadError> {
         let mut bytes = vec![0; usize_of(GROUPS_AT)];
         let found = file.read_at(0, &mut bytes)?;
         bytes.truncate(found);
@@ -182,6 +193,18 @@ impl SegmentFile {
             .or_else(|error| newer(&self.path, error).map_or(Ok(None), Err))
     }
 
+    /// Bytes of all its chunks and of the padding between its groups; `None` if it was not closed.
+    pub(crate) fn movable_bytes(&self) -> Result<Option<(u64, u64)>, ReadError> {
+        let Some(footer) = self.footer()? else { return Ok(None) };
+        let chunks = footer.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        let alignment = self.header.role.alignment();
+        let padding = footer.groups.iter().map(|group| {
+            let length = u64::from(group.stored_len);
+            length.next_multiple_of(alignment) - length
+        });
+        Ok(Some((chunks, padding.sum())))
+    }
+
     /// Reads and verifies the group at `offset` with its chunks; `buffer` then holds it.
     pub(crate) fn group_at<'b>(
         &self,
@@ -210,7 +233,8 @@ impl SegmentFile {
             return Ok(Err(error));
         }
         let stored_len = u32_of(group.stored_len());
-        Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash }, group)))
+        let alignment = self.header.role.alignment();
+        Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash, alignment }, group)))
     }
 
     /// What it means that the header in `buffer` has a version above ours: that a newer binary

@@ -234,12 +234,12 @@ fn carry(
     report: &mut RecoveryReport,
 ) -> Result<LogWriter, RecoverError> {
     let tail = walked.segments.last().ok_or(RecoverError::UsedUp)?;
-    let number = tail.file.header.number.0.checked_add(1).ok_or(RecoverError::UsedUp)?;
+    let number = tail.file.header.number.next_place().ok_or(RecoverError::UsedUp)?;
     let before = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.kept) };
     let carried = tail.groups.get(tail.kept..).unwrap_or_default();
     report.groups_carried = crate::width::u64_of(carried.len());
     let mut groups = carried.iter().map(|group| tail.read_again(group));
-    LogWriter::begin(setup.clone(), SegmentNumber(number), before, end, &mut groups)
+    LogWriter::begin(setup.clone(), number, before, end, &mut groups)
 }
 
 /// Closes or removes what the new segment made superfluous.
@@ -253,6 +253,10 @@ fn close_old(setup: &LogSetup, walked: &Walked, writer: &LogWriter) -> Result<()
     let mut removed = false;
     for segment in walked.segments.iter().filter(is_superfluous) {
         setup.disk.remove(&segment.file.path)?;
+        removed = true;
+    }
+    for number in &walked.superseded {
+        setup.disk.remove(&number.path(&setup.directory))?;
         removed = true;
     }
     if removed {

@@ -71,6 +71,9 @@ pub struct LogSetup {
     pub zeros: ZerosAhead,
     /// Whose groups this node writes from now on.
     pub role: Role,
+    /// Rewritten segments that flushed state refers to; what they were made from may still be
+    /// there.
+    pub switched: Vec<SegmentNumber>,
 }
 
 /// Where a group lies.

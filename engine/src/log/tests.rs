@@ -24,6 +24,7 @@ fn setup(disk: &SimulatedDisk) -> LogSetup {
         segment_bytes: 40 << 10,
         zeros: ZerosAhead::Inline { step_bytes: 16 << 10 },
         role: Role::Primary,
+        switched: Vec::new(),
     }
 }
 

@@ -297,7 +297,7 @@ impl LogWriter {
         self.wait_for_zeros()?;
         self.contents.durable_lsn = self.end.durable_lsn;
         close(self.file.as_ref(), self.position, &self.contents)?;
-        let next = SegmentNumber(self.number.0 + 1);
+        let next = self.number.next_place().unwrap_or(self.number);
         *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
         Ok(())
     }

@@ -18,8 +18,10 @@ use std::collections::{HashMap, VecDeque};
 use super::clients::{self, Pending, Told};
 use super::model::{Model, Operation, Outcome, Sight};
 use super::world::World;
+use crate::commit::CheckpointStep;
 use crate::disk::simulated::{Dice, Fault};
 use crate::ids::{Lsn, MailboxId, UidValidity};
+use crate::reclaim::ReclaimStep;
 use crate::sabotage::{self, Sabotage};
 use crate::store::Store;
 
@@ -32,6 +34,7 @@ pub(super) struct Tally {
     pub(super) crash_points: u64,
     pub(super) faults: u64,
     pub(super) damages: u64,
+    pub(super) reclaimed_bytes: u64,
 }
 
 /// What must never fall.
@@ -102,8 +105,9 @@ impl Run {
             45..70 => self.store.steps().commit(),
             70..82 => drop(self.store.steps().checkpoint()),
             82..85 => self.store.want_checkpoint(),
-            85..87 => self.world.tables.flush_unasked(),
-            87..91 => self.verify(),
+            85 => self.world.tables.flush_unasked(),
+            86..89 => self.reclaim(),
+            89..91 => self.verify(),
             91..94 => self.look_at_images(),
             94..97 => self.cut_soon(),
             97..99 => self.fail_soon(),
@@ -196,6 +200,10 @@ impl Run {
         let seen = clients::sight(&self.store).expect("an intact store is read");
         assert_same(&seen, &self.model.sight(), "while it runs");
         watch(&self.store, &mut self.watches);
+        while self.store.steps().checkpoint() == CheckpointStep::Again {}
+        if self.store.status().stopped.is_none() {
+            self.store.compare_space();
+        }
     }
 
     /// Opens worlds as a cut or a kill at this moment would leave them.
@@ -230,6 +238,22 @@ impl Run {
         assert_eq!(report.problems, []);
         watch(&store, &mut self.watches.clone());
         (store, model)
+    }
+
+    /// Some steps of reclaim; a checkpoint, for which it waits, goes on between them.
+    fn reclaim(&mut self) {
+        for _ in 0..1 + self.dice.below(8) {
+            match self.store.steps().reclaim() {
+                Ok(ReclaimStep::Idle) => return,
+                Ok(ReclaimStep::Copied(bytes)) => self.tally.reclaimed_bytes += bytes,
+                Ok(ReclaimStep::Waiting) => {
+                    self.store.steps().commit();
+                    self.store.steps().checkpoint();
+                }
+                // The disk is off or fails: what was begun is given up.
+                Err(_) => return,
+            }
+        }
     }
 
     fn cut_soon(&mut self) {
@@ -391,6 +415,7 @@ fn run_seeds(first: u64, count: u64, steps: u64) -> Result<Tally, u64> {
         total.crash_points += tally.crash_points;
         total.faults += tally.faults;
         total.damages += tally.damages;
+        total.reclaimed_bytes += tally.reclaimed_bytes;
     }
     Ok(total)
 }

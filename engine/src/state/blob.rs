@@ -56,6 +56,11 @@ impl BlobRow {
         }
     }
 
+    /// Positions under which its chunks lie.
+    pub(crate) fn positions(&self, id: BlobId) -> Vec<Lsn> {
+        self.ahead.clone().unwrap_or_else(|| vec![id.0])
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
         out.u8(FORMAT);
@@ -80,6 +85,11 @@ impl BlobRow {
 }
 
 impl Places {
+    /// Sealed bytes of all its chunks.
+    pub(crate) fn byte_count(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+    }
+
     pub(crate) fn find(&self, number: u32) -> Option<ChunkPlace> {
         self.chunks.iter().find(|chunk| chunk.number == number).copied()
     }
@@ -130,6 +140,18 @@ pub(crate) fn reference_key(
     let parts = blob.0.bits().to_be_bytes().into_iter();
     let parts = parts.chain(account.0.to_be_bytes()).chain(mailbox.0).chain(uid.0.to_be_bytes());
     key.iter_mut().zip(parts).for_each(|(place, byte)| *place = byte);
+    key
+}
+
+/// The blob that a reference's key names; `None` if it is no such key.
+pub(crate) fn blob_of_reference(key: &[u8]) -> Option<BlobId> {
+    Lsn::from_bits(u64::from_be_bytes(*key.first_chunk()?)).map(BlobId)
+}
+
+/// Not above any reference key that begins with `prefix`.
+pub(crate) fn lowest_reference(prefix: [u8; 8]) -> [u8; 36] {
+    let mut key = [0; 36];
+    key.iter_mut().zip(prefix).for_each(|(place, byte)| *place = byte);
     key
 }
 

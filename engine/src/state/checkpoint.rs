@@ -8,23 +8,30 @@
 //! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL,
 //! one atomic flush), and replay begins where the flushed stamp says, so either is right.
 
-use super::blob::reference_key;
+use std::collections::{BTreeSet, HashSet};
+
+use super::blob::{blob_of_reference, lowest_reference, reference_key};
 use super::committed::{Committed, Unsaved};
-use super::saved::{CheckpointStamp, POLICY, STAMP, Saved, VOLUME, mailbox_key};
+use super::saved::{
+    CheckpointStamp, POLICY, STAMP, SWITCHED, Saved, VOLUME, encode_switched, mailbox_key,
+};
+use super::space::SpaceChange;
 use super::table::{Table, TableBatch};
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, Lsn};
+use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::mailbox::{Columns, VanishedEntry};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
 /// What one checkpoint did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CheckpointReport {
     /// Values written.
     pub(crate) value_count: u64,
     /// Bytes of keys and values written.
     pub(crate) bytes: u64,
+    /// What became of the space of segments.
+    pub(crate) space: SpaceChange,
 }
 
 struct Writer<'a> {
@@ -32,6 +39,10 @@ struct Writer<'a> {
     batch: TableBatch,
     lsn: Lsn,
     report: CheckpointReport,
+    /// References that this checkpoint removes.
+    removed: BTreeSet<[u8; 36]>,
+    /// References that it makes.
+    made: BTreeSet<[u8; 36]>,
 }
 
 /// Writes `unsaved`, which reflects the log up to `stamp`, into the tables; to be flushed next.
@@ -45,17 +56,23 @@ pub(crate) fn write(
         batch: TableBatch::new(),
         lsn: stamp.lsn,
         report: CheckpointReport::default(),
+        removed: BTreeSet::new(),
+        made: BTreeSet::new(),
     };
     writer.accounts(unsaved)?;
     writer.mailboxes(unsaved)?;
     writer.dropped(unsaved)?;
     writer.blobs(unsaved)?;
+    writer.references(unsaved);
+    writer.dead_blobs(unsaved)?;
     if let Some(policy) = &unsaved.policy {
         writer.put(Table::Volume, POLICY, AccountNumber::VOLUME, &policy.encode())?;
     }
     if let Some(volume) = &unsaved.volume {
         writer.put(Table::Volume, VOLUME, AccountNumber::VOLUME, &volume.encode())?;
     }
+    let switched: Vec<u64> = unsaved.switched.iter().copied().collect();
+    writer.put(Table::Volume, SWITCHED, AccountNumber::VOLUME, &encode_switched(&switched))?;
     writer.put(Table::Volume, STAMP, AccountNumber::VOLUME, &stamp.encode())?;
     let Writer { batch, report, .. } = writer;
     saved.tables.write(batch)?;
@@ -166,8 +183,7 @@ impl Writer<'_> {
             let is_readable = self.saved.values.has_account(key.0);
             let rows = if is_readable { state.rows_of(&all)? } else { Vec::new() };
             for (row, _) in rows {
-                let reference = reference_key(row.blob, key.0, key.1, row.uid);
-                self.batch.delete(Table::Reference, &reference);
+                self.removed.insert(reference_key(row.blob, key.0, key.1, row.uid));
             }
             let prefix = mailbox_key(*key);
             for table in [Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished] {
@@ -186,19 +202,83 @@ impl Writer<'_> {
             let key = id.0.bits().to_be_bytes();
             self.put(Table::Blob, &key, AccountNumber::VOLUME, &row.encode())?;
         }
-        for (lsn, places) in unsaved.places.iter() {
+        let before = self.saved.stamp()?.map_or(Lsn::ZERO, |stamp| stamp.lsn);
+        for (&lsn, places) in unsaved.places.iter() {
+            // Only reclaim gives a new place to what the tables know; and what they do not know any
+            // more died meanwhile.
+            if lsn <= before {
+                let Some(old) = self.saved.places(lsn)? else { continue };
+                self.report.space.free(&old);
+            }
+            self.report.space.place(places);
             self.put_plain(Table::Placement, &lsn.bits().to_be_bytes(), places.encode());
         }
+        Ok(())
+    }
+
+    fn references(&mut self, unsaved: &Unsaved) {
+        let dropped: HashSet<_> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
         for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
             let key = reference_key(blob, account, mailbox, uid);
             // A mailbox that was dropped takes its references along.
-            let dropped = unsaved.dropped.iter().any(|(key, _)| *key == (account, mailbox));
-            if made && !dropped {
-                self.put_plain(Table::Reference, &key, Vec::new());
+            if made && !dropped.contains(&(account, mailbox)) {
+                self.made.insert(key);
             } else {
-                self.batch.delete(Table::Reference, &key);
+                self.removed.insert(key);
+            }
+        }
+        for key in std::mem::take(&mut self.removed) {
+            self.batch.delete(Table::Reference, &key);
+            self.removed.insert(key);
+        }
+        for key in std::mem::take(&mut self.made) {
+            self.put_plain(Table::Reference, &key, Vec::new());
+            self.made.insert(key);
+        }
+    }
+
+    /// Removes the rows of blobs that lost their last reference. No later record names one of them:
+    /// a record may name only what is referenced at its own place in the log.
+    fn dead_blobs(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        let candidates: BTreeSet<BlobId> =
+            self.removed.iter().filter_map(|key| blob_of_reference(key)).collect();
+        for id in candidates {
+            if self.is_referenced(id)? {
+                continue;
+            }
+            let row = match unsaved.blobs.get(&id) {
+                Some(row) => Some(row.clone()),
+                None => self.saved.blob(id)?,
+            };
+            let Some(row) = row else { continue };
+            self.batch.delete(Table::Blob, &id.0.bits().to_be_bytes());
+            for lsn in row.positions(id) {
+                let places = match unsaved.places.get(&lsn) {
+                    Some(places) => Some(places.clone()),
+                    None => self.saved.places(lsn)?,
+                };
+                if let Some(places) = places {
+                    self.report.space.free(&places);
+                    self.batch.delete(Table::Placement, &lsn.bits().to_be_bytes());
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether a reference to the blob is left when this checkpoint is written.
+    fn is_referenced(&self, id: BlobId) -> Result<bool, ReadError> {
+        let prefix = id.0.bits().to_be_bytes();
+        let mut made = self.made.range(lowest_reference(prefix)..);
+        if made.next().is_some_and(|key| key.starts_with(&prefix)) {
+            return Ok(true);
+        }
+        let mut is_referenced = false;
+        self.saved.tables.scan_prefix(Table::Reference, &prefix, &mut |key, _| {
+            let key: Option<&[u8; 36]> = key.first_chunk();
+            is_referenced = key.is_none_or(|key| !self.removed.contains(key));
+            Ok(!is_referenced)
+        })?;
+        Ok(is_referenced)
     }
 }

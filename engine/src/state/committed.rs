@@ -58,6 +58,7 @@ pub(crate) struct Unsaved {
     pub(crate) places: Arc<HashMap<Lsn, Places>>,
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
+    pub(crate) switched: BTreeSet<u64>,
 }
 
 #[derive(Default)]
@@ -80,6 +81,8 @@ pub(crate) struct Committed {
     mailboxes: RwLock<HashMap<MailboxKey, Arc<MailboxCell>>>,
     blobs: RwLock<BlobMaps>,
     unsaved: Mutex<Unsaved>,
+    /// Segments that were rewritten and whose older generation may still be there.
+    switched: Mutex<BTreeSet<u64>>,
     next_watcher: AtomicU64,
     stamp: AtomicU64,
 }
@@ -100,6 +103,7 @@ impl Committed {
             mailboxes: RwLock::default(),
             blobs: RwLock::default(),
             unsaved: Mutex::default(),
+            switched: Mutex::default(),
             next_watcher: AtomicU64::new(1),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
@@ -191,6 +195,27 @@ impl Committed {
             }
         }
         self.saved.places(lsn)?.ok_or(ReadError::Missing { what: "chunk", blob: BlobId(lsn) })
+    }
+
+    /// Where the chunks of a position lie, if they are alive.
+    pub(crate) fn find_places(&self, lsn: Lsn) -> Result<Option<Places>, ReadError> {
+        match self.places(lsn) {
+            Ok(places) => Ok(Some(places)),
+            Err(ReadError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Chunks lie in another segment from now on, for readers and for the next checkpoint.
+    pub(crate) fn switch_segment(&self, new: u64, places: impl IntoIterator<Item = (Lsn, Places)>) {
+        let mut maps = self.blobs.write();
+        maps.places.extend(places);
+        self.switched.lock().insert(new);
+    }
+
+    /// The older generation of a segment is gone.
+    pub(crate) fn segment_released(&self, new: u64) {
+        self.switched.lock().remove(&new);
     }
 
     /// Where chunks lie that are durable; they may belong to a message that is still entering.
@@ -331,6 +356,7 @@ impl Committed {
         maps.frozen_places = Arc::new(std::mem::take(&mut maps.places));
         unsaved.blobs = Arc::clone(&maps.frozen_blobs);
         unsaved.places = Arc::clone(&maps.frozen_places);
+        unsaved.switched = self.switched.lock().clone();
         unsaved
     }
 

@@ -10,6 +10,7 @@
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
 //! | `values` | sealing of values |
+//! | `space` | living bytes of each segment |
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
@@ -22,6 +23,7 @@ pub(crate) mod fuzzing;
 mod golden_tests;
 mod policy;
 mod saved;
+mod space;
 mod table;
 mod values;
 
@@ -36,6 +38,9 @@ pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_do
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
+#[cfg(test)]
+pub(crate) use space::count as count_space;
+pub(crate) use space::{SpaceChange, SpaceUse};
 #[cfg(test)]
 pub(crate) use table::MemoryTables;
 pub(crate) use table::{RocksTables, TableStore};

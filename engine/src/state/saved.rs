@@ -5,6 +5,8 @@
 //! table      key (big-endian)                     value
 //! Volume     "stamp"                              checkpoint stamp: lsn, open lsn, last hash
 //!            "policy", "volume"                   domains, aliases; format level, members
+//!            "switched"                           format 1, list(segment): rewritten segments
+//!                                                 whose older generation may still be there
 //! Account    account u64                          account value          (state/account.rs)
 //!            account u64, 1                       usage value
 //! Mailbox    account u64, mailbox 16              mailbox row            (mailbox/)
@@ -40,6 +42,8 @@ pub(super) const FORMAT: u8 = 1;
 pub(crate) const STAMP: &[u8] = b"stamp";
 /// Key of domains and aliases.
 pub(crate) const POLICY: &[u8] = b"policy";
+/// Key of the list of segments that reclaim switched to.
+pub(crate) const SWITCHED: &[u8] = b"switched";
 /// Key of format level, members and history.
 pub(crate) const VOLUME: &[u8] = b"volume";
 
@@ -85,6 +89,11 @@ impl Saved {
                 known: format_level::NEWEST,
             }),
         }
+    }
+
+    /// Rewritten segments whose older generation may still be there.
+    pub(crate) fn switched(&self) -> Result<Vec<u64>, ReadError> {
+        Ok(self.volume_value(SWITCHED, "list of segments", decode_switched)?.unwrap_or_default())
     }
 
     fn volume_value<T>(
@@ -241,6 +250,24 @@ impl CheckpointStamp {
         from.end()?;
         Ok(stamp)
     }
+}
+
+pub(crate) fn encode_switched(segments: &[u64]) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.u8(1);
+    out.count(segments.len());
+    segments.iter().for_each(|segment| out.u64(*segment));
+    out.bytes
+}
+
+fn decode_switched(value: &[u8]) -> Result<Vec<u64>, Broken> {
+    let mut from = Decoder::new(value);
+    if from.u8()? != 1 {
+        return Err("its format is not known to this version");
+    }
+    let segments = from.list(Decoder::u64)?;
+    from.end()?;
+    Ok(segments)
 }
 
 impl VolumeState {

@@ -197,5 +197,6 @@ pub(super) fn log_setup(
         volume,
         segment_bytes: surroundings.segment_bytes,
         role: Role::Primary,
+        switched: Vec::new(),
     })
 }

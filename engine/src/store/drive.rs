@@ -4,19 +4,71 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::commit::{CheckpointStep, Checkpointer, CommitStep, Committer};
 use crate::error::OpenError;
+use crate::reclaim::{ReclaimStep, Reclaimer};
 use crate::ticket::Pump;
 
 /// How often the committer looks at the clock when nothing comes.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// How often reclaim looks whether a checkpoint was flushed.
+const RECLAIM_WAIT: Duration = Duration::from_millis(50);
+/// How often it looks for something to do.
+const RECLAIM_IDLE: Duration = Duration::from_secs(10);
+
 /// The machines of an open store; none if it takes no writes.
 #[derive(Default)]
 pub(super) struct Driver {
     threads: Mutex<Vec<JoinHandle<()>>>,
+    reclaim: Arc<Pause>,
+}
+
+/// Sleeping that can be ended.
+#[derive(Default)]
+struct Pause {
+    inner: Mutex<PauseState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct PauseState {
+    stopped: bool,
+    /// There was nothing to do, so often.
+    rests: u64,
+}
+
+impl Pause {
+    /// Sleeps; answers whether to go on. `rest`: because there is nothing to do.
+    fn sleep(&self, time: Duration, rest: bool) -> bool {
+        let mut inner = self.inner.lock();
+        if rest {
+            inner.rests += 1;
+            self.changed.notify_all();
+        }
+        if !inner.stopped {
+            self.changed.wait_for(&mut inner, time);
+        }
+        !inner.stopped
+    }
+
+    fn stop(&self) {
+        self.inner.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Wakes the sleeper, and waits until it has found nothing to do once more.
+    #[cfg(test)]
+    fn wait_for_rest(&self) {
+        let mut inner = self.inner.lock();
+        let before = inner.rests;
+        self.changed.notify_all();
+        while inner.rests <= before {
+            self.changed.wait(&mut inner);
+        }
+    }
 }
 
 impl Driver {
@@ -37,6 +89,47 @@ impl Driver {
             while checkpointer.wait_and_step() == CheckpointStep::Again {}
         })?);
         Ok(())
+    }
+
+    /// Starts reclaiming space, at that rate.
+    pub(super) fn start_reclaim(
+        &self,
+        mut reclaimer: Reclaimer,
+        bytes_per_second: u64,
+    ) -> Result<(), OpenError> {
+        let pause = Arc::clone(&self.reclaim);
+        let body = move || {
+            loop {
+                let time = match reclaimer.step() {
+                    Ok(ReclaimStep::Copied(bytes)) => {
+                        Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second)
+                    }
+                    Ok(ReclaimStep::Waiting) => RECLAIM_WAIT,
+                    Ok(ReclaimStep::Idle) => RECLAIM_IDLE,
+                    Err(error) => {
+                        tracing::error!("reclaiming space failed and is tried again: {error}");
+                        RECLAIM_IDLE
+                    }
+                };
+                if !pause.sleep(time, time == RECLAIM_IDLE) {
+                    return;
+                }
+            }
+        };
+        self.threads.lock().push(spawn("reclaimer", body)?);
+        Ok(())
+    }
+
+    /// Wakes reclaim and waits until it has nothing to do.
+    #[cfg(test)]
+    pub(super) fn wait_for_reclaim(&self) {
+        self.reclaim.wait_for_rest();
+    }
+
+    /// Ends reclaiming; what it was about is begun anew at the next start.
+    pub(super) fn stop_reclaim(&self) {
+        self.reclaim.stop();
+        self.join("reclaimer");
     }
 
     /// Waits for the threads of that name to end.
@@ -67,17 +160,22 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 /// The machines of a simulated store, stepped by hand or by whoever waits for an answer.
 #[derive(Default)]
 pub(crate) struct Steps {
-    machines: Mutex<Option<(Committer, Checkpointer)>>,
+    machines: Mutex<Option<(Committer, Checkpointer, Reclaimer)>>,
 }
 
 impl Steps {
-    pub(super) fn fill(self: &Arc<Self>, committer: Committer, checkpointer: Checkpointer) {
-        *self.machines.lock() = Some((committer, checkpointer));
+    pub(super) fn fill(
+        &self,
+        committer: Committer,
+        checkpointer: Checkpointer,
+        reclaimer: Reclaimer,
+    ) {
+        *self.machines.lock() = Some((committer, checkpointer, reclaimer));
     }
 
     /// Commits one batch of what waits; or notes durability, if nothing does.
     pub(crate) fn commit(&self) {
-        if let Some((committer, _)) = self.machines.lock().as_mut() {
+        if let Some((committer, ..)) = self.machines.lock().as_mut() {
             committer.step(Duration::ZERO);
         }
     }
@@ -85,8 +183,17 @@ impl Steps {
     /// The next step of the checkpoint that is being written, if one is.
     pub(crate) fn checkpoint(&self) -> CheckpointStep {
         match self.machines.lock().as_mut() {
-            Some((_, checkpointer)) => checkpointer.step(),
+            Some((_, checkpointer, _)) => checkpointer.step(),
             None => CheckpointStep::Closed,
+        }
+    }
+
+    /// The next step of reclaim.
+    #[cfg(test)]
+    pub(crate) fn reclaim(&self) -> Result<ReclaimStep, crate::error::ReadError> {
+        match self.machines.lock().as_mut() {
+            Some((.., reclaimer)) => reclaimer.step(),
+            None => Ok(ReclaimStep::Idle),
         }
     }
 }

@@ -64,8 +64,9 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::CommitError;
 use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
+use crate::reclaim::ReclaimFigures;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
-use crate::state::{Committed, Saved};
+use crate::state::{Committed, Saved, SpaceUse};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
 
 /// The format of the directory, for the list in `tests/golden/constants.txt`.
@@ -89,7 +90,10 @@ pub(crate) struct Inner {
     queue: Arc<Queue>,
     checkpoints: Arc<CheckpointSlot>,
     commit_status: Arc<CommitterStatus>,
-    reader: LogReader,
+    /// Living bytes of each segment.
+    space: Arc<SpaceUse>,
+    reclaimed: Arc<ReclaimFigures>,
+    reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,
     message_bytes_max: u64,

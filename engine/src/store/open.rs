@@ -20,8 +20,11 @@ use super::{Inner, Store};
 use crate::commit::{Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue};
 use crate::disk::{Disk, Lock, OpenMode, durable};
 use crate::error::{CommitError, OpenError, ReadError};
-use crate::log::{LogDamage, LogReader, LogWriter, Recovered, RecoveryReport, Severity};
+use crate::log::{
+    LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
+};
 use crate::mailbox::{PageCache, PageReader};
+use crate::reclaim::{ReclaimSetup, Reclaimer};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, Saved, Values};
 
@@ -35,6 +38,8 @@ pub struct OpenOptions {
     pub summary_cache_bytes: u64,
     /// The largest message taken, in bytes.
     pub message_bytes_max: u64,
+    /// Bytes that reclaim copies a second; 0: space is not reclaimed.
+    pub reclaim_bytes_per_second: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
     /// bytes.
     pub reserve_bytes: u64,
@@ -52,6 +57,7 @@ impl OpenOptions {
             page_cache_bytes: 256 << 20,
             summary_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
+            reclaim_bytes_per_second: 32 << 20,
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
@@ -77,6 +83,14 @@ pub struct OpenReport {
     pub damage: Vec<LogDamage>,
     /// A copy of the key table that was damaged and healed, and how.
     pub healed_key_table: Option<String>,
+}
+
+/// What the machines of a store begin with.
+struct BeginWith {
+    log: LogSetup,
+    node: NodeFile,
+    replayed_bytes: u64,
+    reclaim_bytes_per_second: u64,
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -122,7 +136,9 @@ impl Store {
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
-        let setup = log_setup(surroundings, &layout, node.volume)?;
+        let mut setup = log_setup(surroundings, &layout, node.volume)?;
+        setup.switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
+        let log = LogSetup { switched: Vec::new(), ..setup.clone() };
         let mut replay = Replay::new(&committed, keys.snapshot());
         let recovered = replay.run(setup, mode, &saved)?;
         let mut report = replay.finish()?;
@@ -136,7 +152,7 @@ impl Store {
         let inner = Arc::new(Inner {
             directory: directory.to_path_buf(),
             disk: Arc::clone(&disk),
-            reader: LogReader::new(disk, layout.log()),
+            reader: Arc::new(LogReader::new(disk, layout.log())),
             sealer,
             keys,
             committed,
@@ -144,6 +160,8 @@ impl Store {
             queue: Arc::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
+            space: Arc::default(),
+            reclaimed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
@@ -157,7 +175,13 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        store.begin(surroundings, &node, recovered, report.log.bytes)?;
+        let begin_with = BeginWith {
+            log,
+            node,
+            replayed_bytes: report.log.bytes,
+            reclaim_bytes_per_second: options.reclaim_bytes_per_second,
+        };
+        store.begin(surroundings, begin_with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
     }
@@ -166,14 +190,13 @@ impl Store {
     fn begin(
         &self,
         surroundings: &Surroundings,
-        node: &NodeFile,
+        with: BeginWith,
         recovered: Recovered,
-        replayed_bytes: u64,
     ) -> Result<(), OpenError> {
         let inner = &self.inner;
         match recovered.writer {
             Some(writer) => {
-                self.start(surroundings, writer, node, replayed_bytes)?;
+                self.start(surroundings, writer, with)?;
                 self.finish_interrupted()
             }
             None => {
@@ -198,6 +221,7 @@ impl Store {
     /// still committed; later ones are refused.
     pub fn close(&self) {
         let inner = &self.inner;
+        inner.driver.stop_reclaim();
         self.checkpoint();
         inner.queue.close();
         inner.driver.join("committer");
@@ -239,6 +263,21 @@ impl Store {
         Some((stamp.lsn, stamp.open_lsn))
     }
 
+    /// The running figures of living bytes equal a recount; no checkpoint may be on its way.
+    #[cfg(test)]
+    pub(crate) fn compare_space(&self) {
+        let recount = crate::state::count_space(&self.inner.saved).unwrap();
+        if let Some(live) = self.inner.space.live() {
+            assert_eq!(live, recount, "living bytes by segment");
+        }
+    }
+
+    /// Waits until reclaim has nothing to do.
+    #[cfg(test)]
+    pub(crate) fn wait_for_reclaim(&self) {
+        self.inner.driver.wait_for_reclaim();
+    }
+
     /// Asks for a checkpoint without waiting for it.
     #[cfg(test)]
     pub(crate) fn want_checkpoint(&self) {
@@ -249,9 +288,9 @@ impl Store {
         &self,
         surroundings: &Surroundings,
         writer: LogWriter,
-        node: &NodeFile,
-        replayed_bytes: u64,
+        with: BeginWith,
     ) -> Result<(), OpenError> {
+        let BeginWith { log, node, replayed_bytes, reclaim_bytes_per_second } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -280,10 +319,25 @@ impl Store {
             Arc::clone(&inner.committed),
             Arc::clone(&inner.checkpoints),
             Arc::clone(&inner.commit_status),
+            Arc::clone(&inner.space),
         );
+        let setup = ReclaimSetup {
+            log,
+            saved: Arc::clone(&inner.saved),
+            committed: Arc::clone(&inner.committed),
+            checkpoints: Arc::clone(&inner.checkpoints),
+            space: Arc::clone(&inner.space),
+            reader: Arc::clone(&inner.reader),
+        };
+        let reclaimer = Reclaimer::new(setup, Arc::clone(&inner.reclaimed));
         match &inner.steps {
-            Some(steps) => steps.fill(committer, checkpointer),
-            None => inner.driver.start(committer, checkpointer)?,
+            Some(steps) => steps.fill(committer, checkpointer, reclaimer),
+            None => {
+                inner.driver.start(committer, checkpointer)?;
+                if reclaim_bytes_per_second > 0 {
+                    inner.driver.start_reclaim(reclaimer, reclaim_bytes_per_second)?;
+                }
+            }
         }
         Ok(())
     }

@@ -101,6 +101,18 @@ impl Inner {
         id: BlobId,
         next: Next,
     ) -> Result<OpenBlob, ReadError> {
+        match self.open_blob_once(account, id, next) {
+            Err(error) if is_released(&error) => self.open_blob_once(account, id, next),
+            opened => opened,
+        }
+    }
+
+    fn open_blob_once(
+        &self,
+        account: AccountNumber,
+        id: BlobId,
+        next: Next,
+    ) -> Result<OpenBlob, ReadError> {
         let row = self.committed.blob(id)?;
         let missing = ReadError::Missing { what: "chunk", blob: id };
         let Some(lsn) = row.position_of(id, 0) else { return Err(missing) };
@@ -161,6 +173,24 @@ impl Inner {
     /// Appends the plain bytes of a chunk to `out`. Its seal vouches for the bytes; their hash is
     /// asked only to tell damage from a wrong key (decision 0007).
     fn open_chunk(
+        &self,
+        blob: &mut OpenBlob,
+        number: u32,
+        what: &'static str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        match self.open_chunk_once(blob, number, what, out) {
+            Err(error) if is_released(&error) => {
+                if let Some(lsn) = blob.row.position_of(blob.id, 0) {
+                    blob.places = self.committed.places(lsn)?;
+                }
+                self.open_chunk_once(blob, number, what, out)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_chunk_once(
         &self,
         blob: &mut OpenBlob,
         number: u32,
@@ -302,6 +332,11 @@ impl MessageReader {
         }
         Ok(message)
     }
+}
+
+/// Whether a segment was released by reclaim after its place was looked up: the new place is known.
+fn is_released(error: &ReadError) -> bool {
+    matches!(error, ReadError::Disk(error) if error.cause.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The last item that is read in one piece with the header; `None` if none is.

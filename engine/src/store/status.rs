@@ -31,6 +31,15 @@ pub struct Status {
     pub flush_count: u64,
     /// Bytes written to the log since the start, without padding.
     pub log_bytes: u64,
+    /// Bytes of chunks that are alive in flushed state; `None` until they were counted, which the
+    /// first checkpoint after the start does.
+    pub live_bytes: Option<u64>,
+    /// Segments that reclaim rewrote since the start.
+    pub reclaimed_segments: u64,
+    /// Bytes that it copied.
+    pub reclaim_copied_bytes: u64,
+    /// Bytes of disk that it gave back.
+    pub reclaimed_bytes: u64,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -50,6 +59,7 @@ impl Store {
         let status = &self.inner.commit_status;
         let accounts = self.inner.committed.accounts();
         let volume = self.inner.committed.volume();
+        let reclaimed = &self.inner.reclaimed;
         Status {
             account_count: crate::width::u64_of(accounts.len()),
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
@@ -61,6 +71,10 @@ impl Store {
             group_count: status.group_count.load(Ordering::Relaxed),
             flush_count: status.flush_count.load(Ordering::Relaxed),
             log_bytes: status.log_bytes.load(Ordering::Relaxed),
+            live_bytes: self.inner.space.live().map(|live| live.values().sum()),
+            reclaimed_segments: reclaimed.segment_count.load(Ordering::Relaxed),
+            reclaim_copied_bytes: reclaimed.copied_bytes.load(Ordering::Relaxed),
+            reclaimed_bytes: reclaimed.freed_bytes.load(Ordering::Relaxed),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

@@ -27,7 +27,8 @@
 //!     32    32  checksum  BLAKE3 of the footer and of bytes 0..32
 //! ```
 //!
-//! Groups begin at 8192, each at a multiple of 4096, padded with zeros. Closing writes footer and
+//! Groups begin at 8192, each at a multiple of 4096, padded with zeros; in a reclaimed segment one lies
+//! right behind the other. Closing writes footer and
 //! trailer and cuts the file behind them, so the trailer is found from the file's end; nothing is
 //! rewritten in place. A file without a valid trailer was not closed: its groups are found by
 //! walking.
@@ -56,6 +57,7 @@ pub const TRAILER_BYTES: usize = 64;
 /// Version of header and footer.
 pub const SEGMENT_VERSION: u16 = 1;
 
+const PADDED_TO: u64 = 4096;
 const HEADER_MAGIC: [u8; 8] = *b"PBXsegmt";
 const FOOTER_MAGIC: [u8; 8] = *b"PBXindex";
 const TRAILER_MAGIC: [u8; 8] = *b"PBXclose";
@@ -70,23 +72,70 @@ const _: () = assert!(8 + 8 + 8 + 4 + 4 == GROUP_ENTRY_BYTES);
 const _: () = assert!(8 + 8 + 4 + 2 + 2 + 16 + 32 == CHUNK_ENTRY_BYTES);
 const _: () = assert!(HEADER_COPY_BYTES == GROUP_ALIGNMENT);
 
-/// A segment's number, counted from 1; gaps are possible.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// A segment's number: its place in the log, counted from 1 (48 bits; gaps are possible), and above
+/// it how often it was rewritten by reclaim (16 bits). Ordered by place, then by generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SegmentNumber(pub u64);
 
+const PLACE_BITS: u32 = 48;
+
+impl PartialOrd for SegmentNumber {
+    fn partial_cmp(&self, other: &SegmentNumber) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SegmentNumber {
+    fn cmp(&self, other: &SegmentNumber) -> std::cmp::Ordering {
+        (self.place(), self.generation()).cmp(&(other.place(), other.generation()))
+    }
+}
+
 impl SegmentNumber {
+    /// Its place in the log.
+    pub const fn place(self) -> u64 {
+        self.0 & ((1 << PLACE_BITS) - 1)
+    }
+
+    /// How often it was rewritten.
+    pub const fn generation(self) -> u64 {
+        self.0 >> PLACE_BITS
+    }
+
+    /// The same place, rewritten once more; `None` when generations are used up.
+    pub const fn rewritten(self) -> Option<SegmentNumber> {
+        match self.0.checked_add(1 << PLACE_BITS) {
+            Some(number) => Some(SegmentNumber(number)),
+            None => None,
+        }
+    }
+
+    /// The next place; `None` when they are used up.
+    pub const fn next_place(self) -> Option<SegmentNumber> {
+        let next = self.place() + 1;
+        if next >> PLACE_BITS == 0 { Some(SegmentNumber(next)) } else { None }
+    }
+
     /// The segment's file in the log's folder.
     pub fn path(self, directory: &Path) -> PathBuf {
-        directory.join(format!("{:012}.segment", self.0))
+        let place = self.place();
+        directory.join(match self.generation() {
+            0 => format!("{place:012}.segment"),
+            generation => format!("{place:012}.{generation}.segment"),
+        })
     }
 
     /// The number that a file's name gives; `None` if it is not a segment's.
     pub fn of(path: &Path) -> Option<SegmentNumber> {
-        let digits = path.file_name()?.to_str()?.strip_suffix(".segment")?;
-        if digits.len() < 12 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let name = path.file_name()?.to_str()?.strip_suffix(".segment")?;
+        let (digits, generation) = name.split_once('.').unwrap_or((name, "0"));
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits.len() < 12 || !is_number(digits) || !is_number(generation) {
             return None;
         }
-        digits.parse().ok().map(SegmentNumber)
+        let place: u64 = digits.parse().ok()?;
+        let generation: u64 = generation.parse().ok().filter(|number| *number < 1 << 16)?;
+        (place >> PLACE_BITS == 0).then_some(SegmentNumber(place | generation << PLACE_BITS))
     }
 }
 
@@ -99,6 +148,16 @@ pub enum Role {
     Follower,
     /// Reclaim, which left out dead chunks.
     Reclaimed,
+}
+
+impl Role {
+    /// Groups begin at multiples of this.
+    pub(crate) const fn alignment(self) -> u64 {
+        match self {
+            Role::Primary | Role::Follower => PADDED_TO,
+            Role::Reclaimed => 1,
+        }
+    }
 }
 
 impl Role {

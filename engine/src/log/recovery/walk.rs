@@ -25,6 +25,8 @@ pub(super) struct Walked {
     pub(super) durable_lsn: Lsn,
     /// Acknowledged groups that cannot be read.
     pub(super) damage: Vec<LogDamage>,
+    /// Left over from reclaim: to be removed.
+    pub(super) superseded: Vec<SegmentNumber>,
 }
 
 impl Walked {
@@ -39,19 +41,40 @@ struct Segments {
     readable: Vec<SegmentFile>,
     /// Those whose header is damaged in both copies.
     unreadable: Vec<(SegmentNumber, Damage)>,
+    /// Other generations of the same places, which nothing refers to.
+    superseded: Vec<SegmentNumber>,
+}
+
+/// The segments that make up the log, in order, and those that are left over: where reclaim was
+/// stopped, a place has two generations. The newer one is the log's if flushed state refers to it,
+/// else its making was cut short.
+fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), RecoverError> {
+    let files = setup.disk.list(&setup.directory)?;
+    let mut all: Vec<SegmentNumber> =
+        files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
+    all.sort_unstable();
+    let mut numbers: Vec<SegmentNumber> = Vec::with_capacity(all.len());
+    let mut superseded = Vec::new();
+    for number in all {
+        match numbers.last_mut().filter(|last| last.place() == number.place()) {
+            Some(older) if setup.switched.contains(&number) => {
+                superseded.push(std::mem::replace(older, number));
+            }
+            Some(_) => superseded.push(number),
+            None => numbers.push(number),
+        }
+    }
+    Ok((numbers, superseded))
 }
 
 impl Segments {
     fn open(setup: &LogSetup, mode: OpenMode) -> Result<Segments, RecoverError> {
-        let files = setup.disk.list(&setup.directory)?;
-        let mut numbers: Vec<SegmentNumber> =
-            files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
-        numbers.sort_unstable();
+        let (numbers, superseded) = numbers(setup)?;
         if let (OpenMode::Read, Some(last)) = (mode, numbers.last()) {
             // A reader carries nothing over, so what it finds is made durable where it lies.
             setup.disk.open(&last.path(&setup.directory), OpenMode::Read)?.sync_data()?;
         }
-        let mut segments = Segments { readable: Vec::new(), unreadable: Vec::new() };
+        let mut segments = Segments { readable: Vec::new(), unreadable: Vec::new(), superseded };
         for number in numbers {
             let path = number.path(&setup.directory);
             match SegmentFile::open(setup.disk.as_ref(), &path) {
@@ -122,7 +145,8 @@ pub(super) fn walk<E: From<RecoverError>>(
     let start = first_to_walk(&segments.readable, state)?;
     let damage = segments.unreadable_below(start)?;
     let files = segments.readable.split_off(start);
-    let walked = Walked { segments: Vec::new(), durable_lsn, damage };
+    let superseded = std::mem::take(&mut segments.superseded);
+    let walked = Walked { segments: Vec::new(), durable_lsn, damage, superseded };
     let mut walk = Walk { setup, state, report, walked, visit };
     walk.segments(&segments, files)?;
     walk.judge_tail(&segments)?;
