@@ -68,9 +68,9 @@ impl LogReader {
         self.open.remove(&segment);
     }
 
-    /// Fills `bytes` with what lies at a place, compared with nothing: for chunks that are opened at
-    /// once, which proves more than their hash (decision 0007). After an error its content is of no
-    /// use.
+    /// Fills `bytes` with what lies at a place, compared with nothing: for chunks that are opened
+    /// at once, which proves more than their hash (decision 0007). After an error its content is of
+    /// no use.
     ///
     /// # Errors
     /// As for [`LogReader::read_chunk`], for a place that is not within its file.

@@ -1,5 +1,5 @@
-//! Mail whose bytes on disk were changed: left out where nothing of it was told yet, cut short where
-//! its length was; never sent, and never in the way of other mail.
+//! Mail whose bytes on disk were changed: left out where nothing of it was told yet, cut short
+//! where its length was; never sent, and never in the way of other mail.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

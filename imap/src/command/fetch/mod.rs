@@ -235,7 +235,7 @@ fn fetch_bytes<'a>(
                 }
             }
         };
-        match opened.put(&answer(row, rank), &mut talk.wire.out) {
+        match opened.put(&answer(row, rank), &mut talk.wire.out, talk.wire.full_at) {
             Ok(true) => {}
             Ok(false) => *begun = Some((opened, row, rank)),
             Err(Unput::TakenBack(error)) => note_unreadable(selected, row, &error, left_out),

@@ -16,7 +16,6 @@ use engine::width::{u64_of, usize_of};
 use super::item::{RowAnswer, needs_summary, put_item};
 use crate::codec::command::{FetchItem, Section, SectionItem, SectionName, SectionText};
 use crate::codec::put;
-use crate::stream::OUTPUT_BYTES_KEPT;
 
 /// What a section turned out to be.
 enum Piece {
@@ -117,31 +116,42 @@ impl Opened {
         Ok(Piece::Bytes(section::header_fields(&header, names, choice)))
     }
 
-    /// Puts as much of the answer as the output has room for; true when it is complete. The
-    /// caller sends the output and calls again.
+    /// Puts as much of the answer as the output has room for, up to `full_at` and one piece; true
+    /// when it is complete. The caller sends the output and calls again.
     ///
     /// # Errors
     /// [`Unput`], if something could not be read.
-    pub(super) fn put(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, Unput> {
+    pub(super) fn put(
+        &mut self,
+        answer: &RowAnswer<'_>,
+        out: &mut Vec<u8>,
+        full_at: usize,
+    ) -> Result<bool, Unput> {
         if self.items_put == 0 {
             self.taken_back_to = Some(out.len());
         }
-        let complete = self.put_more(answer, out).map_err(|error| match self.taken_back_to {
-            Some(start) => {
-                out.truncate(start);
-                Unput::TakenBack(error)
-            }
-            None => {
-                tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
-                Unput::CutShort
-            }
-        });
+        let complete =
+            self.put_more(answer, out, full_at).map_err(|error| match self.taken_back_to {
+                Some(start) => {
+                    out.truncate(start);
+                    Unput::TakenBack(error)
+                }
+                None => {
+                    tracing::error!(uid = answer.row.uid.0, %error, "message unreadable");
+                    Unput::CutShort
+                }
+            });
         self.taken_back_to = None;
         complete
     }
 
-    fn put_more(&mut self, answer: &RowAnswer<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
-        while out.len() < OUTPUT_BYTES_KEPT {
+    fn put_more(
+        &mut self,
+        answer: &RowAnswer<'_>,
+        out: &mut Vec<u8>,
+        full_at: usize,
+    ) -> Result<bool, ReadError> {
+        while out.len() < full_at {
             if let Some(range) = self.literal.take() {
                 self.literal = self.put_chunk(answer, out, range)?;
                 continue;
