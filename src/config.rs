@@ -51,6 +51,8 @@ pub(crate) struct StoreSection {
     pub(crate) summary_cache_bytes: u64,
     /// Free bytes of the disk below which no new mail is taken, so that deleting always works.
     pub(crate) reserve_bytes: u64,
+    /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
+    pub(crate) reclaim_bytes_per_second: u64,
 }
 
 impl Default for StoreSection {
@@ -61,6 +63,7 @@ impl Default for StoreSection {
             page_cache_bytes: 256 << 20,
             summary_cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
+            reclaim_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -382,6 +385,7 @@ impl Config {
             page_cache_bytes: self.store.page_cache_bytes,
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
+            reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
         }
     }
 

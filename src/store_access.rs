@@ -26,6 +26,8 @@ pub(crate) struct StoreBounds {
     pub(crate) summary_cache_bytes: u64,
     /// Free disk below which nothing new is taken, in bytes.
     pub(crate) reserve_bytes: u64,
+    /// Bytes a second that reclaim copies at most, 0: none.
+    pub(crate) reclaim_bytes_per_second: u64,
 }
 
 /// What `status` shows.
@@ -66,6 +68,7 @@ pub(crate) fn open(
     options.page_cache_bytes = bounds.page_cache_bytes;
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
+    options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_key_table {
@@ -124,6 +127,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         group_count,
         flush_count,
         log_bytes,
+        live_bytes,
+        reclaimed_segments,
+        reclaim_copied_bytes,
+        reclaimed_bytes,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -139,6 +146,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("groups_since_start", group_count.to_string()),
         ("flushes_since_start", flush_count.to_string()),
         ("log_bytes_since_start", log_bytes.to_string()),
+        ("live_bytes", live_bytes.map_or_else(|| "not counted yet".into(), |b| b.to_string())),
+        ("segments_reclaimed_since_start", reclaimed_segments.to_string()),
+        ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
+        ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
     ];
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
     StoreStatus { lines, stopped }

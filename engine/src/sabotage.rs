@@ -16,6 +16,8 @@ pub(crate) enum Sabotage {
     UidNext,
     /// A segment is released before the checkpoint that holds the new places is flushed.
     Release,
+    /// A blob is taken for dead although a row names it.
+    Reference,
     /// Callers are told that all is well whatever the write said.
     Answer,
 }
@@ -23,13 +25,14 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Every one, with its name on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 6] = [
+    pub(crate) const ALL: [(Sabotage, &str); 7] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
         (Sabotage::UidNext, "uidnext"),
         (Sabotage::Answer, "answer"),
         (Sabotage::Release, "release"),
+        (Sabotage::Reference, "reference"),
     ];
 }
 

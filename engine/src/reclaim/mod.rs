@@ -1,7 +1,7 @@
 //! Space: segments whose living share has fallen are rewritten without their dead chunks.
 //!
 //! ```text
-//! Choosing ─► Copying ─► Published ─► (checkpoint flushed) ─► the old segment is removed ─► Choosing
+//! Choosing ─► Copying ─► Published ─► (checkpoint flushed) ─► the old segment goes ─► Choosing
 //!             a group      places are in memory and
 //!             a step       in the next checkpoint
 //! ```

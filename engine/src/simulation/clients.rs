@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Model, Moves, Operation, Outcome, Shown, Sight, text};
+use super::model::{Model, Moves, Operation, Outcome, SeenAccount, Shown, Sight, text};
 use crate::disk::simulated::Dice;
 use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
@@ -324,7 +324,8 @@ pub(super) fn sight(store: &Store) -> Result<Sight, ReadError> {
             mailboxes.extend(shown.map(|shown| (mailbox.name.clone(), shown)));
         }
         let subscribed = listing.subscribed.iter().cloned().collect();
-        sight.insert(entry.name.clone(), (mailboxes, subscribed));
+        let (_, quota) = account.quota()?;
+        sight.insert(entry.name.clone(), SeenAccount { mailboxes, subscribed, quota });
     }
     Ok(sight)
 }

@@ -44,8 +44,16 @@ pub(super) struct Shown {
     pub(super) messages: BTreeMap<u32, ModelMessage>,
 }
 
-/// What a reader can see of everything: mailboxes and subscriptions by account.
-pub(super) type Sight = BTreeMap<String, (BTreeMap<String, Shown>, BTreeSet<String>)>;
+/// What a reader can see of everything, by account.
+pub(super) type Sight = BTreeMap<String, SeenAccount>;
+
+/// What a reader can see of one account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SeenAccount {
+    pub(super) mailboxes: BTreeMap<String, Shown>,
+    pub(super) subscribed: BTreeSet<String>,
+    pub(super) quota: Option<u64>,
+}
 
 /// Something that a client or an operator asks for.
 #[derive(Clone, Debug)]
@@ -328,7 +336,8 @@ impl Model {
         };
         let account = |(name, account): (&String, &ModelAccount)| {
             let mailboxes = account.mailboxes.iter().map(shown).collect();
-            (name.clone(), (mailboxes, account.subscribed.clone()))
+            let (subscribed, quota) = (account.subscribed.clone(), account.quota);
+            (name.clone(), SeenAccount { mailboxes, subscribed, quota })
         };
         self.accounts.iter().map(account).collect()
     }

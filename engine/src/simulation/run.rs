@@ -16,7 +16,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::clients::{self, Pending, Told};
-use super::model::{Model, Operation, Outcome, Sight};
+use super::model::{Model, Operation, Outcome, SeenAccount, Sight};
 use super::world::World;
 use crate::commit::CheckpointStep;
 use crate::disk::simulated::{Dice, Fault};
@@ -385,15 +385,13 @@ fn assert_same(seen: &Sight, expected: &Sight, when: &str) {
     }
     let names = |sight: &Sight| sight.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(seen), names(expected), "accounts {when}");
-    for ((account, (found, subscribed)), (_, (wanted, wanted_subscribed))) in
-        seen.iter().zip(expected)
-    {
-        assert_eq!(subscribed, wanted_subscribed, "subscriptions of {account} {when}");
-        let names =
-            |of: &std::collections::BTreeMap<String, _>| of.keys().cloned().collect::<Vec<_>>();
+    for ((account, found), wanted) in seen.iter().zip(expected.values()) {
+        assert_eq!(found.subscribed, wanted.subscribed, "subscriptions of {account} {when}");
+        assert_eq!(found.quota, wanted.quota, "quota of {account} {when}");
+        let names = |of: &SeenAccount| of.mailboxes.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(found), names(wanted), "mailboxes of {account} {when}");
-        for (name, shown) in found {
-            assert_eq!(Some(shown), wanted.get(name), "{account} {name} {when}");
+        for (name, shown) in &found.mailboxes {
+            assert_eq!(Some(shown), wanted.mailboxes.get(name), "{account} {name} {when}");
         }
     }
 }

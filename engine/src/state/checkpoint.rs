@@ -20,6 +20,7 @@ use super::table::{Table, TableBatch};
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::mailbox::{Columns, VanishedEntry};
+use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
@@ -268,6 +269,9 @@ impl Writer<'_> {
 
     /// Whether a reference to the blob is left when this checkpoint is written.
     fn is_referenced(&self, id: BlobId) -> Result<bool, ReadError> {
+        if breaks(Sabotage::Reference) {
+            return Ok(false);
+        }
         let prefix = id.0.bits().to_be_bytes();
         let mut made = self.made.range(lowest_reference(prefix)..);
         if made.next().is_some_and(|key| key.starts_with(&prefix)) {

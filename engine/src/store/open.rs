@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::create::{KeySource, log_setup};
-use super::drive::Driver;
-#[cfg(test)]
-use super::drive::Steps;
+use super::drive::{Driver, Steps};
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
 use super::read::SummaryCache;
@@ -90,7 +88,8 @@ struct BeginWith {
     log: LogSetup,
     node: NodeFile,
     replayed_bytes: u64,
-    reclaim_bytes_per_second: u64,
+    /// Bytes a second.
+    reclaim_rate: u64,
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -136,19 +135,14 @@ impl Store {
             cache: PageCache::new(options.page_cache_bytes),
         };
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
-        let mut setup = log_setup(surroundings, &layout, node.volume)?;
-        setup.switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
-        let log = LogSetup { switched: Vec::new(), ..setup.clone() };
+        let log = log_setup(surroundings, &layout, node.volume)?;
+        let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
+        let setup = LogSetup { switched, ..log.clone() };
         let mut replay = Replay::new(&committed, keys.snapshot());
         let recovered = replay.run(setup, mode, &saved)?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
-        let steps = match surroundings.drive {
-            Drive::Threads => None,
-            #[cfg(test)]
-            Drive::Stepped => Some(Arc::<Steps>::default()),
-        };
         let inner = Arc::new(Inner {
             directory: directory.to_path_buf(),
             disk: Arc::clone(&disk),
@@ -171,17 +165,13 @@ impl Store {
             mode,
             log_damage: recovered.damage.clone(),
             driver: Driver::default(),
-            steps,
+            steps: steps_of(surroundings.drive),
             _lock: lock,
         });
         let store = Store { inner };
-        let begin_with = BeginWith {
-            log,
-            node,
-            replayed_bytes: report.log.bytes,
-            reclaim_bytes_per_second: options.reclaim_bytes_per_second,
-        };
-        store.begin(surroundings, begin_with, recovered)?;
+        let (replayed_bytes, reclaim_rate) = (report.log.bytes, options.reclaim_bytes_per_second);
+        let with = BeginWith { log, node, replayed_bytes, reclaim_rate };
+        store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
     }
@@ -290,7 +280,7 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, reclaim_bytes_per_second } = with;
+        let BeginWith { log, node, replayed_bytes, reclaim_rate } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -334,8 +324,8 @@ impl Store {
             Some(steps) => steps.fill(committer, checkpointer, reclaimer),
             None => {
                 inner.driver.start(committer, checkpointer)?;
-                if reclaim_bytes_per_second > 0 {
-                    inner.driver.start_reclaim(reclaimer, reclaim_bytes_per_second)?;
+                if reclaim_rate > 0 {
+                    inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
                 }
             }
         }
@@ -359,6 +349,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
+    match drive {
+        Drive::Threads => None,
+        #[cfg(test)]
+        Drive::Stepped => Some(Arc::default()),
     }
 }
 

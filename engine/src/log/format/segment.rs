@@ -27,8 +27,8 @@
 //!     32    32  checksum  BLAKE3 of the footer and of bytes 0..32
 //! ```
 //!
-//! Groups begin at 8192, each at a multiple of 4096, padded with zeros; in a reclaimed segment one lies
-//! right behind the other. Closing writes footer and
+//! Groups begin at 8192, each at a multiple of 4096, padded with zeros; in a reclaimed segment one
+//! lies right behind the other. Closing writes footer and
 //! trailer and cuts the file behind them, so the trailer is found from the file's end; nothing is
 //! rewritten in place. A file without a valid trailer was not closed: its groups are found by
 //! walking.
