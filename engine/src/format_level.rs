@@ -7,12 +7,14 @@
 //! ```text
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
+//!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
 //! # Invariants
 //! 1. Nothing above the volume's level is written: records are checked where they are assigned,
-//!    and the versions of everything else are asserted below.
+//!    and the versions of everything else are asserted below; `store/prepare.rs` asks for the level
+//!    before it uses a dictionary.
 //! 2. What is above [`NEWEST`] is not opened. It is told from damage (a hash that is right for the
 //!    version that a bit flip made of ours), never cut as a torn tail, and found before opening
 //!    changes anything.
@@ -21,7 +23,9 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::SEGMENT_VERSION;
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 1;
+pub(crate) const NEWEST: u32 = 2;
+/// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
+pub(crate) const DICTIONARIES: u32 = 2;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,

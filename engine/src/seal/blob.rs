@@ -31,8 +31,9 @@ use std::sync::Arc;
 
 use super::aad::Aad;
 use super::aead::{Aead, AwsLc, NONCE, TAG_BYTES};
-use super::compress::{self, Compression, Dictionary, DictionaryHash};
+use super::compress::{self, Compression, Content};
 use super::derive::{COMMITMENT_BYTES, Purpose, Sealer};
+use super::dictionary::{Dictionary, DictionaryHash};
 use super::error::SealError;
 use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
@@ -354,9 +355,10 @@ impl BlobSealer {
     pub fn seal_chunk(&mut self, plain: &[u8]) -> SealedChunk {
         assert_eq!(self.next_chunk_len(), Some(plain.len()), "chunks come in order and whole");
         let number = self.next_number;
+        let content = if self.next_is_summary() { Content::Summary } else { Content::Body };
         self.next_number += 1;
         let mut bytes = Vec::with_capacity(plain.len() + 1 + TAG_BYTES);
-        compress::encode(plain, &self.compression, &mut bytes);
+        compress::encode(plain, content, &self.compression, &mut bytes);
         let aad = self.header.chunk_aad(number).encode();
         let key = chunk_key(&self.content_key, number);
         let tag = AwsLc.seal_in_place(key.expose(), &NONCE, &aad, &mut bytes);

@@ -3,7 +3,8 @@
 //! ```text
 //! codec 0  plain bytes
 //! codec 1  a zstd frame
-//! codec 2  hash of the dictionary 8, a zstd frame that needs it
+//! codec 2  hash of the dictionary 8, a zstd frame that needs it: one of the binary
+//!          (dictionary.rs, from format level 2 on), or one that the caller finds
 //! ```
 //!
 //! The plain length of every chunk is known from the blob's header, so nothing is allocated on the
@@ -12,19 +13,18 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use zstd::zstd_safe::{CCtx, CDict, DCtx, DDict, compress_bound};
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
+use super::dictionary::{self, Dictionary, DictionaryHash};
 use super::error::SealError;
 use super::fields::Fields;
 
-/// Largest dictionary.
-pub const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// From this size on a probe decides whether compression is tried at all.
 const PROBE_FROM_BYTES: usize = 64 << 10;
 /// Bytes of the probe.
 const PROBE_BYTES: usize = 4 << 10;
-/// Bytes of codec 2 before its frame.
-const DICTIONARY_HASH_BYTES: usize = 8;
+/// Largest chunk that is compressed with a dictionary of the binary; larger ones gain little.
+const DICTIONARY_CHUNK_BYTES_MAX: usize = 32 << 10;
 
 const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
@@ -33,37 +33,6 @@ const CODEC_DICTIONARY: u8 = 2;
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
     static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
-}
-
-/// The name of a dictionary: the first 8 bytes of its BLAKE3.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct DictionaryHash(pub [u8; DICTIONARY_HASH_BYTES]);
-
-/// A dictionary of zstd, prepared for one level. Holds pieces of mail: it is stored sealed.
-pub struct Dictionary {
-    hash: DictionaryHash,
-    compress: CDict<'static>,
-    decompress: DDict<'static>,
-}
-
-impl Dictionary {
-    /// Prepares a dictionary; `None` if it is empty, too large, or zstd refuses it.
-    pub fn new(bytes: &[u8], level: i32) -> Option<Dictionary> {
-        if bytes.is_empty() || bytes.len() > DICTIONARY_BYTES_MAX {
-            return None;
-        }
-        let hash = *blake3::hash(bytes).as_bytes().first_chunk()?;
-        Some(Dictionary {
-            hash: DictionaryHash(hash),
-            compress: CDict::try_create(bytes, level)?,
-            decompress: DDict::try_create(bytes)?,
-        })
-    }
-
-    /// Its name.
-    pub fn hash(&self) -> DictionaryHash {
-        self.hash
-    }
 }
 
 /// How the chunks of a blob are compressed.
@@ -75,6 +44,43 @@ pub enum Compression {
     Zstd(i32),
     /// zstd with a dictionary.
     Dictionary(Arc<Dictionary>),
+    /// zstd with the dictionaries of the binary where they pay, else of level 1.
+    BuiltIn,
+}
+
+/// What a chunk holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    /// A piece of the message.
+    Body,
+    /// Its summary.
+    Summary,
+}
+
+/// What one chunk is compressed with.
+#[derive(Clone, Copy)]
+enum Method<'a> {
+    Zstd(i32),
+    Dictionary(&'a Dictionary),
+}
+
+impl Compression {
+    fn of_chunk(&self, content: Content, plain_len: usize) -> Option<Method<'_>> {
+        match (self, content) {
+            (Compression::Off, _) => None,
+            (Compression::Zstd(level), _) => Some(Method::Zstd(*level)),
+            (Compression::Dictionary(dictionary), _) => Some(Method::Dictionary(dictionary)),
+            (Compression::BuiltIn, _) if plain_len > DICTIONARY_CHUNK_BYTES_MAX => {
+                Some(Method::Zstd(1))
+            }
+            (Compression::BuiltIn, Content::Body) => {
+                Some(Method::Dictionary(dictionary::mail(plain_len)))
+            }
+            (Compression::BuiltIn, Content::Summary) => {
+                Some(Method::Dictionary(dictionary::summary()))
+            }
+        }
+    }
 }
 
 impl Default for Compression {
@@ -84,16 +90,18 @@ impl Default for Compression {
 }
 
 /// Appends codec byte and payload of one chunk to `out`.
-pub(super) fn encode(plain: &[u8], compression: &Compression, out: &mut Vec<u8>) {
+pub(super) fn encode(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
     let start = out.len();
-    if !matches!(compression, Compression::Off) && worth_trying(plain) {
-        if let Compression::Dictionary(dictionary) = compression {
-            out.push(CODEC_DICTIONARY);
-            out.extend_from_slice(&dictionary.hash.0);
-        } else {
-            out.push(CODEC_ZSTD);
+    let method = compression.of_chunk(content, plain.len()).filter(|_| worth_trying(plain));
+    if let Some(method) = method {
+        match method {
+            Method::Zstd(_) => out.push(CODEC_ZSTD),
+            Method::Dictionary(dictionary) => {
+                out.push(CODEC_DICTIONARY);
+                out.extend_from_slice(&dictionary.hash().0);
+            }
         }
-        if compress_onto(plain, compression, out) && out.len() - start < plain.len() + 1 {
+        if compress_onto(plain, method, out) && out.len() - start < plain.len() + 1 {
             return;
         }
         out.truncate(start);
@@ -110,18 +118,17 @@ fn worth_trying(plain: &[u8]) -> bool {
     let middle = plain.len() / 2;
     let Some(probe) = plain.get(middle..middle + PROBE_BYTES) else { return true };
     let mut compressed = Vec::new();
-    compress_onto(probe, &Compression::Zstd(1), &mut compressed)
+    compress_onto(probe, Method::Zstd(1), &mut compressed)
         && compressed.len() < PROBE_BYTES - PROBE_BYTES / 16
 }
 
-fn compress_onto(plain: &[u8], compression: &Compression, out: &mut Vec<u8>) -> bool {
+fn compress_onto(plain: &[u8], method: Method<'_>, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.resize(start + compress_bound(plain.len()), 0);
     let (_, target) = out.split_at_mut(start);
-    let written = COMPRESSOR.with_borrow_mut(|context| match compression {
-        Compression::Off => Ok(0),
-        Compression::Zstd(level) => context.compress(target, plain, *level),
-        Compression::Dictionary(dictionary) => {
+    let written = COMPRESSOR.with_borrow_mut(|context| match method {
+        Method::Zstd(level) => context.compress(target, plain, level),
+        Method::Dictionary(dictionary) => {
             context.compress_using_cdict(target, plain, &dictionary.compress)
         }
     });
@@ -159,7 +166,8 @@ pub(super) fn decode_onto(
     let dictionary = match (codec, hash) {
         (CODEC_ZSTD, _) => None,
         (CODEC_DICTIONARY, Some(hash)) => {
-            Some(dictionaries(hash).ok_or(SealError::NoDictionary(hash.0))?)
+            let found = dictionary::built_in(hash).cloned().or_else(|| dictionaries(hash));
+            Some(found.ok_or(SealError::NoDictionary(hash.0))?)
         }
         _ => return Err(SealError::Malformed { field: "codec", found: u64::from(codec) }),
     };

@@ -46,7 +46,7 @@ pub enum SealError {
         generation: KeyGeneration,
     },
     /// A chunk was compressed with a dictionary that is not at hand.
-    #[error("the chunk needs a dictionary that is not at hand ({0:02x?})")]
+    #[error("the chunk needs dictionary {:016x}, which is not at hand", u64::from_be_bytes(*.0))]
     NoDictionary([u8; 8]),
     /// More than fits: accounts of a blob, or its bytes.
     #[error("too large to seal: {found} where at most {maximum} fit")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::aad::{Aad, WrappedKey};
 use super::blob::{BLOB_HEADER_BYTES_MAX, BlobHeader, BlobOpener, BlobSealer};
-use super::compress::{self, Compression};
+use super::compress::{self, Compression, Content};
 use super::derive::{Randomness, Sealer};
 use super::key::{KEY_BYTES, Key};
 use super::key_table::KeyTableSnapshot;
@@ -89,9 +89,13 @@ pub(crate) fn blob_chunk(bytes: &[u8]) {
     let decoded = compress::decode_onto(chunk, plain_len, &|_| None, &mut plain);
     assert!(plain.starts_with(b"before"));
     assert_eq!(plain.len() - 6, if decoded.is_ok() { plain_len } else { 0 });
-    for compression in [Compression::Off, Compression::Zstd(1)] {
+    let summary = (Compression::BuiltIn, Content::Summary);
+    let bodies = [Compression::Off, Compression::Zstd(1), Compression::BuiltIn];
+    for (compression, content) in
+        bodies.map(|way| (way, Content::Body)).into_iter().chain([summary])
+    {
         let mut encoded = Vec::new();
-        compress::encode(bytes, &compression, &mut encoded);
+        compress::encode(bytes, content, &compression, &mut encoded);
         assert!(encoded.len() <= bytes.len() + 1, "a codec byte is the most that it costs");
         let mut plain = Vec::new();
         let decoded = compress::decode_onto(&encoded, bytes.len(), &|_| None, &mut plain);

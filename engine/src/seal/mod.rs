@@ -28,6 +28,7 @@ pub mod aead;
 mod blob;
 mod compress;
 mod derive;
+mod dictionary;
 mod error;
 mod fields;
 mod files;
@@ -49,8 +50,9 @@ pub use aad::{Aad, WrappedKey};
 pub use blob::{
     BLOB_HEADER_BYTES_MAX, BlobEntry, BlobHeader, BlobOpener, BlobSealer, SealedChunk, chunk_count,
 };
-pub use compress::{Compression, DICTIONARY_BYTES_MAX, Dictionary, DictionaryHash};
+pub use compress::Compression;
 pub use derive::{COMMITMENT_BYTES, Randomness, SALT_BYTES, Salt, Sealer, SystemRandom};
+pub use dictionary::{DICTIONARY_BYTES_MAX, Dictionary, DictionaryHash};
 pub use error::{KeyError, SealError};
 pub use key::{KEY_BYTES, Key};
 pub use key_table::{AccountKey, KeyTable, KeyTableReport, KeyTableSnapshot, TableCopy};

@@ -146,6 +146,11 @@ impl Committed {
         Stamp(self.stamp.load(Ordering::Relaxed))
     }
 
+    /// The volume's format level.
+    pub(crate) fn format_level(&self) -> u32 {
+        self.volume.read().format_level
+    }
+
     /// Format level and history.
     pub(crate) fn volume(&self) -> VolumeState {
         self.volume.read().clone()

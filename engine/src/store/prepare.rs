@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
+use crate::format_level;
 use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::message::{Summary, thread::thread_id};
@@ -19,8 +20,15 @@ use crate::width::{u32_of, u64_of};
 
 use super::Store;
 
-/// zstd's level: higher ones gain little on mail and cost several times the CPU.
-const COMPRESSION: Compression = Compression::Zstd(1);
+/// How a volume of that format level is written. zstd's level is 1: higher ones gain little on mail
+/// and cost several times the CPU.
+fn compression(format_level: u32) -> Compression {
+    if format_level < format_level::DICTIONARIES {
+        Compression::Zstd(1)
+    } else {
+        Compression::BuiltIn
+    }
+}
 
 /// Mail at rest in memory, parsed, compressed and sealed, ready to be committed.
 pub struct PreparedMessage {
@@ -78,8 +86,9 @@ impl Store {
         }
         let tag = BlobTag(inner.sealer.random_id());
         let lengths = (u64::from(size), u32_of(encoded_summary.len()));
+        let compression = compression(inner.committed.format_level());
         let mut sealer =
-            BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, COMPRESSION).map_err(
+            BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression).map_err(
                 |_| CommitError::TooLarge {
                     what: "the number of recipients",
                     limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),

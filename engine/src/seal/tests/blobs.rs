@@ -147,8 +147,32 @@ fn a_dictionary_is_named_by_the_chunk_and_needed_to_open_it() {
     let opener = BlobOpener::open(&header, TAG, ANNA, &keys).unwrap();
     let refused = opener.open_chunk(0, &chunks[0].bytes);
     assert_eq!(refused, Err(SealError::NoDictionary(dictionary.hash().0)));
+    let name = format!("{:016x}", u64::from_be_bytes(dictionary.hash().0));
+    assert!(refused.unwrap_err().to_string().contains(&name), "the error names it");
     let plain = opener.open_chunk_with(0, &chunks[0].bytes, &|_| Some(dictionary.clone()));
     assert_eq!(plain.unwrap(), body);
+}
+
+#[test]
+fn small_mail_is_sealed_with_the_dictionaries_of_the_binary() {
+    let body = crate::message::generator::Generator::new(1).message(3000);
+    let summary = crate::message::Summary::parse(&body).encode();
+    let accounts = [(ANNA, FIRST, &key(1))];
+    let sealed = |compression| {
+        let lengths = (body.len() as u64, summary.len() as u32);
+        let sealer = sealer();
+        let mut blob = BlobSealer::with_summary(&sealer, TAG, &accounts, lengths, compression);
+        let blob = blob.as_mut().unwrap();
+        (blob.header().0.to_vec(), [blob.seal_chunk(&body), blob.seal_chunk(&summary)])
+    };
+    let (header, with) = sealed(Compression::BuiltIn);
+    let (_, without) = sealed(Compression::Zstd(1));
+    for (with, without) in with.iter().zip(&without) {
+        assert!(with.bytes.len() < without.bytes.len(), "a dictionary that does not pay");
+    }
+    let opener = BlobOpener::open(&header, TAG, ANNA, &keys).unwrap();
+    assert_eq!(opener.open_chunk(0, &with[0].bytes).unwrap(), body, "nobody has to bring them");
+    assert_eq!(opener.open_chunk(1, &with[1].bytes).unwrap(), summary);
 }
 
 #[test]
