@@ -66,6 +66,9 @@ enum Verb {
     /// Bring in mail from elsewhere
     #[command(subcommand)]
     Import(ImportVerb),
+    /// Write an account's mail out, for elsewhere; 'import' reads it back byte by byte
+    #[command(subcommand)]
+    Export(ExportVerb),
     /// Show how the store is
     Status {
         #[command(flatten)]
@@ -264,7 +267,7 @@ pub(crate) struct DeliverArguments {
 pub(crate) enum ImportVerb {
     /// A Maildir with all its folders (Maildir++ or folders in folders); it is only read
     Maildir(ImportArguments),
-    /// An mbox file; it is only read
+    /// An mbox file, or a folder of files NAME.mbox; it is only read
     Mbox(ImportArguments),
 }
 
@@ -273,12 +276,46 @@ pub(crate) enum ImportVerb {
 pub(crate) struct ImportArguments {
     /// The account
     pub(crate) user: String,
-    /// The Maildir or the mbox file
+    /// The Maildir, the mbox file or the folder of them
     pub(crate) path: PathBuf,
     /// Put everything into or below this mailbox, made if it does not exist; else into INBOX and
     /// the mailboxes that the folders name
     #[arg(long)]
     pub(crate) into: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// What mail can be written as.
+#[derive(Subcommand)]
+pub(crate) enum ExportVerb {
+    /// A Maildir++ with all mailboxes, as Dovecot, mutt and notmuch read it
+    Maildir {
+        #[command(flatten)]
+        arguments: ExportArguments,
+    },
+    /// A folder with a file NAME.mbox for each mailbox (mboxrd), or one file
+    Mbox {
+        /// This mailbox alone, into one file
+        #[arg(long)]
+        mailbox: Option<String>,
+        #[command(flatten)]
+        arguments: ExportArguments,
+    },
+}
+
+/// What an export needs.
+#[derive(Args)]
+pub(crate) struct ExportArguments {
+    /// The account
+    pub(crate) user: String,
+    /// What to make; nothing that exists is written over, but a folder may be there if it is empty
+    pub(crate) path: PathBuf,
+    /// Keep line ends as stored, which is CRLF. Else they become LF, as Unix programs want them,
+    /// except in messages that have other line ends too. 'import' gives the stored bytes back
+    /// either way
+    #[arg(long)]
+    pub(crate) crlf: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
 }
@@ -312,6 +349,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Deliver(arguments) => command::mail::deliver(&arguments),
         Verb::Check { place } => command::store::check(&place),
         Verb::Import(verb) => command::mail::import(&verb),
+        Verb::Export(verb) => command::mail::export(&verb),
         Verb::Status { place, json: true } => command::store::status_json(&place),
         Verb::Status { place, json: false } => command::store::status(&place),
     }
@@ -350,6 +388,9 @@ mod tests {
             "check",
             "import maildir u@example.org Maildir",
             "import mbox u@example.org mail.mbox --into Old",
+            "export maildir u@example.org Maildir --crlf",
+            "export mbox u@example.org Folder",
+            "export mbox u@example.org mail.mbox --mailbox INBOX",
             "status --json",
         ] {
             let words = std::iter::once("pillarbox").chain(line.split(' '));

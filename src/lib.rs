@@ -10,12 +10,14 @@ mod cli;
 mod command;
 mod config;
 mod demo;
+mod export;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
 mod listener;
 mod logging;
+mod mail_files;
 mod progress;
 mod secrets;
 mod serve;

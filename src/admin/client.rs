@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::operation::{Answer, Begun, Desk, Request, begin};
-use super::{ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
+use super::{ANSWER_BODY_BYTES_MAX, ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource, OpenMode};
@@ -106,15 +106,7 @@ impl Connection {
             let answer = match &mut self.way {
                 Way::Socket { input, output } => {
                     output.flush().map_err(|cause| lost(&cause.to_string()))?;
-                    let mut line = Vec::new();
-                    let read =
-                        input.by_ref().take(ANSWER_LINE_BYTES_MAX).read_until(b'\n', &mut line);
-                    match read {
-                        Ok(0) => return Err(lost("it closed the connection")),
-                        Ok(_) => {}
-                        Err(cause) => return Err(lost(&cause.to_string())),
-                    }
-                    serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?
+                    read_answer(input)?
                 }
                 Way::Directory { owed, .. } => owed.pop_front().map_or(Answer::Done, Begun::finish),
             };
@@ -134,6 +126,50 @@ impl Connection {
     }
 }
 
+/// An answer's line, and what follows it.
+fn read_answer(input: &mut impl BufRead) -> Result<Answer, Failure> {
+    let mut line = Vec::new();
+    match input.by_ref().take(ANSWER_LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+        Ok(0) => return Err(lost("it closed the connection")),
+        Ok(_) => {}
+        Err(cause) => return Err(lost(&cause.to_string())),
+    }
+    let mut answer = serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?;
+    if let Answer::Piece { body_bytes, body } = &mut answer {
+        if *body_bytes > ANSWER_BODY_BYTES_MAX {
+            return Err(lost("it sent more bytes at once than any store does"));
+        }
+        let read = input.take(*body_bytes).read_to_end(body);
+        if read.map_err(|cause| lost(&cause.to_string()))? < engine::width::usize_of(*body_bytes) {
+            return Err(lost("it closed the connection"));
+        }
+    }
+    Ok(answer)
+}
+
 fn lost(why: &str) -> Failure {
     Failure::new(Exit::Later, format!("the running store did not answer: {why}; try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_brings_its_bytes_and_what_is_cut_or_too_long_is_no_answer() {
+        let cases = [
+            ("{\"answer\":\"piece\",\"body_bytes\":3}\nabcd", Some("abc"), "the next is left"),
+            ("{\"answer\":\"piece\",\"body_bytes\":0}\n", Some(""), "the end of a message"),
+            ("{\"answer\":\"piece\",\"body_bytes\":3}\nab", None, "cut"),
+            ("{\"answer\":\"piece\",\"body_bytes\":99999999}\nab", None, "beyond the bound"),
+            ("", None, "closed"),
+        ];
+        for (bytes, expected, reason) in cases {
+            let found = match read_answer(&mut bytes.as_bytes()) {
+                Ok(Answer::Piece { body, .. }) => Some(String::from_utf8(body).unwrap()),
+                _ => None,
+            };
+            assert_eq!(found.as_deref(), expected, "{reason}");
+        }
+    }
 }

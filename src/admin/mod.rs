@@ -2,8 +2,8 @@
 //!
 //! `DATA/admin.sock`, a stream socket of mode 0600. A request is one line of JSON, followed by as
 //! many raw bytes as its `body_bytes` says. Answers are one line of JSON each, in the order of the
-//! requests; a `progress` answer comes before the answer that it belongs to. Requests may be sent
-//! ahead.
+//! requests; a `progress` answer comes before the answer that it belongs to, and the line of a
+//! `piece` is followed by as many raw bytes as its `body_bytes` says. Requests may be sent ahead.
 //!
 //! ```text
 //! C: {"verb":"append","account":"u@example.org","mailbox":"INBOX",…,"body_bytes":12}
@@ -11,6 +11,9 @@
 //! S: {"answer":"done"}
 //! C: {"verb":"domain-add","domain":"example.org"}
 //! S: {"answer":"failed","exit":"refused","sentence":"example.org exists already"}
+//! C: {"verb":"message-read","account":"u@example.org","mailbox":"INBOX","uid":1,"offset":0}
+//! S: {"answer":"piece","body_bytes":12}
+//! S: 12 bytes
 //! ```
 //!
 //! # Invariants
@@ -21,10 +24,11 @@
 
 mod client;
 mod operation;
+mod reading;
 mod server;
 
 pub(crate) use client::Connection;
-pub(crate) use operation::{Answer, Desk, Request};
+pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use server::Server;
 
 use std::fs::File;
@@ -35,6 +39,8 @@ use std::path::{Path, PathBuf};
 const REQUEST_LINE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of an answer's line; a list of some hundred thousand accounts fits.
 const ANSWER_LINE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that follow an answer's line: at most one chunk of a message.
+const ANSWER_BODY_BYTES_MAX: u64 = engine::width::u64_of(engine::limits::CHUNK_BYTES);
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 32;
 /// Answers owed to one connection before its next request is read.

@@ -2,7 +2,7 @@
 
 use engine::error::{CommitError, Remedy};
 use engine::flags::{FlagList, Keyword, SystemFlags};
-use engine::ids::UnixSeconds;
+use engine::ids::{Uid, UnixSeconds};
 use engine::seal::Secret;
 use engine::{
     Account, AccountEntry, AliasEntry, Appended, DeliverTo, NewAccount, NewMessage, Resolution,
@@ -10,6 +10,7 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::reading;
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
@@ -47,6 +48,14 @@ pub(crate) enum Request {
     MailboxEnsure { account: String, mailbox: String },
     /// Appends the body to a mailbox.
     Append { account: String, mailbox: String, flags: Vec<String>, received: i64, body_bytes: u64 },
+    /// Subscribes to a mailbox, or ends that.
+    Subscribe { account: String, mailbox: String, subscribed: bool },
+    /// Lists an account's mailboxes and subscriptions.
+    MailboxList { account: String },
+    /// Lists some of a mailbox's messages, from a UID on.
+    MessageList { account: String, mailbox: String, from_uid: u32 },
+    /// A piece of a message, from `offset` on.
+    MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
 
 impl Request {
@@ -57,7 +66,10 @@ impl Request {
             | Request::DomainList
             | Request::AliasList
             | Request::Check
-            | Request::Status => OpenMode::Read,
+            | Request::Status
+            | Request::MailboxList { .. }
+            | Request::MessageList { .. }
+            | Request::MessageRead { .. } => OpenMode::Read,
             _ => OpenMode::ReadWrite,
         }
     }
@@ -89,6 +101,18 @@ pub(crate) enum Answer {
     Status(StoreStatus),
     /// What `check` found.
     Checked(CheckOutcome),
+    /// An account's mailboxes, and the names it is subscribed to.
+    Mailboxes { mailboxes: Vec<MailboxLine>, subscribed: Vec<String> },
+    /// Messages by ascending UID; none when there are no more.
+    Messages { uid_validity: u32, messages: Vec<MessageLine> },
+    /// Bytes of a message, which follow the line; at least one, except at the message's end.
+    Piece {
+        body_bytes: u64,
+        #[serde(skip)]
+        body: Vec<u8>,
+    },
+    /// The message was expunged meanwhile.
+    Gone,
     /// Not done.
     Failed(Failure),
 }
@@ -113,6 +137,28 @@ pub(crate) struct AliasLine {
     pub(crate) address: String,
     /// Where it leads.
     pub(crate) targets: Vec<String>,
+}
+
+/// A mailbox of `mailbox-list`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MailboxLine {
+    /// Full name, levels by `/`.
+    pub(crate) name: String,
+    /// Messages in it.
+    pub(crate) message_count: u64,
+}
+
+/// A message of `message-list`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MessageLine {
+    /// Its number in the mailbox.
+    pub(crate) uid: u32,
+    /// Flags and keywords by their IMAP names.
+    pub(crate) flags: Vec<String>,
+    /// INTERNALDATE in seconds since 1970 UTC.
+    pub(crate) received: i64,
+    /// Bytes as stored.
+    pub(crate) message_bytes: u64,
 }
 
 impl From<AccountEntry> for AccountLine {
@@ -222,6 +268,21 @@ fn dispatch(
         }
         Request::Append { account: name, mailbox, flags, received, .. } => {
             return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
+        }
+        Request::Subscribe { account: name, mailbox, subscribed: true } => {
+            account(store, &name)?.subscribe(&mailbox).wait()?;
+        }
+        Request::Subscribe { account: name, mailbox, subscribed: false } => {
+            account(store, &name)?.unsubscribe(&mailbox).wait()?;
+        }
+        Request::MailboxList { account: name } => {
+            answer = reading::mailboxes(&account(store, &name)?)?;
+        }
+        Request::MessageList { account: name, mailbox, from_uid } => {
+            answer = reading::messages(&account(store, &name)?, &mailbox, Uid(from_uid))?;
+        }
+        Request::MessageRead { account: name, mailbox, uid, offset } => {
+            answer = reading::piece(&account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
     }
     Ok(Begun::Answered(answer))

@@ -149,8 +149,7 @@ fn answer_in_order(output: UnixStream, answers: &Receiver<Begun>) {
     let mut output = BufWriter::new(output);
     let mut next = answers.recv().ok();
     while let Some(begun) = next {
-        let Ok(line) = serde_json::to_vec(&begun.finish()) else { return };
-        if output.write_all(&line).and_then(|()| output.write_all(b"\n")).is_err() {
+        if write_answer(&mut output, &begun.finish()).is_err() {
             return;
         }
         // Flushed only when nothing else is ready: an import's answers share system calls.
@@ -165,4 +164,13 @@ fn answer_in_order(output: UnixStream, answers: &Receiver<Begun>) {
         };
     }
     let _ = output.flush();
+}
+
+fn write_answer(output: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
+    output.write_all(&serde_json::to_vec(answer)?)?;
+    output.write_all(b"\n")?;
+    match answer {
+        Answer::Piece { body, .. } => output.write_all(body),
+        _ => Ok(()),
+    }
 }

@@ -1,12 +1,14 @@
-//! `deliver` and `import`: mail that comes in by command.
+//! `deliver`, `import` and `export`: mail that comes in and goes out by command.
 
 use std::io::Read;
 
 use crate::admin::Request;
-use crate::cli::{DeliverArguments, ImportArguments, ImportVerb};
+use crate::cli::{DeliverArguments, ExportArguments, ExportVerb, ImportArguments, ImportVerb};
 use crate::command::Place;
+use crate::export::{self, MaildirTarget, MboxTarget, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::import::{import_maildir, import_mbox, with_crlf};
+use crate::mail_files::LineEnds;
 use crate::store_access::OpenMode;
 
 /// `pillarbox deliver USER < message`, also as a pipe(8) transport of Postfix.
@@ -72,6 +74,33 @@ pub(crate) fn import(verb: &ImportVerb) -> Result<(), Failure> {
     let done = match verb {
         ImportVerb::Maildir(_) => import_maildir(&mut connection, user, path, into.as_deref()),
         ImportVerb::Mbox(_) => import_mbox(&mut connection, user, path, into.as_deref()),
+    };
+    connection.close();
+    println!("{}", done?);
+    Ok(())
+}
+
+/// `pillarbox export …`
+pub(crate) fn export(verb: &ExportVerb) -> Result<(), Failure> {
+    let (ExportVerb::Maildir { arguments } | ExportVerb::Mbox { arguments, .. }) = verb;
+    let ExportArguments { user, path, crlf, place } = arguments;
+    let mailbox = match verb {
+        ExportVerb::Maildir { .. } => None,
+        ExportVerb::Mbox { mailbox, .. } => mailbox.as_deref(),
+    };
+    let line_ends = if *crlf { LineEnds::Stored } else { LineEnds::Unix };
+    let wanted = Wanted { account: user, mailbox, line_ends };
+    let mut connection = Place::find(place)?.connect(OpenMode::Read)?;
+    let done = match verb {
+        ExportVerb::Maildir { .. } => {
+            export::export(&mut connection, &wanted, || MaildirTarget::create(path))
+        }
+        ExportVerb::Mbox { mailbox: None, .. } => {
+            export::export(&mut connection, &wanted, || MboxTarget::folder(path))
+        }
+        ExportVerb::Mbox { mailbox: Some(_), .. } => {
+            export::export(&mut connection, &wanted, || MboxTarget::file(path))
+        }
     };
     connection.close();
     println!("{}", done?);

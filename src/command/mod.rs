@@ -72,7 +72,7 @@ fn ask(arguments: &PlaceArguments, request: &Request) -> Result<Answer, Failure>
 }
 
 /// An answer of another kind than asked for: a running store of another version.
-fn unexpected() -> Failure {
+pub(crate) fn unexpected() -> Failure {
     Failure::new(
         Exit::Refused,
         "the running store answered something unexpected; it may be of another version: restart it",

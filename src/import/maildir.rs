@@ -8,15 +8,20 @@
 //!                                 T trashed; a to z: keywords by the file dovecot-keywords
 //! ```
 //!
-//! Names of folders are in modified UTF-7 (RFC 3501 section 5.1.3) or plain UTF-8.
+//! Names of folders are in modified UTF-7 (RFC 3501 section 5.1.3) or plain UTF-8. What `export`
+//! adds is in `mail_files.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::{Importer, Incoming, below, unreadable, with_crlf};
 use crate::failure::{Exit, Failure};
+use crate::mail_files::{
+    KEYWORDS_FILE, LETTERS, MORE_KEYWORDS_FILE, NAME_FILE, SUBSCRIPTIONS_FILE, level_of,
+    mailbox_of, subscriptions_of, wire_bytes_of,
+};
 use crate::progress;
 
 /// Levels of folders in the fs layout; a link that leads upwards must end somewhere.
@@ -45,8 +50,11 @@ pub(crate) fn import_maildir(
     }
     let bar = progress::bar("Importing", total);
     let mut importer = Importer::new(connection, account, bar.clone());
+    if let Ok(text) = fs::read_to_string(root.join(SUBSCRIPTIONS_FILE)) {
+        importer.subscribe_to(subscriptions_of(&text), into)?;
+    }
     for (mailbox, folder, messages) in mailboxes {
-        let keywords = keywords(&folder);
+        let keywords = Keywords::read(&folder);
         importer.ensure_mailbox(&mailbox)?;
         for path in messages {
             bar.inc(1);
@@ -63,7 +71,7 @@ pub(crate) fn import_maildir(
                 mailbox: &mailbox,
                 flags: flags(&name, &keywords),
                 received: received(&path, &name),
-                message: &with_crlf(&content),
+                message: &as_stored(content, &name),
                 origin,
             })?;
         }
@@ -84,10 +92,11 @@ fn folders(root: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
         let path = entry.path();
         match name.strip_prefix('.') {
             Some(dotted) if is_maildir(&path) => {
-                found.insert(plus_plus_name(dotted), path);
+                let named = fs::read_to_string(path.join(NAME_FILE)).ok();
+                found.insert(named.unwrap_or_else(|| mailbox_of(dotted)), path);
             }
             Some(_) => {}
-            None => descend(&path, &folder_name(&name), &mut found, 1),
+            None => descend(&path, &level_of(&name), &mut found, 1),
         }
     }
     Ok(found.into_iter().collect())
@@ -105,7 +114,7 @@ fn descend(path: &Path, name: &str, found: &mut BTreeMap<String, PathBuf>, depth
     for entry in entries.flatten() {
         let below = entry.file_name().to_string_lossy().into_owned();
         if !below.starts_with('.') && !["cur", "new", "tmp"].contains(&below.as_str()) {
-            let name = format!("{name}/{}", folder_name(&below));
+            let name = format!("{name}/{}", level_of(&below));
             descend(&entry.path(), &name, found, depth + 1);
         }
     }
@@ -113,57 +122,6 @@ fn descend(path: &Path, name: &str, found: &mut BTreeMap<String, PathBuf>, depth
 
 fn is_maildir(path: &Path) -> bool {
     path.join("cur").is_dir()
-}
-
-/// `Work.2024` is `Work/2024`; a dot at the begin or end is none of a level.
-fn plus_plus_name(dotted: &str) -> String {
-    let levels: Vec<String> =
-        dotted.split('.').filter(|level| !level.is_empty()).map(folder_name).collect();
-    levels.join("/")
-}
-
-/// One level's name: modified UTF-7 where it decodes, as it is where it does not.
-fn folder_name(raw: &str) -> String {
-    // Our levels are parted by slashes, so none may come out of a name.
-    decode_utf7(raw).unwrap_or_else(|| raw.to_owned()).replace('/', "_")
-}
-
-/// Modified UTF-7 (RFC 3501 section 5.1.3); `None` where it is malformed.
-fn decode_utf7(raw: &str) -> Option<String> {
-    let mut out = String::new();
-    let mut rest = raw;
-    while let Some((plain, shifted)) = rest.split_once('&') {
-        out.push_str(plain);
-        let (encoded, after) = shifted.split_once('-')?;
-        rest = after;
-        if encoded.is_empty() {
-            out.push('&');
-            continue;
-        }
-        let mut units = Vec::new();
-        let (mut bits, mut count) = (0u32, 0u32);
-        for byte in encoded.bytes() {
-            let value = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b',' => 63,
-                _ => return None,
-            };
-            bits = (bits << 6 | u32::from(value)) & 0x3F_FFFF;
-            count += 6;
-            if count >= 16 {
-                count -= 16;
-                units.push(u16::try_from(bits >> count & 0xFFFF).ok()?);
-            }
-        }
-        for letter in char::decode_utf16(units) {
-            out.push(letter.ok()?);
-        }
-    }
-    out.push_str(rest);
-    Some(out)
 }
 
 /// The files of `cur` and `new`, oldest first: their names begin with the time of delivery.
@@ -193,12 +151,21 @@ fn delivered(name: &str) -> Option<i64> {
     name.split('.').next()?.parse().ok().filter(|seconds| *seconds > 0)
 }
 
+/// The message in a file of that name, with CRLF line ends. A file as large as its name says that
+/// the message is on the wire has them, and is taken as it is.
+fn as_stored(content: Vec<u8>, name: &str) -> Vec<u8> {
+    let bytes = engine::width::u64_of(content.len());
+    if wire_bytes_of(name) == Some(bytes) { content } else { with_crlf(&content) }
+}
+
 /// INTERNALDATE: the earlier of the name's time and the file's. A client's APPEND with an old date
 /// gives an old file with a new name; a copied Maildir has new files with old names.
 fn received(path: &Path, name: &str) -> i64 {
     let changed = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let changed = changed.and_then(|since| i64::try_from(since.as_secs()).ok());
+    let changed = changed.and_then(|time| match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).ok(),
+        Err(before) => i64::try_from(before.duration().as_secs()).ok().map(|seconds| -seconds),
+    });
     match (changed, delivered(name)) {
         (Some(changed), Some(delivered)) => changed.min(delivered),
         (Some(time), None) | (None, Some(time)) => time,
@@ -206,39 +173,47 @@ fn received(path: &Path, name: &str) -> i64 {
     }
 }
 
-/// The keywords behind the letters a to z, from Dovecot's file, if there is one.
-fn keywords(folder: &Path) -> BTreeMap<char, String> {
-    let text = fs::read_to_string(folder.join("dovecot-keywords")).unwrap_or_default();
-    let mut keywords = BTreeMap::new();
-    for line in text.lines() {
-        let Some((number, keyword)) = line.split_once(' ') else { continue };
-        if let Ok(number @ 0..26) = number.parse::<u8>() {
-            keywords.insert(char::from(b'a' + number), keyword.to_owned());
+/// Which keywords the messages of a folder have.
+#[derive(Default)]
+struct Keywords {
+    /// The keywords behind the letters a to z, from Dovecot's file, if there is one.
+    letters: BTreeMap<char, String>,
+    /// Keywords by the message's file name before the colon, from a file of `export`.
+    more: HashMap<String, Vec<String>>,
+}
+
+impl Keywords {
+    fn read(folder: &Path) -> Keywords {
+        let mut keywords = Keywords::default();
+        let text_of = |file| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        for line in text_of(KEYWORDS_FILE).lines() {
+            let Some((number, keyword)) = line.split_once(' ') else { continue };
+            if let Ok(number @ 0..26) = number.parse::<u8>() {
+                keywords.letters.insert(char::from(b'a' + number), keyword.to_owned());
+            }
         }
+        for line in text_of(MORE_KEYWORDS_FILE).lines() {
+            let mut words = line.split(' ').map(str::to_owned);
+            if let Some(name) = words.next() {
+                keywords.more.insert(name, words.collect());
+            }
+        }
+        keywords
     }
-    keywords
 }
 
 /// Flags by their IMAP names, from the letters after `:2,`.
-fn flags(name: &str, keywords: &BTreeMap<char, String>) -> Vec<String> {
+fn flags(name: &str, keywords: &Keywords) -> Vec<String> {
     // A colon cannot stand in a file's name everywhere; some write another sign before the 2.
     let letters = name.rsplit_once("2,").filter(|(before, _)| before.ends_with([':', ';', '!']));
     let mut flags = Vec::new();
     for letter in letters.map_or("", |(_, letters)| letters).chars() {
-        let flag = match letter {
-            'D' => "\\Draft",
-            'F' => "\\Flagged",
-            'P' => "$Forwarded",
-            'R' => "\\Answered",
-            'S' => "\\Seen",
-            'T' => "\\Deleted",
-            letter => match keywords.get(&letter) {
-                Some(keyword) => keyword,
-                None => continue,
-            },
-        };
-        flags.push(flag.to_owned());
+        let system = LETTERS.iter().find(|(known, _)| *known == letter).map(|(_, flag)| *flag);
+        let keyword = keywords.letters.get(&letter).map(String::as_str);
+        flags.extend(system.or(keyword).map(str::to_owned));
     }
+    let more = name.split(':').next().and_then(|before| keywords.more.get(before));
+    flags.extend(more.into_iter().flatten().cloned());
     flags
 }
 
@@ -273,11 +248,15 @@ mod tests {
 
     #[test]
     fn flags_follow_the_letters_of_the_name() {
-        let keywords = BTreeMap::from([('a', "$Junk".to_owned())]);
+        let keywords = Keywords {
+            letters: BTreeMap::from([('a', "$Junk".to_owned())]),
+            more: HashMap::from([("9.x".to_owned(), vec!["y".to_owned(), "z".to_owned()])]),
+        };
         let cases = [
             ("1.host:2,FRS", vec!["\\Flagged", "\\Answered", "\\Seen"]),
             ("1.host:2,Pab", vec!["$Forwarded", "$Junk"]),
             ("1.host,S=12,W=13:2,", vec![]),
+            ("9.x:2,Sa", vec!["\\Seen", "$Junk", "y", "z"]),
             ("1.host2,S", vec![]),
             ("1.host", vec![]),
         ];
@@ -295,6 +274,16 @@ mod tests {
         let old = UNIX_EPOCH + std::time::Duration::from_secs(900_000_000);
         fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         assert_eq!(received(&path, "1700000000.copied"), 900_000_000, "appended with a date");
+        let older = UNIX_EPOCH - std::time::Duration::from_secs(5);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(older).unwrap();
+        assert_eq!(received(&path, "1.copied"), -5, "before 1970");
+    }
+
+    #[test]
+    fn a_file_that_is_as_large_as_its_message_is_taken_as_it_is() {
+        assert_eq!(as_stored(b"a\n\r\n".to_vec(), "1.x,S=4,W=4:2,"), b"a\n\r\n");
+        assert_eq!(as_stored(b"a\n\n".to_vec(), "1.x,S=3,W=5:2,"), b"a\r\n\r\n");
+        assert_eq!(as_stored(b"a\n".to_vec(), "1.x"), b"a\r\n");
     }
 
     #[test]
@@ -311,27 +300,10 @@ mod tests {
         assert_eq!(names, ["900.b:2,", "1000.a", "1700000000.c:2,S"]);
     }
 
-    #[test]
-    fn modified_utf7_decodes_and_malformed_names_stay_as_they_are() {
-        let cases = [
-            ("Entw&APw-rfe", "Entwürfe"),
-            ("&U,BTFw-", "台北"),
-            ("R&-D", "R&D"),
-            ("broken&", "broken&"),
-            ("broken&!-", "broken&!-"),
-            ("&2D3eCg-", "\u{1F60A}"),
-        ];
-        for (raw, expected) in cases {
-            assert_eq!(folder_name(raw), expected, "{raw}");
-        }
-    }
-
     proptest::proptest! {
         #[test]
         fn no_name_makes_the_readers_panic(name in "\\PC{0,60}") {
-            let _ = folder_name(&name);
-            let _ = plus_plus_name(&name);
-            let _ = flags(&name, &BTreeMap::new());
+            let _ = flags(&name, &Keywords::default());
             let _ = delivered(&name);
         }
     }

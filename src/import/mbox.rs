@@ -8,48 +8,90 @@
 //!                                                     the empty line before the next From_ is none
 //! ```
 //!
-//! INTERNALDATE comes from the From_ line; flags from the fields Status and X-Status, which many
-//! mail programs write there. Content-Length is not believed: it is wrong as soon as anybody edited
-//! the file.
+//! INTERNALDATE comes from the From_ line; flags from the fields Status, X-Status and X-Keywords,
+//! which many mail programs write there, and which stay. Those that `export` wrote end with a mark
+//! (`mail_files.rs`) and are taken off with it: the message is then as it was.
+//!
+//! Content-Length is not believed: it is wrong as soon as anybody edited the file.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
 
 use super::{Importer, Incoming, below, unreadable, with_crlf};
 use crate::failure::{Exit, Failure};
+use crate::mail_files::{
+    LastLine, LineEnds, Mark, SUBSCRIPTIONS_FILE, X_STATUS, mailbox_of, subscriptions_of,
+};
 use crate::progress;
 
 /// Bytes of one message that are kept; what is longer is named and left out.
 const MESSAGE_BYTES_MAX: usize = engine::limits::MESSAGE_BYTES_MAX;
 
-/// Imports an mbox file into one mailbox.
+/// Imports an mbox file into one mailbox, or a folder of them into the mailboxes that they name.
 pub(crate) fn import_mbox(
     connection: &mut crate::admin::Connection,
     account: &str,
     path: &Path,
     into: Option<&str>,
 ) -> Result<String, Failure> {
-    let file = File::open(path).map_err(unreadable(path))?;
-    let bytes = file.metadata().map_err(unreadable(path))?.len();
-    let bar = progress::bar("Importing bytes", bytes);
-    let mailbox = below(into, "");
+    let files = if path.is_dir() { files(path)? } else { vec![(String::new(), path.to_owned())] };
+    let mut total = 0;
+    for (_, file) in &files {
+        total += file.metadata().map_err(unreadable(file))?.len();
+    }
+    let bar = progress::bar("Importing bytes", total);
     let mut importer = Importer::new(connection, account, bar.clone());
+    if let Ok(text) = std::fs::read_to_string(path.join(SUBSCRIPTIONS_FILE)) {
+        importer.subscribe_to(subscriptions_of(&text), into)?;
+    }
+    for (name, file) in &files {
+        import_file(&mut importer, &bar, file, &below(into, name))?;
+    }
+    importer.finish()
+}
+
+/// The mailboxes of a folder: every `NAME.mbox` of it, as `export mbox` writes them.
+fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = entry.map_err(unreadable(folder))?.path();
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(stem) = file_name.strip_suffix(".mbox").filter(|_| path.is_file()) {
+            let named = std::fs::read_to_string(path.with_extension("mbox.name")).ok();
+            found.push((named.unwrap_or_else(|| mailbox_of(stem)), path));
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("there is no file NAME.mbox in {}", folder.display()),
+        ));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn import_file(
+    importer: &mut Importer<'_>,
+    bar: &ProgressBar,
+    path: &Path,
+    mailbox: &str,
+) -> Result<(), Failure> {
+    let file = File::open(path).map_err(unreadable(path))?;
+    let begin = bar.position();
     let mut reader = MboxReader::new(BufReader::new(file));
     while let Some(message) = reader.next_message().map_err(unreadable(path))? {
-        bar.set_position(reader.position);
+        bar.set_position(begin + reader.position);
         let origin = format!("{} at byte {}", path.display(), message.offset);
         if message.cut {
             importer.refuse(&origin, "the message is larger than any that a store takes");
             continue;
         }
-        importer.send(Incoming {
-            mailbox: &mailbox,
-            flags: flags(&message.content),
-            received: message.received.unwrap_or(0),
-            message: &with_crlf(&message.content),
-            origin,
-        })?;
+        let (flags, received, content) = message.into_mail();
+        importer.send(Incoming { mailbox, flags, received, message: &content, origin })?;
     }
     if reader.position > 0 && !reader.begun {
         return Err(Failure::new(
@@ -57,7 +99,8 @@ pub(crate) fn import_mbox(
             format!("{} is no mbox: its first line does not begin with 'From '", path.display()),
         ));
     }
-    importer.finish()
+    // An empty file is an empty mailbox.
+    importer.ensure_mailbox(mailbox)
 }
 
 /// One message of the file.
@@ -154,6 +197,24 @@ impl MboxMessage {
             self.content.extend_from_slice(line);
         }
     }
+
+    /// Flags, INTERNALDATE, and the message with CRLF line ends. What `export` wrote on top is
+    /// taken off and believed; other fields of the same names are believed and kept.
+    fn into_mail(self) -> (Vec<String>, i64, Vec<u8>) {
+        let Some((mark, own, below)) = Mark::take(&self.content) else {
+            let received = self.received.unwrap_or(0);
+            return (flags(&self.content), received, with_crlf(&self.content));
+        };
+        let message = match mark.last_line {
+            LastLine::Open => below.strip_suffix(b"\n").unwrap_or(below),
+            LastLine::Ended => below,
+        };
+        let message = match mark.line_ends {
+            LineEnds::Unix => with_crlf(message),
+            LineEnds::Stored => message.to_vec(),
+        };
+        (flags(own), mark.received, message)
+    }
 }
 
 fn is_empty(line: &[u8]) -> bool {
@@ -172,7 +233,7 @@ fn unquoted(line: &[u8]) -> &[u8] {
 }
 
 /// Seconds since 1970 UTC from `From sender Sat Jan  3 01:05:34 1996`, with or without a time zone.
-fn received(from_line: &[u8]) -> Option<i64> {
+pub(crate) fn received(from_line: &[u8]) -> Option<i64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = String::from_utf8_lossy(from_line);
@@ -218,9 +279,14 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap_days + days_before_month + day - 1 - 719_468
 }
 
-/// Flags from the fields Status (R: read) and X-Status (A, F, T, D) of the header.
+/// Flags from the fields Status (R: read), X-Status (A, F, T, D) and X-Keywords of the header.
 fn flags(message: &[u8]) -> Vec<String> {
-    let mut flags = Vec::new();
+    let mut flags: Vec<String> = Vec::new();
+    let mut add = |flag: &str| {
+        if !flags.iter().any(|known| known == flag) {
+            flags.push(flag.to_owned());
+        }
+    };
     for line in message.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii_end();
         if line.is_empty() {
@@ -228,17 +294,16 @@ fn flags(message: &[u8]) -> Vec<String> {
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = line.split_at(colon);
-        let letters: &[(u8, &str)] = if name.eq_ignore_ascii_case(b"Status") {
-            &[(b'R', "\\Seen")]
+        let value = String::from_utf8_lossy(value.get(1..).unwrap_or_default());
+        if name.eq_ignore_ascii_case(b"Status") {
+            value.contains('R').then(|| add("\\Seen"));
         } else if name.eq_ignore_ascii_case(b"X-Status") {
-            &[(b'A', "\\Answered"), (b'F', "\\Flagged"), (b'T', "\\Draft"), (b'D', "\\Deleted")]
-        } else {
-            continue;
-        };
-        for (letter, flag) in letters {
-            if value.contains(letter) && !flags.iter().any(|known| known == flag) {
-                flags.push((*flag).to_owned());
-            }
+            let said = X_STATUS.iter().filter(|(letter, _)| value.contains(*letter));
+            said.for_each(|(_, flag)| add(flag));
+        } else if name.eq_ignore_ascii_case(b"X-Keywords") {
+            // A backslash would make one a system flag.
+            let keywords = value.split_ascii_whitespace().filter(|word| !word.contains('\\'));
+            keywords.for_each(&mut add);
         }
     }
     flags
@@ -252,8 +317,12 @@ pub(crate) fn fuzz_mbox(bytes: &[u8]) {
         assert!(!message.cut && behind < Some(message.offset), "messages ascend");
         behind = Some(message.offset);
         kept += message.content.len();
-        assert!(flags(&message.content).len() <= 5);
-        let content = with_crlf(&message.content);
+        let stored = Mark::take(&message.content)
+            .is_some_and(|(mark, _, _)| mark.line_ends == LineEnds::Stored);
+        let (_, _, content) = message.into_mail();
+        if stored {
+            continue;
+        }
         let newlines = content.iter().filter(|byte| **byte == b'\n').count();
         let pairs = content.windows(2).filter(|pair| pair == b"\r\n").count();
         assert_eq!(newlines, pairs, "stored mail has no bare newline");
@@ -319,8 +388,18 @@ mod tests {
 
     #[test]
     fn flags_come_from_the_header_and_never_from_the_body() {
-        let message = b"Status: RO\nX-Status: AF\n\nX-Status: D\n";
-        assert_eq!(flags(message), ["\\Seen", "\\Answered", "\\Flagged"]);
+        let message = b"Status: RO\nX-Status: AF\nX-Keywords: $Junk  \\Draft a\n\nX-Status: D\n";
+        assert_eq!(flags(message), ["\\Seen", "\\Answered", "\\Flagged", "$Junk", "a"]);
+    }
+
+    #[test]
+    fn what_export_wrote_on_top_is_taken_off_and_believed_alone() {
+        let mark = Mark { received: 7, line_ends: LineEnds::Stored, last_line: LastLine::Open };
+        let text = format!("From a\n{}Status: R\nbare\r\nend\n\n", mark.write(&[]));
+        let mut reader = MboxReader::new(text.as_bytes());
+        let (flags, received, content) = reader.next_message().unwrap().unwrap().into_mail();
+        assert_eq!((flags.len(), received), (0, 7), "the message's own Status says nothing");
+        assert_eq!(content, b"Status: R\nbare\r\nend", "its bytes are as they were");
     }
 
     proptest::proptest! {

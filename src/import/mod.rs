@@ -14,10 +14,12 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use crate::admin::{Connection, Request};
+use crate::admin::{Answer, Connection, Request};
 use crate::failure::{Exit, Failure};
 
 pub(crate) use maildir::import_maildir;
+#[cfg(test)]
+pub(crate) use mbox::received;
 pub(crate) use mbox::{fuzz_mbox, import_mbox};
 
 /// Messages sent ahead of their answers.
@@ -45,6 +47,8 @@ pub(crate) struct Importer<'a> {
     account: &'a str,
     bar: ProgressBar,
     made: HashSet<String>,
+    /// Subscriptions before the import and those that it brings, if it brings any.
+    subscriptions: Option<(HashSet<String>, HashSet<String>)>,
     owed: VecDeque<(String, usize)>,
     owed_bytes: usize,
     imported: u64,
@@ -63,6 +67,7 @@ impl<'a> Importer<'a> {
             account,
             bar,
             made: HashSet::new(),
+            subscriptions: None,
             owed: VecDeque::new(),
             owed_bytes: 0,
             imported: 0,
@@ -82,6 +87,40 @@ impl<'a> Importer<'a> {
         };
         self.connection.call(&request, b"", &mut |_, _| {})?;
         self.made.insert(mailbox.to_owned());
+        Ok(())
+    }
+
+    /// Whatever the import makes is subscribed, unless the mail brings subscriptions of its own:
+    /// these then hold at the end, beside those that were there before.
+    fn subscribe_to(&mut self, names: Vec<String>, into: Option<&str>) -> Result<(), Failure> {
+        let before = self.subscribed()?;
+        let names = names.iter().map(|name| below(into, name)).collect();
+        self.subscriptions = Some((before, names));
+        Ok(())
+    }
+
+    fn subscribed(&mut self) -> Result<HashSet<String>, Failure> {
+        let request = Request::MailboxList { account: self.account.to_owned() };
+        match self.connection.call(&request, b"", &mut |_, _| {})? {
+            Answer::Mailboxes { subscribed, .. } => Ok(subscribed.into_iter().collect()),
+            _ => Ok(HashSet::new()),
+        }
+    }
+
+    fn settle_subscriptions(&mut self) -> Result<(), Failure> {
+        let Some((before, brought)) = self.subscriptions.take() else { return Ok(()) };
+        let now = self.subscribed()?;
+        let made = now.difference(&before).filter(|name| !brought.contains(*name));
+        let ended = made.map(|name| (name, false));
+        for (name, subscribed) in brought.difference(&now).map(|name| (name, true)).chain(ended) {
+            let (account, mailbox) = (self.account.to_owned(), name.clone());
+            let request = Request::Subscribe { account, mailbox, subscribed };
+            match self.connection.call(&request, b"", &mut |_, _| {}) {
+                // A name that no mailbox can have is not worth an import.
+                Err(failure) if failure.exit != Exit::Refused => return Err(failure),
+                _ => {}
+            }
+        }
         Ok(())
     }
 
@@ -132,6 +171,7 @@ impl<'a> Importer<'a> {
     /// Waits for everything, and says what was done.
     pub(crate) fn finish(mut self) -> Result<String, Failure> {
         self.settle(0)?;
+        self.settle_subscriptions()?;
         self.bar.finish_and_clear();
         let Importer { imported, refused, account, .. } = self;
         match refused {
