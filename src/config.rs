@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
 use crate::secrets;
-use crate::store_access::{KeySource, StoreBounds};
+use crate::store_access::{IoChoice, KeySource, StoreBounds};
 
 /// Bytes of a configuration file that we read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -53,6 +53,10 @@ pub(crate) struct StoreSection {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
+    /// batch, past the page cache; refused at start where it does not work, as in many containers),
+    /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
+    pub(crate) io: Io,
 }
 
 impl Default for StoreSection {
@@ -64,8 +68,21 @@ impl Default for StoreSection {
             summary_cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            io: Io::Auto,
         }
     }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Io {
+    /// What measured best.
+    Auto,
+    /// io_uring, or the store is not opened.
+    Uring,
+    /// `pwrite` and `fdatasync`.
+    Plain,
 }
 
 /// What opens the store: set one of the three, or the environment variable PILLARBOX_PASSPHRASE.
@@ -386,6 +403,11 @@ impl Config {
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
+            io: match self.store.io {
+                Io::Auto => IoChoice::Auto,
+                Io::Uring => IoChoice::Uring,
+                Io::Plain => IoChoice::Plain,
+            },
         }
     }
 

@@ -114,6 +114,7 @@ impl From<OpenError> for Failure {
                 Exit::NotAllowed
             }
             OpenError::Disk(_) => Exit::Disk,
+            OpenError::NoUring(_) => Exit::Configuration,
             OpenError::Read(ReadError::Disk(_) | ReadError::Table(_)) => Exit::Disk,
             OpenError::Damage(_) | OpenError::Read(_) => Exit::Damage,
             OpenError::NotAStore(_)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 pub(crate) use engine::KeySource;
-pub(crate) use engine::disk::OpenMode;
+pub(crate) use engine::disk::{IoChoice, OpenMode};
 
 /// Memory, sizes and reserves of an open store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that reclaim copies at most, 0: none.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// How the log is written.
+    pub(crate) io: IoChoice,
 }
 
 /// What `status` shows.
@@ -69,6 +71,7 @@ pub(crate) fn open(
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
+    options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_key_table {
@@ -106,6 +109,7 @@ fn opened_words(report: &OpenReport) -> String {
     if report.void_count > 0 {
         words.push_str(&format!(", {} groups of unfinished commands are void", report.void_count));
     }
+    words.push_str(&format!("; {}", report.io));
     words
 }
 

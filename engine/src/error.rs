@@ -273,6 +273,9 @@ pub enum OpenError {
     /// The disk said no.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// io_uring was asked for and does not work: many containers forbid it.
+    #[error("io_uring does not work here ({0}); set io = \"auto\" in [store]")]
+    NoUring(DiskError),
     /// A file that is not as it should be.
     #[error(transparent)]
     Damage(#[from] Damage),

@@ -26,6 +26,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("SEGMENT_BYTES", limits::SEGMENT_BYTES),
     ("GROUP_BYTES_MAX", limits::GROUP_BYTES_MAX as u64),
     ("GROUP_ALIGNMENT", limits::GROUP_ALIGNMENT as u64),
+    ("URING_BUFFER_BYTES", limits::URING_BUFFER_BYTES as u64),
     ("CHUNK_BYTES", limits::CHUNK_BYTES as u64),
     ("SUMMARY_BYTES_MAX", limits::SUMMARY_BYTES_MAX as u64),
     ("INLINE_MESSAGE_BYTES_MAX", limits::INLINE_MESSAGE_BYTES_MAX as u64),

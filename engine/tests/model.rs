@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use engine::disk::{IoChoice, system_disk};
 use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid, UnixSeconds};
 use engine::seal::{Argon2Cost, Secret};
@@ -115,6 +116,16 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     prop::collection::vec(operation, 1..40)
 }
 
+/// The disks of this machine.
+fn disks(folder: &Path) -> std::iter::Cycle<std::vec::IntoIter<IoChoice>> {
+    let all = match system_disk(IoChoice::Uring, folder) {
+        Ok(_) => vec![IoChoice::Uring, IoChoice::Plain],
+        // Many containers forbid it.
+        Err(_) => vec![IoChoice::Plain],
+    };
+    all.into_iter().cycle()
+}
+
 struct Run {
     folder: tempfile::TempDir,
     directory: PathBuf,
@@ -122,6 +133,8 @@ struct Run {
     store: Option<Store>,
     model: Model,
     texts: u32,
+    /// How the log is written, in turn.
+    disks: std::iter::Cycle<std::vec::IntoIter<IoChoice>>,
 }
 
 impl Run {
@@ -130,8 +143,15 @@ impl Run {
         let directory = folder.path().join("data");
         let key = KeySource::KeyFile(folder.path().join("key"));
         Store::init(&directory, &InitOptions { key }).unwrap();
-        let mut run =
-            Run { folder, directory, images: 0, store: None, model: Model::new(), texts: 0 };
+        let mut run = Run {
+            disks: disks(folder.path()),
+            folder,
+            directory,
+            images: 0,
+            store: None,
+            model: Model::new(),
+            texts: 0,
+        };
         run.open();
         let store = run.store.as_ref().unwrap();
         store.add_domain("example.org").unwrap();
@@ -149,6 +169,8 @@ impl Run {
         let mut options = OpenOptions::new(KeySource::KeyFile(self.folder.path().join("key")));
         options.password_cost = Argon2Cost::CHEAP;
         options.reserve_bytes = 0;
+        // The disks take turns: what one wrote, the other goes on with.
+        options.io = self.disks.next().unwrap();
         self.store = Some(Store::open(&self.directory, options).unwrap().0);
     }
 

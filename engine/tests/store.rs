@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use engine::disk::{IoChoice, system_disk};
 use engine::error::CommitError;
 use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Uid, UnixSeconds};
@@ -21,6 +22,10 @@ fn options(directory: &Path) -> OpenOptions {
     let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
+    // Plain calls are the default, which scenarios and model test too; here io_uring where it works.
+    if system_disk(IoChoice::Uring, directory).is_ok() {
+        options.io = IoChoice::Uring;
+    }
     options
 }
 

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::disk::IoChoice;
 use engine::flags::FlagList;
 use engine::ids::{Uid, UnixSeconds};
 use engine::message::generator::Generator;
@@ -32,11 +33,16 @@ pub(crate) struct Site {
 impl Site {
     /// An empty store with one account.
     pub(crate) fn new() -> Site {
+        Site::with_io(IoChoice::Auto)
+    }
+
+    /// The same, with its log written in that way.
+    pub(crate) fn with_io(io: IoChoice) -> Site {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let directory = folder.path().join("data");
         let key = KeySource::KeyFile(directory.with_extension("key"));
         Store::init(&directory, &InitOptions { key }).expect("a store can be made");
-        let store = open(&directory);
+        let store = open(&directory, io);
         store.add_domain("example.org").expect("a domain");
         let password = Secret::new("bench".into());
         let name = "bench@example.org".into();
@@ -58,7 +64,7 @@ impl Site {
         store.close();
         // The directory is let go with the last handle.
         drop(store);
-        Site { store: open(&directory), directory, _folder }
+        Site { store: open(&directory, IoChoice::Auto), directory, _folder }
     }
 
     /// Appends all messages of `messages` to INBOX.
@@ -93,10 +99,11 @@ impl Site {
     }
 }
 
-fn open(directory: &Path) -> Store {
+fn open(directory: &Path, io: IoChoice) -> Store {
     let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
+    options.io = io;
     Store::open(directory, options).expect("the store opens").0
 }
 

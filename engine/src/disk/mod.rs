@@ -1,13 +1,14 @@
-//! The disk as the engine sees it: few calls, each with a promise, and two implementations.
+//! The disk as the engine sees it: few calls, each with a promise, and three implementations.
 //!
 //! | call | promise |
 //! |--|--|
 //! | `write_at` | all bytes are in the cache, or an error; durable only after `sync_data` |
 //! | `sync_data` | every earlier `write_at` and `set_len` of this file survives a power cut |
+//! | `write_and_sync` | both in one call, which io_uring makes of one submission; for the log |
 //! | `create`, `rename`, `remove` | visible at once; durable only after `sync_dir` of the folder |
 //!
-//! [`PlainDisk`] is the system's; [`SimulatedDisk`](simulated::SimulatedDisk)
-//! lives in
+//! [`PlainDisk`] is the system's, [`UringDisk`] is the same with io_uring under the log, and
+//! [`system_disk`] chooses between them; [`SimulatedDisk`](simulated::SimulatedDisk) lives in
 //! memory, forgets what was not flushed, and fails on request.
 //!
 //! # What can go wrong
@@ -15,18 +16,22 @@
 //! may
 //! succeed for bytes that are gone. Nothing here tries again.
 
+pub mod choice;
 pub mod clock;
 pub mod durable;
 pub mod plain;
 pub mod simulated;
+pub mod uring;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::DiskError;
 use crate::width::{u64_of, usize_of};
 
+pub use choice::{IoChoice, IoReport, PlainReason, system_disk};
 pub use clock::{Clock, SystemClock};
 pub use plain::PlainDisk;
+pub use uring::{Caching, Registration, UringDisk, UringFound, UringWish};
 
 /// What an opened file is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +58,11 @@ pub enum Lock {
 pub trait Disk: Send + Sync {
     /// Makes a new file, open for reading and writing; fails if the name is taken.
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
+
+    /// Makes a new file as `create` does, one that `write_and_sync` is meant for.
+    fn create_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.create(path)
+    }
 
     /// Opens a file that exists.
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, DiskError>;
@@ -100,6 +110,13 @@ pub trait DiskFile: Send + Sync {
     /// Makes everything written so far durable, with the file's length. Never call it again after
     /// it failed.
     fn sync_data(&self) -> Result<(), DiskError>;
+
+    /// Writes all of `bytes`, then makes everything written so far durable. Any part may be there
+    /// after it failed, and neither call may follow.
+    fn write_and_sync(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.write_at(offset, bytes)?;
+        self.sync_data()
+    }
 
     /// The file's length in bytes.
     fn byte_count(&self) -> Result<u64, DiskError>;

@@ -17,15 +17,15 @@ use crate::width::u64_of;
 const COPY_ON_WRITE_MAGICS: [u64; 3] = [0x9123_683E, 0x2FC1_2FC1, 0xCA45_1A4E];
 
 /// Sizes and times are nobody else's business either.
-const OWNER_ONLY_FILE: u32 = 0o600;
+pub(super) const OWNER_ONLY_FILE: u32 = 0o600;
 const OWNER_ONLY_FOLDER: u32 = 0o700;
 
 /// The system's disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlainDisk;
 
-impl Disk for PlainDisk {
-    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+impl PlainDisk {
+    pub(super) fn create_plain(self, path: &Path) -> Result<PlainFile, DiskError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -33,7 +33,13 @@ impl Disk for PlainDisk {
             .mode(OWNER_ONLY_FILE)
             .open(path)
             .map_err(|cause| failed("create", path, None, cause))?;
-        Ok(Box::new(PlainFile { file, path: path.to_path_buf() }))
+        Ok(PlainFile { file, path: path.to_path_buf() })
+    }
+}
+
+impl Disk for PlainDisk {
+    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        Ok(Box::new(self.create_plain(path)?))
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, DiskError> {
@@ -126,7 +132,7 @@ impl Disk for PlainDisk {
     }
 }
 
-struct PlainFile {
+pub(super) struct PlainFile {
     file: File,
     path: PathBuf,
 }

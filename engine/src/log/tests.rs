@@ -9,6 +9,7 @@ use crate::disk::simulated::{Fault, SimulatedDisk};
 use crate::disk::{Disk, OpenMode, SystemClock, durable};
 use crate::ids::{AccountNumber, BlobTag, KeyTableVersion, Lsn, VolumeId};
 
+mod disks;
 mod newer;
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
@@ -77,9 +78,18 @@ fn open(
     disk: &SimulatedDisk,
     state: Option<StateStamp>,
 ) -> Result<(Vec<String>, Recovered), RecoverError> {
+    open_log(setup(disk), state)
+}
+
+/// The same for a log on any disk.
+fn open_log(
+    setup: LogSetup,
+    state: Option<StateStamp>,
+) -> Result<(Vec<String>, Recovered), RecoverError> {
     let mut texts = Vec::new();
     let mut places = Vec::new();
-    let recovered = recover(setup(disk), state, OpenMode::ReadWrite, |replayed| {
+    let (disk, directory) = (Arc::clone(&setup.disk), setup.directory.clone());
+    let recovered = recover(setup, state, OpenMode::ReadWrite, |replayed| {
         match replayed {
             Replayed::Seen { .. } => {}
             Replayed::Chunk(place) => places.push(place),
@@ -93,7 +103,7 @@ fn open(
         }
         Ok::<(), RecoverError>(())
     })?;
-    let reader = LogReader::new(Arc::new(disk.clone()), PathBuf::from(FOLDER));
+    let reader = LogReader::new(disk, directory);
     for place in places {
         reader.read_chunk(&place).expect("every place leads to its chunk");
     }

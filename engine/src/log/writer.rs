@@ -18,6 +18,7 @@
 //! Any failed write or flush ends the writer: later calls are refused with the first cause. Nothing
 //! is tried again, because after a failed flush the kernel may count pages clean that are gone.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -109,7 +110,7 @@ impl LogWriter {
         if setup.disk.exists(&unfinished)? {
             setup.disk.remove(&unfinished)?;
         }
-        let file = setup.disk.create(&unfinished)?;
+        let file = setup.disk.create_log(&unfinished)?;
         let header = SegmentHeader {
             role: setup.role,
             volume: setup.volume,
@@ -235,20 +236,30 @@ impl LogWriter {
             return Ok(Vec::new());
         }
         self.make_room(batch_bytes)?;
-        match groups {
-            [group] => self.file.write_at(self.position, group.padded_bytes())?,
+        let batch = match groups {
+            [group] => Cow::Borrowed(group.padded_bytes()),
             _ => {
                 let batch: Vec<&[u8]> = groups.iter().map(BuiltGroup::padded_bytes).collect();
-                self.file.write_at(self.position, &batch.concat())?;
+                Cow::Owned(batch.concat())
             }
-        }
-        let places = groups.iter().map(|group| self.note(group)).collect();
+        };
         let is_small = batch_bytes < ZEROS_WORTHWHILE_BELOW;
-        if is_small && matches!(self.setup.zeros, ZerosAhead::Inline { .. }) && self.wants_zeros() {
-            self.write_zeros_now()?;
-        }
-        if !breaks(Sabotage::Flush) {
-            self.file.sync_data()?;
+        let is_inline = is_small && matches!(self.setup.zeros, ZerosAhead::Inline { .. });
+        let position = self.position;
+        let places;
+        if is_inline || breaks(Sabotage::Flush) {
+            // Zeros go between write and flush, which covers both.
+            self.file.write_at(position, &batch)?;
+            places = groups.iter().map(|group| self.note(group)).collect();
+            if is_inline && self.wants_zeros() {
+                self.write_zeros_now()?;
+            }
+            if !breaks(Sabotage::Flush) {
+                self.file.sync_data()?;
+            }
+        } else {
+            self.file.write_and_sync(position, &batch)?;
+            places = groups.iter().map(|group| self.note(group)).collect();
         }
         self.end.durable_lsn = self.end.last_lsn;
         self.durable_hash = self.end.hash;

@@ -1,7 +1,9 @@
 //! A steady coming and going of mail: the disk holds little more than what is alive.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::disk::PlainDisk;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{Uid, UnixSeconds};
 use crate::log::SegmentNumber;
@@ -23,7 +25,7 @@ fn options(folder: &Path) -> OpenOptions {
 }
 
 fn open(folder: &Path) -> Store {
-    let mut surroundings = Surroundings::system();
+    let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
     surroundings.segment_bytes = SEGMENT_BYTES;
     Store::open_in(&surroundings, &folder.join("data"), options(folder)).unwrap().0
 }

@@ -16,7 +16,7 @@ use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::commit::{Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue};
-use crate::disk::{Disk, Lock, OpenMode, durable};
+use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
@@ -45,6 +45,8 @@ pub struct OpenOptions {
     pub password_cost: Argon2Cost,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
     pub mode: OpenMode,
+    /// How the log is written.
+    pub io: IoChoice,
 }
 
 impl OpenOptions {
@@ -59,6 +61,7 @@ impl OpenOptions {
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
+            io: IoChoice::Auto,
         }
     }
 }
@@ -81,6 +84,8 @@ pub struct OpenReport {
     pub damage: Vec<LogDamage>,
     /// A copy of the key table that was damaged and healed, and how.
     pub healed_key_table: Option<String>,
+    /// How the log is written, and why so.
+    pub io: IoReport,
 }
 
 /// What the machines of a store begin with.
@@ -101,7 +106,18 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]; nothing was changed then, except that a torn tail may have been cut.
     pub fn open(directory: &Path, options: OpenOptions) -> Result<(Store, OpenReport), OpenError> {
-        Store::open_in(&Surroundings::system(), directory, options)
+        let layout = Layout::of(directory);
+        let is_written = options.mode == OpenMode::ReadWrite && PlainDisk.exists(&layout.log())?;
+        // Trying the disk out would write to it, which reading must not.
+        let mut disk: Arc<dyn Disk> = Arc::new(PlainDisk);
+        let mut io = IoReport::default();
+        if is_written {
+            (disk, io) = system_disk(options.io, &layout.log()).map_err(OpenError::NoUring)?;
+        }
+        let surroundings = Surroundings::system(disk);
+        let (store, mut report) = Store::open_in(&surroundings, directory, options)?;
+        report.io = io;
+        Ok((store, report))
     }
 
     /// The same, on a given disk.

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{Clock, Disk, OpenMode, PlainDisk, SystemClock};
+use crate::disk::{Clock, Disk, OpenMode, SystemClock};
 use crate::error::ReadError;
 use crate::log::ZerosAhead;
 use crate::seal::Sealer;
@@ -43,10 +43,10 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// This machine; a new incarnation of randomness.
-    pub(crate) fn system() -> Surroundings {
+    /// This machine with one of its disks; a new incarnation of randomness.
+    pub(crate) fn system(disk: Arc<dyn Disk>) -> Surroundings {
         Surroundings {
-            disk: Arc::new(PlainDisk),
+            disk,
             clock: Arc::new(SystemClock::new()),
             sealer: Sealer::system(),
             tables: Arc::new(RocksTables::open_in),
