@@ -7,8 +7,8 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Groups are padded to this at their place in a segment.
 pub const GROUP_ALIGNMENT: usize = 4096;
-/// Bytes that io_uring writes at a time: most batches are below it, and registered it is memory that
-/// is never paged out.
+/// Bytes that io_uring writes at a time: most batches are below it, and registered it is memory
+/// that is never paged out.
 pub const URING_BUFFER_BYTES: usize = 1 << 20;
 /// Plain bytes of one chunk of a blob.
 pub const CHUNK_BYTES: usize = 256 << 10;

@@ -22,7 +22,7 @@ fn options(directory: &Path) -> OpenOptions {
     let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
-    // Plain calls are the default, which scenarios and model test too; here io_uring where it works.
+    // Plain calls are the default, which scenarios test; here io_uring where it works.
     if system_disk(IoChoice::Uring, directory).is_ok() {
         options.io = IoChoice::Uring;
     }

@@ -9,8 +9,8 @@
 //! handle of its own on the same file. Such a file is therefore written past the page cache and
 //! read through it. Linux keeps the two coherent: a direct write first writes back what is dirty in
 //! its range, and drops the cached pages of the range before and after it, so that even pages which
-//! a read ahead fetched meanwhile are fetched again. A flush covers both ways, and reports errors of
-//! both to either handle.
+//! a read ahead fetched meanwhile are fetched again. A flush covers both ways, and reports errors
+//! of both to either handle.
 //!
 //! # Invariants
 //! 1. The kernel reads the buffer only between a submission and its answers: nobody returns before
