@@ -1,8 +1,8 @@
 //! Question: how many durable commits a second, by the number of concurrent writers; and how fast
 //! is the log below them; and does io_uring pay? Dataset: a message of 300 bytes, prepared anew for
-//! each commit, from 1, 16 and 256 threads that each wait for their answer; groups of one record and
-//! one chunk of 4 KiB and 1 MiB for the log alone; batches of 1, 16 and 256 pages for the disk alone,
-//! onto flushed zeros. Unit: time a commit, a group, a batch.
+//! each commit, from 1, 16 and 256 threads that each wait for their answer; groups of one record
+//! and one chunk of 4 KiB and 1 MiB for the log alone; batches of 1, 16 and 256 pages for the disk
+//! alone, onto flushed zeros. Unit: time a commit, a group, a batch.
 //!
 //! tokio-uring, which writes and flushes by two submissions, is there for comparison.
 //!

@@ -1,8 +1,8 @@
 //! What a message costs sealed: bytes and CPU, by size, without and with the dictionaries.
 //!
 //! Question: how much smaller does each way of compressing make mail, and at what CPU? Dataset:
-//! every file below the folders, a message each, with CRLF line ends. Unit: sealed bytes (header, body,
-//! summary) a byte of mail; microseconds of CPU a message, the best of three rounds.
+//! every file below the folders, a message each, with CRLF line ends. Unit: sealed bytes (header,
+//! body, summary) a byte of mail; microseconds of CPU a message, the best of three rounds.
 //! `DICTIONARIES` names another folder of dictionaries to try.
 
 use std::path::Path;

@@ -107,7 +107,9 @@ impl Store {
     /// See [`OpenError`]; nothing was changed then, except that a torn tail may have been cut.
     pub fn open(directory: &Path, options: OpenOptions) -> Result<(Store, OpenReport), OpenError> {
         let layout = Layout::of(directory);
-        let is_written = options.mode == OpenMode::ReadWrite && PlainDisk.exists(&layout.log())?;
+        // What cannot even be looked at is refused below, by the name of the file that matters.
+        let is_there = PlainDisk.exists(&layout.log()).unwrap_or(false);
+        let is_written = options.mode == OpenMode::ReadWrite && is_there;
         // Trying the disk out would write to it, which reading must not.
         let mut disk: Arc<dyn Disk> = Arc::new(PlainDisk);
         let mut io = IoReport::default();
