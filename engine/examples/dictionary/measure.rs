@@ -3,8 +3,8 @@
 //! Question: how much smaller does each way of compressing make mail, and at what CPU? Dataset:
 //! every file below the folders, a message each, with CRLF line ends. Unit: sealed bytes (header,
 //! body, summary) a byte of mail; microseconds of CPU a message, of one round. The kernel adds up a
-//! running thread's time in steps of some milliseconds: figures of few or small messages are coarse.
-//! `DICTIONARIES` names another folder of dictionaries to try.
+//! running thread's time in steps of some milliseconds: figures of few or small messages are
+//! coarse. `DICTIONARIES` names another folder of dictionaries to try.
 
 use std::path::Path;
 use std::sync::Arc;

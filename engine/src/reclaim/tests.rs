@@ -123,3 +123,34 @@ fn under_a_steady_coming_and_going_the_log_stays_near_what_is_alive() {
     let flow = Flow::new(open(folder.path()));
     flow.check();
 }
+
+#[test]
+fn a_reader_that_looked_up_a_place_before_its_segment_was_released_reads_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeySource::KeyFile(folder.path().join("key"));
+    Store::init(&folder.path().join("data"), &InitOptions { key }).unwrap();
+    let store = open(folder.path());
+    store.add_domain("example.org").unwrap();
+    let (name, password) = ("anna@example.org".to_owned(), Secret::new("x".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    let mut flow = Flow::new(store);
+    flow.append(200);
+    let view = flow.mailbox.view().unwrap().unwrap();
+    let account = flow.store.account("anna@example.org").unwrap().unwrap();
+    let opened: Vec<_> = view
+        .rows_from(Uid(1), usize::MAX)
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.uid.0 % 5 == 0)
+        .map(|row| (row.uid, account.message(&row).unwrap()))
+        .collect();
+    flow.expunge_up_to(200);
+    for _ in 0..3 {
+        assert!(flow.store.checkpoint());
+        flow.store.wait_for_reclaim();
+    }
+    assert!(flow.store.status().reclaimed_segments > 1);
+    for (uid, mut reader) in opened {
+        assert!(reader.read_all().unwrap() == message(u64::from(uid.0) - 1), "UID {uid}");
+    }
+}
