@@ -47,7 +47,8 @@ pub(crate) enum RewriteStep {
 }
 
 impl Rewrite {
-    /// Begins to rewrite a closed segment; `None` if it was not closed or has no next generation.
+    /// Begins to rewrite a closed segment; `None` if it was not closed, has no next generation, or
+    /// has one already, which must never be written over: it may hold what is alive.
     ///
     /// # Errors
     /// [`ReadError`], if the segment cannot be read or the new file not be made.
@@ -59,6 +60,9 @@ impl Rewrite {
         let (Some(footer), Some(next)) = (source.footer()?, number.rewritten()) else {
             return Ok(None);
         };
+        if setup.disk.exists(&next.path(&setup.directory))? {
+            return Ok(None);
+        }
         let header = SegmentHeader {
             role: Role::Reclaimed,
             number: next,

@@ -121,7 +121,11 @@ impl Reclaimer {
             Phase::Published { old, completed } => {
                 let is_flushed = self.setup.checkpoints.completed_beyond(completed);
                 if is_flushed || breaks(Sabotage::Release) {
-                    self.release(old)?;
+                    if let Err(error) = self.release(old) {
+                        // Until it is gone, nothing else is chosen: it looks wholly dead.
+                        self.phase = Phase::Published { old, completed };
+                        return Err(error);
+                    }
                     return Ok(ReclaimStep::Copied(0));
                 }
                 self.phase = Phase::Published { old, completed };
@@ -271,10 +275,14 @@ impl Reclaimer {
             let path = number.path(&self.setup.log.directory);
             disk.open(&path, crate::disk::OpenMode::Read)?.byte_count()
         };
-        let before = size(old)?;
         let after = old.rewritten().map_or(Ok(0), size)?;
+        let mut before = after;
         self.setup.reader.forget(old);
-        disk.remove(&path)?;
+        // An earlier try may have come this far.
+        if disk.exists(&path)? {
+            before = size(old)?;
+            disk.remove(&path)?;
+        }
         disk.sync_dir(&self.setup.log.directory)?;
         self.figures.segment_count.fetch_add(1, Ordering::Relaxed);
         let freed = before.saturating_sub(after);
