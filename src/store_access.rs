@@ -133,6 +133,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         log_bytes,
         live_bytes,
         reclaimed_segments,
+        image_rounds,
+        covered_lsn,
         reclaim_copied_bytes,
         reclaimed_bytes,
         stopped,
@@ -152,6 +154,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("log_bytes_since_start", log_bytes.to_string()),
         ("live_bytes", live_bytes.map_or_else(|| "not counted yet".into(), |b| b.to_string())),
         ("segments_reclaimed_since_start", reclaimed_segments.to_string()),
+        ("base_image_rounds_since_start", image_rounds.to_string()),
+        ("records_covered_by_base_images_to", covered_lsn.to_string()),
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
     ];

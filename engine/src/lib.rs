@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
+mod base;
 mod commit;
 pub mod disk;
 mod encoding;

@@ -18,6 +18,8 @@ pub(crate) enum Sabotage {
     Release,
     /// A blob is taken for dead although a row names it.
     Reference,
+    /// Records are dropped that no base image covers.
+    Base,
     /// Callers are told that all is well whatever the write said.
     Answer,
 }
@@ -25,7 +27,7 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Every one, with its name on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 7] = [
+    pub(crate) const ALL: [(Sabotage, &str); 8] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
@@ -33,6 +35,7 @@ impl Sabotage {
         (Sabotage::Answer, "answer"),
         (Sabotage::Release, "release"),
         (Sabotage::Reference, "reference"),
+        (Sabotage::Base, "base"),
     ];
 }
 

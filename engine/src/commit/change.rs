@@ -5,6 +5,7 @@ use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
     AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, ThreadId, UnixSeconds,
 };
+use crate::record::base::{BasePart, DumpedRow};
 use crate::record::{AccountUpdate, BlobShape, PolicyChange};
 use crate::seal::SealedChunk;
 use crate::store::{Appended, Copied, FlagsStored, SpecialUse};
@@ -164,6 +165,24 @@ pub(crate) enum Change {
     EndAhead {
         first: Lsn,
     },
+    /// Base images of these accounts begin. Goes last of its batch, and a checkpoint follows at
+    /// once, of which a snapshot is kept.
+    BaseBegin {
+        accounts: Vec<AccountNumber>,
+        promise: Answer<Lsn>,
+    },
+    /// Rows of an account's state, a record for each unit.
+    BaseDump {
+        account: AccountNumber,
+        units: Vec<Vec<DumpedRow>>,
+        promise: Answer<Vec<Lsn>>,
+    },
+    /// An account's base image.
+    BaseImage {
+        account: AccountNumber,
+        parts: Vec<BasePart>,
+        promise: Answer<()>,
+    },
 }
 
 impl Change {
@@ -186,7 +205,10 @@ impl Change {
             | Change::UpdateAccount { promise, .. }
             | Change::DeleteAccount { promise, .. }
             | Change::AccountDestroyed { promise, .. }
+            | Change::BaseImage { promise, .. }
             | Change::Policy { promise, .. } => promise.answer(Err(why())),
+            Change::BaseBegin { promise, .. } => promise.answer(Err(why())),
+            Change::BaseDump { promise, .. } => promise.answer(Err(why())),
             Change::EndAhead { .. } => {}
         }
     }
@@ -205,6 +227,12 @@ impl Change {
                 crate::width::usize_of(uids.count()).saturating_mul(ROW_BYTES).min(4 << 20)
             }
             Change::ChunkAhead { chunk, .. } => chunk.bytes.len() + 64,
+            Change::BaseDump { units, .. } => {
+                units.iter().flatten().map(|row| row.key.len() + row.value.len() + 8).sum()
+            }
+            Change::BaseImage { parts, .. } => {
+                parts.iter().map(|part| part.units.len() * 48 + 512).sum()
+            }
             _ => 1024,
         }
     }

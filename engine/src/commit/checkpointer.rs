@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use super::committer::{CheckpointSlot, CommitterStatus};
+use super::committer::{CheckpointSlot, CommitterStatus, Frozen};
 use crate::error::ReadError;
-use crate::state::{
-    CheckpointStamp, Committed, Saved, SpaceChange, SpaceUse, Unsaved, confirm_checkpoint,
-    write_checkpoint,
-};
+use crate::state::{Committed, Saved, SpaceChange, SpaceUse, confirm_checkpoint, write_checkpoint};
 
 /// Writes checkpoints of one volume.
 pub(crate) struct Checkpointer {
@@ -24,9 +21,9 @@ pub(crate) struct Checkpointer {
 
 enum Phase {
     Waiting,
-    Frozen(Unsaved, CheckpointStamp),
-    Written(Unsaved, CheckpointStamp, SpaceChange),
-    Flushed(Unsaved, CheckpointStamp, SpaceChange),
+    Frozen(Frozen),
+    Written(Frozen, SpaceChange),
+    Flushed(Frozen, SpaceChange),
 }
 
 /// Whether the checkpointer goes on.
@@ -52,8 +49,8 @@ impl Checkpointer {
     /// Waits until there is something to do, and does it.
     pub(crate) fn wait_and_step(&mut self) -> CheckpointStep {
         if matches!(self.phase, Phase::Waiting) {
-            let Some((unsaved, stamp)) = self.slot.take() else { return CheckpointStep::Closed };
-            self.phase = Phase::Frozen(unsaved, stamp);
+            let Some(frozen) = self.slot.take() else { return CheckpointStep::Closed };
+            self.phase = Phase::Frozen(frozen);
         }
         self.step()
     }
@@ -62,21 +59,18 @@ impl Checkpointer {
     pub(crate) fn step(&mut self) -> CheckpointStep {
         let next = match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Waiting => match self.slot.try_take() {
-                Some((unsaved, stamp)) => Ok(Phase::Frozen(unsaved, stamp)),
+                Some(frozen) => Ok(Phase::Frozen(frozen)),
                 None => return CheckpointStep::Idle,
             },
-            Phase::Frozen(unsaved, stamp) => self.write(unsaved, stamp),
-            Phase::Written(unsaved, stamp, space) => {
-                self.saved.tables.flush().map(|()| Phase::Flushed(unsaved, stamp, space))
+            Phase::Frozen(frozen) => self.write(frozen),
+            Phase::Written(frozen, space) => {
+                self.saved.tables.flush().map(|()| Phase::Flushed(frozen, space))
             }
-            Phase::Flushed(unsaved, stamp, space) => {
-                let confirmed = confirm_checkpoint(&self.saved, &self.committed, &unsaved, stamp);
-                confirmed.map(|()| {
-                    self.space.apply(&space);
-                    self.slot.done();
-                    Phase::Waiting
-                })
-            }
+            Phase::Flushed(frozen, space) => self.confirm(&frozen).map(|()| {
+                self.space.apply(&space);
+                self.slot.done();
+                Phase::Waiting
+            }),
         };
         match next {
             Ok(phase) => self.phase = phase,
@@ -85,14 +79,27 @@ impl Checkpointer {
         CheckpointStep::Again
     }
 
-    fn write(&self, unsaved: Unsaved, stamp: CheckpointStamp) -> Result<Phase, ReadError> {
+    fn confirm(&self, frozen: &Frozen) -> Result<(), ReadError> {
+        let Frozen { unsaved, stamp, snapshot } = frozen;
+        confirm_checkpoint(&self.saved, &self.committed, unsaved, *stamp)?;
+        if *snapshot {
+            match self.saved.tables.snapshot() {
+                Ok(tables) => self.slot.keep_snapshot(stamp.lsn, tables),
+                Err(error) => tracing::error!("no base images are made: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, frozen: Frozen) -> Result<Phase, ReadError> {
         // Counted here because nobody else writes tables, so nothing changes meanwhile.
         self.space.count(&self.saved)?;
-        let report = write_checkpoint(&self.saved, &unsaved, stamp)?;
+        let Frozen { unsaved, stamp, .. } = &frozen;
+        let report = write_checkpoint(&self.saved, unsaved, *stamp)?;
         tracing::debug!(
             lsn = %stamp.lsn, values = report.value_count, bytes = report.bytes, "checkpoint"
         );
-        Ok(Phase::Written(unsaved, stamp, report.space))
+        Ok(Phase::Written(frozen, report.space))
     }
 
     /// Without checkpoints the log would grow for ever, so the volume's writes stop.

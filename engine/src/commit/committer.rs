@@ -22,7 +22,7 @@ use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
 use crate::seal::{KeyTable, Sealer};
-use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
+use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, TableStore, Unsaved};
 use crate::width::u64_of;
 
 /// Bytes of log after which a checkpoint begins.
@@ -66,9 +66,19 @@ pub(crate) struct CheckpointSlot {
     changed: parking_lot::Condvar,
 }
 
+/// What a checkpoint is to write.
+pub(crate) struct Frozen {
+    pub(crate) unsaved: Unsaved,
+    pub(crate) stamp: CheckpointStamp,
+    /// The tables are kept as they are right behind it.
+    pub(crate) snapshot: bool,
+}
+
 #[derive(Default)]
 struct SlotState {
-    waiting: Option<(Unsaved, CheckpointStamp)>,
+    waiting: Option<Frozen>,
+    /// The tables as they were at a position, until somebody takes them.
+    snapshot: Option<(Lsn, Arc<dyn TableStore>)>,
     writing: bool,
     closed: bool,
     /// Someone asks for a checkpoint now.
@@ -165,14 +175,20 @@ impl Committer {
     }
 
     /// Commits a batch.
-    pub(crate) fn commit(&mut self, batch: Vec<Change>) {
+    pub(crate) fn commit(&mut self, mut batch: Vec<Change>) {
         let count = u64_of(batch.len());
+        let begins_base = |change: &Change| matches!(change, Change::BaseBegin { .. });
+        batch.sort_by_key(begins_base);
+        let snapshot = batch.last().is_some_and(begins_base);
         let mut assigner = self.assigner();
         for change in batch {
             assigner.assign(change);
         }
         let assigned = assigner.finish();
         self.write(assigned, count);
+        if snapshot && self.setup.status.stopped().is_none() {
+            self.checkpoint(true, false);
+        }
     }
 
     fn write(&mut self, assigned: Assigned, count: u64) {
@@ -284,19 +300,26 @@ impl Committer {
         if !due || self.setup.status.stopped().is_some() {
             return;
         }
+        // While the one before is being written, changes go on gathering; past twice the size
+        // commits wait for it.
+        self.checkpoint(false, self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES);
+    }
+
+    /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they are
+    /// behind it.
+    fn checkpoint(&mut self, snapshot: bool, urgent: bool) {
+        let last = self.last_lsn();
         let stamp = CheckpointStamp {
             lsn: last,
             open_lsn: self.entering.first().copied().unwrap_or(self.next),
             group_hash: self.writer.durable_hash().0,
             stamp: self.stamp,
         };
-        // While the one before is being written, changes go on gathering; past twice the size
-        // commits wait for it.
-        let urgent = self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES;
         let committed = &self.setup.committed;
-        if self.setup.checkpoints.offer(urgent, || (committed.freeze(), stamp)) {
+        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot };
+        if self.setup.checkpoints.offer(urgent, frozen) {
             self.log_bytes_since_checkpoint = 0;
-            self.last_checkpoint = now;
+            self.last_checkpoint = self.setup.clock.monotonic();
             self.checkpointed = Some(last);
         }
     }
@@ -352,7 +375,7 @@ impl CheckpointSlot {
     }
 
     /// Hands a frozen part over if the checkpointer is free, or, when `urgent`, as soon as it is.
-    fn offer(&self, urgent: bool, frozen: impl FnOnce() -> (Unsaved, CheckpointStamp)) -> bool {
+    fn offer(&self, urgent: bool, frozen: impl FnOnce() -> Frozen) -> bool {
         let mut inner = self.inner.lock();
         while urgent
             && !inner.closed
@@ -378,7 +401,7 @@ impl CheckpointSlot {
     }
 
     /// The checkpointer's side: waits for a frozen part; `None` when closed.
-    pub(crate) fn take(&self) -> Option<(Unsaved, CheckpointStamp)> {
+    pub(crate) fn take(&self) -> Option<Frozen> {
         let mut inner = self.inner.lock();
         loop {
             if let Some(frozen) = inner.waiting.take() {
@@ -393,11 +416,28 @@ impl CheckpointSlot {
     }
 
     /// A frozen part, if one waits.
-    pub(crate) fn try_take(&self) -> Option<(Unsaved, CheckpointStamp)> {
+    pub(crate) fn try_take(&self) -> Option<Frozen> {
         let mut inner = self.inner.lock();
         let frozen = inner.waiting.take();
         inner.writing |= frozen.is_some();
         frozen
+    }
+
+    /// Keeps the tables as they were at a position.
+    pub(crate) fn keep_snapshot(&self, lsn: Lsn, tables: Arc<dyn TableStore>) {
+        self.inner.lock().snapshot = Some((lsn, tables));
+    }
+
+    /// The tables as they were at that position, if they were kept; others are let go.
+    pub(crate) fn take_snapshot(&self, lsn: Lsn) -> Option<Arc<dyn TableStore>> {
+        let (at, tables) = self.inner.lock().snapshot.take()?;
+        (at == lsn).then_some(tables)
+    }
+
+    /// Whether no checkpoint waits or is being written.
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.waiting.is_none() && !inner.writing
     }
 
     /// The checkpointer has written what it took.

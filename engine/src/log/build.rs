@@ -115,6 +115,7 @@ impl GroupBuilder {
             body_len: u32_of(self.body_bytes()),
             item_count: u32_of(self.item_count()),
             content: [0; 32],
+            stands_for: None,
         };
         let mut hasher = header.content_hasher();
         for range in &self.hashed {

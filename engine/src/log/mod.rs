@@ -22,10 +22,10 @@ pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
 pub use format::segment::{Role, SegmentNumber};
 pub use reader::LogReader;
-pub(crate) use reader::SegmentFile;
+pub(crate) use reader::{SegmentFile, SegmentUse};
 pub use recovery::{
     LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
 };
-pub(crate) use rewrite::{Rewrite, RewriteStep};
+pub(crate) use rewrite::{Keep, Rewrite, RewriteStep, SOURCES_MAX};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
 pub use writer::{AppendError, ChainEnd, LogWriter};

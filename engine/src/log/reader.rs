@@ -9,11 +9,17 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use super::format::FormatError;
-use super::format::group::{GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader};
-use super::format::segment::{Footer, GROUPS_AT, SegmentHeader, SegmentNumber, TRAILER_BYTES};
+use super::format::group::{
+    GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader, REMNANT_HEADER_BYTES,
+};
+use super::format::item::CHUNK_HEADER_BYTES;
+use super::format::segment::{
+    Footer, GROUPS_AT, Role, SegmentHeader, SegmentNumber, TRAILER_BYTES,
+};
 use super::setup::{ChunkPlace, GroupPlace};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Damage, DiskError, ReadError};
+use crate::ids::Lsn;
 use crate::limits::{GROUP_ALIGNMENT, GROUP_BYTES_MAX};
 use crate::sabotage::{Sabotage, breaks};
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
@@ -116,6 +122,17 @@ pub(crate) struct SegmentFile {
     file: Box<dyn DiskFile>,
 }
 
+/// What the bytes of a closed segment are, besides its chunks and padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentUse {
+    /// Header, footer and the headers of chunks.
+    pub(crate) fixed: u64,
+    /// Records and headers of groups.
+    pub(crate) records: u64,
+    /// Of its last group.
+    pub(crate) last_lsn: Lsn,
+}
+
 /// A group found while walking.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoundGroup {
@@ -193,16 +210,18 @@ impl SegmentFile {
             .or_else(|error| newer(&self.path, error).map_or(Ok(None), Err))
     }
 
-    /// Bytes of all its chunks and of the padding between its groups; `None` if it was not closed.
-    pub(crate) fn movable_bytes(&self) -> Result<Option<(u64, u64)>, ReadError> {
+    /// What its bytes are; `None` if it was not closed.
+    pub(crate) fn usage(&self) -> Result<Option<SegmentUse>, ReadError> {
         let Some(footer) = self.footer()? else { return Ok(None) };
-        let chunks = footer.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
-        let alignment = self.header.role.alignment();
-        let padding = footer.groups.iter().map(|group| {
-            let length = u64::from(group.stored_len);
-            length.next_multiple_of(alignment) - length
-        });
-        Ok(Some((chunks, padding.sum())))
+        let chunks: u64 = footer.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        let chunk_headers = u64_of(footer.chunks.len() * CHUNK_HEADER_BYTES);
+        let groups: u64 = footer.groups.iter().map(|group| u64::from(group.stored_len)).sum();
+        let footer_bytes = u64_of(footer.groups.len() * 32 + footer.chunks.len() * 72);
+        Ok(Some(SegmentUse {
+            fixed: GROUPS_AT + chunk_headers + footer_bytes,
+            records: groups.saturating_sub(chunks + chunk_headers),
+            last_lsn: footer.groups.last().map_or(Lsn::ZERO, |group| group.last_lsn),
+        }))
     }
 
     /// Reads and verifies the group at `offset` with its chunks; `buffer` then holds it.
@@ -211,7 +230,7 @@ impl SegmentFile {
         offset: u64,
         buffer: &'b mut Vec<u8>,
     ) -> Result<Result<(FoundGroup, Group<'b>), FormatError>, DiskError> {
-        buffer.resize(GROUP_HEADER_BYTES, 0);
+        buffer.resize(REMNANT_HEADER_BYTES, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);
         let header = match GroupHeader::decode(buffer) {
@@ -221,7 +240,10 @@ impl SegmentFile {
             }
             Err(error) => return Ok(Err(error)),
         };
-        let length = GROUP_HEADER_BYTES + usize_of_u32(header.body_len);
+        if header.stands_for.is_some() && self.header.role != Role::Reclaimed {
+            return Ok(Err(FormatError::Field { what: "a group", field: "magic" }));
+        }
+        let length = header.len() + usize_of_u32(header.body_len);
         buffer.resize(length, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);

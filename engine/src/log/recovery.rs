@@ -66,6 +66,16 @@ pub enum Replayed<'a> {
         /// It.
         group: &'a Group<'a>,
     },
+    /// Where there is no state: asks whether every group is to be seen once more before the first
+    /// is applied.
+    Look(&'a mut bool),
+    /// A group, if that was asked for.
+    Before {
+        /// Where it lies.
+        place: GroupPlace,
+        /// It.
+        group: &'a Group<'a>,
+    },
     /// Where a chunk lies. Comes before the group that it lies in; only for segments that were
     /// walked, because state knows those below it.
     Chunk(ChunkPlace),
@@ -85,6 +95,8 @@ pub struct RecoveryReport {
     pub segments: u64,
     /// Groups read and verified.
     pub groups: u64,
+    /// Of them, remnants of runs of groups whose records base images cover.
+    pub remnants: u64,
     /// Groups handed to the caller for applying.
     pub groups_replayed: u64,
     /// Bytes of the groups read.
@@ -211,18 +223,22 @@ pub fn recover<E: From<RecoverError>>(
     if mode == OpenMode::Read || walked.is_broken() {
         report.cut_bytes = 0;
         let mut replay = Replay::new(&setup, state, &mut report, visit);
-        for segment in &walked.segments {
-            replay.walked(segment, segment.groups.len())?;
+        for &pass in replay.passes()? {
+            for segment in &walked.segments {
+                replay.walked(segment, segment.groups.len(), pass)?;
+            }
         }
         return Ok(Recovered { writer: None, end, damage: walked.damage, report });
     }
     let writer = carry(&setup, &walked, end, &mut report)?;
     close_old(&setup, &walked, &writer)?;
     let mut replay = Replay::new(&setup, state, &mut report, visit);
-    for segment in &walked.segments {
-        replay.walked(segment, segment.kept)?;
+    for &pass in replay.passes()? {
+        for segment in &walked.segments {
+            replay.walked(segment, segment.kept, pass)?;
+        }
+        replay.begun(writer.segment(), pass)?;
     }
-    replay.begun(writer.segment())?;
     Ok(Recovered { end: writer.end(), writer: Some(writer), damage: walked.damage, report })
 }
 

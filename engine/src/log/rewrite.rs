@@ -1,20 +1,24 @@
-//! Rewriting a closed segment without the bytes of its dead chunks.
+//! Rewriting closed segments without the bytes of their dead chunks, and without the records that
+//! base images cover.
 //!
-//! Group headers, records and chunk headers stay, so the chain still verifies; every group is
-//! verified on the way. The result is the next generation of the same place in the log: it gets its
-//! name only when all of it is flushed, and the old generation stays until nothing refers to it.
+//! Groups of which a record is needed keep headers, records and chunk headers, so the chain still
+//! verifies; a run of groups of which none is needed becomes a *remnant*: its living chunks, and
+//! the hash that the chain goes on from. Every group is verified on the way. The result is the next
+//! generation of the first segment's place in the log: it gets its name only when all of it is
+//! flushed, and what it was made of stays until nothing refers to it.
 //!
 //! # Invariants
-//! 1. Every group of the result has the hash of the group that it was made from.
-//! 2. A group that cannot be read ends the rewriting; the old segment stays as it is.
+//! 1. Every group of the result has the hash of the group that it was made from, and a remnant that
+//!    of the last group which it stands for.
+//! 2. A group that cannot be read ends the rewriting; the old segments stay as they are.
 
 use std::path::PathBuf;
 
 use super::build::chunks_of;
-use super::format::group::{GROUP_HEADER_BYTES, Group};
-use super::format::item::{Item, leave_bytes_out};
+use super::format::group::{Group, GroupHash, GroupHeader, GroupStamp, REMNANT_HEADER_BYTES};
+use super::format::item::{Item, RecordHeader, hash_item, leave_bytes_out};
 use super::format::segment::{
-    Footer, GROUPS_AT, GroupEntry, Role, SegmentHeader, SegmentNumber, aligned,
+    Footer, GROUPS_AT, GroupEntry, Joined, Role, SegmentHeader, SegmentNumber, aligned,
 };
 use super::reader::SegmentFile;
 use super::setup::{ChunkPlace, GroupPlace, LogSetup};
@@ -23,52 +27,93 @@ use crate::disk::{DiskFile, durable};
 use crate::error::{Damage, ReadError};
 use crate::width::{u32_of, u64_of};
 
-/// A segment that is being rewritten.
+/// A remnant is ended before its chunks exceed this; a single group's may.
+const REMNANT_BYTES: usize = 1 << 20;
+/// Segments that one is made of.
+pub(crate) const SOURCES_MAX: usize = 64;
+
+/// What decides what of a segment goes.
+pub(crate) trait Keep {
+    /// Whether a chunk is alive.
+    fn is_alive(&mut self, place: &ChunkPlace) -> Result<bool, ReadError>;
+
+    /// Whether a record may be needed to make state.
+    fn is_needed(&self, record: &RecordHeader) -> bool;
+}
+
+/// Segments that are being rewritten into one.
 pub(crate) struct Rewrite {
     setup: LogSetup,
-    source: SegmentFile,
-    /// What is still to be copied, last first.
-    left: Vec<GroupEntry>,
+    /// Last first.
+    sources: Vec<(SegmentFile, Vec<GroupEntry>)>,
     file: Box<dyn DiskFile>,
     path: PathBuf,
     header: SegmentHeader,
     position: u64,
     contents: Footer,
     moved: Vec<ChunkPlace>,
+    remnant: Option<Remnant>,
+}
+
+/// A run of groups of which no record is needed.
+struct Remnant {
+    stamp: GroupStamp,
+    hash: GroupHash,
+    items: Vec<u8>,
+    item_count: u32,
 }
 
 /// What a step of rewriting did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RewriteStep {
-    /// So many bytes were written.
+    /// So many bytes were read or written.
     Copied(u64),
     /// Nothing is left to copy.
     AllCopied,
 }
 
 impl Rewrite {
-    /// Begins to rewrite a closed segment; `None` if it was not closed, has no next generation, or
-    /// has one already, which must never be written over: it may hold what is alive.
+    /// Begins to rewrite neighbouring closed segments; `None` if one was not closed, they do not
+    /// join, or the first has no next generation or has one already, which must never be written
+    /// over: it may hold what is alive.
     ///
     /// # Errors
-    /// [`ReadError`], if the segment cannot be read or the new file not be made.
+    /// [`ReadError`], if a segment cannot be read or the new file not be made.
     pub(crate) fn begin(
         setup: &LogSetup,
-        number: SegmentNumber,
+        numbers: &[SegmentNumber],
     ) -> Result<Option<Rewrite>, ReadError> {
-        let source = SegmentFile::open(setup.disk.as_ref(), &number.path(&setup.directory))?;
-        let (Some(footer), Some(next)) = (source.footer()?, number.rewritten()) else {
+        let mut sources = Vec::with_capacity(numbers.len());
+        let mut contents = Footer::default();
+        for number in numbers {
+            let file = SegmentFile::open(setup.disk.as_ref(), &number.path(&setup.directory))?;
+            let Some(Footer { durable_lsn, last, mut groups, .. }) = file.footer()? else {
+                return Ok(None);
+            };
+            if !sources.is_empty() && file.header.previous != contents.last {
+                return Ok(None);
+            }
+            (contents.durable_lsn, contents.last) = (durable_lsn, last);
+            groups.reverse();
+            sources.push((file, groups));
+        }
+        let (Some((first, _)), Some((last, _))) = (sources.first(), sources.last()) else {
             return Ok(None);
         };
+        let Some(next) = first.header.number.rewritten() else { return Ok(None) };
         if setup.disk.exists(&next.path(&setup.directory))? {
             return Ok(None);
         }
+        let further = last.header.last_place().saturating_sub(next.place());
+        let Ok(further) = u32::try_from(further) else { return Ok(None) };
+        let Ok(count) = u8::try_from(sources.len()) else { return Ok(None) };
         let header = SegmentHeader {
             role: Role::Reclaimed,
             number: next,
             incarnation: (setup.incarnation)(),
             created_ms: setup.clock.unix_ms(),
-            ..source.header
+            joined: Joined { sources: if count == 1 { 0 } else { count }, further },
+            ..first.header
         };
         let path = next.path(&setup.directory);
         let unfinished = durable::unfinished(&path);
@@ -77,56 +122,112 @@ impl Rewrite {
         }
         let file = setup.disk.create(&unfinished)?;
         file.write_at(0, &header.encode_twice())?;
-        let Footer { durable_lsn, last, mut groups, .. } = footer;
-        groups.reverse();
+        sources.reverse();
         Ok(Some(Rewrite {
             setup: setup.clone(),
-            source,
-            left: groups,
+            sources,
             file,
             path,
             header,
             position: GROUPS_AT,
-            contents: Footer { durable_lsn, last, ..Footer::default() },
+            contents,
             moved: Vec::new(),
+            remnant: None,
         }))
     }
 
-    /// Copies the next group, with the chunks that `is_alive`.
+    /// Copies the next group, with what `keep` says of it.
     ///
     /// # Errors
     /// [`ReadError`]; the rewriting is over then.
-    pub(crate) fn step(
-        &mut self,
-        is_alive: &mut dyn FnMut(&ChunkPlace) -> Result<bool, ReadError>,
-    ) -> Result<RewriteStep, ReadError> {
-        let Some(entry) = self.left.pop() else { return Ok(RewriteStep::AllCopied) };
+    pub(crate) fn step(&mut self, keep: &mut dyn Keep) -> Result<RewriteStep, ReadError> {
+        let Some((source, left)) = self.sources.last_mut() else {
+            self.end_remnant()?;
+            return Ok(RewriteStep::AllCopied);
+        };
+        let Some(entry) = left.pop() else {
+            self.sources.pop();
+            return Ok(RewriteStep::Copied(0));
+        };
         let mut buffer = Vec::new();
         let damage =
-            |what: String| Damage { file: self.source.path.clone(), offset: entry.offset, what };
-        let read = self.source.group_at(entry.offset, &mut buffer)?;
+            |what: String| Damage { file: source.path.clone(), offset: entry.offset, what };
+        let read = source.group_at(entry.offset, &mut buffer)?;
         let (found, group) = read.map_err(|error| damage(error.to_string()))?;
-        let old_place = found.place(self.source.header.number);
-        let mut bytes = group_without_dead(&group, old_place, is_alive)?;
+        let old_place = found.place(source.header.number);
+        if !is_needed(&group, keep) {
+            let bytes = u64_of(group.stored_len());
+            self.absorb(&group, old_place, keep)?;
+            return Ok(RewriteStep::Copied(bytes));
+        }
+        let bytes = group_without_dead(&group, old_place, keep)?;
         let new = Group::decode(&bytes).map_err(|error| damage(error.to_string()))?;
         if new.hash != group.hash {
             return Err(damage("it changed while it was copied".into()).into());
         }
+        self.end_remnant()?;
+        self.write(&bytes)?;
+        Ok(RewriteStep::Copied(u64_of(bytes.len())))
+    }
+
+    /// Takes a group of which no record is needed into the remnant.
+    fn absorb(
+        &mut self,
+        group: &Group<'_>,
+        place: GroupPlace,
+        keep: &mut dyn Keep,
+    ) -> Result<(), ReadError> {
+        let (items, item_count) = living_chunks(group, place, keep)?;
+        let is_full =
+            |remnant: &Remnant| item_count > 0 && remnant.items.len() + items.len() > REMNANT_BYTES;
+        if self.remnant.as_ref().is_some_and(is_full) {
+            self.end_remnant()?;
+        }
+        let stamp = &group.header.stamp;
+        let remnant = self.remnant.get_or_insert_with(|| Remnant {
+            stamp: *stamp,
+            hash: group.hash,
+            items: Vec::new(),
+            item_count: 0,
+        });
+        remnant.hash = group.hash;
+        remnant.stamp.last_lsn = stamp.last_lsn;
+        remnant.stamp.open_lsn = stamp.open_lsn;
+        remnant.stamp.key_version = stamp.key_version;
+        remnant.items.extend_from_slice(&items);
+        remnant.item_count += item_count;
+        Ok(())
+    }
+
+    fn end_remnant(&mut self) -> Result<(), ReadError> {
+        let Some(remnant) = self.remnant.take() else { return Ok(()) };
+        let bytes = remnant.encode();
+        self.write(&bytes)
+    }
+
+    /// Writes a group or remnant behind the others.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
+        let damage = |what: String| Damage { file: self.path.clone(), offset: self.position, what };
+        let group = Group::decode(bytes).map_err(|error| damage(error.to_string()))?;
         let stored_len = u32_of(bytes.len());
         let place = GroupPlace {
             segment: self.header.number,
             offset: self.position,
             stored_len,
-            hash: new.hash,
+            hash: group.hash,
         };
-        let chunks = chunks_of(&new);
+        let chunks = chunks_of(&group);
         self.moved.extend(chunks.iter().map(|chunk| chunk.at(place)));
         self.contents.chunks.extend(chunks.iter().map(|chunk| chunk.at(place).entry()));
-        self.contents.groups.push(GroupEntry { offset: self.position, stored_len, ..entry });
-        self.file.write_at(self.position, &bytes)?;
+        self.contents.groups.push(GroupEntry {
+            offset: self.position,
+            first_lsn: group.header.stamp.first_lsn,
+            last_lsn: group.header.stamp.last_lsn,
+            stored_len,
+        });
+        self.file.write_at(self.position, bytes)?;
         self.position += u64::from(stored_len);
-        bytes.clear();
-        Ok(RewriteStep::Copied(u64::from(stored_len)))
+        Ok(())
     }
 
     /// Closes and flushes the result and gives it its name; answers its number and where its chunks
@@ -151,15 +252,67 @@ impl Rewrite {
     }
 }
 
+impl Remnant {
+    fn encode(&self) -> Vec<u8> {
+        let mut header = GroupHeader {
+            stamp: self.stamp,
+            body_len: u32_of(self.items.len()),
+            item_count: self.item_count,
+            content: [0; 32],
+            stands_for: Some(self.hash),
+        };
+        let mut hasher = header.content_hasher();
+        let mut rest = self.items.as_slice();
+        while let Ok(item) = super::format::item::parse(rest) {
+            hash_item(&mut hasher, item.hashed);
+            rest = rest.get(item.stored_len..).unwrap_or_default();
+        }
+        header.content = *hasher.finalize().as_bytes();
+        let mut bytes = Vec::with_capacity(REMNANT_HEADER_BYTES + self.items.len());
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&self.hash.0);
+        bytes.extend_from_slice(&self.items);
+        bytes
+    }
+}
+
+/// Whether a record of the group may be needed.
+fn is_needed(group: &Group<'_>, keep: &dyn Keep) -> bool {
+    group.items().any(|placed| match placed.item {
+        Item::Record { header, .. } => keep.is_needed(&header),
+        Item::Chunk { .. } => false,
+    })
+}
+
+/// The living chunks of a group as items, and how many they are.
+fn living_chunks(
+    group: &Group<'_>,
+    place: GroupPlace,
+    keep: &mut dyn Keep,
+) -> Result<(Vec<u8>, u32), ReadError> {
+    let (mut items, mut count) = (Vec::new(), 0);
+    let mut chunks = chunks_of(group).into_iter();
+    for placed in group.items() {
+        let Item::Chunk { header, chunk_len, bytes: Some(bytes) } = placed.item else { continue };
+        if let Some(chunk) = chunks.next()
+            && keep.is_alive(&chunk.at(place))?
+        {
+            items.extend_from_slice(&header.encode(chunk_len));
+            items.extend_from_slice(bytes);
+            count += 1;
+        }
+    }
+    Ok((items, count))
+}
+
 /// A group's bytes with those of dead chunks left out.
 fn group_without_dead(
     group: &Group<'_>,
     place: GroupPlace,
-    is_alive: &mut dyn FnMut(&ChunkPlace) -> Result<bool, ReadError>,
+    keep: &mut dyn Keep,
 ) -> Result<Vec<u8>, ReadError> {
     let mut out = Vec::with_capacity(group.stored_len());
-    let header: [u8; GROUP_HEADER_BYTES] = group.header.encode();
-    out.extend_from_slice(&header);
+    out.extend_from_slice(&group.header.encode());
     let mut chunks = chunks_of(group).into_iter();
     for placed in group.items() {
         match placed.item {
@@ -173,7 +326,7 @@ fn group_without_dead(
                 if bytes.is_some()
                     && let Some(chunk) = chunks.next()
                 {
-                    alive = is_alive(&chunk.at(place))?;
+                    alive = keep.is_alive(&chunk.at(place))?;
                 }
                 if !alive {
                     leave_bytes_out(&mut encoded);

@@ -55,6 +55,19 @@ fn watermark(end: ChainEnd) -> BuiltGroup {
     GroupBuilder::new().finish(stamp(end, end.last_lsn))
 }
 
+/// Everything is alive and needed.
+struct KeepAll;
+
+impl Keep for KeepAll {
+    fn is_alive(&mut self, _: &ChunkPlace) -> Result<bool, crate::error::ReadError> {
+        Ok(true)
+    }
+
+    fn is_needed(&self, _: &RecordHeader) -> bool {
+        true
+    }
+}
+
 fn stamp(end: ChainEnd, last_lsn: Lsn) -> GroupStamp {
     GroupStamp {
         flags: 0,
@@ -91,7 +104,7 @@ fn open_log(
     let (disk, directory) = (Arc::clone(&setup.disk), setup.directory.clone());
     let recovered = recover(setup, state, OpenMode::ReadWrite, |replayed| {
         match replayed {
-            Replayed::Seen { .. } => {}
+            Replayed::Seen { .. } | Replayed::Look(_) | Replayed::Before { .. } => {}
             Replayed::Chunk(place) => places.push(place),
             Replayed::Group { group, .. } => {
                 for placed in group.items() {
@@ -328,11 +341,72 @@ fn a_segment_whose_header_is_damaged_hides_no_other() {
 fn a_generation_that_is_there_is_never_written_over() {
     let (disk, _) = six_mails(8);
     let first = SegmentNumber(1);
-    let mut rewrite = Rewrite::begin(&setup(&disk), first).unwrap().expect("it is closed");
-    while rewrite.step(&mut |_| Ok(true)).unwrap() != RewriteStep::AllCopied {}
+    let mut rewrite = Rewrite::begin(&setup(&disk), &[first]).unwrap().expect("it is closed");
+    while rewrite.step(&mut KeepAll).unwrap() != RewriteStep::AllCopied {}
     let (number, moved) = rewrite.finish().unwrap();
     assert_eq!((number.place(), number.generation(), moved.len()), (1, 1, 4));
-    assert!(Rewrite::begin(&setup(&disk), first).unwrap().is_none(), "its chunks may be alive");
+    assert!(Rewrite::begin(&setup(&disk), &[first]).unwrap().is_none(), "its chunks may be alive");
+}
+
+/// Chunks are alive, and records are needed of the first position alone.
+struct KeepChunks;
+
+impl Keep for KeepChunks {
+    fn is_alive(&mut self, _: &ChunkPlace) -> Result<bool, crate::error::ReadError> {
+        Ok(true)
+    }
+
+    fn is_needed(&self, record: &RecordHeader) -> bool {
+        record.lsn == Lsn::new(1, 1).unwrap()
+    }
+}
+
+#[test]
+fn segments_are_joined_without_records_and_the_chain_goes_on() {
+    let disk = SimulatedDisk::new(8);
+    let mut writer = new_log(&disk);
+    let count = send(&mut writer, 20).acknowledged.len();
+    let files = disk.list(Path::new(FOLDER)).unwrap();
+    let numbers: Vec<SegmentNumber> =
+        files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
+    let closed = &numbers[..numbers.len() - 1];
+    assert!(closed.len() >= 2, "{numbers:?}");
+    let mut rewrite = Rewrite::begin(&setup(&disk), closed).unwrap().expect("they are closed");
+    while rewrite.step(&mut KeepChunks).unwrap() != RewriteStep::AllCopied {}
+    let (number, moved) = rewrite.finish().unwrap();
+    assert_eq!((number.place(), number.generation()), (1, 1));
+    let reader = LogReader::new(Arc::new(disk.clone()), PathBuf::from(FOLDER));
+    for chunk in &moved {
+        reader.read_chunk(chunk).unwrap();
+    }
+    // As long as the old ones are all there, they are the log.
+    let (texts, _) = open(&disk.image_after_kill(), None).unwrap();
+    assert_eq!(texts.len(), count);
+    // Flushed state refers to it.
+    let image = disk.image_after_kill();
+    let switched = LogSetup { switched: vec![number], ..setup(&image) };
+    let mut records = 0;
+    let recovered = recover::<RecoverError>(switched, None, OpenMode::ReadWrite, |replayed| {
+        if let Replayed::Group { group, .. } = replayed {
+            let is_record = |placed: &super::format::group::PlacedItem<'_>| {
+                matches!(placed.item, Item::Record { .. })
+            };
+            records += group.items().filter(is_record).count();
+        }
+        Ok(())
+    });
+    let recovered = recovered.unwrap();
+    assert_eq!((recovered.damage, recovered.report.remnants > 0), (Vec::new(), true));
+    assert!(records > 0 && records < count, "{records} of {}", count);
+    assert!(!image.exists(&closed[0].path(Path::new(FOLDER))).unwrap(), "they are removed");
+    // State is lost, and releasing had begun.
+    let image = disk.image_after_kill();
+    image.remove(&closed[0].path(Path::new(FOLDER))).unwrap();
+    let (left, recovered) = open(&image, None).unwrap();
+    assert_eq!((left.len(), recovered.damage), (records, Vec::new()));
+    for number in &closed[1..] {
+        assert!(!image.exists(&number.path(Path::new(FOLDER))).unwrap());
+    }
 }
 
 #[test]
@@ -553,6 +627,7 @@ mod formats {
     use super::super::format::item::{CHUNK_HEADER_BYTES, leave_bytes_out};
     use super::super::format::segment::{Footer, SegmentHeader};
     use super::*;
+    use crate::log::format::segment::Joined;
 
     fn golden(name: &str, bytes: &[u8]) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -573,6 +648,7 @@ mod formats {
             first_lsn: Lsn::new(1, 5).unwrap(),
             previous: GroupHash([6; 32]),
             durable_lsn: Lsn::new(1, 4).unwrap(),
+            joined: Joined::default(),
         }
     }
 

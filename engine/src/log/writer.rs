@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use super::build::BuiltGroup;
 use super::format::group::GroupHash;
 use super::format::segment::{
-    Footer, GROUPS_AT, GroupEntry, SegmentHeader, SegmentNumber, aligned,
+    Footer, GROUPS_AT, GroupEntry, Joined, SegmentHeader, SegmentNumber, aligned,
 };
 use super::setup::{GroupPlace, LogSetup, ZerosAhead};
 use crate::disk::{DiskFile, OpenMode, durable, failed};
@@ -120,6 +120,7 @@ impl LogWriter {
             first_lsn: before.last_lsn.next().unwrap_or(before.last_lsn),
             previous: before.hash,
             durable_lsn,
+            joined: Joined::default(),
         };
         file.write_at(0, &header.encode_twice())?;
         let contents = Footer { durable_lsn, last: before.hash, ..Footer::default() };

@@ -1,12 +1,15 @@
-//! Space: segments whose living share has fallen are rewritten without their dead chunks.
+//! Space: segments whose living share has fallen are rewritten without what is dead, and small
+//! neighbours are made one; base images let records go, too.
 //!
 //! ```text
-//! Choosing ─► Copying ─► Published ─► (checkpoint flushed) ─► the old segment goes ─► Choosing
-//!             a group      places are in memory and
-//!             a step       in the next checkpoint
+//! Choosing ─► Copying ─► Published ─► (checkpoint flushed) ─► the old segments go ─► Choosing
+//!    │        a group      places are in memory and
+//!    │        a step       in the next checkpoint
+//!    └─────► Imaging ─► Choosing
 //! ```
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
-//! Nothing here touches the log's open segment or the committer.
+//! Nothing here touches the log's open segment or the committer, but that base images are
+//! committed as records.
 //!
 //! # Invariants
 //! 1. A segment is removed only when a *flushed* checkpoint holds the new places of all its living
@@ -15,26 +18,30 @@
 //!    entering then are rewritten: recovery does not walk them.
 //! 3. What is alive is told by placement rows, which a checkpoint removes with a blob's last
 //!    reference.
+//! 4. A record goes only if a base image covers it that flushed state knows (`state/base.rs`).
 //!
 //! # What can go wrong
-//! A damaged segment is left alone and reported. A crash leaves two generations of one place:
-//! opening keeps the one that flushed state refers to.
+//! A damaged segment is left alone and reported. A crash leaves the new segment beside the old
+//! ones: opening keeps what flushed state refers to.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod choice;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::choice::{Choice, Segments, Situation, named_bytes};
+use crate::base::{BaseSetup, Round, RoundStep};
 use crate::commit::CheckpointSlot;
 use crate::error::{DiskError, ReadError};
+use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::{
-    ChunkPlace, LogReader, LogSetup, Rewrite, RewriteStep, SegmentFile, SegmentNumber,
+    ChunkPlace, Keep, LogReader, LogSetup, RecordHeader, Rewrite, RewriteStep, SegmentNumber,
 };
 use crate::sabotage::{Sabotage, breaks};
-use crate::state::{Committed, Places, Saved, SpaceUse, StateChunkPlace};
-
-/// A segment is rewritten when at least this many hundredths of its file would be given back.
-const GAIN_PERCENT_MIN: u64 = 25;
+use crate::seal::KeyTable;
+use crate::state::{Committed, Coverage, Places, Saved, SpaceUse, StateChunkPlace};
 
 /// What reclaim needs.
 pub(crate) struct ReclaimSetup {
@@ -44,37 +51,39 @@ pub(crate) struct ReclaimSetup {
     pub(crate) checkpoints: Arc<CheckpointSlot>,
     pub(crate) space: Arc<SpaceUse>,
     pub(crate) reader: Arc<LogReader>,
+    pub(crate) keys: Arc<KeyTable>,
+    pub(crate) base: BaseSetup,
+    /// Base images are not worth making for fewer bytes of records.
+    pub(crate) image_bytes_min: u64,
 }
 
 /// Reclaims the space of one volume.
 pub(crate) struct Reclaimer {
     setup: ReclaimSetup,
     phase: Phase,
-    /// Could not be rewritten; left alone until the next start.
-    damaged: BTreeSet<SegmentNumber>,
-    /// Closed segments that were looked at.
-    known: BTreeMap<SegmentNumber, Known>,
+    segments: Segments,
+    /// Where the dumps of images lie, as of when records up to there were covered.
+    named: (Lsn, BTreeMap<Lsn, u64>),
     figures: Arc<ReclaimFigures>,
-}
-
-/// What a closed segment's header and footer say; it does not change.
-#[derive(Clone, Copy)]
-struct Known {
-    first_lsn: Lsn,
-    byte_count: u64,
-    /// Bytes of all its chunks and of the padding between its groups, once its footer was read;
-    /// `None`: it has none.
-    movable: Option<Option<(u64, u64)>>,
 }
 
 enum Phase {
     Choosing,
-    Copying(Box<Rewrite>, SegmentNumber),
+    Imaging(Box<Round>),
+    Copying(Box<Copying>),
     /// Waits until more checkpoints than that are completed.
     Published {
-        old: SegmentNumber,
+        old: Vec<SegmentNumber>,
+        new: SegmentNumber,
         completed: u64,
     },
+}
+
+/// Segments that are being rewritten.
+struct Copying {
+    rewrite: Rewrite,
+    old: Vec<SegmentNumber>,
+    coverage: Coverage,
 }
 
 /// What was reclaimed since the start.
@@ -86,6 +95,8 @@ pub(crate) struct ReclaimFigures {
     pub(crate) copied_bytes: AtomicU64,
     /// Bytes of disk that were given back.
     pub(crate) freed_bytes: AtomicU64,
+    /// Rounds of base images.
+    pub(crate) image_rounds: AtomicU64,
 }
 
 /// What a step did.
@@ -104,8 +115,8 @@ impl Reclaimer {
         Reclaimer {
             setup,
             phase: Phase::Choosing,
-            damaged: BTreeSet::new(),
-            known: BTreeMap::new(),
+            segments: Segments::default(),
+            named: (Lsn::ZERO, BTreeMap::new()),
             figures,
         }
     }
@@ -117,139 +128,121 @@ impl Reclaimer {
     pub(crate) fn step(&mut self) -> Result<ReclaimStep, ReadError> {
         match std::mem::replace(&mut self.phase, Phase::Choosing) {
             Phase::Choosing => self.choose(),
-            Phase::Copying(rewrite, old) => self.copy(rewrite, old),
-            Phase::Published { old, completed } => {
+            Phase::Imaging(round) => self.image(round),
+            Phase::Copying(copying) => self.copy(copying),
+            Phase::Published { old, new, completed } => {
                 let is_flushed = self.setup.checkpoints.completed_beyond(completed);
                 if is_flushed || breaks(Sabotage::Release) {
-                    if let Err(error) = self.release(old) {
-                        // Until it is gone, nothing else is chosen: it looks wholly dead.
-                        self.phase = Phase::Published { old, completed };
+                    if let Err(error) = self.release(&old, new) {
+                        // Until they are gone, nothing else is chosen: they look wholly dead.
+                        self.phase = Phase::Published { old, new, completed };
                         return Err(error);
                     }
                     return Ok(ReclaimStep::Copied(0));
                 }
-                self.phase = Phase::Published { old, completed };
+                self.phase = Phase::Published { old, new, completed };
                 Ok(ReclaimStep::Waiting)
             }
         }
     }
 
+    /// Makes base images now, whether it is worth it or not, when nothing else is under way.
+    #[cfg(test)]
+    pub(crate) fn want_images(&mut self) {
+        if matches!(self.phase, Phase::Choosing) && self.allows_images() {
+            self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone())));
+        }
+    }
+
+    fn allows_images(&self) -> bool {
+        self.setup.committed.format_level() >= format_level::BASE_IMAGES
+    }
+
     fn choose(&mut self) -> Result<ReclaimStep, ReadError> {
-        let Some(number) = self.candidate()? else { return Ok(ReclaimStep::Idle) };
-        match Rewrite::begin(&self.setup.log, number) {
-            Ok(Some(rewrite)) => {
-                self.phase = Phase::Copying(Box::new(rewrite), number);
-                Ok(ReclaimStep::Copied(0))
-            }
-            Ok(None) => {
-                self.damaged.insert(number);
-                Ok(ReclaimStep::Copied(0))
-            }
-            Err(error) => self.give_up(number, error),
-        }
-    }
-
-    /// The closed segment below flushed state of which the largest share would be given back.
-    fn candidate(&mut self) -> Result<Option<SegmentNumber>, ReadError> {
         let (Some(live), Some(stamp)) = (self.setup.space.live(), self.setup.saved.stamp()?) else {
-            return Ok(None);
+            return Ok(ReclaimStep::Idle);
         };
-        let below = stamp.lsn.min(stamp.open_lsn);
-        let segments = self.segments()?;
-        // The last that begins below is where recovery begins to walk.
-        let begins_below = |number: &SegmentNumber| {
-            self.known.get(number).is_some_and(|known| known.first_lsn <= below)
-        };
-        let end = segments.iter().rposition(begins_below).unwrap_or(0);
-        let mut best: Option<(u64, SegmentNumber)> = None;
-        for number in segments.into_iter().take(end) {
-            let alive = live.get(&number.0).copied().unwrap_or_default();
-            let gain = self.gain_percent(number, alive)?;
-            if gain >= GAIN_PERCENT_MIN && best.is_none_or(|(other, _)| gain > other) {
-                best = Some((gain, number));
-            }
+        let images = self.setup.committed.bases();
+        let coverage = Coverage::new(&images, stamp.lsn, self.setup.keys.snapshot());
+        let horizon = coverage.horizon();
+        if self.named.0 != horizon {
+            self.named = (horizon, named_bytes(images.values().map(AsRef::as_ref)));
         }
-        Ok(best.map(|(_, number)| number))
-    }
-
-    /// How many hundredths of a segment's file rewriting it would give back.
-    fn gain_percent(&mut self, number: SegmentNumber, alive: u64) -> Result<u64, ReadError> {
-        let Some(known) = self.known.get_mut(&number) else { return Ok(0) };
-        let size = known.byte_count.max(1);
-        let at_most = size.saturating_sub(alive).saturating_mul(100) / size;
-        if at_most < GAIN_PERCENT_MIN || self.damaged.contains(&number) {
-            return Ok(0);
-        }
-        let movable = match known.movable {
-            Some(movable) => movable,
-            None => {
-                let LogSetup { disk, directory, .. } = &self.setup.log;
-                let path = number.path(directory);
-                let file = SegmentFile::open_cached(disk.as_ref(), &path)?;
-                *known.movable.insert(file.movable_bytes()?)
-            }
+        let accounts = self.setup.committed.accounts();
+        let situation = Situation {
+            live,
+            below: stamp.lsn.min(stamp.open_lsn),
+            horizon,
+            named: &self.named.1,
+            message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
+            allows_images: self.allows_images(),
+            image_bytes_min: self.setup.image_bytes_min,
         };
-        let Some((chunks, padding)) = movable else { return Ok(0) };
-        Ok((chunks.saturating_sub(alive) + padding).saturating_mul(100) / size)
-    }
-
-    /// All segments but the last, in order; each is looked at once.
-    fn segments(&mut self) -> Result<Vec<SegmentNumber>, ReadError> {
-        let LogSetup { disk, directory, .. } = &self.setup.log;
-        let files = disk.list(directory)?;
-        let mut numbers: Vec<SegmentNumber> =
-            files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
-        numbers.sort_unstable();
-        // It is still being written.
-        numbers.pop();
-        self.known.retain(|number, _| numbers.contains(number));
-        for number in &numbers {
-            if self.known.contains_key(number) || self.damaged.contains(number) {
-                continue;
+        match self.segments.choose(&self.setup.log, &situation)? {
+            Choice::Nothing => Ok(ReclaimStep::Idle),
+            Choice::Images => {
+                self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone())));
+                Ok(ReclaimStep::Copied(0))
             }
-            match SegmentFile::open_cached(disk.as_ref(), &number.path(directory)) {
-                Ok(file) => {
-                    let (first_lsn, byte_count) = (file.header.first_lsn, file.byte_count);
-                    let known = Known { first_lsn, byte_count, movable: None };
-                    self.known.insert(*number, known);
+            Choice::Rewrite(old) => match Rewrite::begin(&self.setup.log, &old) {
+                Ok(Some(rewrite)) => {
+                    self.phase = Phase::Copying(Box::new(Copying { rewrite, old, coverage }));
+                    Ok(ReclaimStep::Copied(0))
                 }
-                Err(error) => {
-                    tracing::error!("reclaim leaves a segment alone: {error}");
-                    self.damaged.insert(*number);
+                Ok(None) => {
+                    self.segments.damaged.extend(old);
+                    Ok(ReclaimStep::Copied(0))
                 }
-            }
+                Err(error) => Ok(self.give_up(&old, &error)),
+            },
         }
-        Ok(numbers)
     }
 
-    fn copy(
-        &mut self,
-        mut rewrite: Box<Rewrite>,
-        old: SegmentNumber,
-    ) -> Result<ReclaimStep, ReadError> {
-        let committed = Arc::clone(&self.setup.committed);
-        let step = rewrite.step(&mut |place| is_alive(&committed, place));
+    fn image(&mut self, mut round: Box<Round>) -> Result<ReclaimStep, ReadError> {
+        match round.step()? {
+            RoundStep::Worked(bytes) => {
+                self.phase = Phase::Imaging(round);
+                Ok(ReclaimStep::Copied(bytes))
+            }
+            RoundStep::Waiting => {
+                self.phase = Phase::Imaging(round);
+                Ok(ReclaimStep::Waiting)
+            }
+            RoundStep::Done => {
+                self.figures.image_rounds.fetch_add(1, Ordering::Relaxed);
+                Ok(ReclaimStep::Waiting)
+            }
+            RoundStep::Abandoned => Ok(ReclaimStep::Idle),
+        }
+    }
+
+    fn copy(&mut self, mut copying: Box<Copying>) -> Result<ReclaimStep, ReadError> {
+        let Copying { rewrite, coverage, .. } = copying.as_mut();
+        let committed = &self.setup.committed;
+        let step = rewrite.step(&mut Kept { committed, coverage });
         match step {
             Ok(RewriteStep::Copied(bytes)) => {
                 self.figures.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
-                self.phase = Phase::Copying(rewrite, old);
+                self.phase = Phase::Copying(copying);
                 Ok(ReclaimStep::Copied(bytes))
             }
-            Ok(RewriteStep::AllCopied) => self.publish(*rewrite, old),
+            Ok(RewriteStep::AllCopied) => self.publish(*copying),
             Err(error) => {
+                let Copying { rewrite, old, .. } = *copying;
                 rewrite.abandon();
-                self.give_up(old, error)
+                Ok(self.give_up(&old, &error))
             }
         }
     }
 
     /// Closes the copy and makes readers use it; the next checkpoint will, too.
-    fn publish(&mut self, rewrite: Rewrite, old: SegmentNumber) -> Result<ReclaimStep, ReadError> {
+    fn publish(&mut self, copying: Copying) -> Result<ReclaimStep, ReadError> {
+        let Copying { rewrite, old, coverage } = copying;
         let (new, moved) = rewrite.finish()?;
         let mut places: BTreeMap<Lsn, Places> = BTreeMap::new();
         for place in &moved {
             // Dead meanwhile: its row goes, and must not come back.
-            if !is_alive_in(&self.setup.committed, place, old)? {
+            if !is_alive_in(&self.setup.committed, place, &old)? {
                 continue;
             }
             let entry = places.entry(place.lsn).or_default();
@@ -262,68 +255,78 @@ impl Reclaimer {
             });
         }
         self.setup.committed.switch_segment(new.0, places);
+        self.segments.settle(new, coverage.horizon());
         let completed = self.setup.checkpoints.want();
-        self.phase = Phase::Published { old, completed };
+        self.phase = Phase::Published { old, new, completed };
         Ok(ReclaimStep::Waiting)
     }
 
-    /// Removes the old segment, to which nothing refers any more.
-    fn release(&mut self, old: SegmentNumber) -> Result<(), ReadError> {
-        let path = old.path(&self.setup.log.directory);
+    /// Removes the old segments, to which nothing refers any more.
+    fn release(&mut self, old: &[SegmentNumber], new: SegmentNumber) -> Result<(), ReadError> {
         let disk = self.setup.log.disk.as_ref();
+        let path = |number: SegmentNumber| number.path(&self.setup.log.directory);
         let size = |number: SegmentNumber| -> Result<u64, DiskError> {
-            let path = number.path(&self.setup.log.directory);
-            disk.open(&path, crate::disk::OpenMode::Read)?.byte_count()
+            disk.open(&path(number), crate::disk::OpenMode::Read)?.byte_count()
         };
-        let after = old.rewritten().map_or(Ok(0), size)?;
-        let mut before = after;
-        self.setup.reader.forget(old);
-        // An earlier try may have come this far.
-        if disk.exists(&path)? {
-            before = size(old)?;
-            disk.remove(&path)?;
+        let after = size(new)?;
+        let mut before = 0;
+        for number in old {
+            self.setup.reader.forget(*number);
+            // An earlier try may have come this far.
+            if disk.exists(&path(*number))? {
+                before += size(*number)?;
+                disk.remove(&path(*number))?;
+            }
         }
         disk.sync_dir(&self.setup.log.directory)?;
-        self.figures.segment_count.fetch_add(1, Ordering::Relaxed);
+        let count = crate::width::u64_of(old.len());
+        self.figures.segment_count.fetch_add(count, Ordering::Relaxed);
         let freed = before.saturating_sub(after);
         self.figures.freed_bytes.fetch_add(freed, Ordering::Relaxed);
-        if let Some(new) = old.rewritten() {
-            self.setup.committed.segment_released(new.0);
-        }
+        self.setup.committed.segment_released(new.0);
         Ok(())
     }
 
-    fn give_up(
-        &mut self,
-        number: SegmentNumber,
-        error: ReadError,
-    ) -> Result<ReclaimStep, ReadError> {
-        self.damaged.insert(number);
+    fn give_up(&mut self, numbers: &[SegmentNumber], error: &ReadError) -> ReclaimStep {
+        self.segments.damaged.extend(numbers);
+        let places: Vec<u64> = numbers.iter().map(|number| number.place()).collect();
         tracing::error!(
-            segment = number.place(),
-            "a segment cannot be rewritten and keeps its space: {error}; run 'pillarbox check'"
+            segments = ?places,
+            "segments cannot be rewritten and keep their space: {error}; run 'pillarbox check'"
         );
-        Ok(ReclaimStep::Copied(0))
+        ReclaimStep::Copied(0)
     }
 }
 
-/// Whether a chunk is alive, and here.
-fn is_alive(committed: &Committed, place: &ChunkPlace) -> Result<bool, ReadError> {
-    Ok(committed.find_places(place.lsn)?.is_some_and(|places| {
-        places.segment == place.segment.0
-            && places.find(u32::from(place.number)).is_some_and(|own| own.offset == place.offset)
-    }))
+/// What of a segment stays.
+struct Kept<'a> {
+    committed: &'a Committed,
+    coverage: &'a Coverage,
 }
 
-/// Whether a chunk that was copied is alive in the segment that it was copied from.
+impl Keep for Kept<'_> {
+    fn is_alive(&mut self, place: &ChunkPlace) -> Result<bool, ReadError> {
+        let own = self.committed.find_places(place.lsn)?;
+        let own = own.filter(|places| places.segment == place.segment.0);
+        let chunk = own.and_then(|places| places.find(u32::from(place.number)));
+        Ok(chunk.is_some_and(|chunk| chunk.offset == place.offset))
+    }
+
+    fn is_needed(&self, record: &RecordHeader) -> bool {
+        self.coverage.is_needed(record)
+    }
+}
+
+/// Whether a chunk that was copied is alive in one of the segments that it was copied from.
 fn is_alive_in(
     committed: &Committed,
     place: &ChunkPlace,
-    segment: SegmentNumber,
+    segments: &[SegmentNumber],
 ) -> Result<bool, ReadError> {
     let places = committed.find_places(place.lsn)?;
     Ok(places.is_some_and(|places| {
-        places.segment == segment.0 && places.find(u32::from(place.number)).is_some()
+        segments.contains(&SegmentNumber(places.segment))
+            && places.find(u32::from(place.number)).is_some()
     }))
 }
 

@@ -27,6 +27,7 @@ fn options(folder: &Path) -> OpenOptions {
 fn open(folder: &Path) -> Store {
     let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
     surroundings.segment_bytes = SEGMENT_BYTES;
+    surroundings.image_bytes_min = 64 << 10;
     Store::open_in(&surroundings, &folder.join("data"), options(folder)).unwrap().0
 }
 
@@ -121,6 +122,53 @@ fn under_a_steady_coming_and_going_the_log_stays_near_what_is_alive() {
     flow.store.close();
     drop(flow);
     let flow = Flow::new(open(folder.path()));
+    flow.check();
+}
+
+#[test]
+fn base_images_let_records_go_and_the_log_alone_still_brings_back_everything() {
+    // S4: images are made once for many records, and of what changed.
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeySource::KeyFile(folder.path().join("key"));
+    Store::init(&folder.path().join("data"), &InitOptions { key }).unwrap();
+    let store = open(folder.path());
+    store.add_domain("example.org").unwrap();
+    let (name, password) = ("anna@example.org".to_owned(), Secret::new("x".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    let mut flow = Flow::new(store);
+    flow.append(50);
+    let seen = FlagList { system: SystemFlags::SEEN, keywords: Vec::new() };
+    for round in 0..4 {
+        for number in 0..750 {
+            let uid: UidSet = [Uid(number % 50 + 1)].into_iter().collect();
+            let is_added = number / 50 % 2 == 0;
+            let change = if is_added { FlagChange::Add } else { FlagChange::Remove };
+            let ticket = flow.mailbox.store_flags(&uid, change, &seen, None);
+            ticket.wait().unwrap();
+        }
+        flow.append(u64::from(round % 2 == 0));
+        assert!(flow.store.checkpoint());
+        flow.store.wait_for_reclaim();
+    }
+    let mut before = u64::MAX;
+    while log_bytes(folder.path()) < before {
+        before = log_bytes(folder.path());
+        assert!(flow.store.checkpoint());
+        flow.store.wait_for_reclaim();
+    }
+    let status = flow.store.status();
+    println!("{status:?}, {} bytes of log", log_bytes(folder.path()));
+    assert!(status.image_rounds >= 1, "{status:?}");
+    let limit = status.live_bytes.unwrap() * 3 / 2 + 2 * SEGMENT_BYTES;
+    assert!(log_bytes(folder.path()) < limit, "3,000 records of flags are gone: {status:?}");
+    let rows =
+        |flow: &Flow| flow.mailbox.view().unwrap().unwrap().rows_from(Uid(1), usize::MAX).unwrap();
+    let expected = rows(&flow);
+    flow.store.close();
+    drop(flow);
+    std::fs::remove_dir_all(folder.path().join("data/volumes/main/state")).unwrap();
+    let flow = Flow::new(open(folder.path()));
+    assert!(rows(&flow) == expected, "every flag and MODSEQ is there");
     flow.check();
 }
 

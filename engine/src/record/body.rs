@@ -19,13 +19,17 @@
 //!   23  mailbox rename   list(mailbox 16, name)
 //!   24  mailbox delete   mailbox 16
 //!   25  subscribe        name, u8
-//! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
+//!   26  base begin       list(account u64)
+//!   27  base dump        list(table u8, key, value)
+//!   28  base image       begun u64, first u8, digest 32, list(hash 32, position u64, bytes)
+//! 8 to 15 and others: queue, digests, metadata, ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
 //!      shared: u64, tag 16, chunks, plain bytes, option(list(u64))
 //! ```
 
+use super::base::{BasePart, DumpedRow};
 use super::{
     AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
     PolicyChange, Transfer,
@@ -41,6 +45,10 @@ use crate::store::SpecialUse;
 impl Body {
     /// The type that states a volume's format level.
     pub(crate) const FORMAT_LEVEL: u8 = 3;
+    /// The type of rows of a base image.
+    pub(crate) const BASE_DUMP: u8 = 27;
+    /// The type of a base image.
+    pub(crate) const BASE_IMAGE: u8 = 28;
 
     pub(super) fn kind(&self) -> u8 {
         match self {
@@ -61,6 +69,9 @@ impl Body {
             Body::MailboxRename(_) => 23,
             Body::MailboxDelete { .. } => 24,
             Body::Subscribe { .. } => 25,
+            Body::BaseBegin { .. } => 26,
+            Body::BaseDump { .. } => Body::BASE_DUMP,
+            Body::BaseImage(_) => Body::BASE_IMAGE,
         }
     }
 
@@ -131,6 +142,15 @@ impl Body {
                 out.text(name);
                 out.u8(u8::from(*subscribed));
             }
+            Body::BaseBegin { accounts } => {
+                out.count(accounts.len());
+                accounts.iter().for_each(|account| out.u64(account.0));
+            }
+            Body::BaseDump { rows } => {
+                out.count(rows.len());
+                rows.iter().for_each(|row| row.encode(out));
+            }
+            Body::BaseImage(part) => part.encode(out),
         }
     }
 
@@ -182,6 +202,9 @@ impl Body {
             ),
             24 => Body::MailboxDelete { mailbox: MailboxId(from.array()?) },
             25 => Body::Subscribe { name: from.text()?.to_owned(), subscribed: from.u8()? == 1 },
+            26 => Body::BaseBegin { accounts: from.list(|from| Ok(AccountNumber(from.u64()?)))? },
+            Body::BASE_DUMP => Body::BaseDump { rows: from.list(DumpedRow::decode)? },
+            Body::BASE_IMAGE => Body::BaseImage(BasePart::decode(from)?),
             _ => return Err("its type is not known to this version"),
         })
     }

@@ -19,9 +19,11 @@
 //! 1. A record names only blobs that are referenced at its own place in the log.
 //! 2. No key, wrapped or not, enters a record.
 
+pub(crate) mod base;
 mod body;
 pub(crate) mod fuzzing;
 
+use base::{BasePart, DumpedRow};
 pub(crate) use body::{special_use_number, special_use_of};
 
 use crate::encoding::{Broken, Decoder, Encoder};
@@ -99,6 +101,12 @@ pub(crate) enum Body {
     MailboxDelete { mailbox: MailboxId },
     /// A name enters or leaves the subscriptions.
     Subscribe { name: String, subscribed: bool },
+    /// Base images of these accounts begin: they will hold state as of this record.
+    BaseBegin { accounts: Vec<AccountNumber> },
+    /// Rows of the account's state.
+    BaseDump { rows: Vec<DumpedRow> },
+    /// The account's state is all in records that are named here.
+    BaseImage(BasePart),
 }
 
 /// The begin of an epoch: one link of the volume's history.

@@ -95,9 +95,35 @@ fn samples() -> Vec<Record> {
     records
 }
 
+/// The records of base images, which came with format level 3.
+fn base_samples() -> Vec<Record> {
+    let lsn = Lsn::new(1, 77).unwrap();
+    let row = |table, value: &[u8]| DumpedRow { table, key: vec![1, 2, 3], value: value.to_vec() };
+    let rows = vec![row(2, b"a row"), row(10, b"")];
+    let unit = base::BaseUnit { hash: base::unit_hash(&rows), lsn, bytes: 19 };
+    let part = BasePart {
+        begun: lsn,
+        first: true,
+        digest: base::digest([&unit]),
+        units: vec![unit, unit],
+    };
+    let bodies = [
+        Body::BaseBegin { accounts: vec![AccountNumber(99), AccountNumber(7)] },
+        Body::BaseDump { rows },
+        Body::BaseImage(part),
+    ];
+    bodies.into_iter().map(|body| Record::new(Stamp(42), body)).collect()
+}
+
+#[test]
+fn records_of_base_images_are_written_as_they_always_were() {
+    let payloads: Vec<Vec<u8>> = base_samples().iter().map(Record::encode).collect();
+    crate::golden::compare("record_base_3.bin", &payloads.concat());
+}
+
 #[test]
 fn every_type_reads_back_as_written() {
-    for record in samples() {
+    for record in samples().into_iter().chain(base_samples()) {
         assert_eq!(Record::decode(record.kind(), &record.encode()), Ok(record));
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Tally {
     pub(super) faults: u64,
     pub(super) damages: u64,
     pub(super) reclaimed_bytes: u64,
+    pub(super) image_rounds: u64,
+    /// Worlds of which state was made from base images, because records were dropped.
+    pub(super) remnant_worlds: u64,
 }
 
 /// What must never fall.
@@ -106,8 +109,12 @@ impl Run {
             70..82 => drop(self.store.steps().checkpoint()),
             82..85 => self.store.want_checkpoint(),
             85 => self.world.tables.flush_unasked(),
-            86..89 => self.reclaim(),
-            89..91 => self.verify(),
+            86..89 => {
+                let steps = 1 + self.dice.below(8);
+                self.reclaim(steps);
+            }
+            89 => self.make_images(),
+            90 => self.verify(),
             91..94 => self.look_at_images(),
             94..97 => self.cut_soon(),
             97..99 => self.fail_soon(),
@@ -221,6 +228,7 @@ impl Run {
         self.tally.crash_points += 1;
         let (store, report) = world.open().unwrap_or_else(|error| panic!("opening: {error}"));
         assert_eq!(report.damage, [], "no cut does damage");
+        self.tally.remnant_worlds += u64::from(report.log.remnants > 0);
         let seen = clients::sight(&store).expect("an intact store is read");
         let mut model = self.model.clone();
         let mut operations = self.pending.iter().map(|entry| match entry {
@@ -241,8 +249,8 @@ impl Run {
     }
 
     /// Some steps of reclaim; a checkpoint, for which it waits, goes on between them.
-    fn reclaim(&mut self) {
-        for _ in 0..1 + self.dice.below(8) {
+    fn reclaim(&mut self, steps: u64) {
+        for _ in 0..steps {
             match self.store.steps().reclaim() {
                 Ok(ReclaimStep::Idle) => return,
                 Ok(ReclaimStep::Copied(bytes)) => self.tally.reclaimed_bytes += bytes,
@@ -254,6 +262,15 @@ impl Run {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Base images, perhaps not to their end; then segments without the records that they cover.
+    fn make_images(&mut self) {
+        let before = self.store.status().image_rounds;
+        self.store.steps().want_images();
+        let steps = self.dice.below(200);
+        self.reclaim(steps);
+        self.tally.image_rounds += self.store.status().image_rounds - before;
     }
 
     fn cut_soon(&mut self) {
@@ -414,6 +431,8 @@ fn run_seeds(first: u64, count: u64, steps: u64) -> Result<Tally, u64> {
         total.faults += tally.faults;
         total.damages += tally.damages;
         total.reclaimed_bytes += tally.reclaimed_bytes;
+        total.image_rounds += tally.image_rounds;
+        total.remnant_worlds += tally.remnant_worlds;
     }
     Ok(total)
 }

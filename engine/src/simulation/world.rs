@@ -92,6 +92,7 @@ impl World {
             drive: Drive::Stepped,
             zeros: Some(ZerosAhead::Inline { step_bytes: 16 << 10 }),
             segment_bytes: 96 << 10,
+            image_bytes_min: 2_000,
             inline_message_bytes_max: 6 << 10,
         }
     }

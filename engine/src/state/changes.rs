@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::account::AccountState;
+use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
 use super::policy::Policy;
@@ -83,6 +84,8 @@ pub(crate) struct Changes {
     /// `true`: made, `false`: removed.
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
+    /// `None`: removed with its account.
+    pub(crate) bases: HashMap<AccountNumber, Option<Arc<BaseImage>>>,
     /// The highest stamp of any record applied.
     pub(crate) stamp: Stamp,
 }
@@ -187,6 +190,16 @@ impl Changes {
             }
             Body::MailboxDelete { mailbox } => {
                 self.delete_mailbox(committed, (account, *mailbox))?;
+            }
+            // They say nothing new; a node that follows notes what it has then.
+            Body::BaseBegin { .. } | Body::BaseDump { .. } => {}
+            Body::BaseImage(part) => {
+                let before = match self.bases.get(&account) {
+                    Some(changed) => changed.clone(),
+                    None => committed.base(account),
+                };
+                let image = BaseImage::with_part(before.as_deref(), part, lsn);
+                self.bases.insert(account, Some(Arc::new(image)));
             }
         }
         Ok(())
@@ -383,6 +396,7 @@ impl Changes {
             self.delete_mailbox(committed, (account, mailbox))?;
         }
         self.accounts.insert(account, None);
+        self.bases.insert(account, None);
         Ok(())
     }
 }

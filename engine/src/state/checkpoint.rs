@@ -72,6 +72,7 @@ pub(crate) fn write(
     if let Some(volume) = &unsaved.volume {
         writer.put(Table::Volume, VOLUME, AccountNumber::VOLUME, &volume.encode())?;
     }
+    writer.bases(unsaved)?;
     let switched: Vec<u64> = unsaved.switched.iter().copied().collect();
     writer.put(Table::Volume, SWITCHED, AccountNumber::VOLUME, &encode_switched(&switched))?;
     writer.put(Table::Volume, STAMP, AccountNumber::VOLUME, &stamp.encode())?;
@@ -132,6 +133,17 @@ impl Writer<'_> {
                     self.batch.delete(Table::Account, &key);
                     self.batch.delete(Table::Account, &usage_key);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn bases(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for (account, image) in &unsaved.bases {
+            let key = account.0.to_be_bytes();
+            match image {
+                Some(image) => self.put(Table::Base, &key, *account, &image.encode())?,
+                None => self.batch.delete(Table::Base, &key),
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
+use super::base::BaseImage;
 use super::blob::{BlobRow, Places, mailbox_of_reference, reference_key};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
@@ -59,6 +60,7 @@ pub(crate) struct Unsaved {
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
     pub(crate) switched: BTreeSet<u64>,
+    pub(crate) bases: HashMap<AccountNumber, Option<Arc<BaseImage>>>,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ pub(crate) struct Committed {
     unsaved: Mutex<Unsaved>,
     /// Segments that were rewritten and whose older generation may still be there.
     switched: Mutex<BTreeSet<u64>>,
+    bases: RwLock<HashMap<AccountNumber, Arc<BaseImage>>>,
     next_watcher: AtomicU64,
     stamp: AtomicU64,
 }
@@ -104,11 +107,46 @@ impl Committed {
             blobs: RwLock::default(),
             unsaved: Mutex::default(),
             switched: Mutex::default(),
+            bases: RwLock::new(saved.bases()?),
             next_watcher: AtomicU64::new(1),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
             pages,
         })
+    }
+
+    /// Takes over what the tables have, into which base images were written: nothing was published
+    /// before.
+    pub(crate) fn reload(&self) -> Result<(), ReadError> {
+        let accounts = self.saved.accounts()?;
+        let names = accounts.iter();
+        let names = names.map(|(number, state)| (state.profile.name.clone(), *number)).collect();
+        *self.volume.write() = self.saved.volume()?;
+        *self.policy.write() = Arc::new(self.saved.policy()?);
+        *self.accounts.write() = accounts;
+        *self.names.write() = names;
+        Ok(())
+    }
+
+    /// The account's newest base image.
+    pub(crate) fn base(&self, account: AccountNumber) -> Option<Arc<BaseImage>> {
+        self.bases.read().get(&account).cloned()
+    }
+
+    /// The newest base image of every account.
+    pub(crate) fn bases(&self) -> HashMap<AccountNumber, Arc<BaseImage>> {
+        self.bases.read().clone()
+    }
+
+    /// Forgets where chunks lie that no blob names: the log still has them, and nothing else.
+    /// For a state that was made from the log alone, before anything new is taken.
+    pub(crate) fn forget_unnamed_places(&self) -> Result<(), ReadError> {
+        let mut named: HashSet<Lsn> = HashSet::new();
+        self.saved.scan_blobs(&mut |id, row| named.extend(row.positions(id)))?;
+        let mut maps = self.blobs.write();
+        named.extend(maps.blobs.iter().flat_map(|(id, row)| row.positions(*id)));
+        maps.places.retain(|lsn, _| named.contains(lsn));
+        Ok(())
     }
 
     /// What mailboxes load their pages through.
@@ -255,6 +293,12 @@ impl Committed {
         if let Some(volume) = &changes.volume {
             *self.volume.write() = volume.clone();
         }
+        for (account, image) in &changes.bases {
+            match image {
+                Some(image) => self.bases.write().insert(*account, Arc::clone(image)),
+                None => self.bases.write().remove(account),
+            };
+        }
         let epoch_begin = self.epoch_begin();
         let mut touched = Vec::new();
         // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
@@ -328,6 +372,7 @@ impl Committed {
             unsaved.references.insert(key, made);
         }
         unsaved.gone.extend(changes.gone);
+        unsaved.bases.extend(changes.bases);
     }
 
     /// Makes a set of stored references what it is with all that is not saved yet.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
+use super::base::BaseImage;
 use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
 use super::changes::{EpochLink, VolumeState};
 use super::policy::Policy;
@@ -15,6 +16,7 @@ use crate::ids::{
     AccountNumber, BlobId, BlobTag, EpochId, KeyGeneration, Lsn, MailboxId, NodeId, Stamp, Uid,
     UidValidity,
 };
+use crate::record::base::BaseUnit;
 use crate::record::{AccountUpdate, BlobShape};
 use crate::store::SpecialUse;
 
@@ -105,6 +107,19 @@ fn stamp_and_volume_are_written_as_they_always_were() {
     };
     compare("volume_row_1.bin", &volume.encode());
     assert_eq!(VolumeState::decode(&volume.encode()), Ok(volume));
+}
+
+#[test]
+fn base_images_are_written_as_they_always_were() {
+    let unit = |lsn| BaseUnit { hash: [3; 32], lsn, bytes: 900 };
+    let image = BaseImage {
+        begun: at(2, 50),
+        records: vec![at(2, 70), at(2, 71)],
+        digest: [4; 32],
+        units: vec![unit(at(1, 9)), unit(at(2, 60))],
+    };
+    compare("base_row_1.bin", &image.encode());
+    assert_eq!(BaseImage::decode(&image.encode()), Ok(image));
 }
 
 #[test]

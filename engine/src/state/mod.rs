@@ -9,11 +9,13 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `base` | base images, and which records they make needless |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
+mod base;
 mod blob;
 mod changes;
 mod checkpoint;
@@ -28,6 +30,7 @@ mod table;
 mod values;
 
 pub(crate) use account::{AccountState, INBOX, canonical};
+pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, mailbox_of_reference, reference_key,
 };
@@ -37,13 +40,11 @@ pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
-pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
+pub(crate) use saved::{CheckpointStamp, Saved, is_node_local, scan_references};
 #[cfg(test)]
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
-#[cfg(test)]
-pub(crate) use table::MemoryTables;
-pub(crate) use table::{RocksTables, TableStore};
+pub(crate) use table::{MemoryTables, RocksTables, Table, TableBatch, TableStore};
 pub(crate) use values::Values;
 
 /// The formats of the tables, for the list in `tests/golden/constants.txt`.

@@ -16,6 +16,7 @@
 //! Blob       blob id u64                          blob value             (state/blob.rs)
 //! Placement  position u64                         placement value, not sealed (state/blob.rs)
 //! Reference  reference key                        none
+//! Base       account u64                          base value             (state/base.rs)
 //! ```
 //! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,
 //! or of the volume where the key names none, and bound to its table, key and checkpoint
@@ -25,7 +26,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
-use super::blob::{BlobRow, Places};
+use super::base::BaseImage;
+use super::blob::{BlobRow, Places, blob_of_reference};
 use super::changes::{EpochLink, MailboxKey, VolumeState};
 use super::policy::Policy;
 use super::table::{Table, TableStore};
@@ -46,6 +48,11 @@ pub(crate) const POLICY: &[u8] = b"policy";
 pub(crate) const SWITCHED: &[u8] = b"switched";
 /// Key of format level, members and history.
 pub(crate) const VOLUME: &[u8] = b"volume";
+
+/// Whether a row of the volume is about this node, and so no part of a base image.
+pub(crate) fn is_node_local(key: &[u8]) -> bool {
+    [STAMP, SWITCHED].contains(&key)
+}
 
 /// What a checkpoint reflects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +113,24 @@ impl Saved {
         let value = self.values.open(Table::Volume, key, AccountNumber::VOLUME, &sealed)?;
         refuse_newer(what, &value)?;
         decode(&value).map(Some).map_err(|why| ReadError::Undecodable { what, why })
+    }
+
+    /// The newest base image of every account whose key is there.
+    pub(crate) fn bases(&self) -> Result<HashMap<AccountNumber, Arc<BaseImage>>, ReadError> {
+        let mut images = HashMap::new();
+        self.tables.scan_prefix(Table::Base, &[], &mut |key, sealed| {
+            let undecodable = |why| ReadError::Undecodable { what: "base image", why };
+            let bytes = Decoder::new(key).array().map_err(undecodable)?;
+            let account = AccountNumber(u64::from_be_bytes(bytes));
+            if account == AccountNumber::VOLUME || self.values.has_account(account) {
+                let value = self.values.open(Table::Base, key, account, sealed)?;
+                refuse_newer("base image", &value)?;
+                let image = BaseImage::decode(&value).map_err(undecodable)?;
+                images.insert(account, Arc::new(image));
+            }
+            Ok(true)
+        })?;
+        Ok(images)
     }
 
     /// Every account whose key is there.
@@ -173,6 +198,21 @@ impl Saved {
         refuse_newer("blob row", &value)?;
         let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
         BlobRow::decode(&value).map(Some).map_err(undecodable)
+    }
+
+    /// Every blob.
+    pub(crate) fn scan_blobs(
+        &self,
+        visit: &mut dyn FnMut(BlobId, BlobRow),
+    ) -> Result<(), ReadError> {
+        self.tables.scan_prefix(Table::Blob, &[], &mut |key, sealed| {
+            let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
+            let id = blob_of_reference(key).ok_or(undecodable("its key is not a position"))?;
+            let value = self.values.open(Table::Blob, key, AccountNumber::VOLUME, sealed)?;
+            refuse_newer("blob row", &value)?;
+            visit(id, BlobRow::decode(&value).map_err(undecodable)?);
+            Ok(true)
+        })
     }
 
     /// Where the chunks of a position lie.

@@ -188,6 +188,14 @@ impl Steps {
         }
     }
 
+    /// Lets reclaim make base images next.
+    #[cfg(test)]
+    pub(crate) fn want_images(&self) {
+        if let Some((.., reclaimer)) = self.machines.lock().as_mut() {
+            reclaimer.want_images();
+        }
+    }
+
     /// The next step of reclaim.
     #[cfg(test)]
     pub(crate) fn reclaim(&self) -> Result<ReclaimStep, crate::error::ReadError> {

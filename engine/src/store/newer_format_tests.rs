@@ -156,8 +156,8 @@ fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");
     new_store(&directory);
-    append_record(&directory, 26, b"whatever it means");
-    refused(&directory, "volume main, with type 26 at ");
+    append_record(&directory, 99, b"whatever it means");
+    refused(&directory, "volume main, with type 99 at ");
 }
 
 #[test]

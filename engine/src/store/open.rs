@@ -15,6 +15,7 @@ use super::read::SummaryCache;
 use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
+use crate::base::BaseSetup;
 use crate::commit::{Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue};
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
@@ -24,7 +25,7 @@ use crate::log::{
 use crate::mailbox::{PageCache, PageReader};
 use crate::reclaim::{ReclaimSetup, Reclaimer};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
-use crate::state::{Committed, Saved, Values};
+use crate::state::{Committed, MemoryTables, Saved, Table, TableBatch, Values};
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -147,7 +148,7 @@ impl Store {
 
         let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
         let tables = (surroundings.tables)(&layout.state(), mode)?;
-        let saved = Arc::new(Saved { tables, values });
+        let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let pages = PageReader {
             source: Arc::<Saved>::clone(&saved),
             cache: PageCache::new(options.page_cache_bytes),
@@ -156,8 +157,8 @@ impl Store {
         let log = log_setup(surroundings, &layout, node.volume)?;
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
-        let mut replay = Replay::new(&committed, keys.snapshot());
-        let recovered = replay.run(setup, mode, &saved)?;
+        let mut replay = Replay::new(&committed, &saved, keys.snapshot());
+        let recovered = replay.run(setup, mode)?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
@@ -336,6 +337,14 @@ impl Store {
             checkpoints: Arc::clone(&inner.checkpoints),
             space: Arc::clone(&inner.space),
             reader: Arc::clone(&inner.reader),
+            keys: Arc::clone(&inner.keys),
+            base: BaseSetup {
+                saved: Arc::clone(&inner.saved),
+                committed: Arc::clone(&inner.committed),
+                checkpoints: Arc::clone(&inner.checkpoints),
+                queue: Arc::clone(&inner.queue),
+            },
+            image_bytes_min: surroundings.image_bytes_min,
         };
         let reclaimer = Reclaimer::new(setup, Arc::clone(&inner.reclaimed));
         match &inner.steps {
@@ -376,6 +385,26 @@ fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
         #[cfg(test)]
         Drive::Stepped => Some(Arc::default()),
     }
+}
+
+/// Tables without a stamp hold nothing that counts: what a stop left of making them from base
+/// images goes. When reading only, memory takes their place.
+fn without_leftovers(saved: Saved, mode: OpenMode) -> Result<Saved, OpenError> {
+    if saved.stamp()?.is_some() {
+        return Ok(saved);
+    }
+    if mode == OpenMode::Read {
+        return Ok(Saved { tables: Arc::new(MemoryTables::default()), ..saved });
+    }
+    for table in Table::ALL {
+        let mut batch = TableBatch::new();
+        saved.tables.scan_prefix(table, &[], &mut |key, _| {
+            batch.delete(table, key);
+            Ok(true)
+        })?;
+        saved.tables.write(batch)?;
+    }
+    Ok(saved)
 }
 
 fn unlock(disk: &dyn Disk, layout: &Layout, key: &KeySource) -> Result<RootKey, OpenError> {

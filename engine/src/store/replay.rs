@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
+use crate::base::Installer;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
 use crate::format_level;
@@ -31,6 +32,9 @@ pub(super) struct Replay<'a> {
     places: BTreeMap<Lsn, Places>,
     /// Records of a run that has not ended yet.
     run: Vec<(RecordHeader, Record)>,
+    /// Where there is no state: what the log's base images hold.
+    base: Option<Installer>,
+    saved: &'a Saved,
 }
 
 /// Why replay stopped.
@@ -46,7 +50,11 @@ impl From<RecoverError> for ReplayError {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(committed: &'a Committed, keys: Arc<KeyTableSnapshot>) -> Replay<'a> {
+    pub(super) fn new(
+        committed: &'a Committed,
+        saved: &'a Saved,
+        keys: Arc<KeyTableSnapshot>,
+    ) -> Replay<'a> {
         Replay {
             committed,
             keys,
@@ -54,17 +62,17 @@ impl<'a> Replay<'a> {
             report: OpenReport::default(),
             places: BTreeMap::new(),
             run: Vec::new(),
+            base: None,
+            saved,
         }
     }
 
     /// Recovers the log and applies what is new.
-    pub(super) fn run(
-        &mut self,
-        setup: LogSetup,
-        mode: OpenMode,
-        saved: &Saved,
-    ) -> Result<Recovered, OpenError> {
-        let stamp = saved.stamp()?;
+    pub(super) fn run(&mut self, setup: LogSetup, mode: OpenMode) -> Result<Recovered, OpenError> {
+        let stamp = self.saved.stamp()?;
+        if stamp.is_none() {
+            self.base = Some(Installer::default());
+        }
         self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
         let state = stamp.map(|stamp| StateStamp {
             lsn: stamp.lsn,
@@ -91,7 +99,15 @@ impl<'a> Replay<'a> {
 
     fn visit(&mut self, replayed: Replayed<'_>) -> Result<(), OpenError> {
         match replayed {
-            Replayed::Seen { segment, offset, group } => self.refuse_newer(segment, offset, group),
+            Replayed::Seen { segment, offset, group } => {
+                self.refuse_newer(segment, offset, group)?;
+                self.see_images(segment, offset, group)
+            }
+            Replayed::Look(looks) => {
+                *looks = self.base.as_mut().is_some_and(Installer::wants_dumps);
+                Ok(())
+            }
+            Replayed::Before { place, group } => self.install(place.segment, place.offset, group),
             // Up to the stamp the tables know where chunks lie.
             Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
             Replayed::Chunk(chunk) => {
@@ -105,7 +121,10 @@ impl<'a> Replay<'a> {
                 });
                 Ok(())
             }
-            Replayed::Group { place, group } => self.group(place.segment, place.offset, group),
+            Replayed::Group { place, group } => {
+                self.installed()?;
+                self.group(place.segment, place.offset, group)
+            }
         }
     }
 
@@ -156,11 +175,19 @@ impl<'a> Replay<'a> {
                 group.header.stamp.first_lsn
             )));
         }
+        if group.header.stands_for.is_some() && self.state_lsn > Lsn::ZERO {
+            return Err(OpenError::Invalid(format!(
+                "state is of {}, older than the base images in the log, and records that it lacks \
+                 are dropped; run 'pillarbox check --rebuild'",
+                self.state_lsn
+            )));
+        }
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
         for placed in group.items() {
             let Item::Record { header, payload } = placed.item else { continue };
-            if header.lsn <= self.state_lsn {
+            let is_known = self.base.as_ref().is_some_and(|base| base.covers(&header));
+            if header.lsn <= self.state_lsn || is_known {
                 continue;
             }
             let Some(record) = self.open_record(segment, offset, &header, payload)? else {
@@ -237,11 +264,65 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Looks for base images, if there is no state.
+    fn see_images(
+        &mut self,
+        segment: SegmentNumber,
+        offset: u64,
+        group: &Group<'_>,
+    ) -> Result<(), OpenError> {
+        let Some(mut base) = self.base.take() else { return Ok(()) };
+        for placed in group.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            if header.record_type == Body::BASE_IMAGE
+                && let Some(record) = self.open_record(segment, offset, &header, payload)?
+            {
+                base.see(&header, &record);
+            }
+        }
+        self.base = Some(base);
+        Ok(())
+    }
+
+    /// Writes what dumps hold that base images name.
+    fn install(
+        &mut self,
+        segment: SegmentNumber,
+        offset: u64,
+        group: &Group<'_>,
+    ) -> Result<(), OpenError> {
+        let Some(mut base) = self.base.take() else { return Ok(()) };
+        for placed in group.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            if header.record_type == Body::BASE_DUMP
+                && base.is_named(&header)
+                && let Some(Record { body: Body::BaseDump { rows }, .. }) =
+                    self.open_record(segment, offset, &header, payload)?
+            {
+                base.dump(self.saved, &header, rows)?;
+            }
+        }
+        self.base = Some(base);
+        Ok(())
+    }
+
+    /// All dumps were seen, if there are any.
+    fn installed(&mut self) -> Result<(), OpenError> {
+        if let Some(base) = self.base.as_mut().filter(|base| !base.is_finished()) {
+            base.finish(self.saved, self.committed)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn finish(mut self) -> Result<OpenReport, OpenError> {
         if !self.run.is_empty() {
             self.report.void_count += 1;
         }
+        self.installed()?;
         self.committed.add_places(std::mem::take(&mut self.places));
+        if self.base.is_some() {
+            self.committed.forget_unnamed_places()?;
+        }
         Ok(self.report)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::disk::OpenMode;
-use crate::ids::Lsn;
+use crate::ids::{AccountNumber, Lsn};
 use crate::log::Severity;
 
 use super::Store;
@@ -40,6 +40,10 @@ pub struct Status {
     pub reclaim_copied_bytes: u64,
     /// Bytes of disk that it gave back.
     pub reclaimed_bytes: u64,
+    /// Rounds of base images since the start.
+    pub image_rounds: u64,
+    /// Records up to here are covered by base images, so the log can do without them.
+    pub covered_lsn: Lsn,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -75,6 +79,12 @@ impl Store {
             reclaimed_segments: reclaimed.segment_count.load(Ordering::Relaxed),
             reclaim_copied_bytes: reclaimed.copied_bytes.load(Ordering::Relaxed),
             reclaimed_bytes: reclaimed.freed_bytes.load(Ordering::Relaxed),
+            image_rounds: reclaimed.image_rounds.load(Ordering::Relaxed),
+            covered_lsn: self
+                .inner
+                .committed
+                .base(AccountNumber::VOLUME)
+                .map_or(Lsn::ZERO, |image| image.begun),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

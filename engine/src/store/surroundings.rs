@@ -12,6 +12,9 @@ use crate::log::ZerosAhead;
 use crate::seal::Sealer;
 use crate::state::{RocksTables, TableStore};
 
+/// Records worth a base image: 16 MiB.
+const IMAGE_BYTES_MIN: u64 = 16 << 20;
+
 /// Opens the tables in a folder.
 pub(crate) type OpenTables =
     dyn Fn(&Path, OpenMode) -> Result<Arc<dyn TableStore>, ReadError> + Send + Sync;
@@ -40,6 +43,8 @@ pub(crate) struct Surroundings {
     pub(crate) segment_bytes: u64,
     /// A message whose chunks exceed this enters ahead of its record.
     pub(crate) inline_message_bytes_max: usize,
+    /// Base images are not worth making for fewer bytes of records.
+    pub(crate) image_bytes_min: u64,
 }
 
 impl Surroundings {
@@ -54,6 +59,7 @@ impl Surroundings {
             zeros: None,
             segment_bytes: crate::limits::SEGMENT_BYTES,
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
+            image_bytes_min: IMAGE_BYTES_MIN,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! 4. No record is above the volume's format level.
 
 mod account;
+mod base;
 mod flags;
 mod mailbox;
 mod message;
@@ -186,6 +187,18 @@ impl<'a> Assigner<'a> {
             }
             Change::EndAhead { first } => {
                 self.entering.remove(&first);
+            }
+            Change::BaseBegin { accounts, promise } => {
+                let result = self.begin_base(accounts);
+                self.reply(promise, result);
+            }
+            Change::BaseDump { account, units, promise } => {
+                let result = self.dump_base(account, units);
+                self.reply(promise, result);
+            }
+            Change::BaseImage { account, parts, promise } => {
+                let result = self.finish_base(account, parts);
+                self.reply(promise, result);
             }
             _ => unreachable!("messages are assigned by the caller"),
         }

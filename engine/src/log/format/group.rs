@@ -26,6 +26,19 @@
 //! A group does not know where it lies: padding belongs to the segment and is neither hashed nor
 //! shipped.
 //!
+//! # Remnants
+//! What reclaim leaves of a run of groups whose records base images cover: their living chunks,
+//! and the chain. Only in reclaimed segments, from format level 3 on.
+//!
+//! ```text
+//! offset  size  field         meaning
+//!      0     4  magic         "PBXr"
+//!      4   132  as above      first_lsn, durable_lsn and previous of the run's first group;
+//!                             last_lsn, open_lsn, key_version of its last; no records
+//!    136    32  stands_for    hash of the run's last group: the chain goes on from it
+//!    168        chunks        content covers bytes 0..104, stands_for, headers of chunks
+//! ```
+//!
 //! Magic, version and volume stay where they are in every version, so that a reader knows a group
 //! that is newer than itself. New flags and new kinds of items come with a new version: whoever
 //! finds one in a group of a version that it knows has found damage.
@@ -52,6 +65,10 @@ pub const GROUP_HEADER_BYTES: usize = 136;
 pub const GROUP_VERSION: u16 = 1;
 /// First bytes of every group.
 pub const GROUP_MAGIC: [u8; 4] = *b"PBXg";
+/// First bytes of every remnant.
+pub const REMNANT_MAGIC: [u8; 4] = *b"PBXr";
+/// Bytes of a remnant's header.
+pub const REMNANT_HEADER_BYTES: usize = GROUP_HEADER_BYTES + 32;
 /// Flag: an archive extent may begin here.
 pub const EXTENT_MAY_BEGIN: u16 = 1;
 /// Items of one group; more are refused before anything is allocated for them.
@@ -112,6 +129,8 @@ pub struct GroupHeader {
     pub item_count: u32,
     /// Hash over bytes 0..104, records, and headers of chunks.
     pub content: [u8; 32],
+    /// Of a remnant: the hash of the last group of the run that it stands for.
+    pub stands_for: Option<GroupHash>,
 }
 
 impl GroupHeader {
@@ -121,9 +140,11 @@ impl GroupHeader {
     /// What is wrong with it.
     pub fn decode(bytes: &[u8]) -> Result<GroupHeader, FormatError> {
         let mut fields = Fields::new(WHAT, bytes);
-        if fields.array()? != GROUP_MAGIC {
-            return Err(FormatError::Magic { what: WHAT });
-        }
+        let is_remnant = match fields.array()? {
+            GROUP_MAGIC => false,
+            REMNANT_MAGIC => true,
+            _ => return Err(FormatError::Magic { what: WHAT }),
+        };
         fields.version(GROUP_VERSION)?;
         let refuse = |field| Err(FormatError::Field { what: WHAT, field });
         let flags = fields.u16()?;
@@ -149,23 +170,34 @@ impl GroupHeader {
             previous: GroupHash(fields.array()?),
         };
         let content = fields.array()?;
-        if !stamp.is_ordered(item_count) {
+        let stands_for = if is_remnant { Some(GroupHash(fields.array()?)) } else { None };
+        let is_ordered = match stands_for {
+            // A run of groups that take no position, or of several epochs.
+            Some(_) => stamp.last_lsn.next().is_some_and(|next| next >= stamp.first_lsn),
+            None => stamp.is_ordered(item_count),
+        };
+        if !is_ordered {
             return refuse("last_lsn");
         }
         if stamp.durable_lsn >= stamp.first_lsn {
             return refuse("durable_lsn");
         }
-        Ok(GroupHeader { stamp, body_len, item_count, content })
+        Ok(GroupHeader { stamp, body_len, item_count, content, stands_for })
     }
 
-    /// The header's bytes.
+    /// Bytes of the header.
+    pub fn len(&self) -> usize {
+        if self.stands_for.is_some() { REMNANT_HEADER_BYTES } else { GROUP_HEADER_BYTES }
+    }
+
+    /// The header's bytes, but for what a remnant stands for.
     pub fn encode(&self) -> [u8; GROUP_HEADER_BYTES] {
         let mut bytes = [0; GROUP_HEADER_BYTES];
         let stamp = &self.stamp;
         item::fill(
             &mut bytes,
             &[
-                &GROUP_MAGIC,
+                if self.stands_for.is_some() { &REMNANT_MAGIC } else { &GROUP_MAGIC },
                 &GROUP_VERSION.to_le_bytes(),
                 &stamp.flags.to_le_bytes(),
                 &self.body_len.to_le_bytes(),
@@ -183,9 +215,9 @@ impl GroupHeader {
         bytes
     }
 
-    /// The group's hash.
+    /// The group's hash; of a remnant, that of the last group that it stands for.
     pub fn hash(&self) -> GroupHash {
-        GroupHash(*blake3::hash(&self.encode()).as_bytes())
+        self.stands_for.unwrap_or_else(|| GroupHash(*blake3::hash(&self.encode()).as_bytes()))
     }
 
     /// Begins the content hash with bytes 0..104 of this header.
@@ -193,6 +225,9 @@ impl GroupHeader {
         let mut hasher = blake3::Hasher::new();
         let bytes = self.encode();
         hasher.update(bytes.get(..CONTENT_AT).unwrap_or_default());
+        if let Some(hash) = &self.stands_for {
+            hasher.update(&hash.0);
+        }
         hasher
     }
 }
@@ -239,12 +274,15 @@ impl<'a> Group<'a> {
     /// What is wrong with it.
     pub fn decode(bytes: &'a [u8]) -> Result<Group<'a>, FormatError> {
         let header = GroupHeader::decode(bytes)?;
-        let rest = bytes.get(GROUP_HEADER_BYTES..).ok_or(FormatError::Short { what: WHAT })?;
+        let rest = bytes.get(header.len()..).ok_or(FormatError::Short { what: WHAT })?;
         let mut hasher = header.content_hasher();
         let mut stored_len = 0;
         let mut whole_len = 0;
         for _ in 0..header.item_count {
             let parsed = item::parse(rest.get(stored_len..).unwrap_or_default())?;
+            if header.stands_for.is_some() && matches!(parsed.item, Item::Record { .. }) {
+                return Err(FormatError::Field { what: "a remnant", field: "kind of an item" });
+            }
             item::hash_item(&mut hasher, parsed.hashed);
             stored_len += parsed.stored_len;
             whole_len += parsed.whole_len;
@@ -296,12 +334,13 @@ impl<'a> Group<'a> {
 
     /// Bytes of header and items as they lie here, without padding.
     pub fn stored_len(&self) -> usize {
-        GROUP_HEADER_BYTES + self.body.len()
+        self.header.len() + self.body.len()
     }
 
     /// The items in order.
     pub fn items(&self) -> impl Iterator<Item = PlacedItem<'a>> + use<'a> {
         let body = self.body;
+        let begin = self.header.len();
         let mut at = 0;
         std::iter::from_fn(move || {
             let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
@@ -310,7 +349,7 @@ impl<'a> Group<'a> {
                 Item::Record { .. } => item::RECORD_HEADER_BYTES,
                 Item::Chunk { .. } => item::CHUNK_HEADER_BYTES,
             };
-            let offset = u32_of(GROUP_HEADER_BYTES + at + header_len);
+            let offset = u32_of(begin + at + header_len);
             at += stored_len;
             Some(PlacedItem { item, offset })
         })

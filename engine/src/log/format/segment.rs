@@ -7,7 +7,8 @@
 //!      8     2  version 1                          8     2  version 1
 //!     10     1  role  1 primary wrote,            10     2  zero
 //!               2 follower wrote, 3 reclaimed     12     4  group_count
-//!     11     5  zero                              16     4  chunk_count
+//!     11     1  sources (*)                       16     4  chunk_count
+//!     12     4  further (*)
 //!     16    16  volume                            20     4  zero
 //!     32     8  number  of the segment            24     8  durable_lsn  here, at closing
 //!     40    16  incarnation  random               32    32  last  hash of the last group
@@ -26,6 +27,9 @@
 //!     24     8  zero
 //!     32    32  checksum  BLAKE3 of the footer and of bytes 0..32
 //! ```
+//!
+//! (*) Of a segment that reclaim made of several, from format level 3 on: how many they were, and
+//! how many places behind its own they took; else zero.
 //!
 //! Groups begin at 8192, each at a multiple of 4096, padded with zeros; in a reclaimed segment one
 //! lies right behind the other. Closing writes footer and
@@ -193,9 +197,25 @@ pub struct SegmentHeader {
     pub previous: GroupHash,
     /// Highest position known durable on this disk when it was begun.
     pub durable_lsn: Lsn,
+    /// What reclaim made it of.
+    pub joined: Joined,
+}
+
+/// The segments that reclaim made one of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Joined {
+    /// How many they were; 0 says 1, or that it was not made by reclaim.
+    pub sources: u8,
+    /// How many places behind the segment's own they took.
+    pub further: u32,
 }
 
 impl SegmentHeader {
+    /// The last place in the log that the segment stands for.
+    pub fn last_place(&self) -> u64 {
+        self.number.place().saturating_add(u64::from(self.joined.further))
+    }
+
     /// One copy's bytes.
     pub fn encode(&self) -> [u8; HEADER_COPY_BYTES] {
         let mut bytes = [0; HEADER_COPY_BYTES];
@@ -205,7 +225,8 @@ impl SegmentHeader {
             &[
                 &HEADER_MAGIC,
                 &SEGMENT_VERSION.to_le_bytes(),
-                &[self.role.code(), 0, 0, 0, 0, 0],
+                &[self.role.code(), self.joined.sources],
+                &self.joined.further.to_le_bytes(),
                 &self.volume.0,
                 &self.number.0.to_le_bytes(),
                 &self.incarnation,
@@ -243,7 +264,7 @@ impl SegmentHeader {
             if is_ours { FormatError::Hash { what: WHAT } } else { newer }
         })?;
         let role = Role::of(fields.u8()?);
-        fields.bytes(5)?;
+        let joined = Joined { sources: fields.u8()?, further: fields.u32()? };
         let header = SegmentHeader {
             role: role.ok_or(FormatError::Field { what: WHAT, field: "role" })?,
             volume: VolumeId(fields.array()?),
@@ -253,6 +274,7 @@ impl SegmentHeader {
             first_lsn: fields.lsn("first_lsn")?,
             previous: GroupHash(fields.array()?),
             durable_lsn: fields.lsn("durable_lsn")?,
+            joined,
         };
         if *blake3::hash(covered).as_bytes() != fields.array()? {
             return Err(FormatError::Hash { what: WHAT });

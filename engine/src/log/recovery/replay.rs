@@ -19,6 +19,13 @@ pub(super) struct Replay<'a, V> {
     pub(super) visit: V,
 }
 
+/// What a pass over the log is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pass {
+    Look,
+    Apply,
+}
+
 impl<'a, V> Replay<'a, V> {
     pub(super) fn new(
         setup: &'a LogSetup,
@@ -29,8 +36,20 @@ impl<'a, V> Replay<'a, V> {
         Replay { setup, applied: state.map(|state| state.lsn), report, visit }
     }
 
+    /// How often the log is handed on: once, or with a look at all of it before.
+    pub(super) fn passes<E>(&mut self) -> Result<&'static [Pass], E>
+    where
+        V: FnMut(Replayed<'_>) -> Result<(), E>,
+    {
+        let mut looks = false;
+        if self.applied.is_none() {
+            (self.visit)(Replayed::Look(&mut looks))?;
+        }
+        Ok(if looks { &[Pass::Look, Pass::Apply] } else { &[Pass::Apply] })
+    }
+
     /// The first `count` groups of a segment that was walked.
-    pub(super) fn walked<E>(&mut self, segment: &Segment, count: usize) -> Result<(), E>
+    pub(super) fn walked<E>(&mut self, segment: &Segment, count: usize, pass: Pass) -> Result<(), E>
     where
         V: FnMut(Replayed<'_>) -> Result<(), E>,
         E: From<RecoverError>,
@@ -44,13 +63,13 @@ impl<'a, V> Replay<'a, V> {
                 let file = segment.file.path.clone();
                 RecoverError::Damage(Damage { file, offset: group.offset, what })
             })?;
-            self.group(segment.file.header.number, &found, &read)?;
+            self.group(segment.file.header.number, &found, &read, pass)?;
         }
         Ok(())
     }
 
     /// All groups of the segment that was just begun.
-    pub(super) fn begun<E>(&mut self, number: SegmentNumber) -> Result<(), E>
+    pub(super) fn begun<E>(&mut self, number: SegmentNumber, pass: Pass) -> Result<(), E>
     where
         V: FnMut(Replayed<'_>) -> Result<(), E>,
         E: From<RecoverError>,
@@ -61,7 +80,7 @@ impl<'a, V> Replay<'a, V> {
         let mut at = GROUPS_AT;
         let mut buffer = Vec::new();
         while let Ok((found, group)) = file.group_at(at, &mut buffer).map_err(RecoverError::from)? {
-            self.group(number, &found, &group)?;
+            self.group(number, &found, &group, pass)?;
             at = found.end();
         }
         Ok(())
@@ -72,11 +91,15 @@ impl<'a, V> Replay<'a, V> {
         number: SegmentNumber,
         found: &FoundGroup,
         group: &Group<'_>,
+        pass: Pass,
     ) -> Result<(), E>
     where
         V: FnMut(Replayed<'_>) -> Result<(), E>,
     {
         let place = found.place(number);
+        if pass == Pass::Look {
+            return (self.visit)(Replayed::Before { place, group });
+        }
         for chunk in chunks_of(group) {
             (self.visit)(Replayed::Chunk(chunk.at(place)))?;
         }

@@ -46,25 +46,48 @@ struct Segments {
 }
 
 /// The segments that make up the log, in order, and those that are left over: where reclaim was
-/// stopped, a place has two generations. The newer one is the log's if flushed state refers to it,
-/// else its making was cut short.
+/// stopped, a rewritten segment lies beside what it was made of. It is the log's if flushed state
+/// refers to it, or if what it was made of is not all there any more (which only happens once
+/// flushed state referred to it, and state may be lost since); else its making was cut short.
 fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), RecoverError> {
     let files = setup.disk.list(&setup.directory)?;
     let mut all: Vec<SegmentNumber> =
         files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
     all.sort_unstable();
-    let mut numbers: Vec<SegmentNumber> = Vec::with_capacity(all.len());
-    let mut superseded = Vec::new();
-    for number in all {
-        match numbers.last_mut().filter(|last| last.place() == number.place()) {
-            Some(older) if setup.switched.contains(&number) => {
-                superseded.push(std::mem::replace(older, number));
-            }
-            Some(_) => superseded.push(number),
-            None => numbers.push(number),
+    let mut superseded: Vec<SegmentNumber> = Vec::new();
+    // The newest first, so that what it was made of is judged after it.
+    for number in all.iter().rev().filter(|number| number.generation() > 0) {
+        if superseded.contains(number) {
+            continue;
+        }
+        let Some((sources, last_place)) = made_of(setup, *number)? else { continue };
+        let is_source = |other: &&SegmentNumber| {
+            (**other < *number || other.place() > number.place())
+                && !superseded.contains(other)
+                && (number.place()..=last_place).contains(&other.place())
+        };
+        let older: Vec<SegmentNumber> = all.iter().filter(is_source).copied().collect();
+        if older.len() < sources || setup.switched.contains(number) {
+            superseded.extend(older);
+        } else {
+            superseded.push(*number);
         }
     }
-    Ok((numbers, superseded))
+    all.retain(|number| !superseded.contains(number));
+    Ok((all, superseded))
+}
+
+/// How many segments a rewritten one was made of, and the last place that they took; `None` if its
+/// header is damaged: then nothing is removed for its sake, or its own.
+fn made_of(setup: &LogSetup, number: SegmentNumber) -> Result<Option<(usize, u64)>, RecoverError> {
+    match SegmentFile::open_cached(setup.disk.as_ref(), &number.path(&setup.directory)) {
+        Ok(file) => {
+            let sources = usize::from(file.header.joined.sources.max(1));
+            Ok(Some((sources, file.header.last_place())))
+        }
+        Err(ReadError::Damage(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Segments {
@@ -264,6 +287,7 @@ impl<V> Walk<'_, V> {
             end.hash = found.hash;
             end.last_lsn = found.header.stamp.last_lsn;
             self.report.groups += 1;
+            self.report.remnants += u64::from(found.header.stands_for.is_some());
             self.report.bytes += u64::from(found.stored_len);
             segment.stop = found.end();
             segment.groups.push(found);

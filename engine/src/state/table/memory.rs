@@ -81,13 +81,29 @@ impl TableStore for MemoryTables {
         prefix: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError> {
+        self.scan_from(table, prefix, prefix, visit)
+    }
+
+    fn scan_from(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError> {
         let rows = self.versions.lock().now.clone();
-        for ((of, key), value) in rows.range((table, prefix.to_vec())..) {
+        for ((of, key), value) in rows.range((table, from.max(prefix).to_vec())..) {
             if *of != table || !key.starts_with(prefix) || !visit(key, value)? {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError> {
+        let now = Arc::clone(&self.versions.lock().now);
+        let versions = Versions { now, ..Versions::default() };
+        Ok(Arc::new(MemoryTables { versions: Arc::new(Mutex::new(versions)) }))
     }
 
     fn write(&self, batch: TableBatch) -> Result<(), ReadError> {

@@ -17,6 +17,8 @@ mod rocks;
 pub(crate) use self::memory::MemoryTables;
 pub(crate) use self::rocks::RocksTables;
 
+use std::sync::Arc;
+
 use crate::error::ReadError;
 
 /// The tables. Each is a column family of its own.
@@ -42,11 +44,13 @@ pub(crate) enum Table {
     Placement,
     /// Who names which blob; keys alone.
     Reference,
+    /// Base images of accounts.
+    Base,
 }
 
 impl Table {
     /// Every table.
-    pub(crate) const ALL: [Table; 10] = [
+    pub(crate) const ALL: [Table; 11] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -57,6 +61,7 @@ impl Table {
         Table::Blob,
         Table::Placement,
         Table::Reference,
+        Table::Base,
     ];
 
     /// Its name on disk.
@@ -72,11 +77,17 @@ impl Table {
             Table::Blob => "blob",
             Table::Placement => "placement",
             Table::Reference => "reference",
+            Table::Base => "base",
         }
     }
 }
 
 impl Table {
+    /// The table of that number.
+    pub(crate) fn of_number(number: u8) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.number() == number)
+    }
+
     /// Its number in associated data; never given to another table.
     pub(crate) const fn number(self) -> u8 {
         match self {
@@ -90,6 +101,7 @@ impl Table {
             Table::Blob => 8,
             Table::Placement => 9,
             Table::Reference => 10,
+            Table::Base => 13,
         }
     }
 }
@@ -160,6 +172,18 @@ pub(crate) trait TableStore: Send + Sync {
         prefix: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError>;
+
+    /// Every key that begins with `prefix` and is not below `from`, as [`TableStore::scan_prefix`].
+    fn scan_from(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError>;
+
+    /// What the tables hold now, for as long as it is kept: a store of its own, for reading.
+    fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError>;
 
     /// Makes changes, seen together at once, durable with the next flush.
     fn write(&self, batch: TableBatch) -> Result<(), ReadError>;

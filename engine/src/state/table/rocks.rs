@@ -18,9 +18,10 @@
 //! checkpoint fails and the volume takes no more writes. A block whose checksum is wrong is an
 //! error where it is read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -49,6 +50,26 @@ const BACKGROUND_JOBS: i32 = 2;
 /// A [`TableStore`] in a directory.
 pub(crate) struct RocksTables {
     db: DB,
+    /// A store of an older version, which has fewer tables, opened for reading.
+    is_partial: bool,
+    /// Of a snapshot: its directory, which goes with it. Dropped after the database.
+    _directory: Option<SnapshotDirectory>,
+}
+
+/// Hard links to the files of the tables.
+struct SnapshotDirectory(PathBuf);
+
+impl Drop for SnapshotDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "a snapshot of state stays until the next is taken");
+        }
+    }
+}
+
+/// Where a snapshot of the tables in `directory` lies while it is read.
+fn snapshot_path(directory: &Path) -> PathBuf {
+    directory.with_extension("snapshot")
 }
 
 impl RocksTables {
@@ -57,7 +78,14 @@ impl RocksTables {
     pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
         let db = DB::open_cf_descriptors(&store_options(), directory, families())
             .map_err(|error| unknown_table(directory).unwrap_or_else(|| failed(error)))?;
-        Ok(RocksTables { db })
+        // Of a process that was killed.
+        let left_over = snapshot_path(directory);
+        if left_over.exists()
+            && let Err(error) = std::fs::remove_dir_all(&left_over)
+        {
+            tracing::warn!(%error, "an old snapshot of state cannot be removed");
+        }
+        Ok(RocksTables { db, is_partial: false, _directory: None })
     }
 
     /// Adds a table of a name that we do not know, as a newer binary might.
@@ -84,9 +112,30 @@ impl RocksTables {
         if let Some(newer) = unknown_table(directory) {
             return Err(newer);
         }
+        Ok(Arc::new(RocksTables::open_for_reading(directory, None)?))
+    }
+
+    fn open_for_reading(
+        directory: &Path,
+        own: Option<SnapshotDirectory>,
+    ) -> Result<RocksTables, ReadError> {
         let options = store_options();
-        let db = DB::open_cf_descriptors_read_only(&options, directory, families(), false);
-        Ok(Arc::new(RocksTables { db: db.map_err(failed)? }))
+        let names = DB::list_cf(&options, directory).map_err(failed)?;
+        let there: Vec<ColumnFamilyDescriptor> = families()
+            .into_iter()
+            .filter(|family| names.iter().any(|name| name == family.name()))
+            .collect();
+        let is_partial = there.len() < Table::ALL.len();
+        let db = DB::open_cf_descriptors_read_only(&options, directory, there, false);
+        Ok(RocksTables { db: db.map_err(failed)?, is_partial, _directory: own })
+    }
+
+    /// The table; `None` if the store is of a version that did not have it.
+    fn find_family(&self, table: Table) -> Result<Option<&ColumnFamily>, ReadError> {
+        match self.db.cf_handle(table.name()) {
+            None if self.is_partial => Ok(None),
+            _ => self.family(table).map(Some),
+        }
     }
 
     fn family(&self, table: Table) -> Result<&ColumnFamily, ReadError> {
@@ -166,7 +215,10 @@ fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 
 impl TableStore for RocksTables {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        self.db.get_cf(self.family(table)?, key).map_err(failed)
+        match self.find_family(table)? {
+            Some(family) => self.db.get_cf(family, key).map_err(failed),
+            None => Ok(None),
+        }
     }
 
     fn scan_prefix(
@@ -175,12 +227,23 @@ impl TableStore for RocksTables {
         prefix: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError> {
+        self.scan_from(table, prefix, prefix, visit)
+    }
+
+    fn scan_from(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError> {
+        let Some(family) = self.find_family(table)? else { return Ok(()) };
         let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(prefix);
+        options.set_iterate_lower_bound(from.max(prefix));
         if let Some(bound) = above_prefix(prefix) {
             options.set_iterate_upper_bound(bound);
         }
-        let mut rows = self.db.raw_iterator_cf_opt(self.family(table)?, options);
+        let mut rows = self.db.raw_iterator_cf_opt(family, options);
         rows.seek_to_first();
         while let Some((key, value)) = rows.item() {
             if !visit(key, value)? {
@@ -190,6 +253,19 @@ impl TableStore for RocksTables {
         }
         // An iterator that met an error looks as if it were at its end.
         rows.status().map_err(failed)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError> {
+        let path = snapshot_path(self.db.path());
+        if path.exists() {
+            let unremoved = |error: std::io::Error| ReadError::Table(error.to_string());
+            std::fs::remove_dir_all(&path).map_err(unremoved)?;
+        }
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(&path))
+            .map_err(failed)?;
+        let own = SnapshotDirectory(path.clone());
+        Ok(Arc::new(RocksTables::open_for_reading(&path, Some(own))?))
     }
 
     fn write(&self, batch: TableBatch) -> Result<(), ReadError> {
