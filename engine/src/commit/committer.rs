@@ -305,8 +305,8 @@ impl Committer {
         self.checkpoint(false, self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES);
     }
 
-    /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they are
-    /// behind it.
+    /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they
+    /// are behind it.
     fn checkpoint(&mut self, snapshot: bool, urgent: bool) {
         let last = self.last_lsn();
         let stamp = CheckpointStamp {

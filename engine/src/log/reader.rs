@@ -243,7 +243,7 @@ impl SegmentFile {
         if header.stands_for.is_some() && self.header.role != Role::Reclaimed {
             return Ok(Err(FormatError::Field { what: "a group", field: "magic" }));
         }
-        let length = header.len() + usize_of_u32(header.body_len);
+        let length = header.byte_count() + usize_of_u32(header.body_len);
         buffer.resize(length, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);

@@ -186,7 +186,7 @@ impl GroupHeader {
     }
 
     /// Bytes of the header.
-    pub fn len(&self) -> usize {
+    pub const fn byte_count(&self) -> usize {
         if self.stands_for.is_some() { REMNANT_HEADER_BYTES } else { GROUP_HEADER_BYTES }
     }
 
@@ -274,7 +274,7 @@ impl<'a> Group<'a> {
     /// What is wrong with it.
     pub fn decode(bytes: &'a [u8]) -> Result<Group<'a>, FormatError> {
         let header = GroupHeader::decode(bytes)?;
-        let rest = bytes.get(header.len()..).ok_or(FormatError::Short { what: WHAT })?;
+        let rest = bytes.get(header.byte_count()..).ok_or(FormatError::Short { what: WHAT })?;
         let mut hasher = header.content_hasher();
         let mut stored_len = 0;
         let mut whole_len = 0;
@@ -334,13 +334,13 @@ impl<'a> Group<'a> {
 
     /// Bytes of header and items as they lie here, without padding.
     pub fn stored_len(&self) -> usize {
-        self.header.len() + self.body.len()
+        self.header.byte_count() + self.body.len()
     }
 
     /// The items in order.
     pub fn items(&self) -> impl Iterator<Item = PlacedItem<'a>> + use<'a> {
         let body = self.body;
-        let begin = self.header.len();
+        let begin = self.header.byte_count();
         let mut at = 0;
         std::iter::from_fn(move || {
             let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
