@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """The whole corpus in a store: bytes on disk per byte of mail, and MB/s of FETCH BODY[].
 
-Question: how large is a store of real mail, and how fast does one connection read all of it?
-Dataset: every message of PILLARBOX_CORPUS (lists and single files), with CRLF line ends, imported
-as a Maildir into one INBOX. Unit: as printed; bytes on disk are allocated blocks after a clean stop.
+Question: how large is a store of real mail, for what and against Dovecot, and how fast does one
+connection read all of it? Dataset: every message of PILLARBOX_CORPUS (lists and single files), with
+CRLF line ends, imported as a Maildir into one INBOX; by Dovecot into mdbox with zstd at its default
+level, once more with its cache filled with what our summaries hold. Unit: as printed; bytes on disk
+are allocated blocks after a clean stop, indexes and state included.
 
-    run.py --pillarbox BINARY [--load BINARY] [--scratch DIR]
+    run.py --pillarbox BINARY [--load BINARY] [--space BINARY] [--scratch DIR]
+
+Dovecot's part needs root and its package, and is left out without them. `--space` is the engine's
+example of that name: it tells what the bytes are for.
 """
 
 import argparse
@@ -39,10 +44,67 @@ def every_message(corpus):
                 yield message.read()
 
 
+DOVECOT = """
+base_dir = {base}/run
+state_dir = {base}/state
+log_path = {base}/dovecot.log
+mail_location = mdbox:{base}/mail/box
+first_valid_uid = 1
+mail_plugins = zlib
+plugin {{
+  zlib_save = zstd
+}}
+namespace inbox {{
+  inbox = yes
+}}
+"""
+
+
+def dovecot(scratch, maildir, mail_bytes):
+    """The same Maildir in Dovecot's mdbox, compressed by zstd."""
+    if os.geteuid() != 0 or not shutil.which("doveadm"):
+        print("Dovecot: left out, for it needs root and its package")
+        return
+    base = os.path.join(scratch, "dovecot")
+    mail = os.path.join(base, "mail")
+    os.makedirs(mail)
+    config = os.path.join(base, "dovecot.conf")
+    with open(config, "w") as file:
+        file.write(DOVECOT.format(base=base))
+    os.chmod(scratch, 0o755)
+    subprocess.run(["chown", "-R", "nobody:nogroup", maildir, base], check=True)
+
+    def doveadm(*arguments):
+        command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env"]
+        command += ["USER=corpus", f"HOME={mail}", "doveadm", "-c", config, *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    cpu = os.times()
+    doveadm("import", f"maildir:{maildir}", "", "ALL")
+    after = os.times()
+    cpu = after.children_user + after.children_system - cpu.children_user - cpu.children_system
+    for what in (f"imported, CPU {cpu:.1f} s", "its cache filled"):
+        allocated, _ = peers.bytes_on_disk(mail)
+        print(
+            f"Dovecot, mdbox and zstd, {what}: {allocated / 1e6:.1f} MB allocated: "
+            f"{allocated / mail_bytes:.3f} bytes a byte of mail"
+        )
+        doveadm("fetch", "imap.envelope imap.bodystructure", "ALL")
+
+
+def on_disk(server, what, mail_bytes):
+    allocated, apparent = peers.bytes_on_disk(server.data)
+    print(
+        f"on disk, {what}: {allocated / 1e6:.1f} MB allocated, {apparent / 1e6:.1f} MB apparent: "
+        f"{allocated / mail_bytes:.3f} bytes a byte of mail"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pillarbox", required=True)
     parser.add_argument("--load", help="the load generator; compiled if not given")
+    parser.add_argument("--space", help="the engine's example: what the bytes are for")
     parser.add_argument("--scratch")
     arguments = parser.parse_args()
     corpus = os.environ.get("PILLARBOX_CORPUS") or os.path.join(
@@ -78,11 +140,8 @@ def main():
             f"import of {count} messages, {mail_bytes / 1e6:.1f} MB: {wall:.1f} s, CPU {cpu:.1f} s, "
             f"{cpu / count * 1000:.3f} ms each"
         )
-        allocated, apparent = peers.bytes_on_disk(server.data)
-        print(
-            f"on disk: {allocated / 1e6:.1f} MB allocated, {apparent / 1e6:.1f} MB apparent: "
-            f"{allocated / mail_bytes:.3f} bytes a byte of mail"
-        )
+        on_disk(server, "imported", mail_bytes)
+        dovecot(scratch, maildir, mail_bytes)
         server.start()
         for round_name in ("first", "second"):
             cpu = server.cpu_seconds()
@@ -101,6 +160,10 @@ def main():
                 f"{megabytes / figures['wall_s']:.0f} MB/s, CPU {cpu:.2f} s, "
                 f"{cpu / megabytes * 1000:.2f} ms a MB"
             )
+        server.stop()
+        on_disk(server, "started once more", mail_bytes)
+        if arguments.space:
+            subprocess.run([arguments.space, server.data], check=True)
     finally:
         if server and server.process:
             server.stop()

@@ -8,7 +8,8 @@
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
-//!     3  records of types 26 to 28; remnants, and segments that reclaim made of several
+//!     3  records of types 26 to 28; remnants, segments that reclaim made of several; chunks
+//!        without their base64 (codec 3)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -29,6 +30,8 @@ pub(crate) const NEWEST: u32 = 3;
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
 pub(crate) const BASE_IMAGES: u32 = 3;
+/// The level from which on chunks may be kept without their base64 (`seal/recipe.rs`).
+pub(crate) const RECIPES: u32 = 3;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,

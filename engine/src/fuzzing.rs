@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("places_row", state::fuzzing::places_row),
     ("policy_row", state::fuzzing::policy_row),
     ("record", record::fuzzing::record),
+    ("recipe", seal::fuzzing::recipe),
     ("recovery_key", seal::fuzzing::recovery_key),
     ("root_key_file", seal::fuzzing::root_key_file),
     ("sealed_object", seal::fuzzing::sealed_object),

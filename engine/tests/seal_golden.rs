@@ -101,6 +101,48 @@ fn with_dictionaries() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
+/// A message with base64 in it, as it lies in a blob of its own.
+fn with_base64() -> Vec<u8> {
+    let mut mail = MAIL.to_vec();
+    for _ in 0..4 {
+        mail.extend([b'Q'; 76]);
+        mail.extend(b"\r\n");
+    }
+    mail.extend(b"UXVlZW4=\r\nThe end.\r\n");
+    mail
+}
+
+/// A blob whose chunk was folded; as for those with dictionaries.
+fn folded() -> [(&'static str, Vec<u8>); 2] {
+    let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(19))));
+    let mail = with_base64();
+    let length = u64::try_from(mail.len()).unwrap();
+    let accounts = [(ANNA, FIRST, &key(1))];
+    let blob = BlobSealer::new(&sealer, TAG, &accounts, length, Compression::Folded).unwrap();
+    let header = blob.header().0.to_vec();
+    let body = blob.seal_body(&mail).remove(0).bytes;
+    [("seal_folded_header.bin", header), ("seal_folded_body.bin", body)]
+}
+
+#[test]
+fn what_was_once_folded_opens() {
+    let read = |name| fs::read(golden(name)).unwrap();
+    let header = read("seal_folded_header.bin");
+    let opener = BlobOpener::open(&header, TAG, ANNA, &|_, _| Some(key(1))).unwrap();
+    let sealed = read("seal_folded_body.bin");
+    let unfolded = {
+        let accounts = [(ANNA, FIRST, &key(1))];
+        let mail = with_base64();
+        let length = u64::try_from(mail.len()).unwrap();
+        let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(19))));
+        let built_in = Compression::BuiltIn;
+        let blob = BlobSealer::new(&sealer, TAG, &accounts, length, built_in).unwrap();
+        blob.seal_body(&mail).remove(0).bytes
+    };
+    assert_ne!(sealed, unfolded, "the file was made without folding");
+    assert_eq!(opener.open_chunk(0, &sealed).unwrap(), with_base64());
+}
+
 #[test]
 fn what_was_once_written_with_a_dictionary_opens() {
     let read = |name| fs::read(golden(name)).unwrap();
@@ -161,7 +203,7 @@ fn what_was_once_written_opens() {
 #[test]
 #[ignore = "writes the golden files anew: only with a new format version"]
 fn write_golden_files() {
-    for (name, bytes) in written().into_iter().chain(with_dictionaries()) {
+    for (name, bytes) in written().into_iter().chain(with_dictionaries()).chain(folded()) {
         fs::write(golden(name), bytes).unwrap();
     }
 }

@@ -5,8 +5,8 @@ use engine::flags::{FlagList, Keyword, SystemFlags};
 use engine::ids::{Uid, UnixSeconds};
 use engine::seal::Secret;
 use engine::{
-    Account, AccountEntry, AliasEntry, Appended, DeliverTo, NewAccount, NewMessage, Resolution,
-    Store, Ticket,
+    Account, AccountEntry, AliasEntry, Announcement, Appended, DeliverTo, NewAccount, NewMessage,
+    Resolution, Store, Ticket,
 };
 use serde::{Deserialize, Serialize};
 
@@ -176,8 +176,9 @@ impl From<AccountEntry> for AccountLine {
 pub(crate) enum Begun {
     /// Answered already.
     Answered(Answer),
-    /// An append on its way to the log.
-    Append(Ticket<Result<Appended, CommitError>>),
+    /// An append on its way to the log. Announced, so that the many of an import share groups and
+    /// flushes: a group of one message pads about 2 KiB.
+    Append(Ticket<Result<Appended, CommitError>>, Announcement),
     /// A delivery on its way to the log.
     Delivery(Ticket<Vec<Result<Appended, CommitError>>>),
 }
@@ -187,7 +188,7 @@ impl Begun {
     pub(crate) fn finish(self) -> Answer {
         let committed = match self {
             Begun::Answered(answer) => return answer,
-            Begun::Append(ticket) => ticket.wait().map(drop),
+            Begun::Append(ticket, _announced) => ticket.wait().map(drop),
             // One bad recipient of an alias fails the delivery: whoever sends it again may make a
             // second copy for the others, which is better than none for this one.
             Begun::Delivery(ticket) => {
@@ -351,9 +352,11 @@ fn append(
 ) -> Result<Begun, Failure> {
     let account = account(store, name)?;
     let mailbox = account.mailbox(mailbox)?.ok_or(CommitError::NoSuchMailbox)?;
+    let announced = store.announce();
     let prepared = store.prepare(message, &[account.number()])?;
     let flags = flag_list(flags);
-    Ok(Begun::Append(mailbox.append(vec![NewMessage { prepared, flags, received }])))
+    let appended = mailbox.append(vec![NewMessage { prepared, flags, received }]);
+    Ok(Begun::Append(appended, announced))
 }
 
 /// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move

@@ -77,13 +77,11 @@ fn ways() -> Vec<Way> {
             dictionaries: vec![mail, summary],
         }
     };
-    let built_in = Way {
-        name: "as built".into(),
-        body: Compression::BuiltIn,
-        summary: None,
-        dictionaries: Vec::new(),
-    };
-    vec![zstd(1), zstd(3), with(1), with(3), built_in]
+    let of_level =
+        |name: &str, body| Way { name: name.into(), body, summary: None, dictionaries: Vec::new() };
+    let built_in = of_level("level 2", Compression::BuiltIn);
+    let folded = of_level("level 3", Compression::Folded);
+    vec![zstd(1), zstd(3), with(1), with(3), built_in, folded]
 }
 
 fn read(path: &Path, mails: &mut Vec<Mail>) {

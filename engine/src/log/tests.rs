@@ -592,6 +592,11 @@ fn the_log_goes_on_after_each_of_many_restarts() {
     assert!(segment_paths(&disk).len() <= expected.len() + 1, "empty segments do not pile up");
 }
 
+fn segment_is_closed(path: &Path) -> bool {
+    let bytes = std::fs::read(path).unwrap();
+    bytes[bytes.len() - 64..].starts_with(b"PBXclose")
+}
+
 #[test]
 fn zeros_on_their_own_thread_never_meet_a_group() {
     let folder = tempfile::tempdir().unwrap();
@@ -610,7 +615,12 @@ fn zeros_on_their_own_thread_never_meet_a_group() {
         writer.append(&[next]).unwrap();
         count += 1;
     }
+    let open = writer.segment().path(folder.path());
     drop(writer);
+    let bytes = std::fs::read(&open).unwrap();
+    let last_block = bytes.rchunks(4096).next().unwrap();
+    assert!(last_block.iter().any(|&byte| byte != 0), "zeros are left ahead of a log that ended");
+    assert!(segment_is_closed(&SegmentNumber(1).path(folder.path())), "its footer was cut off");
     let mut found = 0;
     recover(plain, None, OpenMode::ReadWrite, |replayed| {
         found += usize::from(matches!(replayed, Replayed::Group { .. }));

@@ -309,6 +309,8 @@ impl LogWriter {
         self.wait_for_zeros()?;
         self.contents.durable_lsn = self.end.durable_lsn;
         close(self.file.as_ref(), self.position, &self.contents)?;
+        // No zeros are ahead of it any more; its end is its footer.
+        self.filled = self.position;
         let next = self.number.next_place().unwrap_or(self.number);
         *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
         Ok(())
@@ -372,10 +374,18 @@ impl LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// Waits for a step of zeros, so that nobody writes to the volume after it was closed.
+    /// Waits for a step of zeros, so that nobody writes to the volume after it was closed, and cuts
+    /// off what no group will need: the next start begins a segment of its own. Not flushed: zeros
+    /// that come back after a power cut are what an open segment ends with.
     fn drop(&mut self) {
         if let Err(error) = self.wait_for_zeros() {
             tracing::warn!(%error, "zeros ahead of the log were not written");
+            return;
+        }
+        let is_written = matches!(self.setup.zeros, ZerosAhead::Background { .. });
+        if is_written && self.poisoned.is_none() && self.filled > self.position {
+            // Only space is at stake.
+            let _ = self.file.set_byte_count(self.position);
         }
     }
 }

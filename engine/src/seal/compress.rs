@@ -5,10 +5,13 @@
 //! codec 1  a zstd frame
 //! codec 2  hash of the dictionary 8, a zstd frame that needs it: one of the binary
 //!          (dictionary.rs, from format level 2 on), or one that the caller finds
+//! codec 3  length of the folded bytes u32, then what codec 0, 1 or 2 makes of those: the chunk
+//!          without its base64 (recipe.rs, from format level 3 on)
 //! ```
 //!
-//! The plain length of every chunk is known from the blob's header, so nothing is allocated on the
-//! word of a frame. Contexts are kept per thread: making one costs more than a small mail.
+//! The plain length of every chunk is known from the blob's header and the folded one is below it,
+//! so nothing is allocated on the word of a frame. Contexts are kept per thread: making one costs
+//! more than a small mail.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,10 +21,12 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 use super::dictionary::{self, Dictionary, DictionaryHash};
 use super::error::SealError;
 use super::fields::Fields;
+use super::recipe;
+use crate::width::{u32_of, usize_of_u32};
 
 /// From this size on a probe decides whether compression is tried at all.
 const PROBE_FROM_BYTES: usize = 64 << 10;
-/// Bytes of the probe.
+/// Bytes of a probe.
 const PROBE_BYTES: usize = 4 << 10;
 /// Largest chunk that is compressed with a dictionary of the binary; larger ones gain little.
 const DICTIONARY_CHUNK_BYTES_MAX: usize = 32 << 10;
@@ -29,6 +34,7 @@ const DICTIONARY_CHUNK_BYTES_MAX: usize = 32 << 10;
 const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 const CODEC_DICTIONARY: u8 = 2;
+const CODEC_FOLDED: u8 = 3;
 
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
@@ -46,6 +52,8 @@ pub enum Compression {
     Dictionary(Arc<Dictionary>),
     /// zstd with the dictionaries of the binary where they pay, else of level 1.
     BuiltIn,
+    /// The same for what is left of a message without its base64.
+    Folded,
 }
 
 /// What a chunk holds.
@@ -70,13 +78,15 @@ impl Compression {
             (Compression::Off, _) => None,
             (Compression::Zstd(level), _) => Some(Method::Zstd(*level)),
             (Compression::Dictionary(dictionary), _) => Some(Method::Dictionary(dictionary)),
-            (Compression::BuiltIn, _) if plain_len > DICTIONARY_CHUNK_BYTES_MAX => {
+            (Compression::BuiltIn | Compression::Folded, _)
+                if plain_len > DICTIONARY_CHUNK_BYTES_MAX =>
+            {
                 Some(Method::Zstd(1))
             }
-            (Compression::BuiltIn, Content::Body) => {
+            (Compression::BuiltIn | Compression::Folded, Content::Body) => {
                 Some(Method::Dictionary(dictionary::mail(plain_len)))
             }
-            (Compression::BuiltIn, Content::Summary) => {
+            (Compression::BuiltIn | Compression::Folded, Content::Summary) => {
                 Some(Method::Dictionary(dictionary::summary()))
             }
         }
@@ -91,6 +101,21 @@ impl Default for Compression {
 
 /// Appends codec byte and payload of one chunk to `out`.
 pub(super) fn encode(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
+    let folds = matches!((compression, content), (Compression::Folded, Content::Body));
+    if let Some(folded) = if folds { recipe::fold(plain) } else { None } {
+        let start = out.len();
+        out.push(CODEC_FOLDED);
+        out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
+        encode_unfolded(&folded, content, compression, out);
+        if out.len() - start < plain.len() + 1 {
+            return;
+        }
+        out.truncate(start);
+    }
+    encode_unfolded(plain, content, compression, out);
+}
+
+fn encode_unfolded(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
     let start = out.len();
     let method = compression.of_chunk(content, plain.len()).filter(|_| worth_trying(plain));
     if let Some(method) = method {
@@ -110,16 +135,20 @@ pub(super) fn encode(plain: &[u8], content: Content, compression: &Compression, 
     out.extend_from_slice(plain);
 }
 
-/// Whether 4 KiB from the middle shrink; the head of a mail always does and tells nothing.
+/// Whether 4 KiB from any of three places shrink: the head of a mail always does and tells nothing,
+/// and text may follow an image.
 fn worth_trying(plain: &[u8]) -> bool {
     if plain.len() < PROBE_FROM_BYTES {
         return true;
     }
-    let middle = plain.len() / 2;
-    let Some(probe) = plain.get(middle..middle + PROBE_BYTES) else { return true };
-    let mut compressed = Vec::new();
-    compress_onto(probe, Method::Zstd(1), &mut compressed)
-        && compressed.len() < PROBE_BYTES - PROBE_BYTES / 16
+    let quarter = plain.len() / 4;
+    [2, 3, 1].iter().any(|quarters| {
+        let start = quarter * quarters;
+        let Some(probe) = plain.get(start..start + PROBE_BYTES) else { return true };
+        let mut compressed = Vec::new();
+        compress_onto(probe, Method::Zstd(1), &mut compressed)
+            && compressed.len() < PROBE_BYTES - PROBE_BYTES / 16
+    })
 }
 
 fn compress_onto(plain: &[u8], method: Method<'_>, out: &mut Vec<u8>) -> bool {
@@ -144,6 +173,25 @@ fn compress_onto(plain: &[u8], method: Method<'_>, out: &mut Vec<u8>) -> bool {
 /// Appends the plain bytes of a chunk to `out`; they must be exactly `plain_len`. After an error
 /// `out` is as it was.
 pub(super) fn decode_onto(
+    chunk: &[u8],
+    plain_len: usize,
+    dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+    out: &mut Vec<u8>,
+) -> Result<(), SealError> {
+    let Some((&CODEC_FOLDED, rest)) = chunk.split_first() else {
+        return decode_unfolded(chunk, plain_len, dictionaries, out);
+    };
+    let mut fields = Fields::new(rest);
+    let folded_len = usize_of_u32(fields.u32()?);
+    if folded_len >= plain_len {
+        return Err(SealError::Truncated { expected: plain_len, found: folded_len });
+    }
+    let mut folded = Vec::new();
+    decode_unfolded(fields.rest(), folded_len, dictionaries, &mut folded)?;
+    recipe::unfold(&folded, plain_len, out)
+}
+
+fn decode_unfolded(
     chunk: &[u8],
     plain_len: usize,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,

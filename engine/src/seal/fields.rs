@@ -3,6 +3,7 @@
 use super::error::SealError;
 
 /// The rest of some bytes; every read takes from its front.
+#[derive(Clone)]
 pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -50,6 +51,11 @@ impl<'a> Fields<'a> {
             Some(byte) => Err(SealError::Malformed { field, found: u64::from(*byte) }),
             None => Ok(()),
         }
+    }
+
+    /// All that is left.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.0
     }
 
     /// Nothing may be left.

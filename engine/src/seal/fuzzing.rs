@@ -12,6 +12,7 @@ use super::key::{KEY_BYTES, Key};
 use super::key_table::KeyTableSnapshot;
 use super::object;
 use super::password::StoredPassword;
+use super::recipe;
 use super::recovery_key::RecoveryKey;
 use super::root_key::{RootKey, RootKeyFile};
 use crate::fuzzing::{edit, split};
@@ -81,6 +82,22 @@ pub(crate) fn blob_header(bytes: &[u8]) {
     }
 }
 
+/// A recipe as it is, and what is found in any text.
+pub(crate) fn recipe(bytes: &[u8]) {
+    let Some((length, folded)) = bytes.split_first_chunk::<4>() else { return };
+    let plain_len = crate::width::usize_of_u32(u32::from_le_bytes(*length)).min(CHUNK_BYTES);
+    let mut plain = b"before".to_vec();
+    let unfolded = recipe::unfold(folded, plain_len, &mut plain);
+    assert!(plain.starts_with(b"before"));
+    assert_eq!(plain.len() - 6, if unfolded.is_ok() { plain_len } else { 0 });
+    if let Some(folded) = recipe::fold(bytes) {
+        assert!(folded.len() < bytes.len(), "folding shortens");
+        let mut again = Vec::new();
+        recipe::unfold(&folded, bytes.len(), &mut again).expect("it was just folded");
+        assert_eq!(again, bytes);
+    }
+}
+
 /// What a chunk holds before it is sealed: plain length, then codec and payload.
 pub(crate) fn blob_chunk(bytes: &[u8]) {
     let Some((length, chunk)) = bytes.split_first_chunk::<4>() else { return };
@@ -90,7 +107,8 @@ pub(crate) fn blob_chunk(bytes: &[u8]) {
     assert!(plain.starts_with(b"before"));
     assert_eq!(plain.len() - 6, if decoded.is_ok() { plain_len } else { 0 });
     let summary = (Compression::BuiltIn, Content::Summary);
-    let bodies = [Compression::Off, Compression::Zstd(1), Compression::BuiltIn];
+    let bodies =
+        [Compression::Off, Compression::Zstd(1), Compression::BuiltIn, Compression::Folded];
     for (compression, content) in
         bodies.map(|way| (way, Content::Body)).into_iter().chain([summary])
     {

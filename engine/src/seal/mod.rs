@@ -41,6 +41,7 @@ mod passphrase;
 mod password;
 mod prepared;
 mod provider;
+mod recipe;
 mod recovery_key;
 mod root_key;
 mod secret;

@@ -163,9 +163,11 @@ fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
 #[test]
 fn s19_state_of_a_higher_level_or_a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    let next = NEWEST + 1;
+    let of_level = format!("the volume has format {next}");
     let cases = [
         // Format, then the level.
-        ("volume", (1, 3), "the volume has format 3"),
+        ("volume", (1, u8::try_from(next).unwrap()), of_level.as_str()),
         ("volume", (0, 2), "a stored volume row has format 2"),
         ("policy", (0, 2), "a stored policy has format 2"),
         ("stamp", (0, 2), "a stored checkpoint stamp has format 2"),
@@ -188,7 +190,8 @@ fn s19_a_table_that_we_do_not_know_is_refused() {
     let directory = folder.path().join("data");
     new_store(&directory);
     RocksTables::add_table(&Layout::of(&directory).state(), "tomorrow");
-    refused(&directory, "which has a table \"tomorrow\", has format 3");
+    let next = NEWEST + 1;
+    refused(&directory, &format!("which has a table \"tomorrow\", has format {next}"));
 }
 
 #[test]

@@ -25,8 +25,10 @@ use super::Store;
 fn compression(format_level: u32) -> Compression {
     if format_level < format_level::DICTIONARIES {
         Compression::Zstd(1)
-    } else {
+    } else if format_level < format_level::RECIPES {
         Compression::BuiltIn
+    } else {
+        Compression::Folded
     }
 }
 
@@ -156,4 +158,17 @@ fn seal_all(sealer: &mut BlobSealer, message: &[u8], summary: &[u8]) -> Vec<Seal
         chunk.number = number;
     }
     chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_written_as_its_level_allows() {
+        assert!(matches!(compression(1), Compression::Zstd(1)));
+        assert!(matches!(compression(format_level::DICTIONARIES), Compression::BuiltIn));
+        assert!(matches!(compression(format_level::RECIPES), Compression::Folded));
+        assert!(matches!(compression(format_level::NEWEST), Compression::Folded));
+    }
 }
