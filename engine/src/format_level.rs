@@ -8,6 +8,7 @@
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
+//!     3  records of types 32 to 35 and the table of kept messages
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -23,7 +24,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::SEGMENT_VERSION;
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 2;
+pub(crate) const NEWEST: u32 = 3;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 
@@ -33,12 +34,16 @@ const _: () = assert!(
      version to volumes below it"
 );
 
+/// The level from which on messages can be kept after they were expunged.
+pub(crate) const RETENTION: u32 = 3;
+
 /// The level from which on records of this type may be written; `None` for a type that a newer
 /// binary must have written.
 pub(crate) const fn of_record(kind: u8) -> Option<u32> {
     match kind {
         1..=3 => Some(0),
         4..=7 | 16..=25 => Some(1),
+        32..=35 => Some(RETENTION),
         _ => None,
     }
 }

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod message;
+mod purge;
 mod reclaim;
 mod record;
 mod sabotage;
@@ -40,6 +41,7 @@ pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
     DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
     NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
-    SpecialUse, SpoolFile, Status, Store, Subscription, verify_backup,
+    RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
+    Subscription, Undeleted, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -58,7 +58,6 @@ impl<T> Ticket<T> {
     }
 
     /// The answer, if it is there; else the ticket again.
-    #[cfg(test)]
     pub(crate) fn now(self) -> Result<T, Ticket<T>> {
         let answer = self.shared.slot.lock().answer.take();
         answer.ok_or(self)

@@ -4,7 +4,6 @@
 //! A state machine with a `step`; production drives it from one thread a volume, tests as they
 //! like.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::assign::{AssignContext, Assigned, Assigner};
 use super::change::Change;
+use super::entering::Entering;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
 use crate::disk::Clock;
@@ -22,7 +22,7 @@ use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
 use crate::seal::{KeyTable, Sealer};
-use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
+use crate::state::{Changes, CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
 use crate::width::u64_of;
 
 /// Bytes of log after which a checkpoint begins.
@@ -83,7 +83,7 @@ pub(crate) struct Committer {
     setup: CommitterSetup,
     writer: LogWriter,
     next: Lsn,
-    entering: BTreeSet<Lsn>,
+    entering: Entering,
     stamp: Stamp,
     gather: Gather,
     log_bytes_since_checkpoint: u64,
@@ -118,7 +118,7 @@ impl Committer {
             setup,
             writer,
             next,
-            entering: BTreeSet::new(),
+            entering: Entering::default(),
             stamp,
             gather: Gather::new(),
             log_bytes_since_checkpoint: replayed_bytes,
@@ -201,6 +201,10 @@ impl Committer {
                 replies.into_iter().for_each(|reply| reply(None));
             }
             Err(reason) => {
+                // Nobody sends a message again under its old positions: what ended in this batch
+                // has ended without a record.
+                let dead_chunks = self.entering.end_as_in(&entering);
+                self.setup.committed.publish(Changes { dead_chunks, ..Changes::default() });
                 let told = Some(reason).filter(|_| !breaks(Sabotage::Answer));
                 replies.into_iter().for_each(|reply| reply(told.as_deref()));
             }
@@ -222,7 +226,7 @@ impl Committer {
             first_lsn: self.next,
             last_lsn: self.last_lsn(),
             durable_lsn: end.durable_lsn,
-            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
             key_version: self.setup.keys.version(),
             previous: end.hash,
         });
@@ -286,7 +290,7 @@ impl Committer {
         }
         let stamp = CheckpointStamp {
             lsn: last,
-            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
             group_hash: self.writer.durable_hash().0,
             stamp: self.stamp,
         };

@@ -19,7 +19,9 @@
 //!   23  mailbox rename   list(mailbox 16, name)
 //!   24  mailbox delete   mailbox 16
 //!   25  subscribe        name, u8
-//! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
+//!   32 to 35           retention, see `retention.rs`
+//! 8 to 15 and others from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their
+//! issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
@@ -28,7 +30,7 @@
 
 use super::{
     AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
-    PolicyChange, Transfer,
+    PolicyChange, RetentionBody, Transfer,
 };
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
@@ -61,6 +63,7 @@ impl Body {
             Body::MailboxRename(_) => 23,
             Body::MailboxDelete { .. } => 24,
             Body::Subscribe { .. } => 25,
+            Body::Retention(body) => body.kind(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Body {
                 out.text(name);
                 out.u8(u8::from(*subscribed));
             }
+            Body::Retention(body) => body.encode(out),
         }
     }
 
@@ -182,6 +186,7 @@ impl Body {
             ),
             24 => Body::MailboxDelete { mailbox: MailboxId(from.array()?) },
             25 => Body::Subscribe { name: from.text()?.to_owned(), subscribed: from.u8()? == 1 },
+            32..=35 => RetentionBody::decode(kind, from)?,
             _ => return Err("its type is not known to this version"),
         })
     }
@@ -255,7 +260,7 @@ impl PolicyChange {
 }
 
 impl NewRow {
-    fn encode(&self, out: &mut Encoder) {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
         out.varint(u64::from(self.uid.0));
         out.u8(self.flags.0);
         encode_keywords(&self.keywords, out);
@@ -268,7 +273,7 @@ impl NewRow {
         out.raw(&self.content_hash);
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<NewRow, Broken> {
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<NewRow, Broken> {
         Ok(NewRow {
             uid: decode_uid(from)?,
             flags: SystemFlags(from.u8()?),
@@ -345,7 +350,13 @@ impl BlobShape {
 }
 
 impl Transfer {
-    fn decode(from: &mut Decoder<'_>) -> Result<Transfer, Broken> {
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.varint(u64::from(self.source_uid.0));
+        out.lsn(self.blob);
+        self.row.encode(out);
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Transfer, Broken> {
         Ok(Transfer {
             source_uid: decode_uid(from)?,
             blob: from.lsn()?,
@@ -376,11 +387,7 @@ impl FlagsChanged {
 
 fn encode_transfers(transfers: &[Transfer], out: &mut Encoder) {
     out.count(transfers.len());
-    for transfer in transfers {
-        out.varint(u64::from(transfer.source_uid.0));
-        out.lsn(transfer.blob);
-        transfer.row.encode(out);
-    }
+    transfers.iter().for_each(|transfer| transfer.encode(out));
 }
 
 fn decode_uid(from: &mut Decoder<'_>) -> Result<Uid, Broken> {

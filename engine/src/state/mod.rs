@@ -9,6 +9,7 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
 //! | `table/` | the table store: RocksDB, or memory in tests |
@@ -22,6 +23,8 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod policy;
+mod retain;
+mod retained;
 mod saved;
 mod space;
 mod table;
@@ -35,6 +38,8 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
+pub(crate) use retained::{RetainedMessage, Until};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, scan_references};

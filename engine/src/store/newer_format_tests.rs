@@ -152,6 +152,20 @@ fn a_volume_of_the_first_level_is_written_without_dictionaries() {
 }
 
 #[test]
+fn a_volume_below_the_level_keeps_no_expunged_mail_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(2));
+    let store = open(&directory).unwrap();
+    let setting = crate::state::RetentionSetting::Seconds(5);
+    let retention = crate::state::VolumeRetention { setting, shortened: false };
+    let refused = store.set_retention(retention).unwrap_err().to_string();
+    assert!(refused.contains("format level below 3"), "{refused}");
+    store.close();
+}
+
+#[test]
 fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");
@@ -163,9 +177,11 @@ fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
 #[test]
 fn s19_state_of_a_higher_level_or_a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    let newer = u8::try_from(NEWEST + 1).unwrap();
+    let level = format!("the volume has format {newer}");
     let cases = [
         // Format, then the level.
-        ("volume", (1, 3), "the volume has format 3"),
+        ("volume", (1, newer), level.as_str()),
         ("volume", (0, 2), "a stored volume row has format 2"),
         ("policy", (0, 2), "a stored policy has format 2"),
         ("stamp", (0, 2), "a stored checkpoint stamp has format 2"),
@@ -188,7 +204,8 @@ fn s19_a_table_that_we_do_not_know_is_refused() {
     let directory = folder.path().join("data");
     new_store(&directory);
     RocksTables::add_table(&Layout::of(&directory).state(), "tomorrow");
-    refused(&directory, "which has a table \"tomorrow\", has format 3");
+    let expected = format!("which has a table \"tomorrow\", has format {}", NEWEST + 1);
+    refused(&directory, &expected);
 }
 
 #[test]

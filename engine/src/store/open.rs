@@ -22,6 +22,7 @@ use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
+use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, Saved, Values};
@@ -229,6 +230,7 @@ impl Store {
     /// still committed; later ones are refused.
     pub fn close(&self) {
         let inner = &self.inner;
+        inner.driver.stop_purge();
         inner.driver.stop_reclaim();
         self.checkpoint();
         inner.queue.close();
@@ -284,6 +286,12 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn wait_for_reclaim(&self) {
         self.inner.driver.wait_for_reclaim();
+    }
+
+    /// Waits until purging has nothing to do.
+    #[cfg(test)]
+    pub(crate) fn wait_for_purge(&self) {
+        self.inner.driver.wait_for_purge();
     }
 
     /// Asks for a checkpoint without waiting for it.
@@ -345,9 +353,22 @@ impl Store {
                 if reclaim_rate > 0 {
                     inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
                 }
+                inner.driver.start_purge(self.purger(surroundings))?;
             }
         }
         Ok(())
+    }
+
+    fn purger(&self, surroundings: &Surroundings) -> Purger {
+        let inner = &self.inner;
+        Purger::new(PurgeSetup {
+            committed: Arc::clone(&inner.committed),
+            queue: Arc::clone(&inner.queue),
+            clock: Arc::clone(&surroundings.clock),
+            disk: Arc::clone(&inner.disk),
+            directory: inner.directory.clone(),
+            reserve_bytes: inner.reserve_bytes,
+        })
     }
 
     /// Finishes deletions of accounts that a stop interrupted: record, then key, then certificate.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
+use super::unnamed::Unnamed;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
 use crate::format_level;
@@ -29,6 +30,8 @@ pub(super) struct Replay<'a> {
     state_lsn: Lsn,
     report: OpenReport,
     places: BTreeMap<Lsn, Places>,
+    /// Chunks that no record has named so far.
+    unnamed: Unnamed,
     /// Records of a run that has not ended yet.
     run: Vec<(RecordHeader, Record)>,
 }
@@ -53,6 +56,7 @@ impl<'a> Replay<'a> {
             state_lsn: Lsn::ZERO,
             report: OpenReport::default(),
             places: BTreeMap::new(),
+            unnamed: Unnamed::default(),
             run: Vec::new(),
         }
     }
@@ -92,9 +96,12 @@ impl<'a> Replay<'a> {
     fn visit(&mut self, replayed: Replayed<'_>) -> Result<(), OpenError> {
         match replayed {
             Replayed::Seen { segment, offset, group } => self.refuse_newer(segment, offset, group),
-            // Up to the stamp the tables know where chunks lie.
-            Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
             Replayed::Chunk(chunk) => {
+                self.unnamed.note(&chunk);
+                // Up to the stamp the tables know where chunks lie.
+                if chunk.lsn <= self.state_lsn {
+                    return Ok(());
+                }
                 let places = self.places.entry(chunk.lsn).or_default();
                 places.segment = chunk.segment.0;
                 places.chunks.push(StateChunkPlace {
@@ -170,6 +177,7 @@ impl<'a> Replay<'a> {
             self.report.record_count += 1;
             self.apply(&mut changes, header, record)?;
         }
+        changes.blobs.values().for_each(|row| self.unnamed.is_named(row.shape.tag));
         self.committed.publish(changes);
         Ok(())
     }
@@ -242,6 +250,8 @@ impl<'a> Replay<'a> {
             self.report.void_count += 1;
         }
         self.committed.add_places(std::mem::take(&mut self.places));
+        let dead_chunks = self.unnamed.dead(self.committed)?;
+        self.committed.publish(Changes { dead_chunks, ..Changes::default() });
         Ok(self.report)
     }
 }

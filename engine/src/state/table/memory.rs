@@ -75,14 +75,15 @@ impl TableStore for MemoryTables {
         Ok(rows.get(&(table, key.to_vec())).map(|value| value.to_vec()))
     }
 
-    fn scan_prefix(
+    fn scan_from(
         &self,
         table: Table,
         prefix: &[u8],
+        from: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError> {
         let rows = self.versions.lock().now.clone();
-        for ((of, key), value) in rows.range((table, prefix.to_vec())..) {
+        for ((of, key), value) in rows.range((table, from.to_vec())..) {
             if *of != table || !key.starts_with(prefix) || !visit(key, value)? {
                 break;
             }

@@ -42,11 +42,21 @@ pub(crate) enum Table {
     Placement,
     /// Who names which blob; keys alone.
     Reference,
+    /// Messages that are kept after they were expunged.
+    Retained,
 }
 
 impl Table {
+    /// The format level from which on a volume has it.
+    pub(crate) const fn level(self) -> u32 {
+        match self {
+            Table::Retained => crate::format_level::RETENTION,
+            _ => 1,
+        }
+    }
+
     /// Every table.
-    pub(crate) const ALL: [Table; 10] = [
+    pub(crate) const ALL: [Table; 11] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -57,6 +67,7 @@ impl Table {
         Table::Blob,
         Table::Placement,
         Table::Reference,
+        Table::Retained,
     ];
 
     /// Its name on disk.
@@ -72,6 +83,7 @@ impl Table {
             Table::Blob => "blob",
             Table::Placement => "placement",
             Table::Reference => "reference",
+            Table::Retained => "retained",
         }
     }
 }
@@ -90,6 +102,7 @@ impl Table {
             Table::Blob => 8,
             Table::Placement => 9,
             Table::Reference => 10,
+            Table::Retained => 11,
         }
     }
 }
@@ -158,6 +171,17 @@ pub(crate) trait TableStore: Send + Sync {
         &self,
         table: Table,
         prefix: &[u8],
+        visit: &mut ScanVisitor<'_>,
+    ) -> Result<(), ReadError> {
+        self.scan_from(table, prefix, prefix, visit)
+    }
+
+    /// The same for those of them that are not below `from`, which begins with `prefix`.
+    fn scan_from(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError>;
 
