@@ -17,6 +17,10 @@ pub struct Status {
     pub message_count: u64,
     /// Bytes of them, as received.
     pub message_bytes: u64,
+    /// Messages that are kept after they were expunged.
+    pub retained_count: u64,
+    /// Bytes of them, as received; quota does not count them.
+    pub retained_bytes: u64,
     /// Last position committed.
     pub last_lsn: Lsn,
     /// Epochs of the volume's history; the last is the current one.
@@ -64,6 +68,8 @@ impl Store {
             account_count: crate::width::u64_of(accounts.len()),
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             message_bytes: accounts.iter().map(|account| account.usage.message_bytes).sum(),
+            retained_count: accounts.iter().map(|a| a.retention.message_count).sum(),
+            retained_bytes: accounts.iter().map(|a| a.retention.message_bytes).sum(),
             last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
             epoch: volume.history.last().map_or(0, |link| link.number),
             format_level: volume.format_level,
