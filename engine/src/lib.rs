@@ -27,6 +27,7 @@ pub mod message;
 mod purge;
 mod reclaim;
 mod record;
+mod recount;
 mod sabotage;
 pub mod seal;
 #[cfg(test)]
@@ -40,8 +41,8 @@ pub mod width;
 pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
     DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
-    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
-    RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
+    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, RecountReport,
+    Resolution, RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
     Subscription, Undeleted, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -439,6 +439,22 @@ impl CheckpointSlot {
         self.inner.lock().completed > before
     }
 
+    /// How many were completed, if none is being written.
+    pub(crate) fn at_rest(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        (!inner.writing).then_some(inner.completed)
+    }
+
+    /// Waits until none is being written and answers how many were completed; `None` if one failed
+    /// half-way.
+    pub(crate) fn wait_at_rest(&self) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        while inner.writing && !inner.given_up {
+            self.changed.wait(&mut inner);
+        }
+        (!inner.writing).then_some(inner.completed)
+    }
+
     /// The volume has stopped: whoever waits for a checkpoint need not wait any longer.
     pub(crate) fn give_up(&self) {
         self.inner.lock().given_up = true;

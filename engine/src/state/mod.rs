@@ -12,6 +12,7 @@
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
+//! | `recount` | everything counted anew |
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
@@ -23,6 +24,7 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod policy;
+mod recount;
 mod retain;
 mod retained;
 mod saved;
@@ -38,6 +40,7 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+pub(crate) use recount::{Counted, Counts, count_all};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
 pub(crate) use retained::{RetainedMessage, Until};
 #[cfg(test)]
@@ -47,7 +50,7 @@ pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
 #[cfg(test)]
-pub(crate) use table::MemoryTables;
+pub(crate) use table::{MemoryTables, Table, TableBatch};
 pub(crate) use table::{RocksTables, TableStore};
 pub(crate) use values::Values;
 

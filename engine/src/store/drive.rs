@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::recount::RECOUNT_REST;
 use crate::commit::{CheckpointStep, Checkpointer, CommitStep, Committer};
 use crate::error::OpenError;
 use crate::purge::{PurgeStep, Purger};
@@ -29,6 +30,7 @@ pub(super) struct Driver {
     threads: Mutex<Vec<JoinHandle<()>>>,
     reclaim: Arc<Pause>,
     purge: Arc<Pause>,
+    recount: Arc<Pause>,
 }
 
 /// Sleeping that can be ended.
@@ -157,16 +159,36 @@ impl Driver {
         Ok(())
     }
 
+    /// Starts counting everything anew at that interval; the first time after a tenth of it.
+    pub(super) fn start_recount(
+        &self,
+        interval: Duration,
+        mut recount: impl FnMut(&mut dyn FnMut() -> bool) + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let pause = Arc::clone(&self.recount);
+        let body = move || {
+            let mut time = interval / 10;
+            while pause.sleep(time, true) {
+                recount(&mut || pause.sleep(RECOUNT_REST, false));
+                time = interval;
+            }
+        };
+        self.threads.lock().push(spawn("recounter", body)?);
+        Ok(())
+    }
+
     /// Wakes purging and waits until it has nothing to do.
     #[cfg(test)]
     pub(super) fn wait_for_purge(&self) {
         self.purge.wait_for_rest();
     }
 
-    /// Ends purging.
-    pub(super) fn stop_purge(&self) {
+    /// Ends purging and recounting.
+    pub(super) fn stop_upkeep(&self) {
         self.purge.stop();
+        self.recount.stop();
         self.join("purger");
+        self.join("recounter");
     }
 
     /// Ends reclaiming; what it was about is begun anew at the next start.

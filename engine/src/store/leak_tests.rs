@@ -11,6 +11,7 @@ use crate::flags::FlagList;
 use crate::ids::{AccountNumber, UnixSeconds};
 use crate::log::SegmentNumber;
 use crate::seal::Secret;
+use crate::state::{Table, TableBatch};
 
 const USERS: [&str; 2] = ["anna@example.org", "bert@example.org"];
 const SEGMENT_BYTES: u64 = 256 << 10;
@@ -107,6 +108,8 @@ fn live_bytes(store: &Store) -> u64 {
     assert!(store.checkpoint());
     assert!(store.checkpoint());
     store.compare_space();
+    let report = store.recount(&mut || true).unwrap().expect("it was not told to stop");
+    assert_eq!(report.differences, [] as [String; 0]);
     store.status().live_bytes.unwrap()
 }
 
@@ -131,6 +134,47 @@ fn assert_given_back(store: &Store) {
     let live = live_bytes(store);
     assert!(on_disk < live * 3 / 2 + 3 * SEGMENT_BYTES, "{on_disk} on disk, {live} alive");
     assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
+}
+
+#[test]
+fn a_difference_raises_an_alarm_and_changes_nothing() {
+    let site = Site::new();
+    deliver(&site.store, &[USERS[0], USERS[1]], 1, 5000);
+    deliver(&site.store, &[USERS[0]], 2, 5000);
+    let live = live_bytes(&site.store);
+    let report = site.store.status().recount.expect("it was counted");
+    assert_eq!((report.message_count, report.reference_count), (3, 3));
+    assert_eq!(report.live_bytes, live);
+    assert_eq!(site.store.recount(&mut || true).unwrap().unwrap().differences.len(), 0);
+    // A reference is lost, and a place.
+    let tables = &site.store.inner.saved.tables;
+    let first = |table| {
+        let mut first = None;
+        tables
+            .scan_prefix(table, &[], &mut |key, _| {
+                first = Some(key.to_vec());
+                Ok(false)
+            })
+            .unwrap();
+        first.unwrap()
+    };
+    let (reference, place) = (first(Table::Reference), first(Table::Placement));
+    let mut batch = TableBatch::new();
+    batch.delete(Table::Reference, &reference);
+    batch.delete(Table::Placement, &place);
+    tables.write(batch).unwrap();
+    let report = site.store.recount(&mut || true).unwrap().unwrap();
+    let told = report.differences.join("\n");
+    for expected in [
+        "rows without a reference: 1 counted",
+        "references: 2 counted, 3 expected",
+        "chunks without a place: 1 counted",
+        "living bytes of segment",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    assert_eq!(site.store.status().recount, Some(report));
+    assert!(tables.get(Table::Reference, &reference).unwrap().is_none(), "nothing was mended");
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
 //! | `spool` | a large message while it arrives |
-//! | `status`, `check`, `check_retained` | figures; verification of all that is stored |
+//! | `status`, `recount`, `check`, `check_retained` | figures; verification of all that is stored |
 
 mod account;
 mod check;
@@ -35,6 +35,7 @@ mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;
+mod recount;
 mod replay;
 mod retention;
 #[cfg(test)]
@@ -70,11 +71,13 @@ use self::read::SummaryCache;
 pub(crate) use self::surroundings::{Drive, Surroundings};
 pub use crate::commit::{Announcement, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
 use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
 use crate::reclaim::ReclaimFigures;
+use crate::recount::LastRecount;
+pub use crate::recount::RecountReport;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved, SpaceUse};
 pub use crate::state::{RetainedKey, RetentionSetting, VolumeRetention};
@@ -104,6 +107,8 @@ pub(crate) struct Inner {
     /// Living bytes of each segment.
     space: Arc<SpaceUse>,
     reclaimed: Arc<ReclaimFigures>,
+    recounted: Arc<LastRecount>,
+    clock: Arc<dyn Clock>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,

@@ -140,6 +140,8 @@ impl Site {
         assert!(self.store().checkpoint());
         assert!(self.store().checkpoint());
         self.store().compare_space();
+        let report = self.store().recount(&mut || true).unwrap().unwrap();
+        assert_eq!(report.differences, [] as [String; 0]);
         self.store().status().live_bytes.unwrap()
     }
 

@@ -6,7 +6,7 @@ use crate::disk::OpenMode;
 use crate::ids::Lsn;
 use crate::log::Severity;
 
-use super::Store;
+use super::{RecountReport, Store};
 
 /// What `pillarbox status` shows of the store.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct Status {
     pub reclaim_copied_bytes: u64,
     /// Bytes of disk that it gave back.
     pub reclaimed_bytes: u64,
+    /// What the last recount since the start found, if there was one.
+    pub recount: Option<RecountReport>,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -81,6 +83,7 @@ impl Store {
             reclaimed_segments: reclaimed.segment_count.load(Ordering::Relaxed),
             reclaim_copied_bytes: reclaimed.copied_bytes.load(Ordering::Relaxed),
             reclaimed_bytes: reclaimed.freed_bytes.load(Ordering::Relaxed),
+            recount: self.inner.recounted.get(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

@@ -159,6 +159,19 @@ impl TableBatch {
 /// What a scan calls with key and value; it returns whether to go on.
 pub(crate) type ScanVisitor<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError> + 'v;
 
+/// The tables as they were at one moment.
+pub(crate) trait TableSnapshot {
+    /// The value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Every key of a table, in ascending order. An error of `visit` ends the scan and is handed
+    /// on.
+    fn scan(&self, table: Table, visit: &mut ScanVisitor<'_>) -> Result<(), ReadError>;
+}
+
+/// What reads tables as of one moment.
+pub(crate) type SnapshotBody<'b> = dyn FnMut(&dyn TableSnapshot) -> Result<(), ReadError> + 'b;
+
 /// A set of tables; see the head of this file for its promises. All errors are
 /// [`ReadError::Table`].
 pub(crate) trait TableStore: Send + Sync {
@@ -184,6 +197,9 @@ pub(crate) trait TableStore: Send + Sync {
         from: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError>;
+
+    /// Calls `body` with everything as it is at one moment, whatever is written meanwhile.
+    fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError>;
 
     /// Makes changes, seen together at once, durable with the next flush.
     fn write(&self, batch: TableBatch) -> Result<(), ReadError>;

@@ -26,14 +26,17 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBWithThreadMode, FlushOptions, LogLevel, MultiThreaded, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBWithThreadMode, FlushOptions, LogLevel, MultiThreaded, Options, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use crate::disk::OpenMode;
 use crate::error::ReadError;
 use crate::format_level;
-use crate::state::table::{MemoryTables, ScanVisitor, Table, TableBatch, TableChange, TableStore};
+use crate::state::table::{
+    MemoryTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot,
+    TableStore,
+};
 
 /// Of one column family.
 const MEMTABLE_BYTES: usize = 32 << 20;
@@ -199,6 +202,31 @@ fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(bound)
 }
 
+struct RocksSnapshot<'a> {
+    tables: &'a RocksTables,
+    snapshot: SnapshotWithThreadMode<'a, Db>,
+}
+
+impl TableSnapshot for RocksSnapshot<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(family) = self.tables.family(table)? else { return Ok(None) };
+        self.snapshot.get_cf(&family, key).map_err(failed)
+    }
+
+    fn scan(&self, table: Table, visit: &mut ScanVisitor<'_>) -> Result<(), ReadError> {
+        let Some(family) = self.tables.family(table)? else { return Ok(()) };
+        let mut rows = self.snapshot.raw_iterator_cf(&family);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value)? {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(failed)
+    }
+}
+
 impl TableStore for RocksTables {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(family) = self.family(table)? else { return Ok(None) };
@@ -228,6 +256,10 @@ impl TableStore for RocksTables {
         }
         // An iterator that met an error looks as if it were at its end.
         rows.status().map_err(failed)
+    }
+
+    fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError> {
+        body(&RocksSnapshot { tables: self, snapshot: self.db.snapshot() })
     }
 
     fn write(&self, batch: TableBatch) -> Result<(), ReadError> {
