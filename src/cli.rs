@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::Setting;
 use crate::command;
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -69,6 +70,10 @@ enum Verb {
     /// Write an account's mail out, for elsewhere; 'import' reads it back byte by byte
     #[command(subcommand)]
     Export(ExportVerb),
+    /// Show or set for how long the store keeps expunged mail
+    Retention(RetentionArguments),
+    /// Bring back expunged mail that is kept, or deleted mailboxes
+    Undelete(UndeleteArguments),
     /// Show how the store is
     Status {
         #[command(flatten)]
@@ -152,6 +157,16 @@ pub(crate) enum AccountVerb {
         /// for
         #[arg(long)]
         password_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Show or set for how long an account's expunged mail is kept
+    Retention {
+        /// The account
+        name: String,
+        /// A number of days, off, hold (until it is lifted), or store (as the store's setting says)
+        #[arg(value_parser = command::retention::setting)]
+        setting: Option<Setting>,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -320,6 +335,40 @@ pub(crate) struct ExportArguments {
     pub(crate) place: PlaceArguments,
 }
 
+/// What `retention` needs.
+#[derive(Args)]
+pub(crate) struct RetentionArguments {
+    /// A number of days, or off; for accounts without a setting of their own
+    #[arg(value_parser = command::retention::setting)]
+    pub(crate) setting: Option<Setting>,
+    /// Whether low space shortens what is kept, oldest first, before mail is refused; never a hold
+    #[arg(long, value_parser = ["keep", "shorten"])]
+    pub(crate) low_space: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// What `undelete` needs.
+#[derive(Args)]
+pub(crate) struct UndeleteArguments {
+    /// The account
+    pub(crate) user: String,
+    /// Only of mailboxes that were called so when the mail was expunged
+    #[arg(long)]
+    pub(crate) mailbox: Option<String>,
+    /// Only what was expunged from then on: 2026-11-24, 2026-11-24T10:00 (UTC), or 3d, 12h, 30m ago
+    #[arg(long, value_parser = command::when::time)]
+    pub(crate) since: Option<i64>,
+    /// Show what is kept, and bring nothing back
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Say how many messages would come back, and bring nothing back
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
 /// A count of bytes, with or without a unit.
 fn byte_count(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().last() {
@@ -350,6 +399,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Check { place } => command::store::check(&place),
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
+        Verb::Retention(arguments) => command::retention::store(&arguments),
+        Verb::Undelete(arguments) => command::retention::undelete(arguments),
         Verb::Status { place, json: true } => command::store::status_json(&place),
         Verb::Status { place, json: false } => command::store::status(&place),
     }
@@ -391,6 +442,10 @@ mod tests {
             "export maildir u@example.org Maildir --crlf",
             "export mbox u@example.org Folder",
             "export mbox u@example.org mail.mbox --mailbox INBOX",
+            "retention 30 --low-space shorten",
+            "account retention u@example.org hold",
+            "undelete u@example.org --mailbox Old --since 3d --dry-run",
+            "undelete u@example.org --list",
             "status --json",
         ] {
             let words = std::iter::once("pillarbox").chain(line.split(' '));

@@ -53,6 +53,10 @@ pub(crate) struct StoreSection {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// Hours after which everything is counted anew, in the background, and compared with the
+    /// running figures; a difference is logged as an error and shown by 'status', and changes
+    /// nothing; 0: never.
+    pub(crate) recount_hours: u32,
     /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
     /// batch, past the page cache; refused at start where it does not work, as in many containers),
     /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
@@ -68,6 +72,7 @@ impl Default for StoreSection {
             summary_cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            recount_hours: 24,
             io: Io::Auto,
         }
     }
@@ -403,6 +408,7 @@ impl Config {
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
+            recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,

@@ -4,12 +4,17 @@
 //! opening, state and condition is put into words here.
 
 use std::path::Path;
+use std::time::Duration;
 
 use engine::log::Severity;
 use engine::seal::Secret;
-use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store, verify_backup};
+use engine::{
+    CheckProgress, InitOptions, OpenOptions, OpenReport, RecountReport, Status, Store,
+    verify_backup,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::command::when;
 use crate::failure::Failure;
 
 pub(crate) use engine::KeySource;
@@ -28,6 +33,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that reclaim copies at most, 0: none.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// After which time everything is counted anew; zero: never.
+    pub(crate) recount_interval: Duration,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -71,6 +78,7 @@ pub(crate) fn open(
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
+    options.recount_interval = bounds.recount_interval;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
@@ -124,6 +132,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         account_count,
         message_count,
         message_bytes,
+        retained_count,
+        retained_bytes,
         last_lsn,
         epoch,
         format_level,
@@ -137,6 +147,7 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         covered_lsn,
         reclaim_copied_bytes,
         reclaimed_bytes,
+        recount,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -144,6 +155,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("accounts", account_count.to_string()),
         ("messages", message_count.to_string()),
         ("message_bytes", message_bytes.to_string()),
+        ("retained_messages", retained_count.to_string()),
+        ("retained_bytes", retained_bytes.to_string()),
         ("changes", changes),
         ("epoch", epoch.to_string()),
         ("position", last_lsn.to_string()),
@@ -158,9 +171,25 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("records_covered_by_base_images_to", covered_lsn.to_string()),
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
+        ("recount", recount_words(recount.as_ref())),
     ];
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
     StoreStatus { lines, stopped }
+}
+
+/// What the last recount found.
+fn recount_words(report: Option<&RecountReport>) -> String {
+    match report {
+        None => "none since the start".to_owned(),
+        Some(report) if report.differences.is_empty() => {
+            format!("agrees, as of {} UTC", when::show(report.at.0))
+        }
+        Some(report) => format!(
+            "DIFFERS, as of {} UTC: {}; run 'pillarbox check'",
+            when::show(report.at.0),
+            report.differences.join("; ")
+        ),
+    }
 }
 
 /// Verifies every hash and reference; `progress` is told messages done and messages in all.

@@ -8,8 +8,8 @@
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
-//!     3  records of types 26 to 28; remnants, segments that reclaim made of several; chunks
-//!        without their base64 (codec 3)
+//!     3  records of types 26 to 28 and 32 to 35, the tables of base images and of kept messages;
+//!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -39,6 +39,9 @@ const _: () = assert!(
      version to volumes below it"
 );
 
+/// The level from which on messages can be kept after they were expunged.
+pub(crate) const RETENTION: u32 = 3;
+
 /// The level from which on records of this type may be written; `None` for a type that a newer
 /// binary must have written.
 pub(crate) const fn of_record(kind: u8) -> Option<u32> {
@@ -46,6 +49,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
         1..=3 => Some(0),
         4..=7 | 16..=25 => Some(1),
         26..=28 => Some(BASE_IMAGES),
+        32..=35 => Some(RETENTION),
         _ => None,
     }
 }

@@ -25,8 +25,10 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod message;
+mod purge;
 mod reclaim;
 mod record;
+mod recount;
 mod sabotage;
 pub mod seal;
 #[cfg(test)]
@@ -40,7 +42,8 @@ pub mod width;
 pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
     DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
-    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
-    SpecialUse, SpoolFile, Status, Store, Subscription, verify_backup,
+    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, RecountReport,
+    Resolution, RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
+    Subscription, Undeleted, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

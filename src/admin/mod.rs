@@ -25,10 +25,12 @@
 mod client;
 mod operation;
 mod reading;
+mod retained;
 mod server;
 
 pub(crate) use client::Connection;
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
+pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};
 pub(crate) use server::Server;
 
 use std::fs::File;

@@ -10,7 +10,8 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::reading;
+use super::retained::{RetentionAnswer, RetentionRequest};
+use super::{reading, retained};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
@@ -54,6 +55,8 @@ pub(crate) enum Request {
     MailboxList { account: String },
     /// Lists some of a mailbox's messages, from a UID on.
     MessageList { account: String, mailbox: String, from_uid: u32 },
+    /// What is kept after it was expunged, and for how long.
+    Retention(RetentionRequest),
     /// A piece of a message, from `offset` on.
     MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
@@ -70,6 +73,7 @@ impl Request {
             | Request::MailboxList { .. }
             | Request::MessageList { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
+            Request::Retention(request) if request.is_reading() => OpenMode::Read,
             _ => OpenMode::ReadWrite,
         }
     }
@@ -111,6 +115,8 @@ pub(crate) enum Answer {
         #[serde(skip)]
         body: Vec<u8>,
     },
+    /// About retention.
+    Retention(RetentionAnswer),
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.
@@ -281,6 +287,10 @@ fn dispatch(
         }
         Request::MessageList { account: name, mailbox, from_uid } => {
             answer = reading::messages(&account(store, &name)?, &mailbox, Uid(from_uid))?;
+        }
+        Request::Retention(request) => {
+            let find = |name: &str| account(store, name);
+            answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&account(store, &name)?, &mailbox, Uid(uid), offset)?;

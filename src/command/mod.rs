@@ -2,7 +2,9 @@
 
 pub(crate) mod mail;
 pub(crate) mod people;
+pub(crate) mod retention;
 pub(crate) mod store;
+pub(crate) mod when;
 
 use std::path::PathBuf;
 

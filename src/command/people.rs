@@ -2,7 +2,7 @@
 
 use crate::admin::{Answer, Request};
 use crate::cli::{AccountVerb, AliasVerb, DomainVerb};
-use crate::command::{ask, bytes, unexpected};
+use crate::command::{ask, bytes, retention, unexpected};
 use crate::failure::{Exit, Failure};
 use crate::secrets;
 
@@ -42,6 +42,9 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
             };
             ask(&place, &request)?;
             println!("the password of {name} is changed");
+        }
+        AccountVerb::Retention { name, setting, place } => {
+            retention::account(name, setting, &place)?;
         }
         AccountVerb::Delete { name, yes: false, .. } => {
             return Err(Failure::new(

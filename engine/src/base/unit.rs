@@ -15,8 +15,15 @@ const UNIT_BYTES_MIN: usize = 4 << 10;
 const UNIT_BYTES_MAX: usize = 48 << 10;
 
 /// Tables whose keys begin with the account, in the order in which an image has them.
-pub(super) const ACCOUNT_TABLES: [Table; 6] =
-    [Table::Account, Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished];
+pub(super) const ACCOUNT_TABLES: [Table; 7] = [
+    Table::Account,
+    Table::Mailbox,
+    Table::Head,
+    Table::Page,
+    Table::Ids,
+    Table::Vanished,
+    Table::Retained,
+];
 
 /// Collects rows of one account.
 #[derive(Default)]

@@ -3,11 +3,12 @@
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
-    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, ThreadId, UnixSeconds,
+    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, ThreadId, Uid, UnixSeconds,
 };
 use crate::record::base::{BasePart, DumpedRow};
 use crate::record::{AccountUpdate, BlobShape, PolicyChange};
 use crate::seal::SealedChunk;
+use crate::state::{RetainedKey, RetentionSetting, VolumeRetention};
 use crate::store::{Appended, Copied, FlagsStored, SpecialUse};
 use crate::ticket::Promise;
 use crate::uid_set::UidSet;
@@ -70,6 +71,54 @@ pub(crate) struct NewAccountChange {
     pub(crate) number: AccountNumber,
     pub(crate) generation: KeyGeneration,
     pub(crate) update: AccountUpdate,
+}
+
+/// A change of what is kept after it was expunged.
+pub(crate) enum RetentionChange {
+    Account {
+        account: AccountNumber,
+        setting: RetentionSetting,
+        promise: Answer<()>,
+    },
+    Volume {
+        retention: VolumeRetention,
+        promise: Answer<()>,
+    },
+    /// Brings back messages of one mailbox; those that are gone are left out.
+    Undelete {
+        account: AccountNumber,
+        keys: Vec<RetainedKey>,
+        promise: Answer<Undeleted>,
+    },
+    /// Gives up those that are over time, or, where the volume says so, any when space is low;
+    /// answers how many.
+    Purge {
+        account: AccountNumber,
+        keys: Vec<RetainedKey>,
+        low_space: bool,
+        promise: Answer<u64>,
+    },
+}
+
+/// Where kept messages came back to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Undeleted {
+    /// The mailbox; empty if none of the messages was kept any more.
+    pub mailbox: String,
+    /// Their numbers there, in the order in which they were asked for.
+    pub uids: Vec<Uid>,
+}
+
+impl RetentionChange {
+    fn refuse(self, why: &dyn Fn() -> CommitError) {
+        match self {
+            RetentionChange::Account { promise, .. } | RetentionChange::Volume { promise, .. } => {
+                promise.answer(Err(why()));
+            }
+            RetentionChange::Undelete { promise, .. } => promise.answer(Err(why())),
+            RetentionChange::Purge { promise, .. } => promise.answer(Err(why())),
+        }
+    }
 }
 
 /// A change.
@@ -161,7 +210,9 @@ pub(crate) enum Change {
         chunk: SealedChunk,
         promise: Answer<Lsn>,
     },
-    /// No more of that message comes without its record; its chunks may be dead.
+    /// For how long messages are kept, and kept ones.
+    Retention(RetentionChange),
+    /// No more of that message comes without its record; its chunks are dead.
     EndAhead {
         first: Lsn,
     },
@@ -209,6 +260,7 @@ impl Change {
             | Change::Policy { promise, .. } => promise.answer(Err(why())),
             Change::BaseBegin { promise, .. } => promise.answer(Err(why())),
             Change::BaseDump { promise, .. } => promise.answer(Err(why())),
+            Change::Retention(change) => change.refuse(why),
             Change::EndAhead { .. } => {}
         }
     }
@@ -233,6 +285,7 @@ impl Change {
             Change::BaseImage { parts, .. } => {
                 parts.iter().map(|part| part.units.len() * 48 + 512).sum()
             }
+            Change::Retention(RetentionChange::Undelete { keys, .. }) => keys.len() * ROW_BYTES,
             _ => 1024,
         }
     }

@@ -4,7 +4,6 @@
 //! A state machine with a `step`; production drives it from one thread a volume, tests as they
 //! like.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::assign::{AssignContext, Assigned, Assigner};
 use super::change::Change;
+use super::entering::Entering;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
 use crate::disk::Clock;
@@ -22,7 +22,9 @@ use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
 use crate::seal::{KeyTable, Sealer};
-use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, TableStore, Unsaved};
+use crate::state::{
+    Changes, CheckpointStamp, Committed, Places, StateChunkPlace, TableStore, Unsaved,
+};
 use crate::width::u64_of;
 
 /// Bytes of log after which a checkpoint begins.
@@ -93,7 +95,7 @@ pub(crate) struct Committer {
     setup: CommitterSetup,
     writer: LogWriter,
     next: Lsn,
-    entering: BTreeSet<Lsn>,
+    entering: Entering,
     stamp: Stamp,
     gather: Gather,
     log_bytes_since_checkpoint: u64,
@@ -128,7 +130,7 @@ impl Committer {
             setup,
             writer,
             next,
-            entering: BTreeSet::new(),
+            entering: Entering::default(),
             stamp,
             gather: Gather::new(),
             log_bytes_since_checkpoint: replayed_bytes,
@@ -217,6 +219,10 @@ impl Committer {
                 replies.into_iter().for_each(|reply| reply(None));
             }
             Err(reason) => {
+                // Nobody sends a message again under its old positions: what ended in this batch
+                // has ended without a record.
+                let dead_chunks = self.entering.end_as_in(&entering);
+                self.setup.committed.publish(Changes { dead_chunks, ..Changes::default() });
                 let told = Some(reason).filter(|_| !breaks(Sabotage::Answer));
                 replies.into_iter().for_each(|reply| reply(told.as_deref()));
             }
@@ -238,7 +244,7 @@ impl Committer {
             first_lsn: self.next,
             last_lsn: self.last_lsn(),
             durable_lsn: end.durable_lsn,
-            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
             key_version: self.setup.keys.version(),
             previous: end.hash,
         });
@@ -311,7 +317,7 @@ impl Committer {
         let last = self.last_lsn();
         let stamp = CheckpointStamp {
             lsn: last,
-            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
             group_hash: self.writer.durable_hash().0,
             stamp: self.stamp,
         };
@@ -473,6 +479,22 @@ impl CheckpointSlot {
     /// Whether more than `before` were completed.
     pub(crate) fn completed_beyond(&self, before: u64) -> bool {
         self.inner.lock().completed > before
+    }
+
+    /// How many were completed, if none is being written.
+    pub(crate) fn at_rest(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        (!inner.writing).then_some(inner.completed)
+    }
+
+    /// Waits until none is being written and answers how many were completed; `None` if one failed
+    /// half-way.
+    pub(crate) fn wait_at_rest(&self) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        while inner.writing && !inner.given_up {
+            self.changed.wait(&mut inner);
+        }
+        (!inner.writing).then_some(inner.completed)
     }
 
     /// The volume has stopped: whoever waits for a checkpoint need not wait any longer.

@@ -20,11 +20,14 @@ mod assign;
 mod change;
 mod checkpointer;
 mod committer;
+mod entering;
 mod gather;
 mod queue;
 
+pub use change::Undeleted;
 pub(crate) use change::{
-    Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, SealedMessage,
+    Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, RetentionChange,
+    SealedMessage,
 };
 pub(crate) use checkpointer::{CheckpointStep, Checkpointer};
 pub(crate) use committer::{

@@ -28,6 +28,24 @@ struct Inner {
     closed: bool,
     /// Something else than a change wants the committer.
     nudged: bool,
+    /// After so many more changes, a test finds no room.
+    #[cfg(test)]
+    room_left: Option<usize>,
+}
+
+impl Inner {
+    #[cfg(not(test))]
+    fn is_refusing(&self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    fn is_refusing(&mut self) -> bool {
+        let Some(left) = self.room_left.as_mut() else { return false };
+        let is_over = *left == 0;
+        *left = left.saturating_sub(1);
+        is_over
+    }
 }
 
 /// Why the committer wakes.
@@ -58,7 +76,7 @@ impl Queue {
                 return Err(Box::new(change));
             }
         }
-        if inner.closed {
+        if inner.closed || inner.is_refusing() {
             return Err(Box::new(change));
         }
         inner.bytes += bytes;
@@ -145,6 +163,12 @@ impl Queue {
         }
         self.taken.notify_all();
         batch
+    }
+
+    /// Takes so many changes more and then finds no room.
+    #[cfg(test)]
+    pub(crate) fn refuse_after(&self, count: usize) {
+        self.inner.lock().room_left = Some(count);
     }
 
     /// Wakes the committer without a change.

@@ -48,6 +48,7 @@ pub(crate) use self::{
     change::{FlagDelta, LoadedPages},
     dirty::DirtyPages,
     head::Counts,
+    page::rows_of_page,
     source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
     vanished::{VanishedEntry, VanishedList},

@@ -363,6 +363,12 @@ const _: () = {
     assert!(row_bytes_max < 80);
 };
 
+/// UID, blob and size of each row of a stored page.
+pub(crate) fn rows_of_page(bytes: &[u8]) -> Result<Vec<(Uid, BlobId, u32)>, ReadError> {
+    let page = Page::decode(bytes)?;
+    Ok(page.rows().map(|row| (row.uid, row.blob, row.size)).collect())
+}
+
 /// Row counts on disk and in memory agree on 32 bits.
 pub(crate) fn row_count(page: &Page) -> u32 {
     crate::width::u32_of(page.len())

@@ -22,6 +22,7 @@
 //!   26  base begin       list(account u64)
 //!   27  base dump        list(table u8, key, value)
 //!   28  base image       begun u64, first u8, digest 32, list(hash 32, position u64, bytes)
+//!   32 to 35           retention, see `retention.rs`
 //! 8 to 15 and others: queue, digests, metadata, ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
@@ -32,7 +33,7 @@
 use super::base::{BasePart, DumpedRow};
 use super::{
     AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
-    PolicyChange, Transfer,
+    PolicyChange, RetentionBody, Transfer,
 };
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
@@ -72,6 +73,7 @@ impl Body {
             Body::BaseBegin { .. } => 26,
             Body::BaseDump { .. } => Body::BASE_DUMP,
             Body::BaseImage(_) => Body::BASE_IMAGE,
+            Body::Retention(body) => body.kind(),
         }
     }
 
@@ -151,6 +153,7 @@ impl Body {
                 rows.iter().for_each(|row| row.encode(out));
             }
             Body::BaseImage(part) => part.encode(out),
+            Body::Retention(body) => body.encode(out),
         }
     }
 
@@ -205,6 +208,7 @@ impl Body {
             26 => Body::BaseBegin { accounts: from.list(|from| Ok(AccountNumber(from.u64()?)))? },
             Body::BASE_DUMP => Body::BaseDump { rows: from.list(DumpedRow::decode)? },
             Body::BASE_IMAGE => Body::BaseImage(BasePart::decode(from)?),
+            32..=35 => RetentionBody::decode(kind, from)?,
             _ => return Err("its type is not known to this version"),
         })
     }
@@ -278,7 +282,7 @@ impl PolicyChange {
 }
 
 impl NewRow {
-    fn encode(&self, out: &mut Encoder) {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
         out.varint(u64::from(self.uid.0));
         out.u8(self.flags.0);
         encode_keywords(&self.keywords, out);
@@ -291,7 +295,7 @@ impl NewRow {
         out.raw(&self.content_hash);
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<NewRow, Broken> {
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<NewRow, Broken> {
         Ok(NewRow {
             uid: decode_uid(from)?,
             flags: SystemFlags(from.u8()?),
@@ -368,7 +372,13 @@ impl BlobShape {
 }
 
 impl Transfer {
-    fn decode(from: &mut Decoder<'_>) -> Result<Transfer, Broken> {
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.varint(u64::from(self.source_uid.0));
+        out.lsn(self.blob);
+        self.row.encode(out);
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Transfer, Broken> {
         Ok(Transfer {
             source_uid: decode_uid(from)?,
             blob: from.lsn()?,
@@ -399,11 +409,7 @@ impl FlagsChanged {
 
 fn encode_transfers(transfers: &[Transfer], out: &mut Encoder) {
     out.count(transfers.len());
-    for transfer in transfers {
-        out.varint(u64::from(transfer.source_uid.0));
-        out.lsn(transfer.blob);
-        transfer.row.encode(out);
-    }
+    transfers.iter().for_each(|transfer| transfer.encode(out));
 }
 
 fn decode_uid(from: &mut Decoder<'_>) -> Result<Uid, Broken> {

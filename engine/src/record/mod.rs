@@ -22,9 +22,11 @@
 pub(crate) mod base;
 mod body;
 pub(crate) mod fuzzing;
+mod retention;
 
 use base::{BasePart, DumpedRow};
 pub(crate) use body::{special_use_number, special_use_of};
+pub(crate) use retention::RetentionBody;
 
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
@@ -107,6 +109,8 @@ pub(crate) enum Body {
     BaseDump { rows: Vec<DumpedRow> },
     /// The account's state is all in records that are named here.
     BaseImage(BasePart),
+    /// Messages are kept after they went; see `retention.rs`.
+    Retention(RetentionBody),
 }
 
 /// The begin of an epoch: one link of the volume's history.
@@ -230,9 +234,15 @@ impl Record {
         let messages = match &self.body {
             Body::Append { messages, .. } => messages.len(),
             Body::Copy { messages, .. } | Body::Move { messages, .. } => messages.len(),
+            Body::Retention(RetentionBody::Undelete { messages, .. }) => messages.len(),
             _ => 1,
         };
         crate::width::u32_of(messages.max(1))
+    }
+
+    /// The second of its stamp.
+    pub(crate) fn time(&self) -> UnixSeconds {
+        UnixSeconds((self.stamp.0 >> 16).cast_signed() / 1000)
     }
 
     /// The payload, in the clear.

@@ -9,7 +9,7 @@ use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{MailboxId, Uid, UnixSeconds};
 use crate::seal::Secret;
 use crate::store::{
-    Account, Appended, Copied, DeliverTo, FlagsStored, NewAccount, NewMessage, Store,
+    Account, Appended, Copied, DeliverTo, FlagsStored, NewAccount, NewMessage, Store, Undeleted,
 };
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
@@ -30,6 +30,8 @@ enum Answer {
     Copied(Ticket<Result<Copied, CommitError>>),
     Stored(Ticket<Result<FlagsStored, CommitError>>),
     Expunged(Ticket<Result<UidSet, CommitError>>),
+    Undeleted(Ticket<Result<Undeleted, CommitError>>),
+    Purged(Ticket<Result<u64, CommitError>>),
     Made(Ticket<Result<MailboxId, CommitError>>),
     Done(Ticket<Result<(), CommitError>>),
     /// Waited for already.
@@ -83,7 +85,7 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
     let uids: Vec<u32> =
         mailbox.messages.keys().copied().filter(|uid| some.rotate_left(*uid) & 3 == 0).collect();
     Some(match kind {
-        20..45 => {
+        20..38 => {
             let texts = (0..1 + pick(dice, 4)).map(|_| fresh()).collect();
             Operation::Append {
                 account,
@@ -92,6 +94,7 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
                 flags: u8::try_from(some % 32).unwrap(),
             }
         }
+        38..45 => super::kept::draw(dice, account, state),
         45..60 => {
             let to = known[pick(dice, known.len())].id?;
             let moves = if some & 64 == 0 { Moves::Copy } else { Moves::Move };
@@ -172,6 +175,10 @@ fn answer_of(store: &Store, operation: &Operation) -> Option<Result<Answer, Comm
             let number = store.account(account).unwrap()?.number();
             Answer::Known(store.delete_account(number))
         }
+        Operation::Keep { account, keep } => {
+            let number = store.account(account).unwrap()?.number();
+            Answer::Known(store.set_account_retention(number, keep.setting()))
+        }
         Operation::Quota { account, limit } => {
             let number = store.account(account).unwrap()?.number();
             Answer::Known(store.set_quota(number, *limit))
@@ -218,6 +225,12 @@ fn answer_of_account(
         Operation::Expunge { mailbox: id, uids, .. } => {
             Answer::Expunged(mailbox(id)?.expunge(&set(uids)))
         }
+        Operation::Undelete { mailbox, uids, .. } => {
+            Answer::Undeleted(account.undelete(super::kept::keys(account, *mailbox, uids)))
+        }
+        Operation::Purge { mailbox, uids, .. } => {
+            Answer::Purged(account.purge_retained(super::kept::keys(account, *mailbox, uids)))
+        }
         Operation::Create { name, .. } => Answer::Made(account.create_mailbox(name, None)),
         Operation::Rename { from, to, .. } => Answer::Done(account.rename_mailbox(from, to)),
         Operation::Delete { name, .. } => Answer::Done(account.delete_mailbox(name)),
@@ -246,70 +259,68 @@ impl Pending {
     /// What the client was told; itself if nothing yet.
     pub(super) fn answered(self) -> Result<(Operation, Told), Box<Pending>> {
         let Pending { operation, answer } = self;
-        let told = match answer {
-            Answer::Appended(ticket) => match ticket.now() {
-                Ok(answer) => told(answer, |appended| numbers(&appended.uids)),
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Appended(ticket) }));
-                }
-            },
-            Answer::Delivered(ticket) => match ticket.now() {
-                Ok(answers) => {
-                    let mut each = Vec::new();
-                    let mut others = None;
-                    for answer in answers {
-                        match told(answer, |appended| numbers(&appended.uids)) {
-                            Told::Outcome(outcome) => each.push(outcome),
-                            other => others = Some(other),
-                        }
-                    }
-                    others.unwrap_or(Told::Outcome(Outcome::Each(each)))
-                }
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Delivered(ticket) }));
-                }
-            },
-            Answer::Copied(ticket) => match ticket.now() {
-                Ok(answer) => told(answer, |copied| numbers(&copied.destination)),
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Copied(ticket) }));
-                }
-            },
-            Answer::Stored(ticket) => match ticket.now() {
-                Ok(answer) => told(answer, |stored| {
-                    Outcome::Uids(stored.changed.iter().map(|uid| uid.0).collect())
-                }),
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Stored(ticket) }));
-                }
-            },
-            Answer::Expunged(ticket) => match ticket.now() {
-                Ok(answer) => {
-                    told(answer, |gone| Outcome::Uids(gone.iter().map(|uid| uid.0).collect()))
-                }
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Expunged(ticket) }));
-                }
-            },
-            Answer::Made(ticket) => match ticket.now() {
-                Ok(answer) => told(answer, |_| Outcome::Done),
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Made(ticket) }));
-                }
-            },
-            Answer::Done(ticket) => match ticket.now() {
-                Ok(answer) => told(answer, |()| Outcome::Done),
-                Err(ticket) => {
-                    return Err(Box::new(Pending { operation, answer: Answer::Done(ticket) }));
-                }
-            },
+        let uids = |uids: UidSet| Outcome::Uids(uids.iter().map(|uid| uid.0).collect());
+        match answer {
+            Answer::Appended(ticket) => {
+                let outcome = |appended: Appended| numbers(&appended.uids);
+                settle(operation, ticket, |answer| told(answer, outcome), Answer::Appended)
+            }
+            Answer::Delivered(ticket) => settle(operation, ticket, delivered, Answer::Delivered),
+            Answer::Copied(ticket) => {
+                let outcome = |copied: Copied| numbers(&copied.destination);
+                settle(operation, ticket, |answer| told(answer, outcome), Answer::Copied)
+            }
+            Answer::Stored(ticket) => {
+                let outcome = |stored: FlagsStored| uids(stored.changed);
+                settle(operation, ticket, |answer| told(answer, outcome), Answer::Stored)
+            }
+            Answer::Expunged(ticket) => {
+                settle(operation, ticket, |answer| told(answer, uids), Answer::Expunged)
+            }
+            Answer::Undeleted(ticket) => {
+                let outcome = |back: Undeleted| numbers(&back.uids);
+                settle(operation, ticket, |answer| told(answer, outcome), Answer::Undeleted)
+            }
+            Answer::Purged(ticket) => {
+                settle(operation, ticket, |answer| told(answer, Outcome::Count), Answer::Purged)
+            }
+            Answer::Made(ticket) => {
+                settle(operation, ticket, |answer| told(answer, |_| Outcome::Done), Answer::Made)
+            }
+            Answer::Done(ticket) => {
+                settle(operation, ticket, |answer| told(answer, |()| Outcome::Done), Answer::Done)
+            }
             Answer::Known(answer) => match told(answer, |()| Outcome::Done) {
-                Told::Outcome(Outcome::Refused) => Told::RefusedAtOnce,
-                other => other,
+                Told::Outcome(Outcome::Refused) => Ok((operation, Told::RefusedAtOnce)),
+                other => Ok((operation, other)),
             },
-        };
-        Ok((operation, told))
+        }
     }
+}
+
+/// What a ticket says, or the operation as it waits on.
+fn settle<T>(
+    operation: Operation,
+    ticket: Ticket<T>,
+    told: impl FnOnce(T) -> Told,
+    again: impl FnOnce(Ticket<T>) -> Answer,
+) -> Result<(Operation, Told), Box<Pending>> {
+    match ticket.now() {
+        Ok(answer) => Ok((operation, told(answer))),
+        Err(ticket) => Err(Box::new(Pending { operation, answer: again(ticket) })),
+    }
+}
+
+fn delivered(answers: Vec<Result<Appended, CommitError>>) -> Told {
+    let mut each = Vec::new();
+    let mut others = None;
+    for answer in answers {
+        match told(answer, |appended| numbers(&appended.uids)) {
+            Told::Outcome(outcome) => each.push(outcome),
+            other => others = Some(other),
+        }
+    }
+    others.unwrap_or(Told::Outcome(Outcome::Each(each)))
 }
 
 /// Everything that readers of the store see, each message read to its last byte.
@@ -325,7 +336,9 @@ pub(super) fn sight(store: &Store) -> Result<Sight, ReadError> {
         }
         let subscribed = listing.subscribed.iter().cloned().collect();
         let (_, quota) = account.quota()?;
-        sight.insert(entry.name.clone(), SeenAccount { mailboxes, subscribed, quota });
+        let (keep, kept) = super::kept::seen(store, &account)?;
+        let seen = SeenAccount { mailboxes, subscribed, quota, keep, kept };
+        sight.insert(entry.name.clone(), seen);
     }
     Ok(sight)
 }
@@ -340,10 +353,10 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
     for row in view.rows_from(Uid(1), usize::MAX)? {
         let bytes = account.message(&row)?.read_all()?;
         assert_eq!(u64::from(row.size), u64::try_from(bytes.len()).unwrap());
-        let keywords = row.keywords.iter().map(|&index| {
-            let name = view.keywords()[usize::from(index)].as_str();
-            u8::try_from(KEYWORDS.iter().position(|known| *known == name).unwrap()).unwrap()
-        });
+        let keywords = row
+            .keywords
+            .iter()
+            .map(|&index| keyword_number(view.keywords()[usize::from(index)].as_str()));
         let message = super::model::ModelMessage {
             text: number_of(&bytes),
             flags: row.flags.0,
@@ -355,8 +368,12 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
     Ok(Some(Shown { uid_next: view.uid_next().map_or(0, |uid| uid.0), messages }))
 }
 
+pub(super) fn keyword_number(name: &str) -> u8 {
+    u8::try_from(KEYWORDS.iter().position(|known| *known == name).unwrap()).unwrap()
+}
+
 /// The number that a text was made from; it must be that text, bit for bit.
-fn number_of(bytes: &[u8]) -> u64 {
+pub(super) fn number_of(bytes: &[u8]) -> u64 {
     let line = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
     let digits = line.trim_start_matches("Subject: mail ");
     let number = digits.split('\r').next().unwrap().parse().expect("a text of ours");

@@ -6,12 +6,14 @@
 //! | `world` | what a simulated store stands on, and what power cuts leave of it |
 //! | `cuts` | one script, and the power cut during every call of the disk |
 //! | `model`, `clients` | what accounts should hold; who asks for changes and reads |
+//! | `kept` | what is kept after it was expunged, for both |
 //! | `run` | all of it at random, from a seed |
 //!
 //! Compiled for tests only.
 
 mod clients;
 mod cuts;
+mod kept;
 mod model;
 mod run;
 mod world;

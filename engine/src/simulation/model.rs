@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::kept::{Keep, ModelKept, SeenKept};
 use crate::flags::FlagChange;
 use crate::ids::MailboxId;
 
@@ -17,6 +18,8 @@ pub(super) struct ModelAccount {
     pub(super) mailboxes: Vec<ModelMailbox>,
     pub(super) subscribed: BTreeSet<String>,
     pub(super) quota: Option<u64>,
+    pub(super) keep: Keep,
+    pub(super) kept: Vec<ModelKept>,
 }
 
 /// One mailbox.
@@ -30,7 +33,7 @@ pub(super) struct ModelMailbox {
 }
 
 /// One message: its text follows from a number.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct ModelMessage {
     pub(super) text: u64,
     pub(super) flags: u8,
@@ -53,6 +56,8 @@ pub(super) struct SeenAccount {
     pub(super) mailboxes: BTreeMap<String, Shown>,
     pub(super) subscribed: BTreeSet<String>,
     pub(super) quota: Option<u64>,
+    pub(super) keep: Keep,
+    pub(super) kept: Vec<SeenKept>,
 }
 
 /// Something that a client or an operator asks for.
@@ -112,6 +117,20 @@ pub(super) enum Operation {
         account: String,
         limit: Option<u64>,
     },
+    Keep {
+        account: String,
+        keep: Keep,
+    },
+    Undelete {
+        account: String,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+    },
+    Purge {
+        account: String,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+    },
     AddAccount {
         account: String,
     },
@@ -134,6 +153,8 @@ pub(super) enum Outcome {
     /// The UIDs given, or changed, or gone.
     Uids(Vec<u32>),
     Refused,
+    /// How many.
+    Count(u64),
     /// One for each recipient.
     Each(Vec<Outcome>),
 }
@@ -162,11 +183,11 @@ pub(super) fn text(number: u64) -> Vec<u8> {
     bytes
 }
 
-fn size(number: u64) -> u64 {
+pub(super) fn size(number: u64) -> u64 {
     u64::try_from(text(number).len()).unwrap()
 }
 
-const DELETED: u8 = 8;
+pub(super) const DELETED: u8 = 8;
 const FIRST_MAILBOXES: [&str; 6] = ["INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"];
 
 impl ModelMessage {
@@ -196,7 +217,7 @@ impl ModelMailbox {
         ModelMailbox { id: None, name: name.to_owned(), uid_next: 1, messages: BTreeMap::new() }
     }
 
-    fn add(&mut self, message: ModelMessage) -> u32 {
+    pub(super) fn add(&mut self, message: ModelMessage) -> u32 {
         let uid = self.uid_next;
         self.uid_next += 1;
         self.messages.insert(uid, message);
@@ -210,11 +231,11 @@ impl ModelAccount {
         messages.map(|message| size(message.text)).sum()
     }
 
-    fn fits(&self, more: u64) -> bool {
+    pub(super) fn fits(&self, more: u64) -> bool {
         self.quota.is_none_or(|limit| self.usage() + more <= limit)
     }
 
-    fn by_id(&mut self, id: MailboxId) -> Option<&mut ModelMailbox> {
+    pub(super) fn by_id(&mut self, id: MailboxId) -> Option<&mut ModelMailbox> {
         self.mailboxes.iter_mut().find(|mailbox| mailbox.id == Some(id))
     }
 
@@ -222,7 +243,7 @@ impl ModelAccount {
         self.mailboxes.iter_mut().find(|mailbox| mailbox.name == name)
     }
 
-    fn create(&mut self, name: &str) -> Outcome {
+    pub(super) fn create(&mut self, name: &str) -> Outcome {
         if self.by_name(name).is_some() {
             return Outcome::Refused;
         }
@@ -306,11 +327,14 @@ impl Model {
             }
             let mailboxes = FIRST_MAILBOXES.map(ModelMailbox::new).to_vec();
             let subscribed = FIRST_MAILBOXES.map(str::to_owned).into();
-            let new = ModelAccount { mailboxes, subscribed, quota: None };
+            let new = ModelAccount { mailboxes, subscribed, ..ModelAccount::default() };
             self.accounts.insert(account.clone(), new);
             return Outcome::Done;
         }
         if let Operation::DeleteAccount { account } = operation {
+            if self.accounts.get(account).is_some_and(|account| account.keep == Keep::Hold) {
+                return Outcome::Refused;
+            }
             let gone = self.accounts.remove(account);
             return if gone.is_some() { Outcome::Done } else { Outcome::Refused };
         }
@@ -345,7 +369,8 @@ impl Model {
         let account = |(name, account): (&String, &ModelAccount)| {
             let mailboxes = account.mailboxes.iter().map(shown).collect();
             let (subscribed, quota) = (account.subscribed.clone(), account.quota);
-            (name.clone(), SeenAccount { mailboxes, subscribed, quota })
+            let (keep, kept) = (account.keep, account.seen_kept());
+            (name.clone(), SeenAccount { mailboxes, subscribed, quota, keep, kept })
         };
         self.accounts.iter().map(account).collect()
     }
@@ -381,22 +406,10 @@ impl ModelAccount {
                 }
                 Outcome::Uids(changed)
             }
-            Operation::Expunge { mailbox, uids, .. } => {
-                let Some(mailbox) = self.by_id(*mailbox) else { return Outcome::Refused };
-                let goes = |uid: &&u32| {
-                    mailbox.messages.get(uid).is_some_and(|message| message.flags & DELETED != 0)
-                };
-                let gone: Vec<u32> = uids.iter().filter(goes).copied().collect();
-                gone.iter().for_each(|uid| drop(mailbox.messages.remove(uid)));
-                Outcome::Uids(gone)
-            }
+            Operation::Expunge { mailbox, uids, .. } => self.expunge(*mailbox, uids),
             Operation::Create { name, .. } => self.create(name),
             Operation::Rename { from, to, .. } => self.rename(from, to),
-            Operation::Delete { name, .. } => {
-                let before = self.mailboxes.len();
-                self.mailboxes.retain(|mailbox| mailbox.name != *name || name == "INBOX");
-                if self.mailboxes.len() < before { Outcome::Done } else { Outcome::Refused }
-            }
+            Operation::Delete { name, .. } => self.delete(name),
             Operation::Subscribe { name, subscribed, .. } => {
                 if *subscribed {
                     self.subscribed.insert(name.clone());
@@ -409,6 +422,12 @@ impl ModelAccount {
                 self.quota = *limit;
                 Outcome::Done
             }
+            Operation::Keep { keep, .. } => {
+                self.keep = *keep;
+                Outcome::Done
+            }
+            Operation::Undelete { mailbox, uids, .. } => self.undelete(*mailbox, uids),
+            Operation::Purge { mailbox, uids, .. } => self.purge(*mailbox, uids),
             Operation::Deliver { .. }
             | Operation::AddAccount { .. }
             | Operation::DeleteAccount { .. } => Outcome::Refused,
@@ -430,6 +449,9 @@ impl Operation {
             | Operation::Delete { account, .. }
             | Operation::Subscribe { account, .. }
             | Operation::Quota { account, .. }
+            | Operation::Keep { account, .. }
+            | Operation::Undelete { account, .. }
+            | Operation::Purge { account, .. }
             | Operation::AddAccount { account }
             | Operation::DeleteAccount { account } => account,
         }

@@ -210,6 +210,9 @@ impl Run {
         while self.store.steps().checkpoint() == CheckpointStep::Again {}
         if self.store.status().stopped.is_none() {
             self.store.compare_space();
+            let report = self.store.recount(&mut || true).expect("intact tables are read");
+            let differences = report.map(|report| report.differences).unwrap_or_default();
+            assert_eq!(differences, [] as [String; 0], "a recount");
         }
     }
 
@@ -405,6 +408,8 @@ fn assert_same(seen: &Sight, expected: &Sight, when: &str) {
     for ((account, found), wanted) in seen.iter().zip(expected.values()) {
         assert_eq!(found.subscribed, wanted.subscribed, "subscriptions of {account} {when}");
         assert_eq!(found.quota, wanted.quota, "quota of {account} {when}");
+        assert_eq!(found.keep, wanted.keep, "retention of {account} {when}");
+        assert_eq!(found.kept, wanted.kept, "what is kept of {account} {when}");
         let names = |of: &SeenAccount| of.mailboxes.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(found), names(wanted), "mailboxes of {account} {when}");
         for (name, shown) in &found.mailboxes {

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::retained::AccountRetention;
 use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::ids::{AccountNumber, MailboxId, UidValidity};
@@ -28,6 +29,8 @@ pub(crate) struct AccountState {
     pub(crate) profile: Arc<AccountUpdate>,
     pub(crate) names: Arc<MailboxNames>,
     pub(crate) usage: Usage,
+    /// What is kept of what it expunged; with a row of its own.
+    pub(crate) retention: AccountRetention,
     /// The highest UIDVALIDITY given so far; the next is above it.
     pub(crate) last_uid_validity: UidValidity,
 }
@@ -59,6 +62,7 @@ impl AccountState {
             }),
             names: Arc::default(),
             usage: Usage::default(),
+            retention: AccountRetention::default(),
             last_uid_validity: UidValidity(0),
         }
     }
@@ -108,6 +112,7 @@ impl AccountState {
             profile: Arc::new(profile),
             names: Arc::new(names),
             usage: Usage::default(),
+            retention: AccountRetention::default(),
             last_uid_validity,
         })
     }

@@ -12,7 +12,7 @@
 //!    value.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::account::AccountState;
@@ -20,6 +20,8 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
 use super::policy::Policy;
+use super::retain::References;
+use super::retained::{RetainedChanges, VolumeRetention};
 use crate::error::ReadError;
 use crate::flags::Keyword;
 use crate::ids::{
@@ -76,7 +78,7 @@ pub(crate) struct Changes {
     /// What a checkpoint has to write of mailboxes.
     pub(crate) pages: DirtyPages,
     /// The last content of mailboxes that were deleted: what is to be removed from the tables.
-    pub(crate) dropped: Vec<(MailboxKey, MailboxState)>,
+    pub(crate) dropped: Vec<(MailboxKey, MailboxState, References)>,
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) volume: Option<VolumeState>,
     pub(crate) blobs: HashMap<BlobId, BlobRow>,
@@ -86,6 +88,12 @@ pub(crate) struct Changes {
     pub(crate) gone: Vec<Gone>,
     /// `None`: removed with its account.
     pub(crate) bases: HashMap<AccountNumber, Option<Arc<BaseImage>>>,
+    pub(crate) retained: RetainedChanges,
+    pub(crate) retention: Option<VolumeRetention>,
+    /// Chunks that entered ahead of a record which never comes.
+    pub(crate) dead_chunks: Vec<Lsn>,
+    /// Accounts whose rows nobody can read any more; all that the tables have of them goes.
+    pub(crate) destroyed: BTreeSet<AccountNumber>,
     /// The highest stamp of any record applied.
     pub(crate) stamp: Stamp,
 }
@@ -149,7 +157,7 @@ impl Changes {
                 }
             }
             Body::AccountDelete { account } => self.delete_account(committed, *account)?,
-            Body::AccountDestroyed { .. } => {}
+            Body::AccountDestroyed { account } => self.forget_unreadable(committed, *account),
             Body::Policy(changes) => {
                 let mut policy = self.policy(committed);
                 let changed = Arc::make_mut(&mut policy);
@@ -170,13 +178,13 @@ impl Changes {
             Body::Move { source, mailbox, messages } => {
                 self.arrive(committed, (account, *mailbox), lsn, messages)?;
                 let uids = messages.iter().map(|transfer| transfer.source_uid).collect();
-                self.expunge(committed, (account, *source), lsn, &uids, record)?;
+                self.expunge(committed, (account, *source), lsn, (&uids, record))?;
             }
             Body::Flags { mailbox, changes } => {
                 self.set_flags(committed, (account, *mailbox), lsn, changes)?;
             }
             Body::Expunge { mailbox, uids } => {
-                self.expunge(committed, (account, *mailbox), lsn, uids, record)?;
+                self.expunge(committed, (account, *mailbox), lsn, (uids, record))?;
             }
             Body::MailboxCreate { mailbox, uid_validity, .. } => {
                 let key = (account, *mailbox);
@@ -189,7 +197,10 @@ impl Changes {
                 self.name_mailbox(committed, account, &record.body);
             }
             Body::MailboxDelete { mailbox } => {
-                self.delete_mailbox(committed, (account, *mailbox))?;
+                self.delete_mailbox(committed, (account, *mailbox), References::Go)?;
+            }
+            Body::Retention(body) => {
+                self.apply_retention(committed, account, lsn, (record, body))?;
             }
             // They say nothing new; a node that follows notes what it has then.
             Body::BaseBegin { .. } | Body::BaseDump { .. } => {}
@@ -281,7 +292,7 @@ impl Changes {
         self.add_rows(committed, key, &arriving)
     }
 
-    fn arrive(
+    pub(super) fn arrive(
         &mut self,
         committed: &Committed,
         key: MailboxKey,
@@ -350,35 +361,52 @@ impl Changes {
         committed: &Committed,
         key: MailboxKey,
         lsn: Lsn,
-        uids: &UidSet,
-        record: &Record,
+        what: (&UidSet, &Record),
     ) -> Result<(), ReadError> {
-        let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
+        for (row, _) in self.take_rows(committed, key, lsn, what)? {
+            self.references.insert((row.blob, key.0, key.1, row.uid), false);
+        }
+        Ok(())
+    }
+
+    /// Takes rows out of a mailbox, and leaves their references to the caller.
+    pub(super) fn take_rows(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        lsn: Lsn,
+        (uids, record): (&UidSet, &Record),
+    ) -> Result<Vec<(Row, RowIds)>, ReadError> {
+        let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(Vec::new()) };
         let removed = state.expunge(uids, lsn, pages)?;
         if removed.is_empty() {
-            return Ok(());
+            return Ok(removed);
         }
         let mut bytes = 0;
         let mut gone = UidSet::new();
         for (row, _) in &removed {
             bytes += u64::from(row.size);
             gone.push(row.uid);
-            self.references.insert((row.blob, key.0, key.1, row.uid), false);
         }
-        let at = UnixSeconds((record.stamp.0 >> 16).cast_signed() / 1000);
+        let at = record.time();
         self.gone.push(Gone { mailbox: key, modseq: lsn, uids: gone, at });
         if let Some(account) = self.account_mut(committed, key.0) {
             account.usage = account.usage.minus(crate::width::u64_of(removed.len()), bytes);
         }
-        Ok(())
+        Ok(removed)
     }
 
-    fn delete_mailbox(&mut self, committed: &Committed, key: MailboxKey) -> Result<(), ReadError> {
+    pub(super) fn delete_mailbox(
+        &mut self,
+        committed: &Committed,
+        key: MailboxKey,
+        references: References,
+    ) -> Result<(), ReadError> {
         let Some((state, _)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
         let (count, bytes) = (u64::from(state.counts().messages), state.counts().bytes);
         let last = state.clone();
         self.mailboxes.insert(key, None);
-        self.dropped.push((key, last));
+        self.dropped.push((key, last, references));
         if let Some(account) = self.account_mut(committed, key.0) {
             Arc::make_mut(&mut account.names).remove(key.1);
             account.usage = account.usage.minus(count, bytes);
@@ -386,14 +414,28 @@ impl Changes {
         Ok(())
     }
 
+    /// What the tables have of a deleted account whose key was gone before they were opened: which
+    /// blobs its rows name, only the references tell.
+    fn forget_unreadable(&mut self, committed: &Committed, account: AccountNumber) {
+        if committed.is_unreadable(account) {
+            self.destroyed.insert(account);
+        }
+    }
+
     fn delete_account(
         &mut self,
         committed: &Committed,
         account: AccountNumber,
     ) -> Result<(), ReadError> {
-        let Some(state) = self.account(committed, account) else { return Ok(()) };
+        let Some(state) = self.account(committed, account) else {
+            self.forget_unreadable(committed, account);
+            return Ok(());
+        };
         for mailbox in state.names.ids() {
-            self.delete_mailbox(committed, (account, mailbox))?;
+            self.delete_mailbox(committed, (account, mailbox), References::Go)?;
+        }
+        if state.retention.message_count > 0 {
+            self.destroyed.insert(account);
         }
         self.accounts.insert(account, None);
         self.bases.insert(account, None);

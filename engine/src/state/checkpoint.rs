@@ -8,12 +8,16 @@
 //! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL,
 //! one atomic flush), and replay begins where the flushed stamp says, so either is right.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use super::blob::{blob_of_reference, lowest_reference, reference_key};
+use super::account::AccountState;
+use super::blob::{blob_of_reference, lowest_reference, mailbox_of_reference, reference_key};
 use super::committed::{Committed, Unsaved};
+use super::retain::References;
+use super::retained::AccountRetention;
 use super::saved::{
     CheckpointStamp, POLICY, STAMP, SWITCHED, Saved, VOLUME, encode_switched, mailbox_key,
+    scan_references,
 };
 use super::space::SpaceChange;
 use super::table::{Table, TableBatch};
@@ -23,6 +27,17 @@ use crate::mailbox::{Columns, VanishedEntry};
 use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
+
+/// Tables whose keys begin with an account.
+const OF_AN_ACCOUNT: [Table; 7] = [
+    Table::Account,
+    Table::Mailbox,
+    Table::Head,
+    Table::Page,
+    Table::Ids,
+    Table::Vanished,
+    Table::Retained,
+];
 
 /// What one checkpoint did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +59,10 @@ struct Writer<'a> {
     removed: BTreeSet<[u8; 36]>,
     /// References that it makes.
     made: BTreeSet<[u8; 36]>,
+    /// Accounts of which everything goes.
+    destroyed: BTreeSet<AccountNumber>,
+    /// Whether accounts may have rows about retention.
+    has_retained: bool,
 }
 
 /// Writes `unsaved`, which reflects the log up to `stamp`, into the tables; to be flushed next.
@@ -59,13 +78,18 @@ pub(crate) fn write(
         report: CheckpointReport::default(),
         removed: BTreeSet::new(),
         made: BTreeSet::new(),
+        destroyed: unsaved.destroyed.clone(),
+        has_retained: has_rows(saved, Table::Retained)?,
     };
     writer.accounts(unsaved)?;
     writer.mailboxes(unsaved)?;
     writer.dropped(unsaved)?;
+    writer.destroyed()?;
     writer.blobs(unsaved)?;
     writer.references(unsaved);
     writer.dead_blobs(unsaved)?;
+    writer.retained(unsaved)?;
+    writer.dead_chunks(unsaved)?;
     if let Some(policy) = &unsaved.policy {
         writer.put(Table::Volume, POLICY, AccountNumber::VOLUME, &policy.encode())?;
     }
@@ -98,6 +122,15 @@ pub(crate) fn confirm(
     Ok(())
 }
 
+fn has_rows(saved: &Saved, table: Table) -> Result<bool, ReadError> {
+    let mut has_rows = false;
+    saved.tables.scan_prefix(table, &[], &mut |_, _| {
+        has_rows = true;
+        Ok(false)
+    })?;
+    Ok(has_rows)
+}
+
 impl Writer<'_> {
     fn put(
         &mut self,
@@ -128,10 +161,12 @@ impl Writer<'_> {
                 Some(state) => {
                     self.put(Table::Account, &key, *number, &state.encode())?;
                     self.put(Table::Account, &usage_key, *number, &state.usage.encode())?;
+                    self.account_retention(state)?;
                 }
                 None => {
                     self.batch.delete(Table::Account, &key);
                     self.batch.delete(Table::Account, &usage_key);
+                    self.delete_retention(&key);
                 }
             }
         }
@@ -189,18 +224,48 @@ impl Writer<'_> {
     /// Removes all of a deleted mailbox: its rows' references first, then every key that begins
     /// with its own.
     fn dropped(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
-        for (key, state) in &unsaved.dropped {
+        for (key, state, references) in &unsaved.dropped {
             let all = UidSet::from_ranges([(1, u32::MAX)]);
-            // A reference of an account whose key is destroyed counts for nothing, and which ones
-            // there were, nobody can tell any more.
-            let is_readable = self.saved.values.has_account(key.0);
-            let rows = if is_readable { state.rows_of(&all)? } else { Vec::new() };
+            let rows = if *references == References::Stay {
+                Vec::new()
+            } else if self.saved.values.has_account(key.0) {
+                state.rows_of(&all)?
+            } else {
+                // Which references there were, only the references can tell.
+                self.destroyed.insert(key.0);
+                Vec::new()
+            };
             for (row, _) in rows {
                 self.removed.insert(reference_key(row.blob, key.0, key.1, row.uid));
             }
             let prefix = mailbox_key(*key);
             for table in [Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished] {
                 let batch = &mut self.batch;
+                self.saved.tables.scan_prefix(table, &prefix, &mut |key, _| {
+                    batch.delete(table, key);
+                    Ok(true)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of the accounts whose keys are destroyed: their references, which are not sorted
+    /// by account, and every key that begins with theirs.
+    fn destroyed(&mut self) -> Result<(), ReadError> {
+        if self.destroyed.is_empty() {
+            return Ok(());
+        }
+        let (destroyed, removed, batch) = (&self.destroyed, &mut self.removed, &mut self.batch);
+        scan_references(self.saved, &mut |key| {
+            let mailbox = mailbox_of_reference(&key);
+            if mailbox.is_some_and(|(account, _)| destroyed.contains(&account)) {
+                removed.insert(key);
+            }
+        })?;
+        for account in destroyed {
+            for table in OF_AN_ACCOUNT {
+                let prefix = account.0.to_be_bytes();
                 self.saved.tables.scan_prefix(table, &prefix, &mut |key, _| {
                     batch.delete(table, key);
                     Ok(true)
@@ -230,11 +295,12 @@ impl Writer<'_> {
     }
 
     fn references(&mut self, unsaved: &Unsaved) {
-        let dropped: HashSet<_> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
         for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
             let key = reference_key(blob, account, mailbox, uid);
-            // A mailbox that was dropped takes its references along.
-            if made && !dropped.contains(&(account, mailbox)) {
+            // A mailbox that was dropped has taken the references of its rows along; those of its
+            // messages that are kept stay.
+            let is_gone = self.destroyed.contains(&account) || self.removed.contains(&key);
+            if made && !is_gone {
                 self.made.insert(key);
             } else {
                 self.removed.insert(key);
@@ -274,6 +340,57 @@ impl Writer<'_> {
                     self.report.space.free(&places);
                     self.batch.delete(Table::Placement, &lsn.bits().to_be_bytes());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes and removes kept messages; those of destroyed accounts went with all else.
+    fn retained(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for ((account, key), message) in unsaved.retained.iter() {
+            let key = key.to_bytes(*account);
+            match message {
+                Some(message) if !self.destroyed.contains(account) => {
+                    self.put(Table::Retained, &key, *account, &message.encode())?;
+                }
+                _ => self.batch.delete(Table::Retained, &key),
+            }
+        }
+        if let Some(retention) = unsaved.retention {
+            let account = AccountNumber::VOLUME;
+            let key = account.0.to_be_bytes();
+            self.put(Table::Retained, &key, account, &retention.encode_row())?;
+        }
+        Ok(())
+    }
+
+    /// An account that has nothing to do with retention has no row for it.
+    fn account_retention(&mut self, state: &AccountState) -> Result<(), ReadError> {
+        let key = state.number.0.to_be_bytes();
+        if state.retention == AccountRetention::default() {
+            self.delete_retention(&key);
+            return Ok(());
+        }
+        self.put(Table::Retained, &key, state.number, &state.retention.encode())
+    }
+
+    /// Only where the table has rows: volumes below the level have no such table.
+    fn delete_retention(&mut self, key: &[u8]) {
+        if self.has_retained {
+            self.batch.delete(Table::Retained, key);
+        }
+    }
+
+    /// Removes the places of chunks that no record will ever name.
+    fn dead_chunks(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for lsn in &unsaved.dead_chunks {
+            let places = match unsaved.places.get(lsn) {
+                Some(places) => Some(places.clone()),
+                None => self.saved.places(*lsn)?,
+            };
+            if let Some(places) = places {
+                self.report.space.free(&places);
+                self.batch.delete(Table::Placement, &lsn.bits().to_be_bytes());
             }
         }
         Ok(())

@@ -23,13 +23,18 @@ use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
 use super::base::BaseImage;
-use super::blob::{BlobRow, Places, mailbox_of_reference, reference_key};
+use super::blob::{BlobRow, Places, reference_key};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
+use super::retain::References;
+use super::retained::{
+    RetainedChanges, RetainedKey, RetainedMaps, RetainedMessage, RetainedVisitor, VolumeRetention,
+};
 use super::saved::Saved;
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, Lsn, Stamp};
+use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Stamp, Uid};
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
+use crate::uid_set::UidSet;
 
 /// A callback of someone who watches a mailbox.
 pub(crate) type Watcher = Arc<dyn Fn() + Send + Sync>;
@@ -52,15 +57,21 @@ pub(crate) struct Unsaved {
     pub(crate) accounts: HashMap<AccountNumber, Option<AccountState>>,
     pub(crate) mailboxes: HashMap<MailboxKey, MailboxState>,
     pub(crate) pages: DirtyPages,
-    pub(crate) dropped: Vec<(MailboxKey, MailboxState)>,
+    pub(crate) dropped: Vec<(MailboxKey, MailboxState, References)>,
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) volume: Option<VolumeState>,
     pub(crate) blobs: Arc<HashMap<BlobId, BlobRow>>,
     pub(crate) places: Arc<HashMap<Lsn, Places>>,
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
+    pub(crate) retained: Arc<RetainedChanges>,
+    pub(crate) retention: Option<VolumeRetention>,
     pub(crate) switched: BTreeSet<u64>,
     pub(crate) bases: HashMap<AccountNumber, Option<Arc<BaseImage>>>,
+    /// Chunks whose places go.
+    pub(crate) dead_chunks: Vec<Lsn>,
+    /// Accounts of which everything goes, whatever can be read of them.
+    pub(crate) destroyed: BTreeSet<AccountNumber>,
 }
 
 #[derive(Default)]
@@ -82,10 +93,14 @@ pub(crate) struct Committed {
     volume: RwLock<VolumeState>,
     mailboxes: RwLock<HashMap<MailboxKey, Arc<MailboxCell>>>,
     blobs: RwLock<BlobMaps>,
+    retained: RetainedMaps,
+    retention: RwLock<VolumeRetention>,
     unsaved: Mutex<Unsaved>,
     /// Segments that were rewritten and whose older generation may still be there.
     switched: Mutex<BTreeSet<u64>>,
     bases: RwLock<HashMap<AccountNumber, Arc<BaseImage>>>,
+    /// Accounts that the tables know and the key table does not.
+    unreadable: HashSet<AccountNumber>,
     next_watcher: AtomicU64,
     stamp: AtomicU64,
 }
@@ -105,9 +120,12 @@ impl Committed {
             names: RwLock::new(names),
             mailboxes: RwLock::default(),
             blobs: RwLock::default(),
+            retained: RetainedMaps::default(),
+            retention: RwLock::new(saved.volume_retention()?),
             unsaved: Mutex::default(),
             switched: Mutex::default(),
             bases: RwLock::new(saved.bases()?),
+            unreadable: saved.unreadable_accounts()?,
             next_watcher: AtomicU64::new(1),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
@@ -123,6 +141,7 @@ impl Committed {
         let names = names.map(|(number, state)| (state.profile.name.clone(), *number)).collect();
         *self.volume.write() = self.saved.volume()?;
         *self.policy.write() = Arc::new(self.saved.policy()?);
+        *self.retention.write() = self.saved.volume_retention()?;
         *self.accounts.write() = accounts;
         *self.names.write() = names;
         Ok(())
@@ -157,6 +176,35 @@ impl Committed {
     /// The account.
     pub(crate) fn account(&self, number: AccountNumber) -> Option<AccountState> {
         self.accounts.read().get(&number).cloned()
+    }
+
+    /// For how long the volume keeps expunged messages.
+    pub(crate) fn retention(&self) -> VolumeRetention {
+        *self.retention.read()
+    }
+
+    /// A kept message.
+    pub(crate) fn retained(
+        &self,
+        account: AccountNumber,
+        key: RetainedKey,
+    ) -> Result<Option<Arc<RetainedMessage>>, ReadError> {
+        self.retained.find(&self.saved, account, key)
+    }
+
+    /// The kept messages of an account from `from` on, in the order of their keys.
+    pub(crate) fn visit_retained(
+        &self,
+        account: AccountNumber,
+        from: RetainedKey,
+        visit: &mut RetainedVisitor<'_>,
+    ) -> Result<(), ReadError> {
+        self.retained.visit(&self.saved, account, from, visit)
+    }
+
+    /// Whether the tables know the account and its key is destroyed.
+    pub(crate) fn is_unreadable(&self, account: AccountNumber) -> bool {
+        self.unreadable.contains(&account)
     }
 
     /// The account of that login name, in lower case.
@@ -229,6 +277,23 @@ impl Committed {
         self.saved.blob(id)?.ok_or(ReadError::Missing { what: "blob", blob: id })
     }
 
+    /// Whether a row or a reference that is not saved yet tells of the blob.
+    pub(crate) fn knows_blob(&self, id: BlobId) -> Result<bool, ReadError> {
+        {
+            let maps = self.blobs.read();
+            if maps.blobs.contains_key(&id) || maps.frozen_blobs.contains_key(&id) {
+                return Ok(true);
+            }
+        }
+        let lowest = (id, AccountNumber(0), MailboxId([0; 16]), Uid(0));
+        let unsaved = self.unsaved.lock();
+        if unsaved.references.range(lowest..).next().is_some_and(|(key, _)| key.0 == id) {
+            return Ok(true);
+        }
+        drop(unsaved);
+        Ok(self.saved.blob(id)?.is_some())
+    }
+
     /// Where the chunks of a position lie.
     pub(crate) fn places(&self, lsn: Lsn) -> Result<Places, ReadError> {
         {
@@ -299,6 +364,10 @@ impl Committed {
                 None => self.bases.write().remove(account),
             };
         }
+        if let Some(retention) = changes.retention {
+            *self.retention.write() = retention;
+        }
+        self.retained.extend(std::mem::take(&mut changes.retained));
         let epoch_begin = self.epoch_begin();
         let mut touched = Vec::new();
         // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
@@ -373,21 +442,33 @@ impl Committed {
         }
         unsaved.gone.extend(changes.gone);
         unsaved.bases.extend(changes.bases);
+        unsaved.retention = changes.retention.or(unsaved.retention);
+        unsaved.dead_chunks.extend(changes.dead_chunks);
+        unsaved.destroyed.extend(changes.destroyed);
     }
 
     /// Makes a set of stored references what it is with all that is not saved yet.
-    pub(crate) fn overlay_references(&self, stored: &mut BTreeSet<[u8; 36]>) {
+    pub(crate) fn overlay_references(
+        &self,
+        stored: &mut BTreeSet<[u8; 36]>,
+    ) -> Result<(), ReadError> {
         let unsaved = self.unsaved.lock();
-        let dropped: HashSet<MailboxKey> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
-        stored.retain(|key| mailbox_of_reference(key).is_none_or(|key| !dropped.contains(&key)));
         for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
             let key = reference_key(blob, account, mailbox, uid);
-            if made && !dropped.contains(&(account, mailbox)) {
+            if made {
                 stored.insert(key);
             } else {
                 stored.remove(&key);
             }
         }
+        let all = UidSet::from_ranges([(1, u32::MAX)]);
+        let gone = unsaved.dropped.iter().filter(|(.., references)| *references == References::Go);
+        for (key, state, _) in gone {
+            for (row, _) in state.rows_of(&all)? {
+                stored.remove(&reference_key(row.blob, key.0, key.1, row.uid));
+            }
+        }
+        Ok(())
     }
 
     /// About how many bytes the next checkpoint would write.
@@ -395,7 +476,7 @@ impl Committed {
         const BLOB_BYTES: u64 = 256;
         let pages = self.unsaved.lock().pages.bytes();
         let blobs = crate::width::u64_of(self.blobs.read().blobs.len());
-        pages + blobs * BLOB_BYTES
+        pages + blobs * BLOB_BYTES + self.retained.unsaved_bytes()
     }
 
     /// Takes what is unsaved, to be written by a checkpoint; call it between two groups.
@@ -407,6 +488,7 @@ impl Committed {
         unsaved.blobs = Arc::clone(&maps.frozen_blobs);
         unsaved.places = Arc::clone(&maps.frozen_places);
         unsaved.switched = self.switched.lock().clone();
+        unsaved.retained = self.retained.freeze();
         unsaved
     }
 
@@ -415,6 +497,7 @@ impl Committed {
         let mut maps = self.blobs.write();
         maps.frozen_blobs = Arc::default();
         maps.frozen_places = Arc::default();
+        self.retained.saved();
     }
 
     /// Registers a watcher of a mailbox.

@@ -4,6 +4,7 @@ use super::account::{AccountState, Usage};
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
 use super::policy::Policy;
+use super::retained::{AccountRetention, RetainedKey, RetainedMessage, VolumeRetention};
 use super::saved::CheckpointStamp;
 use crate::ids::{AccountNumber, BlobId, Lsn};
 
@@ -52,4 +53,24 @@ pub(crate) fn checkpoint_stamp(bytes: &[u8]) {
 pub(crate) fn volume_row(bytes: &[u8]) {
     let Ok(volume) = VolumeState::decode(bytes) else { return };
     assert_eq!(VolumeState::decode(&volume.encode()), Ok(volume));
+}
+
+/// A kept message; and the same bytes as its key.
+pub(crate) fn retained_row(bytes: &[u8]) {
+    if let Some((account, key)) = RetainedKey::from_bytes(bytes) {
+        assert_eq!(key.to_bytes(account), bytes);
+        assert_eq!(RetainedKey::from_text(&key.to_text()), Some(key));
+    }
+    let Ok(message) = RetainedMessage::decode(bytes) else { return };
+    assert_eq!(RetainedMessage::decode(&message.encode()), Ok(message));
+}
+
+/// The retention of an account and that of the volume.
+pub(crate) fn retention_row(bytes: &[u8]) {
+    if let Ok(retention) = AccountRetention::decode(bytes) {
+        assert_eq!(AccountRetention::decode(&retention.encode()), Ok(retention));
+    }
+    if let Ok(retention) = VolumeRetention::decode_row(bytes) {
+        assert_eq!(VolumeRetention::decode_row(&retention.encode_row()), Ok(retention));
+    }
 }

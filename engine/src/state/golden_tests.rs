@@ -8,16 +8,20 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
 use super::changes::{EpochLink, VolumeState};
 use super::policy::Policy;
+use super::retained::{
+    AccountRetention, RetainedKey, RetainedMessage, RetentionSetting, Until, VolumeRetention,
+};
 use super::saved::{CheckpointStamp, mailbox_key};
 use super::table::Table;
 use super::values::Values;
+use crate::flags::{Keyword, SystemFlags};
 use crate::golden::compare;
 use crate::ids::{
-    AccountNumber, BlobId, BlobTag, EpochId, KeyGeneration, Lsn, MailboxId, NodeId, Stamp, Uid,
-    UidValidity,
+    AccountNumber, BlobId, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, Lsn, MailboxId,
+    NodeId, Stamp, ThreadId, Uid, UidValidity, UnixSeconds,
 };
 use crate::record::base::BaseUnit;
-use crate::record::{AccountUpdate, BlobShape};
+use crate::record::{AccountUpdate, BlobShape, NewRow};
 use crate::store::SpecialUse;
 
 const ACCOUNT: AccountNumber = AccountNumber(0x1122_3344_5566_7788);
@@ -127,6 +131,39 @@ fn keys_sort_and_are_written_as_they_always_were() {
     let mailbox = MailboxId([3; 16]);
     let reference = reference_key(BlobId(at(1, 5)), ACCOUNT, mailbox, Uid(258));
     compare("state_keys_1.bin", &[mailbox_key((ACCOUNT, mailbox)).as_slice(), &reference].concat());
+}
+
+#[test]
+fn retention_is_written_as_it_always_was() {
+    let setting = RetentionSetting::Seconds(30 * 86_400);
+    let account = AccountRetention { setting, message_count: 3, message_bytes: 70_000 };
+    compare("retention_account_3.bin", &account.encode());
+    assert_eq!(AccountRetention::decode(&account.encode()), Ok(account));
+    let volume = VolumeRetention { setting, shortened: true };
+    compare("retention_volume_3.bin", &volume.encode_row());
+    assert_eq!(VolumeRetention::decode_row(&volume.encode_row()), Ok(volume));
+    let message = RetainedMessage {
+        mailbox_name: "Archiv/Grüße".into(),
+        expunged_at: UnixSeconds(1_700_000_000),
+        blob: BlobId(at(1, 5)),
+        row: NewRow {
+            uid: Uid(258),
+            flags: SystemFlags::SEEN,
+            keywords: vec![Keyword::new("$Forwarded").unwrap()],
+            received: UnixSeconds(1_600_000_000),
+            saved: UnixSeconds(-5),
+            size: 12_345,
+            thread: ThreadId(9),
+            instance: InstanceId([1; 16]),
+            email: EmailId([2; 16]),
+            content_hash: [3; 16],
+        },
+    };
+    compare("retained_row_3.bin", &message.encode());
+    assert_eq!(RetainedMessage::decode(&message.encode()), Ok(message));
+    let mailbox = MailboxId([3; 16]);
+    let key = RetainedKey { until: Until(1_700_000_500), mailbox, uid: Uid(258) };
+    compare("retained_key_3.bin", &key.to_bytes(ACCOUNT));
 }
 
 /// The sealed form: its head is here, what follows is `seal_object.bin`.

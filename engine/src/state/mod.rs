@@ -10,8 +10,10 @@
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
 //! | `base` | base images, and which records they make needless |
+//! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
+//! | `recount` | everything counted anew |
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
@@ -24,6 +26,9 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod policy;
+mod recount;
+mod retain;
+mod retained;
 mod saved;
 mod space;
 mod table;
@@ -38,6 +43,9 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
+pub(crate) use recount::{Counted, Counts, count_all};
+pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
+pub(crate) use retained::{RetainedMessage, Until};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, is_node_local, scan_references};

@@ -17,12 +17,13 @@
 //! Placement  position u64                         placement value, not sealed (state/blob.rs)
 //! Reference  reference key                        none
 //! Base       account u64                          base value             (state/base.rs)
+//! Retained   see state/retained.rs
 //! ```
 //! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,
 //! or of the volume where the key names none, and bound to its table, key and checkpoint
 //! (`values.rs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
@@ -152,7 +153,21 @@ impl Saved {
                 state.usage = usage;
             }
         }
+        for (number, state) in &mut accounts {
+            state.retention = self.account_retention(*number)?;
+        }
         Ok(accounts)
+    }
+
+    /// Every account that has rows here and no key.
+    pub(crate) fn unreadable_accounts(&self) -> Result<HashSet<AccountNumber>, ReadError> {
+        let mut unreadable = HashSet::new();
+        self.tables.scan_prefix(Table::Account, &[], &mut |key, _| {
+            let number = key.first_chunk().map(|bytes| AccountNumber(u64::from_be_bytes(*bytes)));
+            unreadable.extend(number.filter(|number| !self.values.has_account(*number)));
+            Ok(true)
+        })?;
+        Ok(unreadable)
     }
 
     fn account_value(&self, key: &[u8], sealed: &[u8]) -> Result<AccountValue, ReadError> {
@@ -226,7 +241,7 @@ impl Saved {
 }
 
 /// Every value begins with its format, and all that we know are of the first.
-fn refuse_newer(what: &str, value: &[u8]) -> Result<(), ReadError> {
+pub(super) fn refuse_newer(what: &str, value: &[u8]) -> Result<(), ReadError> {
     match value.first() {
         Some(&found) if found > FORMAT => Err(ReadError::NewerFormat {
             what: format!("a stored {what}"),

@@ -14,6 +14,7 @@ use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
 use super::Store;
+use super::check_retained::RETAINED;
 
 /// How far a check is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,13 +68,13 @@ pub struct CheckReport {
 /// Problems that a report lists.
 const PROBLEMS_MAX: usize = 1000;
 
-struct Check<'a> {
-    store: &'a Store,
+pub(super) struct Check<'a> {
+    pub(super) store: &'a Store,
     report: CheckReport,
     total: u64,
-    references: BTreeSet<[u8; 36]>,
+    pub(super) references: BTreeSet<[u8; 36]>,
     account: String,
-    mailbox: String,
+    pub(super) mailbox: String,
 }
 
 impl Store {
@@ -106,7 +107,7 @@ impl Store {
 }
 
 impl Check<'_> {
-    fn problem(&mut self, uid: Option<Uid>, what: impl Into<String>) {
+    pub(super) fn problem(&mut self, uid: Option<Uid>, what: impl Into<String>) {
         self.report.problem_count += 1;
         if self.report.problems.len() < PROBLEMS_MAX {
             self.report.problems.push(Problem {
@@ -128,6 +129,7 @@ impl Check<'_> {
             count += messages;
             bytes += message_bytes;
         }
+        self.retained(account);
         self.mailbox = "(all mailboxes)".into();
         let now = self.store.inner.committed.account(account.number);
         let same = now.is_some_and(|now| now.usage == account.usage);
@@ -212,14 +214,14 @@ impl Check<'_> {
                 // One failed half-way: what it should have written is neither here nor there.
                 return Ok(());
             }
-            inner.committed.overlay_references(&mut stored);
+            inner.committed.overlay_references(&mut stored)?;
         }
         let missing: Vec<[u8; 36]> = self.references.difference(&stored).copied().collect();
         for key in missing {
             let Some((account, mailbox)) = mailbox_of_reference(&key) else { continue };
             let account = self.store.inner.committed.account(account);
             let name = account.as_ref().and_then(|account| account.names.name_of(mailbox));
-            self.mailbox = name.unwrap_or_default().to_owned();
+            self.mailbox = name.unwrap_or(RETAINED).to_owned();
             self.account = account.map(|account| account.profile.name.clone()).unwrap_or_default();
             let uid = key.last_chunk().map(|uid| Uid(u32::from_be_bytes(*uid)));
             self.problem(uid, "it has no reference to its blob, so reclaim would take it for dead");

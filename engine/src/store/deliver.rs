@@ -53,7 +53,7 @@ impl Store {
 impl Inner {
     /// Sends a large message's chunks ahead. `beside`: bytes that other messages of the same
     /// command already put into its group.
-    fn enter_ahead_if_large(
+    pub(super) fn enter_ahead_if_large(
         &self,
         message: &mut SealedMessage,
         beside: usize,
@@ -64,13 +64,16 @@ impl Inner {
         let mut positions: Vec<Lsn> = Vec::with_capacity(message.chunks.len());
         let result = self.enter_ahead(message, &mut positions);
         if result.is_err() {
-            if let Some(&first) = positions.first() {
-                self.queue.push_now(Change::EndAhead { first });
-            }
+            self.end_ahead(positions.get(..1).unwrap_or_default());
             return result;
         }
         message.ahead = Some(positions);
         Ok(())
+    }
+
+    /// Nothing more of these messages comes, named by their first chunks: their chunks are dead.
+    pub(super) fn end_ahead(&self, firsts: &[Lsn]) {
+        firsts.iter().for_each(|&first| self.queue.push_now(Change::EndAhead { first }));
     }
 
     fn enter_ahead(
@@ -110,7 +113,12 @@ impl Inner {
         let mut pending = Vec::with_capacity(messages.len());
         for message in messages {
             let mut sealed = message.prepared.sealed;
-            self.enter_ahead_if_large(&mut sealed, beside)?;
+            if let Err(error) = self.enter_ahead_if_large(&mut sealed, beside) {
+                // Those before it are not committed either, so no record will name their chunks.
+                let first = |other: &PendingMessage| first_ahead(&other.sealed);
+                self.end_ahead(&pending.iter().filter_map(first).collect::<Vec<_>>());
+                return Err(error);
+            }
             beside += sealed.group_bytes();
             pending.push(PendingMessage {
                 sealed,

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::recount::RECOUNT_REST;
 use crate::commit::{CheckpointStep, Checkpointer, CommitStep, Committer};
 use crate::error::OpenError;
+use crate::purge::{PurgeStep, Purger};
 use crate::reclaim::{ReclaimStep, Reclaimer};
 use crate::ticket::Pump;
 
@@ -19,11 +21,16 @@ const RECLAIM_WAIT: Duration = Duration::from_millis(50);
 /// How often it looks for something to do.
 const RECLAIM_IDLE: Duration = Duration::from_secs(10);
 
+/// How often purging looks for what is over time.
+const PURGE_IDLE: Duration = Duration::from_secs(60);
+
 /// The machines of an open store; none if it takes no writes.
 #[derive(Default)]
 pub(super) struct Driver {
     threads: Mutex<Vec<JoinHandle<()>>>,
     reclaim: Arc<Pause>,
+    purge: Arc<Pause>,
+    recount: Arc<Pause>,
 }
 
 /// Sleeping that can be ended.
@@ -124,6 +131,64 @@ impl Driver {
     #[cfg(test)]
     pub(super) fn wait_for_reclaim(&self) {
         self.reclaim.wait_for_rest();
+    }
+
+    /// Starts purging what is kept over its time.
+    pub(super) fn start_purge(&self, mut purger: Purger) -> Result<(), OpenError> {
+        let pause = Arc::clone(&self.purge);
+        let body = move || {
+            loop {
+                let time = match purger.step() {
+                    Ok(PurgeStep::Again) => Duration::ZERO,
+                    Ok(PurgeStep::Waiting) => IDLE,
+                    Ok(PurgeStep::Idle) => PURGE_IDLE,
+                    Err(error) => {
+                        tracing::error!(
+                            "what is kept over its time cannot be purged and is tried again: \
+                             {error}; run 'pillarbox check'"
+                        );
+                        PURGE_IDLE
+                    }
+                };
+                if !pause.sleep(time, time == PURGE_IDLE) {
+                    return;
+                }
+            }
+        };
+        self.threads.lock().push(spawn("purger", body)?);
+        Ok(())
+    }
+
+    /// Starts counting everything anew at that interval; the first time after a tenth of it.
+    pub(super) fn start_recount(
+        &self,
+        interval: Duration,
+        mut recount: impl FnMut(&mut dyn FnMut() -> bool) + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let pause = Arc::clone(&self.recount);
+        let body = move || {
+            let mut time = interval / 10;
+            while pause.sleep(time, true) {
+                recount(&mut || pause.sleep(RECOUNT_REST, false));
+                time = interval;
+            }
+        };
+        self.threads.lock().push(spawn("recounter", body)?);
+        Ok(())
+    }
+
+    /// Wakes purging and waits until it has nothing to do.
+    #[cfg(test)]
+    pub(super) fn wait_for_purge(&self) {
+        self.purge.wait_for_rest();
+    }
+
+    /// Ends purging and recounting.
+    pub(super) fn stop_upkeep(&self) {
+        self.purge.stop();
+        self.recount.stop();
+        self.join("purger");
+        self.join("recounter");
     }
 
     /// Ends reclaiming; what it was about is begun anew at the next start.

@@ -6,35 +6,45 @@
 //!
 //! | file | holds |
 //! |--|--|
-//! | `create`, `open`, `replay`, `layout` | making and opening a data directory, its files |
+//! | `create`, `open`, `replay`, `unnamed` | making and opening a data directory |
+//! | `layout` | its files |
 //! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
 //! | `read` | a message on its way out, chunk by chunk; summaries |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
+//! | `retention` | messages that are kept after they were expunged |
 //! | `spool` | a large message while it arrives |
-//! | `status`, `check` | figures; verification of all that is stored |
+//! | `status`, `recount`, `check`, `check_retained` | figures; verification of all that is stored |
 
 mod account;
 mod check;
+mod check_retained;
 mod create;
 mod deliver;
 mod directory;
 mod drive;
 pub(crate) mod fuzzing;
 mod layout;
+#[cfg(test)]
+mod leak_tests;
 mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;
+mod recount;
 mod replay;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod spool;
 mod status;
 mod surroundings;
 mod types;
+mod unnamed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +56,7 @@ pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
+pub use self::retention::RetainedEntry;
 pub use self::spool::SpoolFile;
 pub use self::status::Status;
 pub use self::types::{
@@ -58,15 +69,18 @@ use self::prepare::Permits;
 use self::read::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
-pub use crate::commit::Announcement;
+pub use crate::commit::{Announcement, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
 use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
 use crate::reclaim::ReclaimFigures;
+use crate::recount::LastRecount;
+pub use crate::recount::RecountReport;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved, SpaceUse};
+pub use crate::state::{RetainedKey, RetentionSetting, VolumeRetention};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
 
 /// The format of the directory, for the list in `tests/golden/constants.txt`.
@@ -93,6 +107,8 @@ pub(crate) struct Inner {
     /// Living bytes of each segment.
     space: Arc<SpaceUse>,
     reclaimed: Arc<ReclaimFigures>,
+    recounted: Arc<LastRecount>,
+    clock: Arc<dyn Clock>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,
@@ -135,9 +151,7 @@ impl Inner {
     /// Queues a change; one that is refused leaves the messages that entered ahead of it dead.
     fn push(&self, change: Change, ahead: &[Lsn]) {
         if let Err(refused) = self.queue.push(change) {
-            for &first in ahead {
-                self.queue.push_now(Change::EndAhead { first });
-            }
+            self.end_ahead(ahead);
             refused.refuse(&|| self.refusal());
         }
     }

@@ -152,6 +152,20 @@ fn a_volume_of_the_first_level_is_written_without_dictionaries() {
 }
 
 #[test]
+fn a_volume_below_the_level_keeps_no_expunged_mail_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(2));
+    let store = open(&directory).unwrap();
+    let setting = crate::state::RetentionSetting::Seconds(5);
+    let retention = crate::state::VolumeRetention { setting, shortened: false };
+    let refused = store.set_retention(retention).unwrap_err().to_string();
+    assert!(refused.contains("format level below 3"), "{refused}");
+    store.close();
+}
+
+#[test]
 fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");

@@ -23,6 +23,7 @@ use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
+use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, MemoryTables, Saved, Table, TableBatch, Values};
@@ -39,6 +40,9 @@ pub struct OpenOptions {
     pub message_bytes_max: u64,
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
     pub reclaim_bytes_per_second: u64,
+    /// After which time everything is counted anew and compared with the running figures; zero:
+    /// never.
+    pub recount_interval: Duration,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
     /// bytes.
     pub reserve_bytes: u64,
@@ -59,6 +63,7 @@ impl OpenOptions {
             summary_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            recount_interval: Duration::from_secs(24 * 3600),
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
@@ -96,6 +101,7 @@ struct BeginWith {
     replayed_bytes: u64,
     /// Bytes a second.
     reclaim_rate: u64,
+    recount_interval: Duration,
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -149,10 +155,7 @@ impl Store {
         let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
         let tables = (surroundings.tables)(&layout.state(), mode)?;
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
-        let pages = PageReader {
-            source: Arc::<Saved>::clone(&saved),
-            cache: PageCache::new(options.page_cache_bytes),
-        };
+        let pages = pages_of(&saved, options.page_cache_bytes);
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
         let log = log_setup(surroundings, &layout, node.volume)?;
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
@@ -175,6 +178,8 @@ impl Store {
             commit_status: Arc::default(),
             space: Arc::default(),
             reclaimed: Arc::default(),
+            recounted: Arc::default(),
+            clock: Arc::clone(&surroundings.clock),
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
@@ -189,7 +194,8 @@ impl Store {
         });
         let store = Store { inner };
         let (replayed_bytes, reclaim_rate) = (report.log.bytes, options.reclaim_bytes_per_second);
-        let with = BeginWith { log, node, replayed_bytes, reclaim_rate };
+        let recount_interval = options.recount_interval;
+        let with = BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval };
         store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -230,6 +236,7 @@ impl Store {
     /// still committed; later ones are refused.
     pub fn close(&self) {
         let inner = &self.inner;
+        inner.driver.stop_upkeep();
         inner.driver.stop_reclaim();
         self.checkpoint();
         inner.queue.close();
@@ -287,6 +294,12 @@ impl Store {
         self.inner.driver.wait_for_reclaim();
     }
 
+    /// Waits until purging has nothing to do.
+    #[cfg(test)]
+    pub(crate) fn wait_for_purge(&self) {
+        self.inner.driver.wait_for_purge();
+    }
+
     /// Asks for a checkpoint without waiting for it.
     #[cfg(test)]
     pub(crate) fn want_checkpoint(&self) {
@@ -299,7 +312,7 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, reclaim_rate } = with;
+        let BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -354,9 +367,25 @@ impl Store {
                 if reclaim_rate > 0 {
                     inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
                 }
+                inner.driver.start_purge(self.purger(surroundings))?;
+                if !recount_interval.is_zero() {
+                    inner.driver.start_recount(recount_interval, inner.recounting())?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn purger(&self, surroundings: &Surroundings) -> Purger {
+        let inner = &self.inner;
+        Purger::new(PurgeSetup {
+            committed: Arc::clone(&inner.committed),
+            queue: Arc::clone(&inner.queue),
+            clock: Arc::clone(&surroundings.clock),
+            disk: Arc::clone(&inner.disk),
+            directory: inner.directory.clone(),
+            reserve_bytes: inner.reserve_bytes,
+        })
     }
 
     /// Finishes deletions of accounts that a stop interrupted: record, then key, then certificate.
@@ -377,6 +406,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn pages_of(saved: &Arc<Saved>, cache_bytes: u64) -> PageReader {
+    PageReader { source: Arc::<Saved>::clone(saved), cache: PageCache::new(cache_bytes) }
 }
 
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {

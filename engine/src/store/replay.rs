@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
+use super::unnamed::Unnamed;
 use crate::base::Installer;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
@@ -30,6 +31,8 @@ pub(super) struct Replay<'a> {
     state_lsn: Lsn,
     report: OpenReport,
     places: BTreeMap<Lsn, Places>,
+    /// Chunks that no record has named so far.
+    unnamed: Unnamed,
     /// Records of a run that has not ended yet.
     run: Vec<(RecordHeader, Record)>,
     /// Where there is no state: what the log's base images hold.
@@ -61,6 +64,7 @@ impl<'a> Replay<'a> {
             state_lsn: Lsn::ZERO,
             report: OpenReport::default(),
             places: BTreeMap::new(),
+            unnamed: Unnamed::default(),
             run: Vec::new(),
             base: None,
             saved,
@@ -108,9 +112,15 @@ impl<'a> Replay<'a> {
                 Ok(())
             }
             Replayed::Before { place, group } => self.install(place.segment, place.offset, group),
-            // Up to the stamp the tables know where chunks lie.
-            Replayed::Chunk(chunk) if chunk.lsn <= self.state_lsn => Ok(()),
             Replayed::Chunk(chunk) => {
+                // Without state all are judged at the end.
+                if self.base.is_none() {
+                    self.unnamed.note(&chunk);
+                }
+                // Up to the stamp the tables know where chunks lie.
+                if chunk.lsn <= self.state_lsn {
+                    return Ok(());
+                }
                 let places = self.places.entry(chunk.lsn).or_default();
                 places.segment = chunk.segment.0;
                 places.chunks.push(StateChunkPlace {
@@ -197,6 +207,7 @@ impl<'a> Replay<'a> {
             self.report.record_count += 1;
             self.apply(&mut changes, header, record)?;
         }
+        changes.blobs.values().for_each(|row| self.unnamed.is_named(row.shape.tag));
         self.committed.publish(changes);
         Ok(())
     }
@@ -323,6 +334,8 @@ impl<'a> Replay<'a> {
         if self.base.is_some() {
             self.committed.forget_unnamed_places()?;
         }
+        let dead_chunks = self.unnamed.dead(self.committed)?;
+        self.committed.publish(Changes { dead_chunks, ..Changes::default() });
         Ok(self.report)
     }
 }

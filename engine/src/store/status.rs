@@ -6,7 +6,7 @@ use crate::disk::OpenMode;
 use crate::ids::{AccountNumber, Lsn};
 use crate::log::Severity;
 
-use super::Store;
+use super::{RecountReport, Store};
 
 /// What `pillarbox status` shows of the store.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub struct Status {
     pub message_count: u64,
     /// Bytes of them, as received.
     pub message_bytes: u64,
+    /// Messages that are kept after they were expunged.
+    pub retained_count: u64,
+    /// Bytes of them, as received; quota does not count them.
+    pub retained_bytes: u64,
     /// Last position committed.
     pub last_lsn: Lsn,
     /// Epochs of the volume's history; the last is the current one.
@@ -44,6 +48,8 @@ pub struct Status {
     pub image_rounds: u64,
     /// Records up to here are covered by base images, so the log can do without them.
     pub covered_lsn: Lsn,
+    /// What the last recount since the start found, if there was one.
+    pub recount: Option<RecountReport>,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -68,6 +74,8 @@ impl Store {
             account_count: crate::width::u64_of(accounts.len()),
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             message_bytes: accounts.iter().map(|account| account.usage.message_bytes).sum(),
+            retained_count: accounts.iter().map(|a| a.retention.message_count).sum(),
+            retained_bytes: accounts.iter().map(|a| a.retention.message_bytes).sum(),
             last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
             epoch: volume.history.last().map_or(0, |link| link.number),
             format_level: volume.format_level,
@@ -85,6 +93,7 @@ impl Store {
                 .committed
                 .base(AccountNumber::VOLUME)
                 .map_or(Lsn::ZERO, |image| image.begun),
+            recount: self.inner.recounted.get(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

@@ -70,6 +70,7 @@ impl Assigner<'_> {
 
     pub(super) fn delete_account(&mut self, account: AccountNumber) -> Result<(), CommitError> {
         self.existing_account(account)?;
+        self.refuse_if_held(account)?;
         self.emit(AccountNumber::VOLUME, Body::AccountDelete { account })?;
         Ok(())
     }

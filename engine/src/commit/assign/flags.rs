@@ -5,7 +5,7 @@ use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
 use crate::limits::{MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
 use crate::mailbox::Row;
-use crate::record::{Body, FlagsChanged};
+use crate::record::{Body, FlagsChanged, RetentionBody};
 use crate::store::FlagsStored;
 use crate::uid_set::UidSet;
 
@@ -93,7 +93,15 @@ impl Assigner<'_> {
             .map(|(row, _)| row.uid)
             .collect();
         if !going.is_empty() {
-            self.emit(key.0, Body::Expunge { mailbox: key.1, uids: going.clone() })?;
+            let (mailbox, uids) = (key.1, going.clone());
+            let body = match self.kept_until(key.0)? {
+                None => Body::Expunge { mailbox, uids },
+                Some(until) => {
+                    let uids = Some(uids);
+                    Body::Retention(RetentionBody::Retain { mailbox, until, uids })
+                }
+            };
+            self.emit(key.0, body)?;
         }
         Ok(going)
     }

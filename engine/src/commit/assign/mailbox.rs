@@ -3,7 +3,7 @@
 use crate::error::CommitError;
 use crate::ids::{AccountNumber, MailboxId, UidValidity};
 use crate::limits::ACCOUNT_MAILBOXES_MAX;
-use crate::record::Body;
+use crate::record::{Body, RetentionBody};
 use crate::state::{AccountState, INBOX, canonical};
 use crate::store::SpecialUse;
 use crate::uid_set::UidSet;
@@ -111,7 +111,11 @@ impl Assigner<'_> {
         }
         let state = self.existing_account(account)?;
         let mailbox = state.names.id_of(name).ok_or(CommitError::NoSuchMailbox)?;
-        self.emit(account, Body::MailboxDelete { mailbox })?;
+        let body = match self.kept_until(account)? {
+            None => Body::MailboxDelete { mailbox },
+            Some(until) => Body::Retention(RetentionBody::Retain { mailbox, until, uids: None }),
+        };
+        self.emit(account, body)?;
         Ok(())
     }
 

@@ -29,7 +29,7 @@ impl Assigner<'_> {
             .iter()
             .map(|recipient| self.deliver_to(&message, received, recipient, &mut brought))
             .collect();
-        self.end_ahead(&message);
+        self.end_ahead(&message, brought.is_some());
         answers
     }
 
@@ -76,7 +76,7 @@ impl Assigner<'_> {
     ) -> Result<Appended, CommitError> {
         let result = self.append_all((account, mailbox), &messages);
         for message in &messages {
-            self.end_ahead(&message.sealed);
+            self.end_ahead(&message.sealed, result.is_ok());
         }
         result
     }
@@ -167,15 +167,18 @@ impl Assigner<'_> {
         let lsn = self.next;
         self.push_chunk(lsn, tag, chunk);
         self.next = lsn.next().ok_or(CommitError::OutOfUids)?;
-        if first.is_none() {
-            self.entering.insert(lsn);
+        if !self.entering.enter(first, lsn) {
+            self.changes.dead_chunks.push(lsn);
         }
         Ok(lsn)
     }
 
-    fn end_ahead(&mut self, message: &SealedMessage) {
-        if let Some(first) = first_chunk(message) {
-            self.entering.remove(&first);
+    /// A message that entered ahead has its record, or never will.
+    fn end_ahead(&mut self, message: &SealedMessage, is_named: bool) {
+        let Some(first) = first_chunk(message) else { return };
+        let chunks = self.entering.end(first);
+        if !is_named {
+            self.changes.dead_chunks.extend(chunks);
         }
     }
 

@@ -13,12 +13,13 @@ mod flags;
 mod mailbox;
 mod message;
 mod name;
+mod retention;
 mod transfer;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::change::{Answer, Change};
+use super::entering::Entering;
 use crate::error::CommitError;
 use crate::format_level;
 use crate::ids::{
@@ -60,8 +61,7 @@ pub(crate) struct Assigner<'a> {
     builder: GroupBuilder,
     group_first: Lsn,
     next: Lsn,
-    /// First chunks of messages that are still entering.
-    entering: BTreeSet<Lsn>,
+    entering: Entering,
     replies: Vec<Reply>,
     broken: Option<String>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Assigned {
     pub(crate) changes: Changes,
     pub(crate) groups: Vec<BuiltGroup>,
     pub(crate) replies: Vec<Reply>,
-    pub(crate) entering: BTreeSet<Lsn>,
+    pub(crate) entering: Entering,
     /// The highest stamp given.
     pub(crate) stamp: Stamp,
     /// The next position.
@@ -82,11 +82,7 @@ pub(crate) struct Assigned {
 
 impl<'a> Assigner<'a> {
     /// Begins a batch at position `next`.
-    pub(crate) fn new(
-        context: AssignContext<'a>,
-        next: Lsn,
-        entering: BTreeSet<Lsn>,
-    ) -> Assigner<'a> {
+    pub(crate) fn new(context: AssignContext<'a>, next: Lsn, entering: Entering) -> Assigner<'a> {
         Assigner {
             context,
             changes: Changes::default(),
@@ -185,8 +181,9 @@ impl<'a> Assigner<'a> {
                 let result = self.chunk_ahead(first, tag, &chunk);
                 self.reply(promise, result);
             }
+            Change::Retention(change) => self.change_retention(change),
             Change::EndAhead { first } => {
-                self.entering.remove(&first);
+                self.changes.dead_chunks.extend(self.entering.end(first));
             }
             Change::BaseBegin { accounts, promise } => {
                 let result = self.begin_base(accounts);
@@ -276,7 +273,7 @@ impl<'a> Assigner<'a> {
             first_lsn: self.group_first,
             last_lsn: self.last(),
             durable_lsn: self.context.durable_lsn,
-            open_lsn: self.entering.first().copied().unwrap_or(self.next),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
             key_version: self.context.keys.version(),
             previous: self.context.previous,
         });
@@ -306,6 +303,11 @@ impl<'a> Assigner<'a> {
 
     fn now(&self) -> UnixSeconds {
         UnixSeconds((self.context.stamp.0 >> 16).cast_signed() / 1000)
+    }
+
+    /// The second that the next record's stamp will say.
+    fn next_stamp_time(&self) -> UnixSeconds {
+        UnixSeconds(((self.context.stamp.0 + 1) >> 16).cast_signed() / 1000)
     }
 
     fn new_instance(&self) -> InstanceId {

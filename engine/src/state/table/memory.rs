@@ -12,7 +12,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::ReadError;
-use crate::state::table::{ScanVisitor, Table, TableBatch, TableChange, TableStore};
+use crate::state::table::{
+    ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot, TableStore,
+};
 
 type Rows = BTreeMap<(Table, Vec<u8>), Arc<[u8]>>;
 
@@ -69,19 +71,27 @@ impl MemoryTables {
     }
 }
 
+struct MemorySnapshot(Arc<Rows>);
+
+impl TableSnapshot for MemorySnapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.get(&(table, key.to_vec())).map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, table: Table, visit: &mut ScanVisitor<'_>) -> Result<(), ReadError> {
+        for ((of, key), value) in self.0.range((table, Vec::new())..) {
+            if *of != table || !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl TableStore for MemoryTables {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let rows = self.versions.lock().now.clone();
         Ok(rows.get(&(table, key.to_vec())).map(|value| value.to_vec()))
-    }
-
-    fn scan_prefix(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        visit: &mut ScanVisitor<'_>,
-    ) -> Result<(), ReadError> {
-        self.scan_from(table, prefix, prefix, visit)
     }
 
     fn scan_from(
@@ -104,6 +114,11 @@ impl TableStore for MemoryTables {
         let now = Arc::clone(&self.versions.lock().now);
         let versions = Versions { now, ..Versions::default() };
         Ok(Arc::new(MemoryTables { versions: Arc::new(Mutex::new(versions)) }))
+    }
+
+    fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError> {
+        let rows = self.versions.lock().now.clone();
+        body(&MemorySnapshot(rows))
     }
 
     fn write(&self, batch: TableBatch) -> Result<(), ReadError> {

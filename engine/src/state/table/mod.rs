@@ -46,11 +46,22 @@ pub(crate) enum Table {
     Reference,
     /// Base images of accounts.
     Base,
+    /// Messages that are kept after they were expunged.
+    Retained,
 }
 
 impl Table {
+    /// The format level from which on a volume has it.
+    pub(crate) const fn level(self) -> u32 {
+        match self {
+            Table::Base => crate::format_level::BASE_IMAGES,
+            Table::Retained => crate::format_level::RETENTION,
+            _ => 1,
+        }
+    }
+
     /// Every table.
-    pub(crate) const ALL: [Table; 11] = [
+    pub(crate) const ALL: [Table; 12] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -62,6 +73,7 @@ impl Table {
         Table::Placement,
         Table::Reference,
         Table::Base,
+        Table::Retained,
     ];
 
     /// Its name on disk.
@@ -78,6 +90,7 @@ impl Table {
             Table::Placement => "placement",
             Table::Reference => "reference",
             Table::Base => "base",
+            Table::Retained => "retained",
         }
     }
 }
@@ -102,6 +115,7 @@ impl Table {
             Table::Placement => 9,
             Table::Reference => 10,
             Table::Base => 13,
+            Table::Retained => 11,
         }
     }
 }
@@ -158,6 +172,19 @@ impl TableBatch {
 /// What a scan calls with key and value; it returns whether to go on.
 pub(crate) type ScanVisitor<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError> + 'v;
 
+/// The tables as they were at one moment.
+pub(crate) trait TableSnapshot {
+    /// The value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Every key of a table, in ascending order. An error of `visit` ends the scan and is handed
+    /// on.
+    fn scan(&self, table: Table, visit: &mut ScanVisitor<'_>) -> Result<(), ReadError>;
+}
+
+/// What reads tables as of one moment.
+pub(crate) type SnapshotBody<'b> = dyn FnMut(&dyn TableSnapshot) -> Result<(), ReadError> + 'b;
+
 /// A set of tables; see the head of this file for its promises. All errors are
 /// [`ReadError::Table`].
 pub(crate) trait TableStore: Send + Sync {
@@ -171,9 +198,11 @@ pub(crate) trait TableStore: Send + Sync {
         table: Table,
         prefix: &[u8],
         visit: &mut ScanVisitor<'_>,
-    ) -> Result<(), ReadError>;
+    ) -> Result<(), ReadError> {
+        self.scan_from(table, prefix, prefix, visit)
+    }
 
-    /// Every key that begins with `prefix` and is not below `from`, as [`TableStore::scan_prefix`].
+    /// The same for those of them that are not below `from`.
     fn scan_from(
         &self,
         table: Table,
@@ -184,6 +213,9 @@ pub(crate) trait TableStore: Send + Sync {
 
     /// What the tables hold now, for as long as it is kept: a store of its own, for reading.
     fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError>;
+
+    /// Calls `body` with everything as it is at one moment, whatever is written meanwhile.
+    fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError>;
 
     /// Makes changes, seen together at once, durable with the next flush.
     fn write(&self, batch: TableBatch) -> Result<(), ReadError>;

@@ -14,6 +14,9 @@
 //!   nothing outside of them anyway. Bloom filters are for point reads.
 //! - Its own LOG is bounded and holds warnings and settings: no keys, no values.
 //!
+//! - A table that came with a later format level is made when it is first written to, for a binary
+//!   of before refuses a directory that has a table more: a volume below the level stays as it is.
+//!
 //! What can go wrong: RocksDB answers every write with an error after a failed flush; then the
 //! checkpoint fails and the volume takes no more writes. A block whose checksum is wrong is an
 //! error where it is read.
@@ -23,14 +26,18 @@ use std::sync::Arc;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBWithThreadMode, FlushOptions, LogLevel, MultiThreaded, Options, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use crate::disk::OpenMode;
 use crate::error::ReadError;
 use crate::format_level;
-use crate::state::table::{MemoryTables, ScanVisitor, Table, TableBatch, TableChange, TableStore};
+use crate::state::table::{
+    MemoryTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot,
+    TableStore,
+};
 
 /// Of one column family.
 const MEMTABLE_BYTES: usize = 32 << 20;
@@ -46,12 +53,13 @@ const BLOOM_BITS: f64 = 10.0;
 const LOG_BYTES: usize = 1 << 20;
 const LOG_FILES: usize = 2;
 const BACKGROUND_JOBS: i32 = 2;
+/// Tables of a level below it are always there.
+const FIRST_LATER_LEVEL: u32 = 3;
 
 /// A [`TableStore`] in a directory.
 pub(crate) struct RocksTables {
-    db: DB,
-    /// A store of an older version, which has fewer tables, opened for reading.
-    is_partial: bool,
+    db: Db,
+    cache: Cache,
     /// Of a snapshot: its directory, which goes with it. Dropped after the database.
     _directory: Option<SnapshotDirectory>,
 }
@@ -72,11 +80,16 @@ fn snapshot_path(directory: &Path) -> PathBuf {
     directory.with_extension("snapshot")
 }
 
+/// Tables may be made while it is open.
+type Db = DBWithThreadMode<MultiThreaded>;
+
 impl RocksTables {
     /// Opens the tables in `directory`, or makes them. RocksDB's own lock keeps a second process
     /// out.
     pub(crate) fn open(directory: &Path) -> Result<RocksTables, ReadError> {
-        let db = DB::open_cf_descriptors(&store_options(), directory, families())
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let families = families(directory, &cache);
+        let db = Db::open_cf_descriptors(&store_options(), directory, families)
             .map_err(|error| unknown_table(directory).unwrap_or_else(|| failed(error)))?;
         // Of a process that was killed.
         let left_over = snapshot_path(directory);
@@ -85,13 +98,13 @@ impl RocksTables {
         {
             tracing::warn!(%error, "an old snapshot of state cannot be removed");
         }
-        Ok(RocksTables { db, is_partial: false, _directory: None })
+        Ok(RocksTables { db, cache, _directory: None })
     }
 
     /// Adds a table of a name that we do not know, as a newer binary might.
     #[cfg(test)]
     pub(crate) fn add_table(directory: &Path, name: &str) {
-        let mut tables = RocksTables::open(directory).unwrap();
+        let tables = RocksTables::open(directory).unwrap();
         tables.db.create_cf(name, &Options::default()).unwrap();
     }
 
@@ -120,27 +133,30 @@ impl RocksTables {
         own: Option<SnapshotDirectory>,
     ) -> Result<RocksTables, ReadError> {
         let options = store_options();
-        let names = DB::list_cf(&options, directory).map_err(failed)?;
-        let there: Vec<ColumnFamilyDescriptor> = families()
-            .into_iter()
-            .filter(|family| names.iter().any(|name| name == family.name()))
-            .collect();
-        let is_partial = there.len() < Table::ALL.len();
-        let db = DB::open_cf_descriptors_read_only(&options, directory, there, false);
-        Ok(RocksTables { db: db.map_err(failed)?, is_partial, _directory: own })
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let families = families(directory, &cache);
+        let db = Db::open_cf_descriptors_read_only(&options, directory, families, false);
+        Ok(RocksTables { db: db.map_err(failed)?, cache, _directory: own })
     }
 
-    /// The table; `None` if the store is of a version that did not have it.
-    fn find_family(&self, table: Table) -> Result<Option<&ColumnFamily>, ReadError> {
+    /// `None`: nothing was written to it so far.
+    fn family(&self, table: Table) -> Result<Option<Arc<BoundColumnFamily<'_>>>, ReadError> {
         match self.db.cf_handle(table.name()) {
-            None if self.is_partial => Ok(None),
-            _ => self.family(table).map(Some),
+            None if table.level() < FIRST_LATER_LEVEL => {
+                Err(ReadError::Table(format!("there is no table '{}'", table.name())))
+            }
+            family => Ok(family),
         }
     }
 
-    fn family(&self, table: Table) -> Result<&ColumnFamily, ReadError> {
+    fn made_family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, ReadError> {
+        if let Some(family) = self.family(table)? {
+            return Ok(family);
+        }
+        let options = family_options(table, &self.cache);
+        self.db.create_cf(table.name(), &options).map_err(failed)?;
         let missing = || ReadError::Table(format!("there is no table '{}'", table.name()));
-        self.db.cf_handle(table.name()).ok_or_else(missing)
+        self.family(table)?.ok_or_else(missing)
     }
 }
 
@@ -149,7 +165,7 @@ fn unknown_table(directory: &Path) -> Option<ReadError> {
     let is_known = |name: &String| {
         name == rocksdb::DEFAULT_COLUMN_FAMILY_NAME || Table::ALL.iter().any(|t| t.name() == name)
     };
-    let names = DB::list_cf(&Options::default(), directory).ok()?;
+    let names = Db::list_cf(&Options::default(), directory).ok()?;
     names.into_iter().find(|name| !is_known(name)).map(|name| ReadError::NewerFormat {
         what: format!("the state in {}, which has a table {name:?},", directory.display()),
         found: format_level::NEWEST + 1,
@@ -179,9 +195,15 @@ fn store_options() -> Options {
     options
 }
 
-fn families() -> [ColumnFamilyDescriptor; Table::ALL.len()] {
-    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), family_options(table, &cache)))
+/// The tables of the first level, and of the later ones those that are there.
+fn families(directory: &Path, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    let there = Db::list_cf(&Options::default(), directory).unwrap_or_default();
+    let is_there = |table: &Table| there.iter().any(|name| name == table.name());
+    let tables = Table::ALL.into_iter();
+    let tables = tables.filter(|table| table.level() < FIRST_LATER_LEVEL || is_there(table));
+    let family =
+        |table: Table| ColumnFamilyDescriptor::new(table.name(), family_options(table, cache));
+    tables.map(family).collect()
 }
 
 fn family_options(table: Table, cache: &Cache) -> Options {
@@ -213,21 +235,35 @@ fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(bound)
 }
 
-impl TableStore for RocksTables {
+struct RocksSnapshot<'a> {
+    tables: &'a RocksTables,
+    snapshot: SnapshotWithThreadMode<'a, Db>,
+}
+
+impl TableSnapshot for RocksSnapshot<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        match self.find_family(table)? {
-            Some(family) => self.db.get_cf(family, key).map_err(failed),
-            None => Ok(None),
-        }
+        let Some(family) = self.tables.family(table)? else { return Ok(None) };
+        self.snapshot.get_cf(&family, key).map_err(failed)
     }
 
-    fn scan_prefix(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        visit: &mut ScanVisitor<'_>,
-    ) -> Result<(), ReadError> {
-        self.scan_from(table, prefix, prefix, visit)
+    fn scan(&self, table: Table, visit: &mut ScanVisitor<'_>) -> Result<(), ReadError> {
+        let Some(family) = self.tables.family(table)? else { return Ok(()) };
+        let mut rows = self.snapshot.raw_iterator_cf(&family);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value)? {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(failed)
+    }
+}
+
+impl TableStore for RocksTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(family) = self.family(table)? else { return Ok(None) };
+        self.db.get_cf(&family, key).map_err(failed)
     }
 
     fn scan_from(
@@ -237,13 +273,13 @@ impl TableStore for RocksTables {
         from: &[u8],
         visit: &mut ScanVisitor<'_>,
     ) -> Result<(), ReadError> {
-        let Some(family) = self.find_family(table)? else { return Ok(()) };
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.max(prefix));
         if let Some(bound) = above_prefix(prefix) {
             options.set_iterate_upper_bound(bound);
         }
-        let mut rows = self.db.raw_iterator_cf_opt(family, options);
+        let Some(family) = self.family(table)? else { return Ok(()) };
+        let mut rows = self.db.raw_iterator_cf_opt(&family, options);
         rows.seek_to_first();
         while let Some((key, value)) = rows.item() {
             if !visit(key, value)? {
@@ -268,15 +304,21 @@ impl TableStore for RocksTables {
         Ok(Arc::new(RocksTables::open_for_reading(&path, Some(own))?))
     }
 
+    fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError> {
+        body(&RocksSnapshot { tables: self, snapshot: self.db.snapshot() })
+    }
+
     fn write(&self, batch: TableBatch) -> Result<(), ReadError> {
         let mut writes = WriteBatch::default();
         for change in batch.changes() {
             match change {
                 TableChange::Put { table, key, value } => {
-                    writes.put_cf(self.family(*table)?, key, value);
+                    writes.put_cf(&self.made_family(*table)?, key, value);
                 }
                 TableChange::Delete { table, key } => {
-                    writes.delete_cf(self.family(*table)?, key);
+                    if let Some(family) = self.family(*table)? {
+                        writes.delete_cf(&family, key);
+                    }
                 }
             }
         }
@@ -286,8 +328,9 @@ impl TableStore for RocksTables {
     }
 
     fn flush(&self) -> Result<(), ReadError> {
-        let families: Vec<&ColumnFamily> =
+        let families: Vec<Option<Arc<BoundColumnFamily<'_>>>> =
             Table::ALL.into_iter().map(|table| self.family(table)).collect::<Result<_, _>>()?;
+        let families: Vec<&Arc<BoundColumnFamily<'_>>> = families.iter().flatten().collect();
         let mut options = FlushOptions::default();
         options.set_wait(true);
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
@@ -320,6 +363,27 @@ mod tests {
         crate::state::table::tests::reads_what_was_written(&store);
         store.flush().unwrap();
         assert_eq!(store.get(Table::Page, b"b2").unwrap().as_deref(), Some(b"new".as_slice()));
+    }
+
+    #[test]
+    fn a_table_of_a_later_level_is_made_when_it_is_first_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksTables::open(directory.path()).unwrap();
+        let names = || Db::list_cf(&Options::default(), directory.path()).unwrap();
+        let is_there = || names().iter().any(|name| name == Table::Retained.name());
+        let mut batch = TableBatch::new();
+        batch.delete(Table::Retained, b"key");
+        store.write(batch).unwrap();
+        put(&store, &[Table::Page], b"key", b"value");
+        store.flush().unwrap();
+        assert_eq!(store.get(Table::Retained, b"key").unwrap(), None);
+        assert!(!is_there(), "a volume that keeps nothing can go back to an older binary");
+        put(&store, &[Table::Retained], b"key", b"value");
+        store.flush().unwrap();
+        assert!(is_there());
+        drop(store);
+        let store = RocksTables::open_in(directory.path(), OpenMode::Read).unwrap();
+        assert_eq!(store.get(Table::Retained, b"key").unwrap().as_deref(), Some(&b"value"[..]));
     }
 
     #[test]

@@ -34,6 +34,22 @@ pub(super) fn reads_what_was_written(store: &dyn TableStore) {
     assert_eq!(keys, [b"b1".to_vec(), b"b2".to_vec(), b"b\xff".to_vec()]);
     assert_eq!(scanned(store, Table::Page, b"").len(), 5);
     assert_eq!(scanned(store, Table::Ids, b"b"), []);
+    store
+        .at_one_moment(&mut |snapshot| {
+            let mut batch = TableBatch::new();
+            batch.put(Table::Page, b"b1", b"meanwhile".to_vec());
+            batch.put(Table::Page, b"a", b"meanwhile".to_vec());
+            store.write(batch)?;
+            assert_eq!(snapshot.get(Table::Page, b"b1")?.as_deref(), Some(b"one".as_slice()));
+            let mut count = 0;
+            snapshot.scan(Table::Page, &mut |_, _| {
+                count += 1;
+                Ok(true)
+            })?;
+            assert_eq!(count, 5, "what came meanwhile is not seen");
+            Ok(())
+        })
+        .unwrap();
     let mut seen = 0;
     store
         .scan_prefix(Table::Page, b"b", &mut |_, _| {
