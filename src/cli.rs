@@ -58,7 +58,7 @@ enum Verb {
     Key(KeyVerb),
     /// Deliver a message from standard input, as LMTP would
     Deliver(DeliverArguments),
-    /// Verify every hash and reference of the store
+    /// Read everything that is stored and say what is wrong with it; changes nothing
     Check {
         #[command(flatten)]
         place: PlaceArguments,

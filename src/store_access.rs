@@ -172,14 +172,25 @@ pub(crate) fn check(
             progress(at.message_count, at.message_total);
         }
     })?;
-    let summary = format!(
-        "checked {} messages ({} bytes) in {} mailboxes of {} accounts: {} problems",
+    let mut summary = format!(
+        "checked {} messages ({} bytes) in {} mailboxes of {} accounts, {} segments ({} bytes) with \
+         {} records, {} rows of state: {} problems",
         report.message_count,
         report.message_bytes,
         report.mailbox_count,
         report.account_count,
+        report.segment_count,
+        report.log_bytes,
+        report.record_count,
+        report.row_count,
         report.problem_count
     );
+    if report.unnamed_chunks > 0 {
+        summary.push_str(&format!(
+            "; {} bytes of {} pieces keep their space and belong to no message",
+            report.unnamed_bytes, report.unnamed_chunks
+        ));
+    }
     let problems = report.problems.iter().map(ToString::to_string).collect();
     Ok(CheckOutcome { summary, problems, problem_count: report.problem_count })
 }

@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
+mod check;
 mod commit;
 pub mod disk;
 mod encoding;
@@ -36,10 +37,11 @@ mod ticket;
 pub mod uid_set;
 pub mod width;
 
+pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
-    Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
-    DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
-    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
-    SpecialUse, SpoolFile, Status, Store, Subscription, verify_backup,
+    Account, AccountEntry, AliasEntry, Announcement, Appended, Copied, DeliverTo, FlagsStored,
+    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount, NewMessage,
+    OpenOptions, OpenReport, PreparedMessage, Resolution, SpecialUse, SpoolFile, Status, Store,
+    Subscription, verify_backup,
 };
 pub use ticket::Ticket;

@@ -150,7 +150,7 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
 pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
     let place = Place::find(place)?;
     let mut connection = place.connect(Request::Check.mode())?;
-    let bar = progress::bar("Checking messages", 0);
+    let bar = progress::bar("Checking messages and segments", 0);
     let answer = connection.call(&Request::Check, b"", &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);

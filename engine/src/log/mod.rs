@@ -26,6 +26,7 @@ pub(crate) use reader::SegmentFile;
 pub use recovery::{
     LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
 };
+pub(crate) use recovery::{before, numbers, successor};
 pub(crate) use rewrite::{Rewrite, RewriteStep};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
 pub use writer::{AppendError, ChainEnd, LogWriter};

@@ -21,8 +21,10 @@
 
 mod body;
 pub(crate) mod fuzzing;
+mod sealed;
 
 pub(crate) use body::{special_use_number, special_use_of};
+pub(crate) use sealed::open_record;
 
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};

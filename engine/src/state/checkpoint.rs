@@ -166,7 +166,9 @@ impl Writer<'_> {
         for block in &dirty.gone_blocks {
             self.batch.delete(Table::Head, &block.to_bytes());
         }
-        for gone in &unsaved.gone {
+        let dropped: HashSet<_> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
+        // A mailbox that was deleted since takes its list along, also what no table has yet.
+        for gone in unsaved.gone.iter().filter(|gone| !dropped.contains(&gone.mailbox)) {
             let key = VanishedEntry::key(gone.mailbox.0, gone.mailbox.1, gone.modseq);
             let entry = VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
             self.put(Table::Vanished, &key, gone.mailbox.0, &entry.encode())?;

@@ -15,19 +15,19 @@
 //! 2. A mailbox that has unsaved changes stays in memory; so what is read from the tables is never
 //!    stale.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
-use super::blob::{BlobRow, Places, mailbox_of_reference, reference_key};
+use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
 use super::saved::Saved;
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, Lsn, Stamp};
+use crate::ids::{AccountNumber, BlobId, Lsn, Stamp, Uid};
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 
 /// A callback of someone who watches a mailbox.
@@ -330,19 +330,31 @@ impl Committed {
         unsaved.gone.extend(changes.gone);
     }
 
-    /// Makes a set of stored references what it is with all that is not saved yet.
-    pub(crate) fn overlay_references(&self, stored: &mut BTreeSet<[u8; 36]>) {
+    /// Whether a change of a reference waits for the next checkpoint: made, or removed.
+    pub(crate) fn unsaved_reference(&self, key: &[u8; 36]) -> Option<bool> {
         let unsaved = self.unsaved.lock();
-        let dropped: HashSet<MailboxKey> = unsaved.dropped.iter().map(|(key, _)| *key).collect();
-        stored.retain(|key| mailbox_of_reference(key).is_none_or(|key| !dropped.contains(&key)));
-        for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
-            let key = reference_key(blob, account, mailbox, uid);
-            if made && !dropped.contains(&(account, mailbox)) {
-                stored.insert(key);
-            } else {
-                stored.remove(&key);
-            }
+        let of = mailbox_of_reference(key)?;
+        if unsaved.dropped.iter().any(|(dropped, _)| *dropped == of) {
+            return Some(false);
         }
+        let uid = Uid(u32::from_be_bytes(*key.last_chunk()?));
+        unsaved.references.get(&(blob_of_reference(key)?, of.0, of.1, uid)).copied()
+    }
+
+    /// Whether anything waits for a checkpoint.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        let unsaved = self.unsaved.lock();
+        !(unsaved.accounts.is_empty()
+            && unsaved.mailboxes.is_empty()
+            && unsaved.dropped.is_empty()
+            && unsaved.references.is_empty())
+    }
+
+    /// Rewritten segments whose older generation may still be there, in memory or in the tables.
+    pub(crate) fn switched(&self) -> Result<Vec<u64>, ReadError> {
+        let mut switched = self.saved.switched()?;
+        switched.extend(self.switched.lock().iter());
+        Ok(switched)
     }
 
     /// About how many bytes the next checkpoint would write.

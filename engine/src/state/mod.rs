@@ -29,7 +29,8 @@ mod values;
 
 pub(crate) use account::{AccountState, INBOX, canonical};
 pub(crate) use blob::{
-    BlobRow, ChunkPlace as StateChunkPlace, Places, mailbox_of_reference, reference_key,
+    BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
+    reference_key,
 };
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
@@ -43,7 +44,7 @@ pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
 #[cfg(test)]
 pub(crate) use table::MemoryTables;
-pub(crate) use table::{RocksTables, TableStore};
+pub(crate) use table::{RocksTables, Table, TableStore};
 pub(crate) use values::Values;
 
 /// The formats of the tables, for the list in `tests/golden/constants.txt`.

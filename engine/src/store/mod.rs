@@ -40,7 +40,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::account::Account;
-pub use self::check::{CheckProgress, CheckReport, Problem};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};

@@ -12,14 +12,14 @@ use super::open::OpenReport;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
 use crate::format_level;
-use crate::ids::{AccountNumber, KeyGeneration, Lsn};
+use crate::ids::Lsn;
 use crate::log::format::group::Group;
 use crate::log::{
     GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
     StateStamp, recover,
 };
-use crate::record::{Body, Record};
-use crate::seal::{Aad, KeyTableSnapshot};
+use crate::record::{Body, Record, open_record};
+use crate::seal::KeyTableSnapshot;
 use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
 
 /// Applies what the log holds above the tables' stamp.
@@ -182,30 +182,12 @@ impl<'a> Replay<'a> {
         header: &RecordHeader,
         payload: &[u8],
     ) -> Result<Option<Record>, OpenError> {
-        let account = header.account;
-        let keys = Arc::clone(&self.keys);
-        if account != AccountNumber::VOLUME && keys.current(account).is_none() {
-            return Ok(None);
-        }
-        let aad = Aad::Record { kind: header.record_type, account, lsn: header.lsn };
         let damage = |what: String| Damage {
             file: PathBuf::from(format!("segment {}", segment.0)),
             offset,
             what: format!("the record at {}: {what}", header.lsn),
         };
-        let (generation, sealed) =
-            payload.split_first_chunk().ok_or_else(|| damage("it ends early".into()))?;
-        let generation = KeyGeneration(u32::from_le_bytes(*generation));
-        let key = match account {
-            AccountNumber::VOLUME => Some(keys.volume_key()),
-            account => keys.key(account, generation),
-        };
-        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
-        let plain =
-            crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
-        let record = Record::decode(header.record_type, &plain)
-            .map_err(|why| damage(format!("it does not decode: {why}")))?;
-        Ok(Some(record))
+        Ok(open_record(&self.keys, header, payload).map_err(damage)?)
     }
 
     /// Applies a record; those of a run when its last one is there. Anything in between makes the

@@ -4,10 +4,12 @@
 //! behind it, state's stamp proving that both sides are of one history. Any other gap ends the
 //! walk.
 
+use std::path::Path;
+
 use super::segment::{Segment, before, successor};
 use super::{LogDamage, RecoverError, RecoveryReport, Replayed, Severity, StateStamp};
-use crate::disk::OpenMode;
-use crate::error::{Damage, ReadError};
+use crate::disk::{Disk, OpenMode};
+use crate::error::{Damage, DiskError, ReadError};
 use crate::ids::Lsn;
 use crate::log::format::FormatError;
 use crate::log::format::group::{Group, GroupHash, GroupHeader};
@@ -48,8 +50,12 @@ struct Segments {
 /// The segments that make up the log, in order, and those that are left over: where reclaim was
 /// stopped, a place has two generations. The newer one is the log's if flushed state refers to it,
 /// else its making was cut short.
-fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), RecoverError> {
-    let files = setup.disk.list(&setup.directory)?;
+pub(crate) fn numbers(
+    disk: &dyn Disk,
+    directory: &Path,
+    switched: &[SegmentNumber],
+) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), DiskError> {
+    let files = disk.list(directory)?;
     let mut all: Vec<SegmentNumber> =
         files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
     all.sort_unstable();
@@ -57,7 +63,7 @@ fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>),
     let mut superseded = Vec::new();
     for number in all {
         match numbers.last_mut().filter(|last| last.place() == number.place()) {
-            Some(older) if setup.switched.contains(&number) => {
+            Some(older) if switched.contains(&number) => {
                 superseded.push(std::mem::replace(older, number));
             }
             Some(_) => superseded.push(number),
@@ -69,7 +75,8 @@ fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>),
 
 impl Segments {
     fn open(setup: &LogSetup, mode: OpenMode) -> Result<Segments, RecoverError> {
-        let (numbers, superseded) = numbers(setup)?;
+        let (disk, directory) = (setup.disk.as_ref(), &setup.directory);
+        let (numbers, superseded) = numbers(disk, directory, &setup.switched)?;
         if let (OpenMode::Read, Some(last)) = (mode, numbers.last()) {
             // A reader carries nothing over, so what it finds is made durable where it lies.
             setup.disk.open(&last.path(&setup.directory), OpenMode::Read)?.sync_data()?;

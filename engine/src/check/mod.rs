@@ -1,0 +1,21 @@
+//! `check`: reads everything and says what is wrong; repairs and scrubs.
+//!
+//! | file | reads |
+//! |--|--|
+//! | `segment`, `log` | every segment: headers, groups, records, chunks, footers, the chain |
+//! | `state` | every row of the tables, and what they say of each other |
+//! | `mail` | every mailbox: heads against pages, counters, every message opened |
+//! | `finding` | what was found, in words |
+//!
+//! Nothing here changes anything, but for what is called repair. Memory is bounded: by one segment,
+//! one page, and what is listed.
+
+mod finding;
+mod log;
+mod mail;
+mod segment;
+mod state;
+
+pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
+pub(crate) use self::log::LogSource;
+pub(crate) use self::mail::{Check, CheckSetup};
