@@ -173,8 +173,8 @@ pub(crate) fn check(
         }
     })?;
     let mut summary = format!(
-        "checked {} messages ({} bytes) in {} mailboxes of {} accounts, {} segments ({} bytes) with \
-         {} records, {} rows of state: {} problems",
+        "checked {} messages ({} bytes) in {} mailboxes of {} accounts, {} segments ({} bytes) \
+         with {} records, {} rows of state: {} problems",
         report.message_count,
         report.message_bytes,
         report.mailbox_count,
@@ -193,6 +193,51 @@ pub(crate) fn check(
     }
     let problems = report.problems.iter().map(ToString::to_string).collect();
     Ok(CheckOutcome { summary, problems, problem_count: report.problem_count })
+}
+
+/// Mends a stopped store; answers what was done and what could not be, a sentence each.
+pub(crate) fn repair(
+    directory: &Path,
+    key: KeySource,
+    from: Option<&Path>,
+) -> Result<Vec<String>, Failure> {
+    let report = Store::repair(directory, &OpenOptions::new(key), from)?;
+    let mended = report.mended.iter().map(|what| format!("mended: {what}"));
+    let left = report.left.iter().map(|what| format!("left as it is, for want of a copy: {what}"));
+    let mut sentences: Vec<String> = mended.chain(left).collect();
+    if sentences.is_empty() {
+        sentences.push("nothing in keys and log was in need of repair".to_owned());
+    }
+    Ok(sentences)
+}
+
+/// Makes the state of a stopped store anew from its log; answers what came of it. `progress` is
+/// told bytes of the log verified, of how many.
+pub(crate) fn rebuild(
+    directory: &Path,
+    key: KeySource,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<String>, Failure> {
+    let report = Store::rebuild(directory, OpenOptions::new(key), progress)?;
+    let seconds = report.elapsed.as_secs_f64().max(0.001);
+    let mut sentences = Vec::new();
+    if report.resumed {
+        sentences.push("went on with a rebuild that had been interrupted".to_owned());
+    }
+    sentences.push(format!(
+        "made the state anew from {} records in {seconds:.1} s: {} accounts, {} mailboxes, {} \
+         messages{}",
+        report.record_count,
+        report.account_count,
+        report.mailbox_count,
+        report.message_count,
+        if report.compared { "; compared with the state from before" } else { "" }
+    ));
+    sentences.extend(report.differences.iter().map(|what| format!("it differs: {what}")));
+    if let Some(kept) = &report.kept {
+        sentences.push(format!("the state from before is kept in {}", kept.display()));
+    }
+    Ok(sentences)
 }
 
 /// Makes a new recovery key in place of the old one; the store may be running.

@@ -41,7 +41,7 @@ pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, Copied, DeliverTo, FlagsStored,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount, NewMessage,
-    OpenOptions, OpenReport, PreparedMessage, Resolution, SpecialUse, SpoolFile, Status, Store,
-    Subscription, verify_backup,
+    OpenOptions, OpenReport, PreparedMessage, RebuildReport, RepairReport, Resolution, SpecialUse,
+    SpoolFile, Status, Store, Subscription, verify_backup,
 };
 pub use ticket::Ticket;

@@ -18,7 +18,7 @@ pub enum Loss {
     Nothing,
     /// This message cannot be read, wholly or in part.
     Message,
-    /// So many pieces of messages: the messages are named by problems of their own.
+    /// So many pieces of messages lie there: those that cannot be read have problems of their own.
     Pieces(u64),
     /// Changes that state has applied: nothing as long as state is whole.
     SecondCopy,
@@ -34,7 +34,10 @@ impl std::fmt::Display for Loss {
             Loss::Nothing => f.write_str("nothing is lost"),
             Loss::Message => f.write_str("this message is lost unless a copy has it"),
             Loss::Pieces(count) => {
-                write!(f, "{count} pieces of messages lie there; the messages are named here too")
+                write!(
+                    f,
+                    "{count} pieces of messages lie there: what cannot be read is named here too"
+                )
             }
             Loss::SecondCopy => f.write_str(
                 "nothing is lost as long as the state is whole, but the state could not be made \

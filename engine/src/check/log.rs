@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::error::ReadError;
 use crate::ids::{Lsn, VolumeId};
 use crate::log::format::group::Group;
-use crate::log::{SegmentNumber, before, numbers, successor};
+use crate::log::{GroupHash, SegmentNumber, before, numbers, successor};
 
 /// Flaws that are kept; the rest is counted.
 const FLAWS_MAX: usize = 10_000;
@@ -79,8 +79,18 @@ impl LogSource {
         let count = numbers.len();
         for (at, number) in numbers.into_iter().enumerate() {
             let Some(scanned) = self.segment(number, &mut found, visit)? else { continue };
-            if let Some(before) = last.take() {
-                join(before, &scanned, at + 1 == count, &mut found);
+            match last.take() {
+                Some(before) => join(before, &scanned, at + 1 == count, &mut found),
+                None if scanned.begin.1 != GroupHash::NONE => found.flaw(Flaw {
+                    kind: FlawKind::Missing,
+                    segment: SegmentNumber(number.place().saturating_sub(1)),
+                    from: 0,
+                    to: 0,
+                    first: Lsn::ZERO,
+                    last: scanned.begin.0,
+                    what: "the beginning of the log is not there".to_owned(),
+                }),
+                None => {}
             }
             last = Some(scanned);
         }

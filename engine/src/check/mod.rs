@@ -6,6 +6,7 @@
 //! | `state` | every row of the tables, and what they say of each other |
 //! | `mail` | every mailbox: heads against pages, counters, every message opened |
 //! | `finding` | what was found, in words |
+//! | `repair` | a segment mended from a copy |
 //!
 //! Nothing here changes anything, but for what is called repair. Memory is bounded: by one segment,
 //! one page, and what is listed.
@@ -13,9 +14,12 @@
 mod finding;
 mod log;
 mod mail;
+mod repair;
 mod segment;
 mod state;
 
 pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
 pub(crate) use self::log::LogSource;
 pub(crate) use self::mail::{Check, CheckSetup};
+pub(crate) use self::repair::Mended;
+pub(crate) use self::segment::{Flaw, FlawKind};

@@ -97,7 +97,19 @@ impl SegmentScan {
         number: SegmentNumber,
         volume: VolumeId,
     ) -> Result<Result<SegmentScan, Flaw>, ReadError> {
-        let path = number.path(directory);
+        SegmentScan::begin_file(disk, &number.path(directory), number, volume)
+    }
+
+    /// The same with a file that has another name.
+    ///
+    /// # Errors
+    /// As for [`SegmentScan::begin`].
+    pub(crate) fn begin_file(
+        disk: &dyn Disk,
+        path: &Path,
+        number: SegmentNumber,
+        volume: VolumeId,
+    ) -> Result<Result<SegmentScan, Flaw>, ReadError> {
         let unknown = SegmentHeader {
             role: if number.generation() > 0 { Role::Reclaimed } else { Role::Primary },
             volume,
@@ -108,7 +120,7 @@ impl SegmentScan {
             previous: GroupHash::NONE,
             durable_lsn: Lsn::ZERO,
         };
-        let mut file = SegmentFile::with_header(disk, &path, unknown)?;
+        let mut file = SegmentFile::with_header(disk, path, unknown)?;
         let mut flaws = Vec::new();
         let header = match read_header(&file, number)? {
             Ok((header, None)) => Some(header),

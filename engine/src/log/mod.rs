@@ -17,6 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use build::chunks_of;
 pub use build::{BuiltChunk, BuiltGroup, GroupBuilder};
 pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
@@ -29,4 +30,5 @@ pub use recovery::{
 pub(crate) use recovery::{before, numbers, successor};
 pub(crate) use rewrite::{Rewrite, RewriteStep};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
+pub(crate) use writer::close;
 pub use writer::{AppendError, ChainEnd, LogWriter};

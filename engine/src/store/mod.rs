@@ -15,6 +15,7 @@
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `spool` | a large message while it arrives |
 //! | `status`, `check` | figures; verification of all that is stored |
+//! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
 
 mod account;
 mod check;
@@ -30,6 +31,8 @@ mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;
+mod rebuild;
+mod repair;
 mod replay;
 mod spool;
 mod status;
@@ -45,6 +48,8 @@ pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
+pub use self::rebuild::RebuildReport;
+pub use self::repair::RepairReport;
 pub use self::spool::SpoolFile;
 pub use self::status::Status;
 pub use self::types::{

@@ -38,6 +38,8 @@ pub struct OpenOptions {
     pub message_bytes_max: u64,
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
     pub reclaim_bytes_per_second: u64,
+    /// Bytes that a checkpoint would write after which one is written while the log is replayed.
+    pub replay_checkpoint_bytes: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
     /// bytes.
     pub reserve_bytes: u64,
@@ -58,6 +60,7 @@ impl OpenOptions {
             summary_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            replay_checkpoint_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
@@ -128,13 +131,24 @@ impl Store {
         directory: &Path,
         options: OpenOptions,
     ) -> Result<(Store, OpenReport), OpenError> {
+        let layout = Layout::of(directory);
+        if !surroundings.disk.exists(&layout.node())? {
+            return Err(OpenError::NotAStore(directory.to_path_buf()));
+        }
+        let lock = take_lock(surroundings.disk.as_ref(), &layout, directory)?;
+        Store::open_locked(surroundings, directory, options, lock)
+    }
+
+    /// The same, of a store that the caller has locked.
+    pub(super) fn open_locked(
+        surroundings: &Surroundings,
+        directory: &Path,
+        options: OpenOptions,
+        lock: Box<dyn Send + Sync>,
+    ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
         let disk = Arc::clone(&surroundings.disk);
         let layout = Layout::of(directory);
-        if !disk.exists(&layout.node())? {
-            return Err(OpenError::NotAStore(directory.to_path_buf()));
-        }
-        let lock = take_lock(disk.as_ref(), &layout, directory)?;
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let root = unlock(disk.as_ref(), &layout, &options.key)?;
@@ -156,7 +170,7 @@ impl Store {
         let log = log_setup(surroundings, &layout, node.volume)?;
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
-        let mut replay = Replay::new(&committed, keys.snapshot());
+        let mut replay = Replay::new(&committed, keys.snapshot(), options.replay_checkpoint_bytes);
         let recovered = replay.run(setup, mode, &saved)?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
@@ -378,13 +392,17 @@ fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
     }
 }
 
-fn unlock(disk: &dyn Disk, layout: &Layout, key: &KeySource) -> Result<RootKey, OpenError> {
+pub(super) fn unlock(
+    disk: &dyn Disk,
+    layout: &Layout,
+    key: &KeySource,
+) -> Result<RootKey, OpenError> {
     let file = RootKeyFile::load(disk, &layout.root_key())?;
     let file = file.ok_or_else(|| OpenError::NotAStore(layout.directory().to_path_buf()))?;
     Ok(key.unlock(&file)?)
 }
 
-fn take_lock(
+pub(super) fn take_lock(
     disk: &dyn Disk,
     layout: &Layout,
     directory: &Path,
@@ -397,7 +415,7 @@ fn take_lock(
     }
 }
 
-fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, OpenError> {
+pub(super) fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, OpenError> {
     let bytes = durable::read_file(disk, &layout.node(), 64 << 10)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     NodeFile::decode(&layout.node(), &text)

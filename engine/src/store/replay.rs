@@ -20,7 +20,10 @@ use crate::log::{
 };
 use crate::record::{Body, Record, open_record};
 use crate::seal::KeyTableSnapshot;
-use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
+use crate::state::{
+    Changes, CheckpointStamp, Committed, Places, Saved, StateChunkPlace, confirm_checkpoint,
+    write_checkpoint,
+};
 
 /// Applies what the log holds above the tables' stamp.
 pub(super) struct Replay<'a> {
@@ -31,6 +34,10 @@ pub(super) struct Replay<'a> {
     places: BTreeMap<Lsn, Places>,
     /// Records of a run that has not ended yet.
     run: Vec<(RecordHeader, Record)>,
+    /// Bytes that a checkpoint would write after which one is written.
+    checkpoint_bytes: u64,
+    /// Where checkpoints go; `None`: nothing may be changed.
+    saved: Option<&'a Saved>,
 }
 
 /// Why replay stopped.
@@ -46,7 +53,11 @@ impl From<RecoverError> for ReplayError {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(committed: &'a Committed, keys: Arc<KeyTableSnapshot>) -> Replay<'a> {
+    pub(super) fn new(
+        committed: &'a Committed,
+        keys: Arc<KeyTableSnapshot>,
+        checkpoint_bytes: u64,
+    ) -> Replay<'a> {
         Replay {
             committed,
             keys,
@@ -54,6 +65,8 @@ impl<'a> Replay<'a> {
             report: OpenReport::default(),
             places: BTreeMap::new(),
             run: Vec::new(),
+            checkpoint_bytes,
+            saved: None,
         }
     }
 
@@ -62,8 +75,9 @@ impl<'a> Replay<'a> {
         &mut self,
         setup: LogSetup,
         mode: OpenMode,
-        saved: &Saved,
+        saved: &'a Saved,
     ) -> Result<Recovered, OpenError> {
+        self.saved = (mode == OpenMode::ReadWrite).then_some(saved);
         let stamp = saved.stamp()?;
         self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
         let state = stamp.map(|stamp| StateStamp {
@@ -171,6 +185,26 @@ impl<'a> Replay<'a> {
             self.apply(&mut changes, header, record)?;
         }
         self.committed.publish(changes);
+        self.checkpoint_if_due(group)
+    }
+
+    /// Writes a checkpoint of what was replayed, so that memory has a bound and a stop costs
+    /// little. Not within a run, whose first records would be missing after it.
+    fn checkpoint_if_due(&self, group: &Group<'_>) -> Result<(), OpenError> {
+        let Some(saved) = self.saved else { return Ok(()) };
+        if !self.run.is_empty() || self.committed.unsaved_bytes() < self.checkpoint_bytes {
+            return Ok(());
+        }
+        let stamp = CheckpointStamp {
+            lsn: group.header.stamp.last_lsn,
+            open_lsn: group.header.stamp.open_lsn,
+            group_hash: group.hash.0,
+            stamp: self.committed.highest_stamp(),
+        };
+        let unsaved = self.committed.freeze();
+        write_checkpoint(saved, &unsaved, stamp)?;
+        saved.tables.flush()?;
+        confirm_checkpoint(saved, self.committed, &unsaved, stamp)?;
         Ok(())
     }
 
