@@ -53,6 +53,9 @@ pub(crate) struct StoreSection {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// Bytes of the log that are read and verified a second at most while nothing else asks for
+    /// them, so that damage is found while there is a copy; 0: never. 4 MiB read 1 TiB in 3 days.
+    pub(crate) scrub_bytes_per_second: u64,
     /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
     /// batch, past the page cache; refused at start where it does not work, as in many containers),
     /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
@@ -68,6 +71,7 @@ impl Default for StoreSection {
             summary_cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 4 << 20,
             io: Io::Auto,
         }
     }
@@ -403,6 +407,7 @@ impl Config {
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
+            scrub_bytes_per_second: self.store.scrub_bytes_per_second,
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,

@@ -28,6 +28,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that reclaim copies at most, 0: none.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// Bytes a second that the scrub reads at most, 0: none.
+    pub(crate) scrub_bytes_per_second: u64,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -71,6 +73,7 @@ pub(crate) fn open(
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
+    options.scrub_bytes_per_second = bounds.scrub_bytes_per_second;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
@@ -135,6 +138,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         reclaimed_segments,
         reclaim_copied_bytes,
         reclaimed_bytes,
+        scrubbed_segments,
+        scrubbed_bytes,
+        scrub_healed,
+        scrub_damaged,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -154,6 +161,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("segments_reclaimed_since_start", reclaimed_segments.to_string()),
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
+        ("segments_scrubbed_since_start", scrubbed_segments.to_string()),
+        ("scrubbed_bytes_since_start", scrubbed_bytes.to_string()),
+        ("scrub_healed_since_start", scrub_healed.to_string()),
+        ("scrub_damaged", scrub_damaged.to_string()),
     ];
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
     StoreStatus { lines, stopped }

@@ -22,6 +22,7 @@ fn options(directory: &Path) -> OpenOptions {
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
     options.reclaim_bytes_per_second = 0;
+    options.scrub_bytes_per_second = 0;
     options
 }
 
@@ -204,6 +205,42 @@ fn files_that_are_missing_cut_or_swapped_are_named_with_the_messages_in_them() {
         }
         std::fs::remove_dir_all(&directory).unwrap();
     }
+}
+
+#[test]
+fn the_scrub_of_a_running_store_heals_a_header_and_reports_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = closed_store(folder.path());
+    let whole = contents(&directory);
+    let first = segments(&directory)[0].clone();
+    flip(&first, 20);
+    let table = directory.join("volumes/main/keys/table.b");
+    let mut options = options(&directory);
+    options.scrub_bytes_per_second = 1 << 30;
+    let (store, _) = Store::open(&directory, options).unwrap();
+    let key_table = std::fs::read(&table).unwrap();
+    let mut flipped = key_table.clone();
+    flipped[200] ^= 1;
+    std::fs::write(&table, flipped).unwrap();
+    while store.status().scrub_healed < 1 || store.status().scrubbed_segments < 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.status().scrub_damaged, 0);
+    let (name, content) = &whole[0];
+    assert!(std::fs::read(first.with_file_name(name)).unwrap() == *content, "to the byte");
+    store.close();
+    drop(store);
+    let (_, dead) = group_of(&directory, 5);
+    flip(&first, dead + 5000);
+    let mut options = self::options(&directory);
+    options.scrub_bytes_per_second = 1 << 30;
+    let (store, _) = Store::open(&directory, options).unwrap();
+    while store.status().scrubbed_segments < 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.status().scrub_damaged, 1);
+    store.close();
+    assert!(std::fs::read(&table).unwrap() == key_table, "loading heals the key table at latest");
 }
 
 /// The content of every segment.

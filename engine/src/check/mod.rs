@@ -7,14 +7,17 @@
 //! | `mail` | every mailbox: heads against pages, counters, every message opened |
 //! | `finding` | what was found, in words |
 //! | `repair` | a segment mended from a copy |
+//! | `scrub` | cold segments, for as long as the store is open |
 //!
-//! Nothing here changes anything, but for what is called repair. Memory is bounded: by one segment,
+//! Nothing here changes anything, but for what is called repair, and for the copies that a scrub
+//! heals. Memory is bounded: by one segment,
 //! one page, and what is listed.
 
 mod finding;
 mod log;
 mod mail;
 mod repair;
+mod scrub;
 mod segment;
 mod state;
 
@@ -22,4 +25,5 @@ pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
 pub(crate) use self::log::LogSource;
 pub(crate) use self::mail::{Check, CheckSetup};
 pub(crate) use self::repair::Mended;
+pub(crate) use self::scrub::{ScrubFigures, ScrubSetup, ScrubStep, Scrubber};
 pub(crate) use self::segment::{Flaw, FlawKind};

@@ -5,7 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::layout::Layout;
-use crate::check::{Check, CheckProgress, CheckReport, CheckSetup, LogSource};
+#[cfg(test)]
+use crate::check::ScrubStep;
+use crate::check::{
+    Check, CheckProgress, CheckReport, CheckSetup, LogSource, ScrubSetup, Scrubber,
+};
+use crate::disk::Clock;
 use crate::error::ReadError;
 use crate::ids::Lsn;
 
@@ -25,11 +30,7 @@ impl Store {
             committed: &inner.committed,
             saved: &inner.saved,
             keys: inner.keys.snapshot(),
-            log: LogSource {
-                disk: Arc::clone(&inner.disk),
-                directory: Layout::of(&inner.directory).log(),
-                volume: inner.keys.snapshot().volume(),
-            },
+            log: self.log_source(),
             log_damage: &inner.log_damage,
             durable: Lsn::from_bits(durable).unwrap_or(Lsn::ZERO),
             verify: &|account, row| inner.verify_blob(account, row),
@@ -40,5 +41,39 @@ impl Store {
             is_torn: is_stopped && inner.checkpoints.any_begun(),
         };
         Check::new(setup, progress).run()
+    }
+
+    fn log_source(&self) -> LogSource {
+        LogSource {
+            disk: Arc::clone(&self.inner.disk),
+            directory: Layout::of(&self.inner.directory).log(),
+            volume: self.inner.keys.snapshot().volume(),
+        }
+    }
+
+    /// What reads cold segments in the background.
+    pub(super) fn scrubber(&self, clock: Arc<dyn Clock>, rate: u64) -> Scrubber {
+        let setup = ScrubSetup {
+            log: self.log_source(),
+            committed: Arc::clone(&self.inner.committed),
+            keys: Arc::clone(&self.inner.keys),
+            clock,
+            rate,
+        };
+        Scrubber::new(setup, Arc::clone(&self.inner.scrubbed))
+    }
+
+    /// Scrubs every cold segment once; answers how many things are damaged.
+    #[cfg(test)]
+    pub(crate) fn scrub_once(&self, clock: Arc<dyn Clock>) -> u64 {
+        let mut scrubber = self.scrubber(clock, 1);
+        let mut rounds = 0;
+        while rounds < 2 {
+            // The first round may begin in the middle.
+            if scrubber.step().map_or(true, |step| step == ScrubStep::Idle) {
+                rounds += 1;
+            }
+        }
+        self.inner.scrubbed.damaged.lock().values().sum()
     }
 }

@@ -62,6 +62,7 @@ use self::prepare::Permits;
 use self::read::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
+use crate::check::ScrubFigures;
 pub use crate::commit::Announcement;
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
 use crate::disk::{Disk, OpenMode};
@@ -97,6 +98,7 @@ pub(crate) struct Inner {
     /// Living bytes of each segment.
     space: Arc<SpaceUse>,
     reclaimed: Arc<ReclaimFigures>,
+    scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,

@@ -38,6 +38,8 @@ pub struct OpenOptions {
     pub message_bytes_max: u64,
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
     pub reclaim_bytes_per_second: u64,
+    /// Bytes of cold segments that are read and verified a second; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Bytes that a checkpoint would write after which one is written while the log is replayed.
     pub replay_checkpoint_bytes: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
@@ -60,6 +62,7 @@ impl OpenOptions {
             summary_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 4 << 20,
             replay_checkpoint_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
@@ -98,6 +101,8 @@ struct BeginWith {
     replayed_bytes: u64,
     /// Bytes a second.
     reclaim_rate: u64,
+    /// Bytes a second.
+    scrub_rate: u64,
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -188,6 +193,7 @@ impl Store {
             commit_status: Arc::default(),
             space: Arc::default(),
             reclaimed: Arc::default(),
+            scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
@@ -202,7 +208,8 @@ impl Store {
         });
         let store = Store { inner };
         let (replayed_bytes, reclaim_rate) = (report.log.bytes, options.reclaim_bytes_per_second);
-        let with = BeginWith { log, node, replayed_bytes, reclaim_rate };
+        let scrub_rate = options.scrub_bytes_per_second;
+        let with = BeginWith { log, node, replayed_bytes, reclaim_rate, scrub_rate };
         store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -244,6 +251,7 @@ impl Store {
     pub fn close(&self) {
         let inner = &self.inner;
         inner.driver.stop_reclaim();
+        inner.driver.stop_scrub();
         self.checkpoint();
         inner.queue.close();
         inner.driver.join("committer");
@@ -312,7 +320,7 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, reclaim_rate } = with;
+        let BeginWith { log, node, replayed_bytes, reclaim_rate, scrub_rate } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -358,6 +366,10 @@ impl Store {
                 inner.driver.start(committer, checkpointer)?;
                 if reclaim_rate > 0 {
                     inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
+                }
+                if scrub_rate > 0 {
+                    let clock = Arc::clone(&surroundings.clock);
+                    inner.driver.start_scrub(self.scrubber(clock, scrub_rate), scrub_rate)?;
                 }
             }
         }
