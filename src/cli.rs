@@ -59,11 +59,8 @@ enum Verb {
     Key(KeyVerb),
     /// Deliver a message from standard input, as LMTP would
     Deliver(DeliverArguments),
-    /// Verify every hash and reference of the store
-    Check {
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
+    /// Read everything that is stored and say what is wrong with it; changes nothing by itself
+    Check(CheckArguments),
     /// Bring in mail from elsewhere
     #[command(subcommand)]
     Import(ImportVerb),
@@ -96,6 +93,22 @@ pub(crate) struct PlaceArguments {
     /// The key file; else PILLARBOX_PASSPHRASE, else DATA.key
     #[arg(long)]
     pub(crate) key_file: Option<PathBuf>,
+}
+
+/// What `check` looks at, and what it may mend.
+#[derive(Args)]
+pub(crate) struct CheckArguments {
+    /// First mend what is damaged from what is there twice; the store must be stopped
+    #[arg(long, group = "change")]
+    pub(crate) repair: bool,
+    /// With --repair: a copy of the data directory, or of its log's folder, to mend from
+    #[arg(long, requires = "repair", value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// First make the state anew from the log; the store must be stopped
+    #[arg(long, group = "change")]
+    pub(crate) rebuild: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 }
 
 /// What `init` needs.
@@ -396,7 +409,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Alias(verb) => command::people::alias(verb),
         Verb::Key(verb) => command::store::key(&verb),
         Verb::Deliver(arguments) => command::mail::deliver(&arguments),
-        Verb::Check { place } => command::store::check(&place),
+        Verb::Check(arguments) => command::store::check(&arguments),
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
         Verb::Retention(arguments) => command::retention::store(&arguments),
@@ -437,6 +450,8 @@ mod tests {
             "key rotate --new-key-file N --recovery-key-file F",
             "deliver u@example.org --sender s@example.net",
             "check",
+            "check --repair --from D",
+            "check --rebuild",
             "import maildir u@example.org Maildir",
             "import mbox u@example.org mail.mbox --into Old",
             "export maildir u@example.org Maildir --crlf",

@@ -35,6 +35,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reclaim_bytes_per_second: u64,
     /// After which time everything is counted anew; zero: never.
     pub(crate) recount_interval: Duration,
+    /// Bytes a second that the scrub reads at most, 0: none.
+    pub(crate) scrub_bytes_per_second: u64,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -79,6 +81,7 @@ pub(crate) fn open(
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;
+    options.scrub_bytes_per_second = bounds.scrub_bytes_per_second;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
@@ -148,6 +151,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         reclaim_copied_bytes,
         reclaimed_bytes,
         recount,
+        scrubbed_segments,
+        scrubbed_bytes,
+        scrub_healed,
+        scrub_damaged,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -172,6 +179,10 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
         ("recount", recount_words(recount.as_ref())),
+        ("segments_scrubbed_since_start", scrubbed_segments.to_string()),
+        ("scrubbed_bytes_since_start", scrubbed_bytes.to_string()),
+        ("scrub_healed_since_start", scrub_healed.to_string()),
+        ("scrub_damaged", scrub_damaged.to_string()),
     ];
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
     StoreStatus { lines, stopped }
@@ -205,16 +216,72 @@ pub(crate) fn check(
             progress(at.message_count, at.message_total);
         }
     })?;
-    let summary = format!(
-        "checked {} messages ({} bytes) in {} mailboxes of {} accounts: {} problems",
+    let mut summary = format!(
+        "checked {} messages ({} bytes) in {} mailboxes of {} accounts, {} segments ({} bytes) \
+         with {} records, {} rows of state: {} problems",
         report.message_count,
         report.message_bytes,
         report.mailbox_count,
         report.account_count,
+        report.segment_count,
+        report.log_bytes,
+        report.record_count,
+        report.row_count,
         report.problem_count
     );
+    if report.unnamed_chunks > 0 {
+        summary.push_str(&format!(
+            "; {} bytes of {} pieces keep their space and belong to no message",
+            report.unnamed_bytes, report.unnamed_chunks
+        ));
+    }
     let problems = report.problems.iter().map(ToString::to_string).collect();
     Ok(CheckOutcome { summary, problems, problem_count: report.problem_count })
+}
+
+/// Mends a stopped store; answers what was done and what could not be, a sentence each.
+pub(crate) fn repair(
+    directory: &Path,
+    key: KeySource,
+    from: Option<&Path>,
+) -> Result<Vec<String>, Failure> {
+    let report = Store::repair(directory, &OpenOptions::new(key), from)?;
+    let mended = report.mended.iter().map(|what| format!("mended: {what}"));
+    let left = report.left.iter().map(|what| format!("left as it is, for want of a copy: {what}"));
+    let mut sentences: Vec<String> = mended.chain(left).collect();
+    if sentences.is_empty() {
+        sentences.push("nothing in keys and log was in need of repair".to_owned());
+    }
+    Ok(sentences)
+}
+
+/// Makes the state of a stopped store anew from its log; answers what came of it. `progress` is
+/// told bytes of the log verified, of how many.
+pub(crate) fn rebuild(
+    directory: &Path,
+    key: KeySource,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<String>, Failure> {
+    let report = Store::rebuild(directory, OpenOptions::new(key), progress)?;
+    let seconds = report.elapsed.as_secs_f64().max(0.001);
+    let mut sentences = Vec::new();
+    if report.resumed {
+        sentences.push("went on with a rebuild that had been interrupted".to_owned());
+    }
+    sentences.push(format!(
+        "made the state anew from {} records in {seconds:.1} s: {} accounts, {} mailboxes, {} \
+         messages{}",
+        report.record_count,
+        report.account_count,
+        report.mailbox_count,
+        report.message_count,
+        if report.compared { "; compared with the state from before" } else { "" }
+    ));
+    sentences.extend(report.differences.iter().map(|what| format!("it differs: {what}")));
+    if let Some(kept) = &report.kept {
+        sentences.push(format!("the state from before is kept in {}", kept.display()));
+    }
+    Ok(sentences)
 }
 
 /// Makes a new recovery key in place of the old one; the store may be running.

@@ -261,3 +261,56 @@ fn a_configuration_is_checked_without_opening_the_store() {
     site.configure("[limits]\nmessage_bytes = 1");
     assert_eq!(check(&site.config_text()).code, Some(78), "a bound out of its range");
 }
+
+#[test]
+fn a_damaged_store_is_checked_mended_from_a_copy_and_its_state_made_anew() {
+    let Some(mut site) = site() else { return };
+    site.start();
+    let running = site.pillarbox(&["check", "--rebuild"]);
+    assert_eq!(running.code, Some(75), "it runs: {}", running.output());
+    let mail = format!("Subject: x\r\n\r\n{}\r\n", "0123456789abcdefghijklmnop".repeat(900));
+    let replies = site.lmtp().deliver("s@example.com", &[USER], mail.as_bytes()).unwrap();
+    assert_eq!(replies[0].code, 250);
+    site.stop();
+    let log = site.data.join("volumes/main/log");
+    let copy = site.folder.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let files = support::site::files_below(&log).unwrap();
+    for file in &files {
+        std::fs::copy(file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    let well = site.pillarbox(&["check"]).well("check of a whole store").stdout;
+    assert!(well.contains("records") && well.contains(": 0 problems"), "{well}");
+
+    // The first byte of every group's content hash.
+    for file in &files {
+        let mut content = std::fs::read(file).unwrap();
+        for at in (8192..content.len()).step_by(4096) {
+            if content[at..].starts_with(b"PBXg") {
+                content[at + 104] ^= 1;
+            }
+        }
+        std::fs::write(file, content).unwrap();
+    }
+    let damaged = site.pillarbox(&["check"]);
+    assert_ne!(damaged.code, Some(0), "{}", damaged.output());
+    let refused = site.pillarbox(&["check", "--rebuild"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.output());
+    assert!(refused.output().contains("nothing was changed"), "{}", refused.output());
+    let copied = copy.to_str().unwrap();
+    let mended = site.pillarbox(&["check", "--repair", "--from", copied]).well("repair").stdout;
+    assert!(mended.contains("mended: segment") && mended.contains(": 0 problems"), "{mended}");
+
+    std::fs::remove_dir_all(site.data.join("volumes/main/state")).unwrap();
+    let rebuilt = site.pillarbox(&["check", "--rebuild"]).well("rebuild").stdout;
+    assert!(
+        rebuilt.contains("made the state anew") && rebuilt.contains(" 1 messages"),
+        "{rebuilt}"
+    );
+    let again = site.pillarbox(&["check", "--rebuild"]).well("rebuild once more").stdout;
+    assert!(again.contains("compared with the state from before"), "{again}");
+    site.start();
+    let mut imap = site.imap();
+    let exists = imap.select("INBOX").unwrap().exists;
+    assert_eq!(exists, 1, "the message is served");
+}

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
 mod base;
+mod check;
 mod commit;
 pub mod disk;
 mod encoding;
@@ -39,10 +40,11 @@ mod ticket;
 pub mod uid_set;
 pub mod width;
 
+pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
-    Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
-    DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
-    NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, RecountReport,
+    Account, AccountEntry, AliasEntry, Announcement, Appended, Copied, DeliverTo, FlagsStored,
+    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount, NewMessage,
+    OpenOptions, OpenReport, PreparedMessage, RebuildReport, RecountReport, RepairReport,
     Resolution, RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
     Subscription, Undeleted, VolumeRetention, verify_backup,
 };

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::admin::{Answer, Request};
-use crate::cli::{InitArguments, KeyVerb, PlaceArguments};
+use crate::cli::{CheckArguments, InitArguments, KeyVerb, PlaceArguments};
 use crate::command::{Place, ask, unexpected};
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, LogFormat};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource, StoreStatus};
 use crate::{logging, progress, secrets, serve};
@@ -146,11 +146,28 @@ pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
     }
 }
 
-/// `pillarbox check`
-pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
-    let place = Place::find(place)?;
+/// `pillarbox check`, after what it was asked to mend
+pub(crate) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let place = Place::find(&arguments.place)?;
+    if arguments.repair {
+        logging::start("warn", LogFormat::Text)?;
+        let from = arguments.from.as_deref();
+        let sentences = store_access::repair(&place.directory, place.key()?, from)?;
+        sentences.iter().for_each(|sentence| println!("{sentence}"));
+    }
+    if arguments.rebuild {
+        logging::start("warn", LogFormat::Text)?;
+        let bar = progress::bar("Verifying the log", 0);
+        let sentences =
+            store_access::rebuild(&place.directory, place.key()?, &mut |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+            });
+        bar.finish_and_clear();
+        sentences?.iter().for_each(|sentence| println!("{sentence}"));
+    }
     let mut connection = place.connect(Request::Check.mode())?;
-    let bar = progress::bar("Checking messages", 0);
+    let bar = progress::bar("Checking messages and segments", 0);
     let answer = connection.call(&Request::Check, b"", &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);

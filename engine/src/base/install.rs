@@ -161,6 +161,11 @@ impl Installer {
         Ok(())
     }
 
+    /// The highest position that an image covers records up to.
+    pub(crate) fn begun(&self) -> Lsn {
+        self.images.values().map(|image| image.begun).max().unwrap_or(Lsn::ZERO)
+    }
+
     /// Whether [`Installer::finish`] was called.
     pub(crate) fn is_finished(&self) -> bool {
         self.is_finished

@@ -17,6 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use build::chunks_of;
 pub use build::{BuiltChunk, BuiltGroup, GroupBuilder};
 pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
@@ -26,6 +27,8 @@ pub(crate) use reader::{SegmentFile, SegmentUse};
 pub use recovery::{
     LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
 };
+pub(crate) use recovery::{before, numbers, successor};
 pub(crate) use rewrite::{Keep, Rewrite, RewriteStep, SOURCES_MAX};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
+pub(crate) use writer::close;
 pub use writer::{AppendError, ChainEnd, LogWriter};

@@ -189,6 +189,23 @@ impl SegmentFile {
         Ok(SegmentFile { path: path.to_path_buf(), header, byte_count, file })
     }
 
+    /// A segment whose header cannot be read, with what is known of it from elsewhere.
+    pub(crate) fn with_header(
+        disk: &dyn Disk,
+        path: &Path,
+        header: SegmentHeader,
+    ) -> Result<SegmentFile, DiskError> {
+        let file = disk.open(path, OpenMode::Read)?;
+        file.forget_cached()?;
+        let byte_count = file.byte_count()?;
+        Ok(SegmentFile { path: path.to_path_buf(), header, byte_count, file })
+    }
+
+    /// Bytes as they lie there, verified by nothing.
+    pub(crate) fn raw(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        self.file.read_at(offset, buffer)
+    }
+
     /// The footer; `None` if the segment was not closed or its footer is damaged.
     ///
     /// # Errors
@@ -230,6 +247,16 @@ impl SegmentFile {
         offset: u64,
         buffer: &'b mut Vec<u8>,
     ) -> Result<Result<(FoundGroup, Group<'b>), FormatError>, DiskError> {
+        let read = self.group_without_chunks_at(offset, buffer)?;
+        Ok(read.and_then(|(found, group)| group.verify_chunks().map(|()| (found, group))))
+    }
+
+    /// The same without comparing the bytes of chunks with their hashes.
+    pub(crate) fn group_without_chunks_at<'b>(
+        &self,
+        offset: u64,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Result<(FoundGroup, Group<'b>), FormatError>, DiskError> {
         buffer.resize(REMNANT_HEADER_BYTES, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);
@@ -251,9 +278,6 @@ impl SegmentFile {
             Ok(group) => group,
             Err(error) => return Ok(Err(error)),
         };
-        if let Err(error) = group.verify_chunks() {
-            return Ok(Err(error));
-        }
         let stored_len = u32_of(group.stored_len());
         let alignment = self.header.role.alignment();
         Ok(Ok((FoundGroup { offset, stored_len, header, hash: group.hash, alignment }, group)))

@@ -30,6 +30,9 @@ mod walk;
 
 use std::path::PathBuf;
 
+pub(crate) use self::segment::{before, successor};
+pub(crate) use self::walk::numbers;
+
 use self::replay::Replay;
 use self::walk::Walked;
 use super::format::group::GroupHash;

@@ -12,6 +12,7 @@
 //! | `dirty` | what a checkpoint has to write |
 //! | `view`, `compare` | what readers see, and what differs between two views |
 //! | `vanished` | expunged UIDs for QRESYNC |
+//! | `verify` | heads compared with their pages, for `check` |
 
 // Record application and the checkpoint call this from within the crate.
 #![allow(dead_code, reason = "the committer and the checkpoint are built on this next")]
@@ -31,6 +32,7 @@ mod state;
 mod tests;
 mod vanished;
 mod varint;
+mod verify;
 mod view;
 
 /// The formats of a mailbox, for the list in `tests/golden/constants.txt`.
@@ -52,6 +54,7 @@ pub(crate) use self::{
     source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
     vanished::{VanishedEntry, VanishedList},
+    verify::decodes,
 };
 pub use row::{KeywordSet, Row, RowIds};
 pub use view::{View, ViewChanges};

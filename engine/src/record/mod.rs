@@ -23,10 +23,12 @@ pub(crate) mod base;
 mod body;
 pub(crate) mod fuzzing;
 mod retention;
+mod sealed;
 
 use base::{BasePart, DumpedRow};
 pub(crate) use body::{special_use_number, special_use_of};
 pub(crate) use retention::RetentionBody;
+pub(crate) use sealed::open_record;
 
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};

@@ -336,6 +336,26 @@ impl KeyTable {
         Ok((table, KeyTableReport { healed }))
     }
 
+    /// Reads both copies again, and makes one that is damaged or missing anew from what is in
+    /// memory; answers which, and what was wrong with it.
+    ///
+    /// # Errors
+    /// [`KeyError::Disk`], or a copy that belongs elsewhere, which is left alone.
+    pub fn heal(&self) -> Result<Option<(TableCopy, String)>, KeyError> {
+        // No change comes between reading and writing.
+        let _tried = self.tried.lock();
+        let snapshot = self.snapshot();
+        let mut healed = None;
+        for copy in [TableCopy::A, TableCopy::B] {
+            let path = copy.path(&self.directory);
+            let read = read_copy(self.disk.as_ref(), &path, &self.root, snapshot.volume)?;
+            let Err(why) = read else { continue };
+            durable::replace_file(self.disk.as_ref(), &path, &snapshot.encode())?;
+            healed = Some((copy, why));
+        }
+        Ok(healed)
+    }
+
     /// The table as it is now.
     pub fn snapshot(&self) -> Arc<KeyTableSnapshot> {
         self.current.read().clone()

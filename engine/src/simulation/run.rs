@@ -370,6 +370,21 @@ impl Run {
             }
             self.tally.damages += 1;
             let Ok((store, report)) = world.open() else { continue };
+            let cold = world.segments().len().saturating_sub(1);
+            let names: Vec<_> = world.segments().into_iter().take(cold).collect();
+            let is_cold = |about: &str| {
+                let name = about.split([' ', ',']).nth(1).unwrap_or_default();
+                names.iter().any(|path| path.ends_with(name))
+            };
+            if let Ok(found) = store.check(&mut |_| {}) {
+                let of_cold = found.problems.iter().filter(|problem| {
+                    problem.about.starts_with("segment ") && is_cold(&problem.about)
+                });
+                // Copies of headers it heals.
+                let of_cold = of_cold.filter(|problem| !problem.what.starts_with("copy")).count();
+                let scrubbed = store.scrub_once(world.clock());
+                assert!(of_cold == 0 || scrubbed > 0, "a scrub finds it: {:?}", found.problems);
+            }
             let reported = store.check(&mut |_| {}).is_ok_and(|report| report.problem_count > 0)
                 || !report.damage.is_empty();
             let is_whole = clients::sight(&store).is_ok_and(|seen| seen == expected.sight());

@@ -132,6 +132,11 @@ impl World {
         }
     }
 
+    /// Its clock.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<Time>::clone(&self.time)
+    }
+
     /// The files of the log, oldest first.
     pub(super) fn segments(&self) -> Vec<PathBuf> {
         let log = Path::new(DIRECTORY).join("volumes/main/log");

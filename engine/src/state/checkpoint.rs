@@ -8,7 +8,7 @@
 //! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL,
 //! one atomic flush), and replay begins where the flushed stamp says, so either is right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::account::AccountState;
 use super::blob::{blob_of_reference, lowest_reference, mailbox_of_reference, reference_key};
@@ -213,7 +213,9 @@ impl Writer<'_> {
         for block in &dirty.gone_blocks {
             self.batch.delete(Table::Head, &block.to_bytes());
         }
-        for gone in &unsaved.gone {
+        let dropped: HashSet<_> = unsaved.dropped.iter().map(|(key, ..)| *key).collect();
+        // A mailbox that was deleted since takes its list along, also what no table has yet.
+        for gone in unsaved.gone.iter().filter(|gone| !dropped.contains(&gone.mailbox)) {
             let key = VanishedEntry::key(gone.mailbox.0, gone.mailbox.1, gone.modseq);
             let entry = VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
             self.put(Table::Vanished, &key, gone.mailbox.0, &entry.encode())?;

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
 use super::base::BaseImage;
-use super::blob::{BlobRow, Places, reference_key};
+use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::policy::Policy;
 use super::retain::References;
@@ -31,10 +31,10 @@ use super::retained::{
     RetainedChanges, RetainedKey, RetainedMaps, RetainedMessage, RetainedVisitor, VolumeRetention,
 };
 use super::saved::Saved;
+use super::table::Table;
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Stamp, Uid};
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
-use crate::uid_set::UidSet;
 
 /// A callback of someone who watches a mailbox.
 pub(crate) type Watcher = Arc<dyn Fn() + Send + Sync>;
@@ -158,14 +158,21 @@ impl Committed {
     }
 
     /// Forgets where chunks lie that no blob names: the log still has them, and nothing else.
-    /// For a state that was made from the log alone, before anything new is taken.
-    pub(crate) fn forget_unnamed_places(&self) -> Result<(), ReadError> {
+    /// For a state that was made from the log alone, before anything new is taken. Answers those
+    /// that a checkpoint on the way has written.
+    pub(crate) fn forget_unnamed_places(&self) -> Result<Vec<Lsn>, ReadError> {
         let mut named: HashSet<Lsn> = HashSet::new();
         self.saved.scan_blobs(&mut |id, row| named.extend(row.positions(id)))?;
         let mut maps = self.blobs.write();
         named.extend(maps.blobs.iter().flat_map(|(id, row)| row.positions(*id)));
         maps.places.retain(|lsn, _| named.contains(lsn));
-        Ok(())
+        let mut written = Vec::new();
+        self.saved.tables.scan_prefix(Table::Placement, &[], &mut |key, _| {
+            let lsn = blob_of_reference(key).map(|id| id.0);
+            written.extend(lsn.filter(|lsn| !named.contains(lsn)));
+            Ok(true)
+        })?;
+        Ok(written)
     }
 
     /// What mailboxes load their pages through.
@@ -447,28 +454,34 @@ impl Committed {
         unsaved.destroyed.extend(changes.destroyed);
     }
 
-    /// Makes a set of stored references what it is with all that is not saved yet.
-    pub(crate) fn overlay_references(
-        &self,
-        stored: &mut BTreeSet<[u8; 36]>,
-    ) -> Result<(), ReadError> {
+    /// Whether a change of a reference waits for the next checkpoint: made, or removed.
+    pub(crate) fn unsaved_reference(&self, key: &[u8; 36]) -> Option<bool> {
         let unsaved = self.unsaved.lock();
-        for (&(blob, account, mailbox, uid), &made) in &unsaved.references {
-            let key = reference_key(blob, account, mailbox, uid);
-            if made {
-                stored.insert(key);
-            } else {
-                stored.remove(&key);
-            }
+        let of = mailbox_of_reference(key)?;
+        let goes = |dropped: &(MailboxKey, MailboxState, References)| {
+            dropped.0 == of && dropped.2 == References::Go
+        };
+        if unsaved.dropped.iter().any(goes) {
+            return Some(false);
         }
-        let all = UidSet::from_ranges([(1, u32::MAX)]);
-        let gone = unsaved.dropped.iter().filter(|(.., references)| *references == References::Go);
-        for (key, state, _) in gone {
-            for (row, _) in state.rows_of(&all)? {
-                stored.remove(&reference_key(row.blob, key.0, key.1, row.uid));
-            }
-        }
-        Ok(())
+        let uid = Uid(u32::from_be_bytes(*key.last_chunk()?));
+        unsaved.references.get(&(blob_of_reference(key)?, of.0, of.1, uid)).copied()
+    }
+
+    /// Whether anything waits for a checkpoint.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        let unsaved = self.unsaved.lock();
+        !(unsaved.accounts.is_empty()
+            && unsaved.mailboxes.is_empty()
+            && unsaved.dropped.is_empty()
+            && unsaved.references.is_empty())
+    }
+
+    /// Rewritten segments whose older generation may still be there, in memory or in the tables.
+    pub(crate) fn switched(&self) -> Result<Vec<u64>, ReadError> {
+        let mut switched = self.saved.switched()?;
+        switched.extend(self.switched.lock().iter());
+        Ok(switched)
     }
 
     /// About how many bytes the next checkpoint would write.

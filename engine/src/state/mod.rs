@@ -37,7 +37,8 @@ mod values;
 pub(crate) use account::{AccountState, INBOX, canonical};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
-    BlobRow, ChunkPlace as StateChunkPlace, Places, mailbox_of_reference, reference_key,
+    BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
+    reference_key,
 };
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};

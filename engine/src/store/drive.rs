@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::recount::RECOUNT_REST;
+use crate::check::{ScrubStep, Scrubber};
 use crate::commit::{CheckpointStep, Checkpointer, CommitStep, Committer};
 use crate::error::OpenError;
 use crate::purge::{PurgeStep, Purger};
@@ -20,6 +21,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const RECLAIM_WAIT: Duration = Duration::from_millis(50);
 /// How often it looks for something to do.
 const RECLAIM_IDLE: Duration = Duration::from_secs(10);
+/// How long the scrub rests after a round.
+const SCRUB_IDLE: Duration = Duration::from_secs(60);
 
 /// How often purging looks for what is over time.
 const PURGE_IDLE: Duration = Duration::from_secs(60);
@@ -31,6 +34,7 @@ pub(super) struct Driver {
     reclaim: Arc<Pause>,
     purge: Arc<Pause>,
     recount: Arc<Pause>,
+    scrub: Arc<Pause>,
 }
 
 /// Sleeping that can be ended.
@@ -125,6 +129,40 @@ impl Driver {
         };
         self.threads.lock().push(spawn("reclaimer", body)?);
         Ok(())
+    }
+
+    /// Starts reading cold segments, at that rate.
+    pub(super) fn start_scrub(
+        &self,
+        mut scrubber: Scrubber,
+        bytes_per_second: u64,
+    ) -> Result<(), OpenError> {
+        let pause = Arc::clone(&self.scrub);
+        let body = move || {
+            loop {
+                let time = match scrubber.step() {
+                    Ok(ScrubStep::Read(bytes)) => {
+                        Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second)
+                    }
+                    Ok(ScrubStep::Idle) => SCRUB_IDLE,
+                    Err(error) => {
+                        tracing::error!("a segment could not be verified: {error}");
+                        SCRUB_IDLE
+                    }
+                };
+                if !pause.sleep(time, time == SCRUB_IDLE) {
+                    return;
+                }
+            }
+        };
+        self.threads.lock().push(spawn("scrubber", body)?);
+        Ok(())
+    }
+
+    /// Ends the scrub.
+    pub(super) fn stop_scrub(&self) {
+        self.scrub.stop();
+        self.join("scrubber");
     }
 
     /// Wakes reclaim and waits until it has nothing to do.

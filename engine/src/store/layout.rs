@@ -8,6 +8,7 @@
 //! DATA/volumes/main/keys/     key table, two copies
 //! DATA/volumes/main/log/      segments
 //! DATA/volumes/main/state/    tables
+//! DATA/volumes/main/state.old/  those from before a rebuild that is under way
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,11 @@ impl Layout {
 
     pub(super) fn state(&self) -> PathBuf {
         self.volume().join("state")
+    }
+
+    /// The state from before a rebuild that is under way.
+    pub(super) fn old_state(&self) -> PathBuf {
+        self.volume().join("state.old")
     }
 }
 

@@ -16,11 +16,11 @@
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
 //! | `spool` | a large message while it arrives |
-//! | `status`, `recount`, `check`, `check_retained` | figures; verification of all that is stored |
+//! | `status`, `recount`, `check` | figures; verification of all that is stored |
+//! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
 
 mod account;
 mod check;
-mod check_retained;
 mod create;
 mod deliver;
 mod directory;
@@ -35,7 +35,9 @@ mod newer_format_tests;
 mod open;
 mod prepare;
 mod read;
+mod rebuild;
 mod recount;
+mod repair;
 mod replay;
 mod retention;
 #[cfg(test)]
@@ -50,12 +52,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::account::Account;
-pub use self::check::{CheckProgress, CheckReport, Problem};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
+pub use self::rebuild::RebuildReport;
+pub use self::repair::RepairReport;
 pub use self::retention::RetainedEntry;
 pub use self::spool::SpoolFile;
 pub use self::status::Status;
@@ -69,6 +72,7 @@ use self::prepare::Permits;
 use self::read::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
+use crate::check::ScrubFigures;
 pub use crate::commit::{Announcement, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
 use crate::disk::{Clock, Disk, OpenMode};
@@ -109,6 +113,7 @@ pub(crate) struct Inner {
     reclaimed: Arc<ReclaimFigures>,
     recounted: Arc<LastRecount>,
     clock: Arc<dyn Clock>,
+    scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,

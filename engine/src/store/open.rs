@@ -43,6 +43,10 @@ pub struct OpenOptions {
     /// After which time everything is counted anew and compared with the running figures; zero:
     /// never.
     pub recount_interval: Duration,
+    /// Bytes of cold segments that are read and verified a second; 0: none.
+    pub scrub_bytes_per_second: u64,
+    /// Bytes that a checkpoint would write after which one is written while the log is replayed.
+    pub replay_checkpoint_bytes: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
     /// bytes.
     pub reserve_bytes: u64,
@@ -64,6 +68,8 @@ impl OpenOptions {
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
             recount_interval: Duration::from_secs(24 * 3600),
+            scrub_bytes_per_second: 4 << 20,
+            replay_checkpoint_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
@@ -102,6 +108,8 @@ struct BeginWith {
     /// Bytes a second.
     reclaim_rate: u64,
     recount_interval: Duration,
+    /// Bytes a second.
+    scrub_rate: u64,
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -135,13 +143,24 @@ impl Store {
         directory: &Path,
         options: OpenOptions,
     ) -> Result<(Store, OpenReport), OpenError> {
+        let layout = Layout::of(directory);
+        if !surroundings.disk.exists(&layout.node())? {
+            return Err(OpenError::NotAStore(directory.to_path_buf()));
+        }
+        let lock = take_lock(surroundings.disk.as_ref(), &layout, directory)?;
+        Store::open_locked(surroundings, directory, options, lock)
+    }
+
+    /// The same, of a store that the caller has locked.
+    pub(super) fn open_locked(
+        surroundings: &Surroundings,
+        directory: &Path,
+        options: OpenOptions,
+        lock: Box<dyn Send + Sync>,
+    ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
         let disk = Arc::clone(&surroundings.disk);
         let layout = Layout::of(directory);
-        if !disk.exists(&layout.node())? {
-            return Err(OpenError::NotAStore(directory.to_path_buf()));
-        }
-        let lock = take_lock(disk.as_ref(), &layout, directory)?;
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let root = unlock(disk.as_ref(), &layout, &options.key)?;
@@ -160,7 +179,8 @@ impl Store {
         let log = log_setup(surroundings, &layout, node.volume)?;
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
-        let mut replay = Replay::new(&committed, &saved, keys.snapshot());
+        let bytes = options.replay_checkpoint_bytes;
+        let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         let recovered = replay.run(setup, mode)?;
         let mut report = replay.finish()?;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
@@ -180,6 +200,7 @@ impl Store {
             reclaimed: Arc::default(),
             recounted: Arc::default(),
             clock: Arc::clone(&surroundings.clock),
+            scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
@@ -195,7 +216,9 @@ impl Store {
         let store = Store { inner };
         let (replayed_bytes, reclaim_rate) = (report.log.bytes, options.reclaim_bytes_per_second);
         let recount_interval = options.recount_interval;
-        let with = BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval };
+        let scrub_rate = options.scrub_bytes_per_second;
+        let with =
+            BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval, scrub_rate };
         store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -238,6 +261,7 @@ impl Store {
         let inner = &self.inner;
         inner.driver.stop_upkeep();
         inner.driver.stop_reclaim();
+        inner.driver.stop_scrub();
         self.checkpoint();
         inner.queue.close();
         inner.driver.join("committer");
@@ -312,7 +336,8 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval } = with;
+        let BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval, scrub_rate } =
+            with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -370,6 +395,10 @@ impl Store {
                 inner.driver.start_purge(self.purger(surroundings))?;
                 if !recount_interval.is_zero() {
                     inner.driver.start_recount(recount_interval, inner.recounting())?;
+                }
+                if scrub_rate > 0 {
+                    let clock = Arc::clone(&surroundings.clock);
+                    inner.driver.start_scrub(self.scrubber(clock, scrub_rate), scrub_rate)?;
                 }
             }
         }
@@ -440,13 +469,17 @@ fn without_leftovers(saved: Saved, mode: OpenMode) -> Result<Saved, OpenError> {
     Ok(saved)
 }
 
-fn unlock(disk: &dyn Disk, layout: &Layout, key: &KeySource) -> Result<RootKey, OpenError> {
+pub(super) fn unlock(
+    disk: &dyn Disk,
+    layout: &Layout,
+    key: &KeySource,
+) -> Result<RootKey, OpenError> {
     let file = RootKeyFile::load(disk, &layout.root_key())?;
     let file = file.ok_or_else(|| OpenError::NotAStore(layout.directory().to_path_buf()))?;
     Ok(key.unlock(&file)?)
 }
 
-fn take_lock(
+pub(super) fn take_lock(
     disk: &dyn Disk,
     layout: &Layout,
     directory: &Path,
@@ -459,7 +492,7 @@ fn take_lock(
     }
 }
 
-fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, OpenError> {
+pub(super) fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, OpenError> {
     let bytes = durable::read_file(disk, &layout.node(), 64 << 10)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     NodeFile::decode(&layout.node(), &text)

@@ -14,15 +14,18 @@ use crate::base::Installer;
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError};
 use crate::format_level;
-use crate::ids::{AccountNumber, KeyGeneration, Lsn};
+use crate::ids::Lsn;
 use crate::log::format::group::Group;
 use crate::log::{
     GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
     StateStamp, recover,
 };
-use crate::record::{Body, Record};
-use crate::seal::{Aad, KeyTableSnapshot};
-use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
+use crate::record::{Body, Record, open_record};
+use crate::seal::KeyTableSnapshot;
+use crate::state::{
+    Changes, CheckpointStamp, Committed, Places, Saved, StateChunkPlace, confirm_checkpoint,
+    write_checkpoint,
+};
 
 /// Applies what the log holds above the tables' stamp.
 pub(super) struct Replay<'a> {
@@ -38,6 +41,10 @@ pub(super) struct Replay<'a> {
     /// Where there is no state: what the log's base images hold.
     base: Option<Installer>,
     saved: &'a Saved,
+    /// Bytes that a checkpoint would write after which one is written.
+    checkpoint_bytes: u64,
+    /// Whether there may be checkpoints.
+    is_written: bool,
 }
 
 /// Why replay stopped.
@@ -57,6 +64,7 @@ impl<'a> Replay<'a> {
         committed: &'a Committed,
         saved: &'a Saved,
         keys: Arc<KeyTableSnapshot>,
+        checkpoint_bytes: u64,
     ) -> Replay<'a> {
         Replay {
             committed,
@@ -68,11 +76,14 @@ impl<'a> Replay<'a> {
             run: Vec::new(),
             base: None,
             saved,
+            checkpoint_bytes,
+            is_written: false,
         }
     }
 
     /// Recovers the log and applies what is new.
     pub(super) fn run(&mut self, setup: LogSetup, mode: OpenMode) -> Result<Recovered, OpenError> {
+        self.is_written = mode == OpenMode::ReadWrite;
         let stamp = self.saved.stamp()?;
         if stamp.is_none() {
             self.base = Some(Installer::default());
@@ -209,6 +220,32 @@ impl<'a> Replay<'a> {
         }
         changes.blobs.values().for_each(|row| self.unnamed.is_named(row.shape.tag));
         self.committed.publish(changes);
+        self.checkpoint_if_due(group)
+    }
+
+    /// Writes a checkpoint of what was replayed, so that memory has a bound and a stop costs
+    /// little. Not within a run, whose first records would be missing after it.
+    fn checkpoint_if_due(&self, group: &Group<'_>) -> Result<(), OpenError> {
+        // Until then the tables hold what images had later.
+        let begun = self.base.as_ref().map_or(Lsn::ZERO, Installer::begun);
+        let is_early = group.header.stamp.last_lsn < begun;
+        if !self.is_written || is_early || !self.run.is_empty() {
+            return Ok(());
+        }
+        let saved = self.saved;
+        if self.committed.unsaved_bytes() < self.checkpoint_bytes {
+            return Ok(());
+        }
+        let stamp = CheckpointStamp {
+            lsn: group.header.stamp.last_lsn,
+            open_lsn: group.header.stamp.open_lsn,
+            group_hash: group.hash.0,
+            stamp: self.committed.highest_stamp(),
+        };
+        let unsaved = self.committed.freeze();
+        write_checkpoint(saved, &unsaved, stamp)?;
+        saved.tables.flush()?;
+        confirm_checkpoint(saved, self.committed, &unsaved, stamp)?;
         Ok(())
     }
 
@@ -220,30 +257,12 @@ impl<'a> Replay<'a> {
         header: &RecordHeader,
         payload: &[u8],
     ) -> Result<Option<Record>, OpenError> {
-        let account = header.account;
-        let keys = Arc::clone(&self.keys);
-        if account != AccountNumber::VOLUME && keys.current(account).is_none() {
-            return Ok(None);
-        }
-        let aad = Aad::Record { kind: header.record_type, account, lsn: header.lsn };
         let damage = |what: String| Damage {
             file: PathBuf::from(format!("segment {}", segment.0)),
             offset,
             what: format!("the record at {}: {what}", header.lsn),
         };
-        let (generation, sealed) =
-            payload.split_first_chunk().ok_or_else(|| damage("it ends early".into()))?;
-        let generation = KeyGeneration(u32::from_le_bytes(*generation));
-        let key = match account {
-            AccountNumber::VOLUME => Some(keys.volume_key()),
-            account => keys.key(account, generation),
-        };
-        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
-        let plain =
-            crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
-        let record = Record::decode(header.record_type, &plain)
-            .map_err(|why| damage(format!("it does not decode: {why}")))?;
-        Ok(Some(record))
+        Ok(open_record(&self.keys, header, payload).map_err(damage)?)
     }
 
     /// Applies a record; those of a run when its last one is there. Anything in between makes the
@@ -331,10 +350,10 @@ impl<'a> Replay<'a> {
         }
         self.installed()?;
         self.committed.add_places(std::mem::take(&mut self.places));
+        let mut dead_chunks = self.unnamed.dead(self.committed)?;
         if self.base.is_some() {
-            self.committed.forget_unnamed_places()?;
+            dead_chunks.extend(self.committed.forget_unnamed_places()?);
         }
-        let dead_chunks = self.unnamed.dead(self.committed)?;
         self.committed.publish(Changes { dead_chunks, ..Changes::default() });
         Ok(self.report)
     }

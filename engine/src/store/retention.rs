@@ -41,7 +41,7 @@ pub struct RetainedEntry {
 }
 
 impl RetainedEntry {
-    pub(super) fn new(key: RetainedKey, message: &RetainedMessage) -> RetainedEntry {
+    pub(crate) fn new(key: RetainedKey, message: &RetainedMessage) -> RetainedEntry {
         let until = i64::try_from(key.until.0).ok().filter(|_| key.until != Until::HOLD);
         let row = &message.row;
         RetainedEntry {
@@ -59,7 +59,7 @@ impl RetainedEntry {
     }
 
     /// As far as reading its bytes needs it.
-    pub(super) fn row(&self) -> Row {
+    pub(crate) fn row(&self) -> Row {
         Row {
             uid: self.uid,
             flags: self.flags.system,

@@ -50,6 +50,14 @@ pub struct Status {
     pub covered_lsn: Lsn,
     /// What the last recount since the start found, if there was one.
     pub recount: Option<RecountReport>,
+    /// Segments that the scrub read to their end since the start.
+    pub scrubbed_segments: u64,
+    /// Bytes of them.
+    pub scrubbed_bytes: u64,
+    /// Copies of headers and of the key table that it wrote anew.
+    pub scrub_healed: u64,
+    /// Things in cold segments that are damaged, as of its last look at each.
+    pub scrub_damaged: u64,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -94,6 +102,10 @@ impl Store {
                 .base(AccountNumber::VOLUME)
                 .map_or(Lsn::ZERO, |image| image.begun),
             recount: self.inner.recounted.get(),
+            scrubbed_segments: self.inner.scrubbed.segment_count.load(Ordering::Relaxed),
+            scrubbed_bytes: self.inner.scrubbed.byte_count.load(Ordering::Relaxed),
+            scrub_healed: self.inner.scrubbed.healed_count.load(Ordering::Relaxed),
+            scrub_damaged: self.inner.scrubbed.damaged.lock().values().sum(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

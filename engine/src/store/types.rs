@@ -24,7 +24,7 @@ pub enum SpecialUse {
 }
 
 /// One mailbox in a listing. Names are UTF-8, levels separated by `/`; INBOX is written so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxEntry {
     /// Its identity.
     pub id: MailboxId,
@@ -35,7 +35,7 @@ pub struct MailboxEntry {
 }
 
 /// All mailboxes and subscriptions of an account at one moment, sorted by name, INBOX first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The mailboxes. Levels above them that are no mailboxes themselves are not listed.
     pub mailboxes: Vec<MailboxEntry>,

@@ -149,11 +149,11 @@ impl Segment {
 }
 
 /// The position right before `lsn`.
-pub(super) fn before(lsn: Lsn) -> Lsn {
+pub(crate) fn before(lsn: Lsn) -> Lsn {
     Lsn::from_bits(lsn.bits().saturating_sub(1)).unwrap_or(Lsn::ZERO)
 }
 
 /// The position right after `lsn`.
-pub(super) fn successor(lsn: Lsn) -> Lsn {
+pub(crate) fn successor(lsn: Lsn) -> Lsn {
     lsn.next().unwrap_or(lsn)
 }

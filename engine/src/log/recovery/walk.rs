@@ -4,10 +4,12 @@
 //! behind it, state's stamp proving that both sides are of one history. Any other gap ends the
 //! walk.
 
+use std::path::Path;
+
 use super::segment::{Segment, before, successor};
 use super::{LogDamage, RecoverError, RecoveryReport, Replayed, Severity, StateStamp};
-use crate::disk::OpenMode;
-use crate::error::{Damage, ReadError};
+use crate::disk::{Disk, OpenMode};
+use crate::error::{Damage, DiskError, ReadError};
 use crate::ids::Lsn;
 use crate::log::format::FormatError;
 use crate::log::format::group::{Group, GroupHash, GroupHeader};
@@ -49,8 +51,12 @@ struct Segments {
 /// stopped, a rewritten segment lies beside what it was made of. It is the log's if flushed state
 /// refers to it, or if what it was made of is not all there any more (which only happens once
 /// flushed state referred to it, and state may be lost since); else its making was cut short.
-fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), RecoverError> {
-    let files = setup.disk.list(&setup.directory)?;
+pub(crate) fn numbers(
+    disk: &dyn Disk,
+    directory: &Path,
+    switched: &[SegmentNumber],
+) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>), DiskError> {
+    let files = disk.list(directory)?;
     let mut all: Vec<SegmentNumber> =
         files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
     all.sort_unstable();
@@ -60,14 +66,14 @@ fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>),
         if superseded.contains(number) {
             continue;
         }
-        let Some((sources, last_place)) = made_of(setup, *number)? else { continue };
+        let Some((sources, last_place)) = made_of(disk, directory, *number)? else { continue };
         let is_source = |other: &&SegmentNumber| {
             (**other < *number || other.place() > number.place())
                 && !superseded.contains(other)
                 && (number.place()..=last_place).contains(&other.place())
         };
         let older: Vec<SegmentNumber> = all.iter().filter(is_source).copied().collect();
-        if older.len() < sources || setup.switched.contains(number) {
+        if older.len() < sources || switched.contains(number) {
             superseded.extend(older);
         } else {
             superseded.push(*number);
@@ -79,20 +85,25 @@ fn numbers(setup: &LogSetup) -> Result<(Vec<SegmentNumber>, Vec<SegmentNumber>),
 
 /// How many segments a rewritten one was made of, and the last place that they took; `None` if its
 /// header is damaged: then nothing is removed for its sake, or its own.
-fn made_of(setup: &LogSetup, number: SegmentNumber) -> Result<Option<(usize, u64)>, RecoverError> {
-    match SegmentFile::open_cached(setup.disk.as_ref(), &number.path(&setup.directory)) {
+fn made_of(
+    disk: &dyn Disk,
+    directory: &Path,
+    number: SegmentNumber,
+) -> Result<Option<(usize, u64)>, DiskError> {
+    match SegmentFile::open_cached(disk, &number.path(directory)) {
         Ok(file) => {
             let sources = usize::from(file.header.joined.sources.max(1));
             Ok(Some((sources, file.header.last_place())))
         }
-        Err(ReadError::Damage(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(ReadError::Disk(error)) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
 impl Segments {
     fn open(setup: &LogSetup, mode: OpenMode) -> Result<Segments, RecoverError> {
-        let (numbers, superseded) = numbers(setup)?;
+        let (disk, directory) = (setup.disk.as_ref(), &setup.directory);
+        let (numbers, superseded) = numbers(disk, directory, &setup.switched)?;
         if let (OpenMode::Read, Some(last)) = (mode, numbers.last()) {
             // A reader carries nothing over, so what it finds is made durable where it lies.
             setup.disk.open(&last.path(&setup.directory), OpenMode::Read)?.sync_data()?;

@@ -1,0 +1,47 @@
+//! What a mailbox says twice, compared: heads with their pages, rows with their ids.
+
+use crate::error::ReadError;
+use crate::ids::Uid;
+use crate::mailbox::head::{self, PageHead};
+use crate::mailbox::ids_page::IdsPage;
+use crate::mailbox::page::Page;
+use crate::mailbox::view::View;
+use crate::state::Table;
+
+impl View {
+    /// What is wrong with its pages and their heads, with the first UID of the page; reads every
+    /// page.
+    pub(crate) fn wrong_heads(&self) -> Vec<(Option<Uid>, String)> {
+        let mut wrong = Vec::new();
+        let reader = &self.state.reader;
+        for slot in self.state.content.slots() {
+            let first = Some(slot.head.first_uid);
+            let (page, ids) = match (slot.rows.page(reader), slot.ids.page(reader)) {
+                (Ok(page), Ok(ids)) => (page, ids),
+                (Err(error), _) | (_, Err(error)) => {
+                    let last = slot.head.last_uid;
+                    let what = format!("the page of the messages up to UID {last}: {error}");
+                    wrong.push((first, what));
+                    continue;
+                }
+            };
+            let found = PageHead::of(slot.head.first_uid, &page, slot.head.ids_version);
+            if found != slot.head {
+                wrong.push((first, "a page's head does not count what its page has".to_owned()));
+            }
+            if ids.rows().len() != page.len() {
+                wrong.push((first, "a page has other rows than ids".to_owned()));
+            }
+        }
+        wrong
+    }
+}
+
+/// Whether a stored page, ids page or head block decodes.
+pub(crate) fn decodes(table: Table, bytes: &[u8]) -> Result<(), ReadError> {
+    match table {
+        Table::Page => Page::decode(bytes).map(drop),
+        Table::Ids => IdsPage::decode(bytes).map(drop),
+        _ => head::decode_block(bytes).map(drop),
+    }
+}
