@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("record", record::fuzzing::record),
     ("recipe", seal::fuzzing::recipe),
     ("recovery_key", seal::fuzzing::recovery_key),
+    ("base_row", state::fuzzing::base_row),
     ("retained_row", state::fuzzing::retained_row),
     ("retention_row", state::fuzzing::retention_row),
     ("root_key_file", seal::fuzzing::root_key_file),

@@ -20,13 +20,15 @@ pub(crate) fn group(bytes: &[u8]) {
 
 fn check_group(bytes: &[u8]) {
     if let Ok(header) = GroupHeader::decode(bytes) {
-        assert_eq!(GroupHeader::decode(&header.encode()), Ok(header));
-        assert_eq!(bytes.get(..GROUP_HEADER_BYTES), Some(header.encode().as_slice()));
+        let mut encoded = header.encode().to_vec();
+        encoded.extend(header.stands_for.iter().flat_map(|hash| hash.0));
+        assert_eq!(GroupHeader::decode(&encoded), Ok(header));
+        assert_eq!(bytes.get(..header.byte_count()), Some(encoded.as_slice()));
     }
     let Ok(group) = Group::decode(bytes) else { return };
     let count = group.items().count();
     assert_eq!(count, usize_of_u32(group.header.item_count));
-    assert!(group.stored_len() <= bytes.len().min(GROUP_HEADER_BYTES + GROUP_BYTES_MAX));
+    assert!(group.stored_len() <= bytes.len().min(group.header.byte_count() + GROUP_BYTES_MAX));
     for placed in group.items() {
         assert!(usize_of_u32(placed.offset) <= group.stored_len());
     }

@@ -379,6 +379,13 @@ fn segments_are_joined_without_records_and_the_chain_goes_on() {
     for chunk in &moved {
         reader.read_chunk(chunk).unwrap();
     }
+    let file = disk.open(&number.path(Path::new(FOLDER)), OpenMode::Read).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    let length = file.read_at(0, &mut bytes).unwrap();
+    let magic = super::format::group::REMNANT_MAGIC;
+    let at = bytes[..length].windows(4).position(|bytes| bytes == magic).unwrap();
+    let remnant = super::format::group::Group::decode(&bytes[at..length]).unwrap();
+    crate::golden::compare("remnant.bin", &bytes[at..at + remnant.stored_len()]);
     // As long as the old ones are all there, they are the log.
     let (texts, _) = open(&disk.image_after_kill(), None).unwrap();
     assert_eq!(texts.len(), count);

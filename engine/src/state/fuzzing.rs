@@ -1,6 +1,7 @@
 //! Fuzz bodies of the tables' values, opened; see [`crate::fuzzing`].
 
 use super::account::{AccountState, Usage};
+use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
 use super::policy::Policy;
@@ -53,6 +54,12 @@ pub(crate) fn checkpoint_stamp(bytes: &[u8]) {
 pub(crate) fn volume_row(bytes: &[u8]) {
     let Ok(volume) = VolumeState::decode(bytes) else { return };
     assert_eq!(VolumeState::decode(&volume.encode()), Ok(volume));
+}
+
+/// An account's newest base image.
+pub(crate) fn base_row(bytes: &[u8]) {
+    let Ok(image) = BaseImage::decode(bytes) else { return };
+    assert_eq!(BaseImage::decode(&image.encode()), Ok(image));
 }
 
 /// A kept message; and the same bytes as its key.
