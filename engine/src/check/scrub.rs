@@ -70,11 +70,14 @@ pub(crate) struct Scrubber {
     reading: Option<(SegmentNumber, SegmentScan)>,
     /// The last segment that was read; `None` before the first.
     last: Option<SegmentNumber>,
+    /// Whether it must have a footer: a crash may leave the one before the open one without, which
+    /// the next start closes; reclaim leaves none.
+    must_be_closed: bool,
 }
 
 impl Scrubber {
     pub(crate) fn new(setup: ScrubSetup, figures: Arc<ScrubFigures>) -> Scrubber {
-        Scrubber { setup, figures, reading: None, last: None }
+        Scrubber { setup, figures, reading: None, last: None, must_be_closed: false }
     }
 
     /// Does the next thing.
@@ -107,6 +110,7 @@ impl Scrubber {
             Some(last) => numbers.iter().position(|number| *number > last),
             None => self.first(&numbers)?,
         };
+        let is_before_open = next.is_some_and(|at| at + 1 == numbers.len());
         let Some(&number) = next.and_then(|at| numbers.get(at)) else {
             // The next round begins at the beginning.
             let was_at_work = self.last.is_some();
@@ -117,6 +121,7 @@ impl Scrubber {
             return Ok(ScrubStep::Idle);
         };
         self.last = Some(number);
+        self.must_be_closed = !is_before_open || number.generation() > 0;
         let LogSource { disk, directory, volume } = &self.setup.log;
         match SegmentScan::begin(disk.as_ref(), directory, number, *volume) {
             Ok(Ok(scan)) => self.reading = Some((number, scan)),
@@ -147,7 +152,7 @@ impl Scrubber {
     fn judge(&mut self, number: SegmentNumber, scan: SegmentScan) -> Result<(), ReadError> {
         let scanned = scan.finish();
         let mut flaws = scanned.flaws;
-        if !scanned.is_closed && scanned.was_closed {
+        if !scanned.is_closed && (scanned.was_closed || self.must_be_closed) {
             let bytes = (scanned.byte_count, scanned.byte_count);
             let what = "the segment has no footer that is whole".to_owned();
             flaws.push(Flaw::new(FlawKind::Footer, number, bytes, scanned.end.0, what));
