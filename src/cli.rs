@@ -69,6 +69,9 @@ enum Verb {
     /// Write an account's mail out, for elsewhere; 'import' reads it back byte by byte
     #[command(subcommand)]
     Export(ExportVerb),
+    /// End an upgrade of Pillarbox
+    #[command(subcommand)]
+    Upgrade(UpgradeVerb),
     /// Show how the store is
     Status {
         #[command(flatten)]
@@ -247,6 +250,16 @@ pub(crate) enum KeyVerb {
     },
 }
 
+/// What an upgrade of Pillarbox needs.
+#[derive(Subcommand)]
+pub(crate) enum UpgradeVerb {
+    /// Let the store hold what this version writes; older versions refuse it from then on, for ever
+    Finish {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
 /// What `deliver` needs.
 #[derive(Args)]
 pub(crate) struct DeliverArguments {
@@ -350,6 +363,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Check { place } => command::store::check(&place),
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
+        Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
         Verb::Status { place, json: true } => command::store::status_json(&place),
         Verb::Status { place, json: false } => command::store::status(&place),
     }
@@ -386,6 +400,7 @@ mod tests {
             "key rotate --new-key-file N --recovery-key-file F",
             "deliver u@example.org --sender s@example.net",
             "check",
+            "upgrade finish",
             "import maildir u@example.org Maildir",
             "import mbox u@example.org mail.mbox --into Old",
             "export maildir u@example.org Maildir --crlf",

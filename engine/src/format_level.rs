@@ -8,6 +8,7 @@
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
+//!     3  nothing more yet
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -23,7 +24,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::SEGMENT_VERSION;
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 2;
+pub(crate) const NEWEST: u32 = 3;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 

@@ -6,7 +6,7 @@ use engine::ids::{Uid, UnixSeconds};
 use engine::seal::Secret;
 use engine::{
     Account, AccountEntry, AliasEntry, Appended, DeliverTo, NewAccount, NewMessage, Resolution,
-    Store, Ticket,
+    Store, Ticket, Upgrade,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,8 @@ pub(crate) enum Request {
     Check,
     /// How the store is.
     Status,
+    /// Raises the volume's format level to the newest.
+    UpgradeFinish,
     /// Delivers the body to whoever takes mail for `recipient`.
     Deliver { recipient: String, mailbox: Option<String>, body_bytes: u64 },
     /// Makes a mailbox unless it is there.
@@ -101,6 +103,8 @@ pub(crate) enum Answer {
     Status(StoreStatus),
     /// What `check` found.
     Checked(CheckOutcome),
+    /// The format level before and now.
+    Upgraded { before: u32, now: u32 },
     /// An account's mailboxes, and the names it is subscribed to.
     Mailboxes { mailboxes: Vec<MailboxLine>, subscribed: Vec<String> },
     /// Messages by ascending UID; none when there are no more.
@@ -260,6 +264,10 @@ fn dispatch(
         Request::AliasDelete { address } => store.delete_alias(&address)?,
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
+        Request::UpgradeFinish => {
+            let Upgrade { before, now } = store.finish_upgrade()?;
+            answer = Answer::Upgraded { before, now };
+        }
         Request::Deliver { recipient, mailbox, .. } => {
             return deliver(desk, &recipient, mailbox.as_deref(), body);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod mail;
 pub(crate) mod people;
 pub(crate) mod store;
+pub(crate) mod upgrade;
 
 use std::path::PathBuf;
 

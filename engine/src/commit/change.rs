@@ -152,6 +152,11 @@ pub(crate) enum Change {
         changes: Vec<PolicyChange>,
         promise: Answer<()>,
     },
+    /// From here on the volume may hold what that format level allows.
+    RaiseLevel {
+        level: u32,
+        promise: Answer<()>,
+    },
     /// A chunk of a large message, ahead of its record. `first`: of which message, `None` for its
     /// first chunk.
     ChunkAhead {
@@ -186,7 +191,8 @@ impl Change {
             | Change::UpdateAccount { promise, .. }
             | Change::DeleteAccount { promise, .. }
             | Change::AccountDestroyed { promise, .. }
-            | Change::Policy { promise, .. } => promise.answer(Err(why())),
+            | Change::Policy { promise, .. }
+            | Change::RaiseLevel { promise, .. } => promise.answer(Err(why())),
             Change::EndAhead { .. } => {}
         }
     }

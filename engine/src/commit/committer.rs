@@ -145,7 +145,6 @@ impl Committer {
         }
         let assigned = assigner.finish();
         self.write(assigned, 0);
-        self.format_level = format_level::NEWEST;
     }
 
     /// Waits for changes and commits one batch of them.
@@ -198,6 +197,7 @@ impl Committer {
                 }
                 self.count(count, &groups);
                 self.setup.committed.publish(changes);
+                self.format_level = self.setup.committed.format_level();
                 replies.into_iter().for_each(|reply| reply(None));
             }
             Err(reason) => {

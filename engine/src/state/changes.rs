@@ -207,6 +207,11 @@ impl Changes {
         }
     }
 
+    /// Format level and history as these changes leave them.
+    pub(crate) fn volume_of(&self, committed: &Committed) -> VolumeState {
+        self.volume.clone().unwrap_or_else(|| committed.volume())
+    }
+
     fn volume_mut(&mut self, committed: &Committed) -> &mut VolumeState {
         self.volume.get_or_insert_with(|| committed.volume())
     }

@@ -14,6 +14,7 @@
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `spool` | a large message while it arrives |
+//! | `upgrade` | raising the format level |
 //! | `status`, `check` | figures; verification of all that is stored |
 
 mod account;
@@ -35,6 +36,7 @@ mod spool;
 mod status;
 mod surroundings;
 mod types;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +54,7 @@ pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
+pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;

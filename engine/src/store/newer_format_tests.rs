@@ -152,6 +152,34 @@ fn a_volume_of_the_first_level_is_written_without_dictionaries() {
 }
 
 #[test]
+fn a_level_is_raised_once_and_stays_after_a_restart_and_without_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(2));
+    let store = open(&directory).unwrap();
+    let status = store.status();
+    assert_eq!((status.format_level, status.format_level_newest), (2, NEWEST));
+    let upgrade = store.finish_upgrade().unwrap();
+    assert_eq!((upgrade.before, upgrade.now), (2, NEWEST));
+    let position = store.status().last_lsn;
+    let again = store.finish_upgrade().unwrap();
+    assert_eq!((again.before, again.now), (NEWEST, NEWEST));
+    assert_eq!(store.status().last_lsn, position, "the second changes nothing");
+    store.close();
+    drop(store);
+    let state = Layout::of(&directory).state();
+    for lost in [false, true] {
+        if lost {
+            std::fs::rename(&state, folder.path().join("state")).unwrap();
+        }
+        let store = open(&directory).unwrap();
+        assert_eq!(store.status().format_level, NEWEST, "state lost: {lost}");
+        store.close();
+    }
+}
+
+#[test]
 fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");
@@ -163,9 +191,11 @@ fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
 #[test]
 fn s19_state_of_a_higher_level_or_a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    let next = NEWEST + 1;
+    let of_level = format!("the volume has format {next}");
     let cases = [
         // Format, then the level.
-        ("volume", (1, 3), "the volume has format 3"),
+        ("volume", (1, u8::try_from(next).unwrap()), of_level.as_str()),
         ("volume", (0, 2), "a stored volume row has format 2"),
         ("policy", (0, 2), "a stored policy has format 2"),
         ("stamp", (0, 2), "a stored checkpoint stamp has format 2"),
@@ -188,7 +218,8 @@ fn s19_a_table_that_we_do_not_know_is_refused() {
     let directory = folder.path().join("data");
     new_store(&directory);
     RocksTables::add_table(&Layout::of(&directory).state(), "tomorrow");
-    refused(&directory, "which has a table \"tomorrow\", has format 3");
+    let next = NEWEST + 1;
+    refused(&directory, &format!("which has a table \"tomorrow\", has format {next}"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::disk::OpenMode;
+use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::Severity;
 
@@ -23,6 +24,8 @@ pub struct Status {
     pub epoch: u16,
     /// The format level that records may have.
     pub format_level: u32,
+    /// The newest that this binary writes.
+    pub format_level_newest: u32,
     /// Changes committed since the start.
     pub change_count: u64,
     /// Groups written since the start.
@@ -67,6 +70,7 @@ impl Store {
             last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
             epoch: volume.history.last().map_or(0, |link| link.number),
             format_level: volume.format_level,
+            format_level_newest: format_level::NEWEST,
             change_count: status.change_count.load(Ordering::Relaxed),
             group_count: status.group_count.load(Ordering::Relaxed),
             flush_count: status.flush_count.load(Ordering::Relaxed),

@@ -9,6 +9,7 @@
 
 mod account;
 mod flags;
+mod level;
 mod mailbox;
 mod message;
 mod name;
@@ -178,6 +179,10 @@ impl<'a> Assigner<'a> {
             }
             Change::Policy { changes, promise } => {
                 let result = self.policy(changes);
+                self.reply(promise, result);
+            }
+            Change::RaiseLevel { level, promise } => {
+                let result = self.raise_level(level);
                 self.reply(promise, result);
             }
             Change::ChunkAhead { first, tag, chunk, promise } => {
