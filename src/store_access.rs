@@ -11,6 +11,7 @@ use engine::{CheckProgress, InitOptions, OpenOptions, OpenReport, Status, Store,
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::key_words;
 
 pub(crate) use engine::KeySource;
 pub(crate) use engine::disk::{IoChoice, OpenMode};
@@ -136,6 +137,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         reclaimed_segments,
         reclaim_copied_bytes,
         reclaimed_bytes,
+        retired_keys,
+        rewrap,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -157,7 +160,9 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
     ];
-    let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
+    let keys = key_words::status_lines(&retired_keys, rewrap);
+    let lines = lines.into_iter().chain(keys);
+    let lines = lines.map(|(name, value)| (name.to_owned(), value)).collect();
     StoreStatus { lines, stopped }
 }
 

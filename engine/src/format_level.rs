@@ -8,7 +8,8 @@
 //! level  allows
 //!     1  groups 1, segments 1, values of state 1, records of types 4 to 7 and 16 to 25
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
-//!     3  nothing more yet
+//!     3  keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
+//!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -27,6 +28,8 @@ use crate::log::format::segment::SEGMENT_VERSION;
 pub(crate) const NEWEST: u32 = 3;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
+/// The level from which on accounts' keys have generations that come and go.
+pub(crate) const KEY_GENERATIONS: u32 = 3;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,
@@ -40,6 +43,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
     match kind {
         1..=3 => Some(0),
         4..=7 | 16..=25 => Some(1),
+        36 | 37 => Some(KEY_GENERATIONS),
         _ => None,
     }
 }

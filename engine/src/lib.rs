@@ -40,6 +40,7 @@ pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
     DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
     NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, Resolution,
-    SpecialUse, SpoolFile, Status, Store, Subscription, Upgrade, verify_backup,
+    RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store, Subscription, Upgrade,
+    verify_backup,
 };
 pub use ticket::Ticket;

@@ -23,6 +23,7 @@ mod committer;
 mod gather;
 mod queue;
 
+pub(crate) use assign::BELOW_LEVEL;
 pub(crate) use change::{
     Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, SealedMessage,
 };

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use super::format::FormatError;
-use super::format::group::{GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader};
-use super::format::segment::{Footer, GROUPS_AT, SegmentHeader, SegmentNumber, TRAILER_BYTES};
+use super::format::group::{
+    GROUP_HEADER_BYTES, GROUP_STORED_BYTES_MAX, Group, GroupHash, GroupHeader,
+};
+use super::format::segment::{
+    Footer, GROUPS_AT, Role, SegmentHeader, SegmentNumber, TRAILER_BYTES,
+};
 use super::setup::{ChunkPlace, GroupPlace};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Damage, DiskError, ReadError};
@@ -82,7 +86,7 @@ impl LogReader {
         bytes: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
         let length = usize_of_u32(length);
-        if length > GROUP_BYTES_MAX + GROUP_HEADER_BYTES {
+        if length > GROUP_STORED_BYTES_MAX {
             let what = format!("a place names {length} bytes, more than a group has");
             return Err(self.damage(segment, offset, what).into());
         }
@@ -221,7 +225,11 @@ impl SegmentFile {
             }
             Err(error) => return Ok(Err(error)),
         };
-        let length = GROUP_HEADER_BYTES + usize_of_u32(header.body_len);
+        let rewritten = self.header.role == Role::Reclaimed;
+        let length = match rewritten {
+            true => header.stored_len_max(),
+            false => GROUP_HEADER_BYTES + usize_of_u32(header.body_len),
+        };
         buffer.resize(length, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);

@@ -5,23 +5,25 @@
 //! name only when all of it is flushed, and the old generation stays until nothing refers to it.
 //!
 //! # Invariants
-//! 1. Every group of the result has the hash of the group that it was made from.
+//! 1. Every group of the result has the hash of the group that it was made from; a header of a
+//!    blob that was re-wrapped stands beside a hash of its own (`format/item.rs`).
 //! 2. A group that cannot be read ends the rewriting; the old segment stays as it is.
 
 use std::path::PathBuf;
 
 use super::build::chunks_of;
 use super::format::group::{GROUP_HEADER_BYTES, Group};
-use super::format::item::{Item, leave_bytes_out};
+use super::format::item::{Item, leave_bytes_out, mark_rewrapped};
 use super::format::segment::{
     Footer, GROUPS_AT, GroupEntry, Role, SegmentHeader, SegmentNumber, aligned,
 };
+use super::key_names::KeyNames;
 use super::reader::SegmentFile;
 use super::setup::{ChunkPlace, GroupPlace, LogSetup};
 use super::writer::close;
 use crate::disk::{DiskFile, durable};
 use crate::error::{Damage, ReadError};
-use crate::width::{u32_of, u64_of};
+use crate::width::u32_of;
 
 /// A segment that is being rewritten.
 pub(crate) struct Rewrite {
@@ -35,7 +37,12 @@ pub(crate) struct Rewrite {
     position: u64,
     contents: Footer,
     moved: Vec<ChunkPlace>,
+    /// Keys that the result names.
+    names: KeyNames,
 }
+
+/// Gives a living blob's header other bytes, as many; `None`: it stays.
+pub(crate) type RewrapHeader<'r> = dyn FnMut(&[u8]) -> Option<Vec<u8>> + 'r;
 
 /// What a step of rewriting did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,16 +96,19 @@ impl Rewrite {
             position: GROUPS_AT,
             contents: Footer { durable_lsn, last, ..Footer::default() },
             moved: Vec::new(),
+            names: KeyNames::default(),
         }))
     }
 
-    /// Copies the next group, with the chunks that `is_alive`.
+    /// Copies the next group, with the chunks that `is_alive`; headers of blobs as `rewrap` gives
+    /// them.
     ///
     /// # Errors
     /// [`ReadError`]; the rewriting is over then.
     pub(crate) fn step(
         &mut self,
         is_alive: &mut dyn FnMut(&ChunkPlace) -> Result<bool, ReadError>,
+        rewrap: &mut RewrapHeader<'_>,
     ) -> Result<RewriteStep, ReadError> {
         let Some(entry) = self.left.pop() else { return Ok(RewriteStep::AllCopied) };
         let mut buffer = Vec::new();
@@ -107,11 +117,12 @@ impl Rewrite {
         let read = self.source.group_at(entry.offset, &mut buffer)?;
         let (found, group) = read.map_err(|error| damage(error.to_string()))?;
         let old_place = found.place(self.source.header.number);
-        let mut bytes = group_without_dead(&group, old_place, is_alive)?;
+        let mut bytes = group_without_dead(&group, old_place, is_alive, rewrap)?;
         let new = Group::decode(&bytes).map_err(|error| damage(error.to_string()))?;
         if new.hash != group.hash {
             return Err(damage("it changed while it was copied".into()).into());
         }
+        self.names.merge(&KeyNames::of_group(&new));
         let stored_len = u32_of(bytes.len());
         let place = GroupPlace {
             segment: self.header.number,
@@ -127,6 +138,11 @@ impl Rewrite {
         self.position += u64::from(stored_len);
         bytes.clear();
         Ok(RewriteStep::Copied(u64::from(stored_len)))
+    }
+
+    /// Keys that the groups copied so far name.
+    pub(crate) fn names(&self) -> &KeyNames {
+        &self.names
     }
 
     /// Closes and flushes the result and gives it its name; answers its number and where its chunks
@@ -151,11 +167,12 @@ impl Rewrite {
     }
 }
 
-/// A group's bytes with those of dead chunks left out.
+/// A group's bytes with those of dead chunks left out, and headers of living blobs re-wrapped.
 fn group_without_dead(
     group: &Group<'_>,
     place: GroupPlace,
     is_alive: &mut dyn FnMut(&ChunkPlace) -> Result<bool, ReadError>,
+    rewrap: &mut RewrapHeader<'_>,
 ) -> Result<Vec<u8>, ReadError> {
     let mut out = Vec::with_capacity(group.stored_len());
     let header: [u8; GROUP_HEADER_BYTES] = group.header.encode();
@@ -167,7 +184,7 @@ fn group_without_dead(
                 out.extend_from_slice(&header.encode(u32_of(payload.len())));
                 out.extend_from_slice(payload);
             }
-            Item::Chunk { header, chunk_len, bytes } => {
+            Item::Chunk { header, chunk_len, bytes, rewrapped } => {
                 let mut encoded = header.encode(chunk_len);
                 let mut alive = false;
                 if bytes.is_some()
@@ -175,14 +192,25 @@ fn group_without_dead(
                 {
                     alive = is_alive(&chunk.at(place))?;
                 }
-                if !alive {
+                let Some(bytes) = bytes.filter(|_| alive) else {
                     leave_bytes_out(&mut encoded);
+                    out.extend_from_slice(&encoded);
+                    continue;
+                };
+                let is_as_long = |new: &Vec<u8>| new.len() == bytes.len();
+                let new = if header.number == 0 { rewrap(bytes) } else { None };
+                let new = new.filter(is_as_long);
+                let now = new.as_ref().map(|new| *blake3::hash(new).as_bytes()).or(rewrapped);
+                if let Some(now) = now {
+                    mark_rewrapped(&mut encoded);
+                    out.extend_from_slice(&encoded);
+                    out.extend_from_slice(&now);
+                } else {
+                    out.extend_from_slice(&encoded);
                 }
-                out.extend_from_slice(&encoded);
-                out.extend_from_slice(bytes.filter(|_| alive).unwrap_or_default());
+                out.extend_from_slice(new.as_deref().unwrap_or(bytes));
             }
         }
     }
-    debug_assert!(u64_of(out.len()) <= u64_of(group.stored_len()));
     Ok(out)
 }

@@ -329,7 +329,7 @@ fn a_generation_that_is_there_is_never_written_over() {
     let (disk, _) = six_mails(8);
     let first = SegmentNumber(1);
     let mut rewrite = Rewrite::begin(&setup(&disk), first).unwrap().expect("it is closed");
-    while rewrite.step(&mut |_| Ok(true)).unwrap() != RewriteStep::AllCopied {}
+    while rewrite.step(&mut |_| Ok(true), &mut |_| None).unwrap() != RewriteStep::AllCopied {}
     let (number, moved) = rewrite.finish().unwrap();
     assert_eq!((number.place(), number.generation(), moved.len()), (1, 1, 4));
     assert!(Rewrite::begin(&setup(&disk), first).unwrap().is_none(), "its chunks may be alive");

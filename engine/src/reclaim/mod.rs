@@ -5,6 +5,9 @@
 //!             a group      places are in memory and
 //!             a step       in the next checkpoint
 //! ```
+//! On the way the headers of blobs are re-wrapped whose keys are retired (`rewrap`); for their sake
+//! alone segments are rewritten when that is ordered (`orders`).
+//!
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Nothing here touches the log's open segment or the committer.
 //!
@@ -20,18 +23,25 @@
 //! A damaged segment is left alone and reported. A crash leaves two generations of one place:
 //! opening keeps the one that flushed state refers to.
 
+mod orders;
+mod rewrap;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::commit::CheckpointSlot;
 use crate::error::{DiskError, ReadError};
+use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::{
     ChunkPlace, LogReader, LogSetup, Rewrite, RewriteStep, SegmentFile, SegmentNumber,
 };
 use crate::sabotage::{Sabotage, breaks};
 use crate::state::{Committed, Places, Saved, SpaceUse, StateChunkPlace};
+
+use self::orders::Orders;
+pub(crate) use self::rewrap::Rewrapper;
 
 /// A segment is rewritten when at least this many hundredths of its file would be given back.
 const GAIN_PERCENT_MIN: u64 = 25;
@@ -44,6 +54,7 @@ pub(crate) struct ReclaimSetup {
     pub(crate) checkpoints: Arc<CheckpointSlot>,
     pub(crate) space: Arc<SpaceUse>,
     pub(crate) reader: Arc<LogReader>,
+    pub(crate) rewrapper: Rewrapper,
 }
 
 /// Reclaims the space of one volume.
@@ -54,6 +65,8 @@ pub(crate) struct Reclaimer {
     damaged: BTreeSet<SegmentNumber>,
     /// Closed segments that were looked at.
     known: BTreeMap<SegmentNumber, Known>,
+    /// The segment that is being written, and where it begins once that was read.
+    open: Option<(SegmentNumber, Option<Lsn>)>,
     figures: Arc<ReclaimFigures>,
 }
 
@@ -77,9 +90,11 @@ enum Phase {
     },
 }
 
-/// What was reclaimed since the start.
+/// What was reclaimed since the start, and what is ordered beside.
 #[derive(Debug, Default)]
 pub(crate) struct ReclaimFigures {
+    /// Segments to be rewritten for the sake of keys.
+    pub(crate) orders: Orders,
     /// Segments rewritten and released.
     pub(crate) segment_count: AtomicU64,
     /// Bytes copied on the way.
@@ -106,6 +121,7 @@ impl Reclaimer {
             phase: Phase::Choosing,
             damaged: BTreeSet::new(),
             known: BTreeMap::new(),
+            open: None,
             figures,
         }
     }
@@ -156,11 +172,18 @@ impl Reclaimer {
         };
         let below = stamp.lsn.min(stamp.open_lsn);
         let segments = self.segments()?;
-        // The last that begins below is where recovery begins to walk.
+        // The last that begins below is where recovery begins to walk; often the open one.
+        let open_first = self.open_first_lsn();
         let begins_below = |number: &SegmentNumber| {
             self.known.get(number).is_some_and(|known| known.first_lsn <= below)
         };
-        let end = segments.iter().rposition(begins_below).unwrap_or(0);
+        let end = match open_first {
+            Some(first) if first <= below => segments.len(),
+            _ => segments.iter().rposition(begins_below).unwrap_or(0),
+        };
+        if let Some(ordered) = self.ordered(&segments, end) {
+            return Ok(Some(ordered));
+        }
         let mut best: Option<(u64, SegmentNumber)> = None;
         for number in segments.into_iter().take(end) {
             let alive = live.get(&number.0).copied().unwrap_or_default();
@@ -170,6 +193,15 @@ impl Reclaimer {
             }
         }
         Ok(best.map(|(_, number)| number))
+    }
+
+    /// The next segment that was ordered to be rewritten. One that is gone was rewritten since,
+    /// which did what was wanted of it.
+    fn ordered(&self, segments: &[SegmentNumber], end: usize) -> Option<SegmentNumber> {
+        let orders = &self.figures.orders;
+        orders.retain_known(segments);
+        self.damaged.iter().for_each(|number| orders.settled(*number));
+        orders.next_of(segments.get(..end).unwrap_or_default())
     }
 
     /// How many hundredths of a segment's file rewriting it would give back.
@@ -193,6 +225,17 @@ impl Reclaimer {
         Ok((chunks.saturating_sub(alive) + padding).saturating_mul(100) / size)
     }
 
+    /// Where the open segment begins.
+    fn open_first_lsn(&mut self) -> Option<Lsn> {
+        let (number, first) = self.open.as_mut()?;
+        if first.is_none() {
+            let LogSetup { disk, directory, .. } = &self.setup.log;
+            let file = SegmentFile::open_cached(disk.as_ref(), &number.path(directory));
+            *first = file.ok().map(|file| file.header.first_lsn);
+        }
+        *first
+    }
+
     /// All segments but the last, in order; each is looked at once.
     fn segments(&mut self) -> Result<Vec<SegmentNumber>, ReadError> {
         let LogSetup { disk, directory, .. } = &self.setup.log;
@@ -201,7 +244,10 @@ impl Reclaimer {
             files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
         numbers.sort_unstable();
         // It is still being written.
-        numbers.pop();
+        self.open = numbers.pop().map(|number| match self.open {
+            Some((open, first)) if open == number => (number, first),
+            _ => (number, None),
+        });
         self.known.retain(|number, _| numbers.contains(number));
         for number in &numbers {
             if self.known.contains_key(number) || self.damaged.contains(number) {
@@ -228,7 +274,9 @@ impl Reclaimer {
         old: SegmentNumber,
     ) -> Result<ReclaimStep, ReadError> {
         let committed = Arc::clone(&self.setup.committed);
-        let step = rewrite.step(&mut |place| is_alive(&committed, place));
+        let step = rewrite.step(&mut |place| is_alive(&committed, place), &mut |header| {
+            self.setup.rewrapper.rewrap(header)
+        });
         match step {
             Ok(RewriteStep::Copied(bytes)) => {
                 self.figures.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -245,7 +293,11 @@ impl Reclaimer {
 
     /// Closes the copy and makes readers use it; the next checkpoint will, too.
     fn publish(&mut self, rewrite: Rewrite, old: SegmentNumber) -> Result<ReclaimStep, ReadError> {
+        let names = rewrite.names().clone();
         let (new, moved) = rewrite.finish()?;
+        if self.setup.committed.format_level() >= format_level::KEY_GENERATIONS {
+            self.setup.committed.key_uses.set(new.0, names, Some(old.0));
+        }
         let mut places: BTreeMap<Lsn, Places> = BTreeMap::new();
         for place in &moved {
             // Dead meanwhile: its row goes, and must not come back.
@@ -290,6 +342,7 @@ impl Reclaimer {
         if let Some(new) = old.rewritten() {
             self.setup.committed.segment_released(new.0);
         }
+        self.figures.orders.settled(old);
         Ok(())
     }
 

@@ -19,7 +19,10 @@
 //!   23  mailbox rename   list(mailbox 16, name)
 //!   24  mailbox delete   mailbox 16
 //!   25  subscribe        name, u8
-//! 8 to 15 and from 26 on: queue, base images, digests, metadata, ACL, Sieve; with their issues.
+//!   36  keys begun       list(account u64, key generation)
+//!   37  key destroyed    account u64, key generation
+//! 8 to 15 and from 26 on, as far as they are not above: queue, base images, digests, metadata,
+//! ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
@@ -61,6 +64,8 @@ impl Body {
             Body::MailboxRename(_) => 23,
             Body::MailboxDelete { .. } => 24,
             Body::Subscribe { .. } => 25,
+            Body::KeysBegun(_) => 36,
+            Body::KeyDestroyed { .. } => 37,
         }
     }
 
@@ -75,13 +80,12 @@ impl Body {
                 }
             }
             Body::FormatLevel(level) => out.varint(u64::from(*level)),
-            Body::AccountCreate { account, generation } => {
-                out.u64(account.0);
-                out.varint(u64::from(generation.0));
-            }
+            Body::AccountCreate { account, generation } => encode_key((*account, *generation), out),
             Body::AccountDelete { account } | Body::AccountDestroyed { account } => {
                 out.u64(account.0)
             }
+            Body::KeysBegun(keys) => encode_keys(keys, out),
+            Body::KeyDestroyed { account, generation } => encode_key((*account, *generation), out),
             Body::Policy(changes) => {
                 out.count(changes.len());
                 changes.iter().for_each(|change| change.encode(out));
@@ -182,6 +186,11 @@ impl Body {
             ),
             24 => Body::MailboxDelete { mailbox: MailboxId(from.array()?) },
             25 => Body::Subscribe { name: from.text()?.to_owned(), subscribed: from.u8()? == 1 },
+            36 => Body::KeysBegun(from.list(decode_key)?),
+            37 => {
+                let (account, generation) = decode_key(from)?;
+                Body::KeyDestroyed { account, generation }
+            }
             _ => return Err("its type is not known to this version"),
         })
     }
@@ -372,6 +381,20 @@ impl FlagsChanged {
             remove_keywords: decode_keywords(from)?,
         })
     }
+}
+
+fn encode_keys(keys: &[(AccountNumber, KeyGeneration)], out: &mut Encoder) {
+    out.count(keys.len());
+    keys.iter().for_each(|key| encode_key(*key, out));
+}
+
+fn encode_key((account, generation): (AccountNumber, KeyGeneration), out: &mut Encoder) {
+    out.u64(account.0);
+    out.varint(u64::from(generation.0));
+}
+
+fn decode_key(from: &mut Decoder<'_>) -> Result<(AccountNumber, KeyGeneration), Broken> {
+    Ok((AccountNumber(from.u64()?), KeyGeneration(from.u32()?)))
 }
 
 fn encode_transfers(transfers: &[Transfer], out: &mut Encoder) {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::account::AccountState;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
+use super::key_use::Named;
 use super::policy::Policy;
 use crate::error::ReadError;
 use crate::flags::Keyword;
@@ -83,6 +84,8 @@ pub(crate) struct Changes {
     /// `true`: made, `false`: removed.
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
+    /// Keys that the groups name.
+    pub(crate) named: Vec<Named>,
     /// The highest stamp of any record applied.
     pub(crate) stamp: Stamp,
 }
@@ -146,7 +149,8 @@ impl Changes {
                 }
             }
             Body::AccountDelete { account } => self.delete_account(committed, *account)?,
-            Body::AccountDestroyed { .. } => {}
+            // Keys are not state: their table tells of them.
+            Body::AccountDestroyed { .. } | Body::KeysBegun(_) | Body::KeyDestroyed { .. } => {}
             Body::Policy(changes) => {
                 let mut policy = self.policy(committed);
                 let changed = Arc::make_mut(&mut policy);

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::blob::{blob_of_reference, lowest_reference, reference_key};
 use super::committed::{Committed, Unsaved};
+use super::key_use::{self, key_use_key};
 use super::saved::{
     CheckpointStamp, POLICY, STAMP, SWITCHED, Saved, VOLUME, encode_switched, mailbox_key,
 };
@@ -23,6 +24,9 @@ use crate::mailbox::{Columns, VanishedEntry};
 use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
+
+/// Bytes of values that one checkpoint seals anew because their accounts' keys changed.
+const RESEAL_BYTES: u64 = 16 << 20;
 
 /// What one checkpoint did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,12 +64,15 @@ pub(crate) fn write(
         removed: BTreeSet::new(),
         made: BTreeSet::new(),
     };
+    // First: what changes a value anyway comes later in the batch and wins.
+    writer.reseal(unsaved)?;
     writer.accounts(unsaved)?;
     writer.mailboxes(unsaved)?;
     writer.dropped(unsaved)?;
     writer.blobs(unsaved)?;
     writer.references(unsaved);
     writer.dead_blobs(unsaved)?;
+    writer.key_uses(unsaved)?;
     if let Some(policy) = &unsaved.policy {
         writer.put(Table::Volume, POLICY, AccountNumber::VOLUME, &policy.encode())?;
     }
@@ -116,6 +123,47 @@ impl Writer<'_> {
         self.report.value_count += 1;
         self.report.bytes += u64_of(key.len() + value.len());
         self.batch.put(table, key, value);
+    }
+
+    /// Seals values under their accounts' newest keys, as many as a checkpoint may carry along.
+    fn reseal(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        let mut left = RESEAL_BYTES;
+        for account in unsaved.reseal.wanted() {
+            for table in Table::OF_ACCOUNTS {
+                let saved = self.saved;
+                let mut sealed = Vec::new();
+                saved.tables.scan_prefix(table, &account.0.to_be_bytes(), &mut |key, value| {
+                    if let Some(value) = saved.values.reseal(table, key, account, value)? {
+                        left = left.saturating_sub(u64_of(value.len()));
+                        sealed.push((key.to_vec(), value));
+                    }
+                    Ok(left > 0)
+                })?;
+                sealed.into_iter().for_each(|(key, value)| self.put_plain(table, &key, value));
+                if left == 0 {
+                    return Ok(());
+                }
+            }
+            unsaved.reseal.written(account);
+        }
+        Ok(())
+    }
+
+    fn key_uses(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for (&segment, known) in &unsaved.key_uses {
+            let key = key_use_key(segment);
+            let Some(known) = known else {
+                self.batch.delete(Table::Volume, &key);
+                continue;
+            };
+            let mut names = known.names.clone();
+            if !known.is_whole {
+                let Some(before) = self.saved.key_use(segment)? else { continue };
+                names.merge(&before);
+            }
+            self.put(Table::Volume, &key, AccountNumber::VOLUME, &key_use::encode(&names))?;
+        }
+        Ok(())
     }
 
     fn accounts(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {

@@ -24,10 +24,13 @@ use parking_lot::{Mutex, RwLock};
 use super::account::AccountState;
 use super::blob::{BlobRow, Places, mailbox_of_reference, reference_key};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
+use super::key_use::{KeyUse, KeyUses, Reseal};
 use super::policy::Policy;
 use super::saved::Saved;
 use crate::error::ReadError;
+use crate::format_level;
 use crate::ids::{AccountNumber, BlobId, Lsn, Stamp};
+use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 
 /// A callback of someone who watches a mailbox.
@@ -59,6 +62,10 @@ pub(crate) struct Unsaved {
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
     pub(crate) switched: BTreeSet<u64>,
+    /// Keys that segments name; `None`: the segment goes.
+    pub(crate) key_uses: BTreeMap<u64, Option<KeyUse>>,
+    /// Whose values are to be sealed anew.
+    pub(crate) reseal: Arc<Reseal>,
 }
 
 #[derive(Default)]
@@ -83,6 +90,10 @@ pub(crate) struct Committed {
     unsaved: Mutex<Unsaved>,
     /// Segments that were rewritten and whose older generation may still be there.
     switched: Mutex<BTreeSet<u64>>,
+    /// Keys that segments name.
+    pub(crate) key_uses: KeyUses,
+    /// Whose values are to be sealed anew.
+    pub(crate) reseal: Arc<Reseal>,
     next_watcher: AtomicU64,
     stamp: AtomicU64,
 }
@@ -104,6 +115,8 @@ impl Committed {
             blobs: RwLock::default(),
             unsaved: Mutex::default(),
             switched: Mutex::default(),
+            key_uses: KeyUses::default(),
+            reseal: Arc::default(),
             next_watcher: AtomicU64::new(1),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
@@ -308,6 +321,9 @@ impl Committed {
     }
 
     fn keep_for_checkpoint(&self, changes: Changes) {
+        if self.format_level() >= format_level::KEY_GENERATIONS {
+            changes.named.into_iter().for_each(|named| self.key_uses.note(named));
+        }
         let mut unsaved = self.unsaved.lock();
         unsaved.accounts.extend(changes.accounts);
         for (key, state) in changes.mailboxes {
@@ -362,6 +378,8 @@ impl Committed {
         unsaved.blobs = Arc::clone(&maps.frozen_blobs);
         unsaved.places = Arc::clone(&maps.frozen_places);
         unsaved.switched = self.switched.lock().clone();
+        unsaved.key_uses = self.key_uses.freeze();
+        unsaved.reseal = Arc::clone(&self.reseal);
         unsaved
     }
 
@@ -370,6 +388,21 @@ impl Committed {
         let mut maps = self.blobs.write();
         maps.frozen_blobs = Arc::default();
         maps.frozen_places = Arc::default();
+        self.key_uses.flushed();
+        self.reseal.flushed();
+    }
+
+    /// Keys that a segment names; `None` if that is not known.
+    pub(crate) fn key_names(&self, segment: u64) -> Result<Option<KeyNames>, ReadError> {
+        let known = self.key_uses.find(segment);
+        if known.as_ref().is_some_and(|known| known.is_whole) {
+            return Ok(known.map(|known| known.names));
+        }
+        let mut names = self.saved.key_use(segment)?;
+        if let (Some(names), Some(later)) = (&mut names, known) {
+            names.merge(&later.names);
+        }
+        Ok(names)
     }
 
     /// Registers a watcher of a mailbox.

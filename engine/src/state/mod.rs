@@ -9,6 +9,7 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
 //! | `table/` | the table store: RocksDB, or memory in tests |
@@ -21,6 +22,7 @@ mod committed;
 pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
+mod key_use;
 mod policy;
 mod saved;
 mod space;
@@ -34,6 +36,7 @@ pub(crate) use blob::{
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
+pub(crate) use key_use::Named;
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
@@ -42,7 +45,7 @@ pub(crate) use saved::{CheckpointStamp, Saved, scan_references};
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
 #[cfg(test)]
-pub(crate) use table::MemoryTables;
+pub(crate) use table::{MemoryTables, Table};
 pub(crate) use table::{RocksTables, TableStore};
 pub(crate) use values::Values;
 

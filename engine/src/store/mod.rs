@@ -14,6 +14,7 @@
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `spool` | a large message while it arrives |
+//! | `keys` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
 //! | `status`, `check` | figures; verification of all that is stored |
 
@@ -24,6 +25,9 @@ mod deliver;
 mod directory;
 mod drive;
 pub(crate) mod fuzzing;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod layout;
 mod mailbox;
 #[cfg(test)]
@@ -44,6 +48,7 @@ use std::sync::Arc;
 pub use self::account::Account;
 pub use self::check::{CheckProgress, CheckReport, Problem};
 pub use self::create::{InitOptions, KeySource, verify_backup};
+pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;

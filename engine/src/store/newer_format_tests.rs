@@ -160,6 +160,8 @@ fn a_level_is_raised_once_and_stays_after_a_restart_and_without_state() {
     let store = open(&directory).unwrap();
     let status = store.status();
     assert_eq!((status.format_level, status.format_level_newest), (2, NEWEST));
+    let refused = store.rotate_account_keys(&[AccountNumber(1)]).unwrap_err().to_string();
+    assert!(refused.contains("'pillarbox upgrade finish'"), "{refused}");
     let upgrade = store.finish_upgrade().unwrap();
     assert_eq!((upgrade.before, upgrade.now), (2, NEWEST));
     let position = store.status().last_lsn;

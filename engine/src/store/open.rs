@@ -22,7 +22,7 @@ use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
-use crate::reclaim::{ReclaimSetup, Reclaimer};
+use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, Saved, Values};
 
@@ -229,6 +229,7 @@ impl Store {
     /// still committed; later ones are refused.
     pub fn close(&self) {
         let inner = &self.inner;
+        inner.reclaimed.orders.give_up();
         inner.driver.stop_reclaim();
         self.checkpoint();
         inner.queue.close();
@@ -336,6 +337,11 @@ impl Store {
             checkpoints: Arc::clone(&inner.checkpoints),
             space: Arc::clone(&inner.space),
             reader: Arc::clone(&inner.reader),
+            rewrapper: Rewrapper {
+                keys: Arc::clone(&inner.keys),
+                sealer: inner.sealer.clone(),
+                committed: Arc::clone(&inner.committed),
+            },
         };
         let reclaimer = Reclaimer::new(setup, Arc::clone(&inner.reclaimed));
         match &inner.steps {

@@ -15,12 +15,12 @@ use crate::format_level;
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
 use crate::log::format::group::Group;
 use crate::log::{
-    GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
-    StateStamp, recover,
+    GroupHash, GroupPlace, Item, KeyNames, LogSetup, RecordHeader, RecoverError, Recovered,
+    Replayed, SegmentNumber, StateStamp, recover,
 };
 use crate::record::{Body, Record};
 use crate::seal::{Aad, KeyTableSnapshot};
-use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
+use crate::state::{Changes, Committed, Named, Places, Saved, StateChunkPlace};
 
 /// Applies what the log holds above the tables' stamp.
 pub(super) struct Replay<'a> {
@@ -105,7 +105,7 @@ impl<'a> Replay<'a> {
                 });
                 Ok(())
             }
-            Replayed::Group { place, group } => self.group(place.segment, place.offset, group),
+            Replayed::Group { place, group } => self.group(place, group),
         }
     }
 
@@ -143,12 +143,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn group(
-        &mut self,
-        segment: SegmentNumber,
-        offset: u64,
-        group: &Group<'_>,
-    ) -> Result<(), OpenError> {
+    fn group(&mut self, place: GroupPlace, group: &Group<'_>) -> Result<(), OpenError> {
+        let GroupPlace { segment, offset, .. } = place;
         if group.header.stamp.key_version > self.keys.version() {
             return Err(OpenError::Invalid(format!(
                 "the key table is older than the log needs (group at {}); restore \
@@ -158,6 +154,11 @@ impl<'a> Replay<'a> {
         }
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
+        changes.named.push(Named {
+            segment: segment.0,
+            is_first: place.is_first(),
+            names: KeyNames::of_group(group),
+        });
         for placed in group.items() {
             let Item::Record { header, payload } = placed.item else { continue };
             if header.lsn <= self.state_lsn {

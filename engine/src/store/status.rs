@@ -7,7 +7,7 @@ use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::Severity;
 
-use super::Store;
+use super::{RetiredKey, RewrapProgress, Store};
 
 /// What `pillarbox status` shows of the store.
 #[derive(Clone, Debug)]
@@ -43,6 +43,11 @@ pub struct Status {
     pub reclaim_copied_bytes: u64,
     /// Bytes of disk that it gave back.
     pub reclaimed_bytes: u64,
+    /// Retired keys of accounts, and what names them as far as that is known; values of the tables
+    /// are not counted here.
+    pub retired_keys: Vec<RetiredKey>,
+    /// How far re-wrapping is, if it goes on.
+    pub rewrap: Option<RewrapProgress>,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -79,6 +84,8 @@ impl Store {
             reclaimed_segments: reclaimed.segment_count.load(Ordering::Relaxed),
             reclaim_copied_bytes: reclaimed.copied_bytes.load(Ordering::Relaxed),
             reclaimed_bytes: reclaimed.freed_bytes.load(Ordering::Relaxed),
+            retired_keys: self.inner.retired_keys(),
+            rewrap: self.inner.rewrap_progress(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

@@ -138,8 +138,12 @@ fn accounts_keep_their_keys_over_a_restart() {
     let first = table.add_account(ANNA).unwrap();
     let second = table.add_account(BERT).unwrap();
     assert!(second > first);
-    let (version, generation) = table.new_generation(ANNA).unwrap();
-    assert_eq!(generation, KeyGeneration(2));
+    let first_key = table.snapshot().naming(ANNA).unwrap().expose().to_owned();
+    let (version, made) = table.new_generations(&[ANNA]).unwrap();
+    assert_eq!(made, [(ANNA, KeyGeneration(2))]);
+    let naming = table.snapshot().naming(ANNA).unwrap().expose().to_owned();
+    assert_ne!(naming, first_key, "the first generation may go");
+    assert_eq!(table.snapshot().retired().collect::<Vec<_>>(), [(ANNA, KeyGeneration(1))]);
     let (loaded, report) = load(folder.path(), &root).unwrap();
     assert_eq!(report, KeyTableReport::default());
     assert_eq!(loaded.version(), version);
@@ -154,6 +158,11 @@ fn accounts_keep_their_keys_over_a_restart() {
     assert!(loaded.remove_generation(ANNA, KeyGeneration(2)).is_err(), "the current one stays");
     loaded.remove_generation(ANNA, KeyGeneration(1)).unwrap();
     assert!(loaded.key(ANNA, KeyGeneration(1)).is_none());
+    assert!(loaded.remove_generation(ANNA, KeyGeneration(0)).is_err(), "it hashes for ever");
+    loaded.new_generations(&[ANNA, BERT]).unwrap();
+    assert_eq!(*loaded.snapshot().naming(ANNA).unwrap().expose(), naming);
+    let retired = [(ANNA, KeyGeneration(2)), (BERT, KeyGeneration(1))];
+    assert_eq!(loaded.snapshot().retired().collect::<Vec<_>>(), retired);
 }
 
 #[test]

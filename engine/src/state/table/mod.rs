@@ -59,6 +59,11 @@ impl Table {
         Table::Reference,
     ];
 
+    /// Tables whose keys begin with an account (u64, big-endian) and whose values are sealed under
+    /// its key: what is sealed anew when that changes. A new table of this kind belongs here.
+    pub(crate) const OF_ACCOUNTS: [Table; 6] =
+        [Table::Account, Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished];
+
     /// Its name on disk.
     pub(crate) const fn name(self) -> &'static str {
         match self {
