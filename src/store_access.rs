@@ -75,6 +75,9 @@ pub(crate) fn open(
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
+    if let Some(healed) = &report.healed_root_key {
+        tracing::warn!("a damaged file of the root key was healed from the other: {healed}");
+    }
     if let Some(healed) = &report.healed_key_table {
         tracing::warn!("a damaged copy of the key table was healed from the other: {healed}");
     }
@@ -191,12 +194,12 @@ pub(crate) fn check(
     Ok(CheckOutcome { summary, problems, problem_count: report.problem_count })
 }
 
-/// Makes a new recovery key in place of the old one; the store may be running.
+/// Makes a new recovery key in place of the old one, in a store that is not running.
 pub(crate) fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, Failure> {
     Ok(Store::key_backup(directory, key)?)
 }
 
-/// Puts a new key in the place of the one that opens the store; the store may be running.
+/// Puts a new key in the place of the one that opens the store, which is not running.
 pub(crate) fn rotate_key(
     directory: &Path,
     old: &KeySource,

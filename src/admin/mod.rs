@@ -23,11 +23,13 @@
 //! 3. A line, a body, the connections and the answers still owed have bounds.
 
 mod client;
+mod keys;
 mod operation;
 mod reading;
 mod server;
 
 pub(crate) use client::Connection;
+pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use server::Server;
 

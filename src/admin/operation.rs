@@ -10,6 +10,7 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::reading;
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
@@ -44,6 +45,8 @@ pub(crate) enum Request {
     Status,
     /// Raises the volume's format level to the newest.
     UpgradeFinish,
+    /// Something about keys.
+    Key { request: KeyRequest },
     /// Delivers the body to whoever takes mail for `recipient`.
     Deliver { recipient: String, mailbox: Option<String>, body_bytes: u64 },
     /// Makes a mailbox unless it is there.
@@ -103,6 +106,10 @@ pub(crate) enum Answer {
     Status(StoreStatus),
     /// What `check` found.
     Checked(CheckOutcome),
+    /// A recovery key, shown once.
+    RecoveryKey { text: ShownKey },
+    /// Retired keys, and what became of them.
+    Rewrapped { keys: Vec<RetiredLine> },
     /// The format level before and now.
     Upgraded { before: u32, now: u32 },
     /// An account's mailboxes, and the names it is subscribed to.
@@ -248,9 +255,11 @@ fn dispatch(
         }
         Request::AccountPassword { name, password } => {
             let password = Secret::new(password);
-            store.set_password(account(store, &name)?.number(), &password)?;
+            store.set_password(find_account(store, &name)?.number(), &password)?;
         }
-        Request::AccountDelete { name } => store.delete_account(account(store, &name)?.number())?,
+        Request::AccountDelete { name } => {
+            store.delete_account(find_account(store, &name)?.number())?
+        }
         Request::DomainAdd { domain } => store.add_domain(&domain)?,
         Request::DomainList => answer = Answer::Domains { domains: store.domains()? },
         Request::DomainDelete { domain } => store.delete_domain(&domain)?,
@@ -264,6 +273,7 @@ fn dispatch(
         Request::AliasDelete { address } => store.delete_alias(&address)?,
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
+        Request::Key { request } => answer = keys::answer(store, request, progress)?,
         Request::UpgradeFinish => {
             let Upgrade { before, now } = store.finish_upgrade()?;
             answer = Answer::Upgraded { before, now };
@@ -272,25 +282,25 @@ fn dispatch(
             return deliver(desk, &recipient, mailbox.as_deref(), body);
         }
         Request::MailboxEnsure { account: name, mailbox } => {
-            ensure_mailbox(&account(store, &name)?, &mailbox)?;
+            ensure_mailbox(&find_account(store, &name)?, &mailbox)?;
         }
         Request::Append { account: name, mailbox, flags, received, .. } => {
             return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
         }
         Request::Subscribe { account: name, mailbox, subscribed: true } => {
-            account(store, &name)?.subscribe(&mailbox).wait()?;
+            find_account(store, &name)?.subscribe(&mailbox).wait()?;
         }
         Request::Subscribe { account: name, mailbox, subscribed: false } => {
-            account(store, &name)?.unsubscribe(&mailbox).wait()?;
+            find_account(store, &name)?.unsubscribe(&mailbox).wait()?;
         }
         Request::MailboxList { account: name } => {
-            answer = reading::mailboxes(&account(store, &name)?)?;
+            answer = reading::mailboxes(&find_account(store, &name)?)?;
         }
         Request::MessageList { account: name, mailbox, from_uid } => {
-            answer = reading::messages(&account(store, &name)?, &mailbox, Uid(from_uid))?;
+            answer = reading::messages(&find_account(store, &name)?, &mailbox, Uid(from_uid))?;
         }
         Request::MessageRead { account: name, mailbox, uid, offset } => {
-            answer = reading::piece(&account(store, &name)?, &mailbox, Uid(uid), offset)?;
+            answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
     }
     Ok(Begun::Answered(answer))
@@ -309,7 +319,8 @@ fn worst(failures: impl Iterator<Item = CommitError>) -> Option<CommitError> {
     found
 }
 
-fn account(store: &Store, name: &str) -> Result<Account, Failure> {
+/// The account of that name.
+pub(super) fn find_account(store: &Store, name: &str) -> Result<Account, Failure> {
     store
         .account(name)?
         .ok_or_else(|| Failure::new(Exit::NoUser, format!("there is no account {name}")))
@@ -357,7 +368,7 @@ fn append(
     received: UnixSeconds,
     message: &[u8],
 ) -> Result<Begun, Failure> {
-    let account = account(store, name)?;
+    let account = find_account(store, name)?;
     let mailbox = account.mailbox(mailbox)?.ok_or(CommitError::NoSuchMailbox)?;
     let prepared = store.prepare(message, &[account.number()])?;
     let flags = flag_list(flags);

@@ -192,9 +192,12 @@ impl KeyTableSnapshot {
         }
         decode_fields(fields, root).map_err(|problem| match problem {
             TableProblem::OtherRootKey(volume) => KeyError::OtherRootKey { volume },
+            TableProblem::AccountKey(account, generation) => {
+                KeyError::DamagedAccountKey { account, generation }
+            }
             TableProblem::Malformed(reason) => damaged(reason),
             TableProblem::Field(SealError::Truncated { .. }) => damaged("its length is wrong"),
-            TableProblem::Field(_) => damaged("a key in it does not open"),
+            TableProblem::Field(_) => damaged("the volume's key in it does not open"),
         })
     }
 }
@@ -202,6 +205,7 @@ impl KeyTableSnapshot {
 enum TableProblem {
     OtherRootKey(VolumeId),
     Malformed(&'static str),
+    AccountKey(AccountNumber, KeyGeneration),
     Field(SealError),
 }
 
@@ -234,7 +238,8 @@ fn decode_fields(mut fields: Fields<'_>, root: &RootKey) -> Result<KeyTableSnaps
             return Err(TableProblem::Malformed("its entries are out of order"));
         }
         let what = WrappedKey::Account { volume, account, generation };
-        let entry = unwrap_key(root, what, fields.array()?)?;
+        let entry = unwrap_key(root, what, fields.array()?)
+            .map_err(|_| TableProblem::AccountKey(account, generation))?;
         keys.insert((account, generation), Arc::new(entry));
     }
     fields.end()?;
@@ -374,6 +379,12 @@ impl KeyTable {
         }
         let table = KeyTable::over(disk, directory, sealer, root, snapshot);
         Ok((table, KeyTableReport { healed }))
+    }
+
+    /// Does something with the root key, one at a time: for whoever wraps it anew.
+    pub(crate) fn with_root<T>(&self, work: impl FnOnce(&RootKey) -> T) -> T {
+        let _changes = self.tried.lock();
+        work(&self.root)
     }
 
     /// The table as it is now.
@@ -638,6 +649,7 @@ fn read_copy(
         }
         Ok(table) => Ok(Ok(table)),
         Err(KeyError::Damaged { reason, .. }) => Ok(Err(reason.to_owned())),
+        Err(error @ KeyError::DamagedAccountKey { .. }) => Ok(Err(error.to_string())),
         Err(other) => Err(other),
     }
 }

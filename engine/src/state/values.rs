@@ -94,7 +94,8 @@ impl Values {
             keys.key(account, generation)
         };
         let not_opened = |why: String| ReadError::Sealed { what: table.name(), account, why };
-        let parent = parent.ok_or_else(|| not_opened("its key is not in the key table".into()))?;
+        let missing = || format!("its key, generation {}, is not in the key table", generation.0);
+        let parent = parent.ok_or_else(|| not_opened(missing()))?;
         let aad = Aad::StateValue { table: table.number(), key, lsn };
         let sealed = value.get(12..).unwrap_or_default();
         open(parent, aad, sealed).map_err(|error| not_opened(error.to_string()))

@@ -201,7 +201,13 @@ impl<'a> Replay<'a> {
             AccountNumber::VOLUME => Some(keys.volume_key()),
             account => keys.key(account, generation),
         };
-        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
+        let key = key.ok_or_else(|| {
+            damage(format!(
+                "the key of account {account}, generation {}, is not in the key table; put the \
+                 newest copy of volumes/{MAIN_VOLUME}/keys back",
+                generation.0
+            ))
+        })?;
         let plain =
             crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
         let record = Record::decode(header.record_type, &plain)
