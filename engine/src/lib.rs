@@ -43,7 +43,8 @@ pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, CheckProgress, CheckReport, Copied,
     DeliverTo, FlagsStored, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader,
     NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, Problem, RecountReport,
-    Resolution, RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
-    Subscription, Undeleted, VolumeRetention, verify_backup,
+    Resolution, RetainedEntry, RetainedKey, RetentionSetting, RetiredKey, RewrapProgress,
+    SpecialUse, SpoolFile, Status, Store, Subscription, Undeleted, Upgrade, VolumeRetention,
+    verify_backup,
 };
 pub use ticket::Ticket;

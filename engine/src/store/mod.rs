@@ -16,6 +16,8 @@
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
 //! | `spool` | a large message while it arrives |
+//! | `keys` | keys of accounts: new generations, re-wrapping, destroying |
+//! | `upgrade` | raising the format level |
 //! | `status`, `recount`, `check`, `check_retained` | figures; verification of all that is stored |
 
 mod account;
@@ -26,6 +28,9 @@ mod deliver;
 mod directory;
 mod drive;
 pub(crate) mod fuzzing;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod layout;
 #[cfg(test)]
 mod leak_tests;
@@ -45,6 +50,7 @@ mod status;
 mod surroundings;
 mod types;
 mod unnamed;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +58,7 @@ use std::sync::Arc;
 pub use self::account::Account;
 pub use self::check::{CheckProgress, CheckReport, Problem};
 pub use self::create::{InitOptions, KeySource, verify_backup};
+pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
@@ -63,6 +70,7 @@ pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
+pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;

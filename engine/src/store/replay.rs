@@ -17,12 +17,12 @@ use crate::format_level;
 use crate::ids::{AccountNumber, KeyGeneration, Lsn};
 use crate::log::format::group::Group;
 use crate::log::{
-    GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
-    StateStamp, recover,
+    GroupHash, GroupPlace, Item, KeyNames, LogSetup, RecordHeader, RecoverError, Recovered,
+    Replayed, SegmentNumber, StateStamp, recover,
 };
 use crate::record::{Body, Record};
 use crate::seal::{Aad, KeyTableSnapshot};
-use crate::state::{Changes, Committed, Places, Saved, StateChunkPlace};
+use crate::state::{Changes, Committed, Named, Places, Saved, StateChunkPlace};
 
 /// Applies what the log holds above the tables' stamp.
 pub(super) struct Replay<'a> {
@@ -133,7 +133,7 @@ impl<'a> Replay<'a> {
             }
             Replayed::Group { place, group } => {
                 self.installed()?;
-                self.group(place.segment, place.offset, group)
+                self.group(place, group)
             }
         }
     }
@@ -172,12 +172,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn group(
-        &mut self,
-        segment: SegmentNumber,
-        offset: u64,
-        group: &Group<'_>,
-    ) -> Result<(), OpenError> {
+    fn group(&mut self, place: GroupPlace, group: &Group<'_>) -> Result<(), OpenError> {
+        let GroupPlace { segment, offset, .. } = place;
         if group.header.stamp.key_version > self.keys.version() {
             return Err(OpenError::Invalid(format!(
                 "the key table is older than the log needs (group at {}); restore \
@@ -194,6 +190,11 @@ impl<'a> Replay<'a> {
         }
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
+        changes.named.push(Named {
+            segment: segment.0,
+            is_first: place.is_first(),
+            names: KeyNames::of_group(group),
+        });
         for placed in group.items() {
             let Item::Record { header, payload } = placed.item else { continue };
             let is_known = self.base.as_ref().is_some_and(|base| base.covers(&header));
@@ -238,7 +239,13 @@ impl<'a> Replay<'a> {
             AccountNumber::VOLUME => Some(keys.volume_key()),
             account => keys.key(account, generation),
         };
-        let key = key.ok_or_else(|| damage("its key is not in the key table".into()))?;
+        let key = key.ok_or_else(|| {
+            damage(format!(
+                "the key of account {account}, generation {}, is not in the key table; put the \
+                 newest copy of volumes/{MAIN_VOLUME}/keys back",
+                generation.0
+            ))
+        })?;
         let plain =
             crate::seal::open(key, aad, sealed).map_err(|error| damage(error.to_string()))?;
         let record = Record::decode(header.record_type, &plain)

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use crate::disk::OpenMode;
+use crate::format_level;
 use crate::ids::{AccountNumber, Lsn};
 use crate::log::Severity;
 
-use super::{RecountReport, Store};
+use super::{RecountReport, RetiredKey, RewrapProgress, Store};
 
 /// What `pillarbox status` shows of the store.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Status {
     pub epoch: u16,
     /// The format level that records may have.
     pub format_level: u32,
+    /// The newest that this binary writes.
+    pub format_level_newest: u32,
     /// Changes committed since the start.
     pub change_count: u64,
     /// Groups written since the start.
@@ -50,6 +53,11 @@ pub struct Status {
     pub covered_lsn: Lsn,
     /// What the last recount since the start found, if there was one.
     pub recount: Option<RecountReport>,
+    /// Retired keys of accounts, and what names them as far as that is known; values of the tables
+    /// are not counted here.
+    pub retired_keys: Vec<RetiredKey>,
+    /// How far re-wrapping is, if it goes on.
+    pub rewrap: Option<RewrapProgress>,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -79,6 +87,7 @@ impl Store {
             last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
             epoch: volume.history.last().map_or(0, |link| link.number),
             format_level: volume.format_level,
+            format_level_newest: format_level::NEWEST,
             change_count: status.change_count.load(Ordering::Relaxed),
             group_count: status.group_count.load(Ordering::Relaxed),
             flush_count: status.flush_count.load(Ordering::Relaxed),
@@ -94,6 +103,8 @@ impl Store {
                 .base(AccountNumber::VOLUME)
                 .map_or(Lsn::ZERO, |image| image.begun),
             recount: self.inner.recounted.get(),
+            retired_keys: self.inner.retired_keys(),
+            rewrap: self.inner.rewrap_progress(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }
