@@ -54,7 +54,7 @@ enum Verb {
     /// Work on aliases and catch-alls
     #[command(subcommand)]
     Alias(AliasVerb),
-    /// Work on the keys of the store: recovery key, key file
+    /// Work on keys: what opens the store, the recovery key, the keys of accounts
     #[command(subcommand)]
     Key(KeyVerb),
     /// Deliver a message from standard input, as LMTP would
@@ -71,6 +71,9 @@ enum Verb {
     Retention(RetentionArguments),
     /// Bring back expunged mail that is kept, or deleted mailboxes
     Undelete(UndeleteArguments),
+    /// End an upgrade of Pillarbox
+    #[command(subcommand)]
+    Upgrade(UpgradeVerb),
     /// Show how the store is
     Status {
         #[command(flatten)]
@@ -246,7 +249,7 @@ pub(crate) enum AliasVerb {
     },
 }
 
-/// What can be done to the recovery key.
+/// What can be done to keys.
 #[derive(Subcommand)]
 pub(crate) enum KeyVerb {
     /// Make and show a new recovery key; the old one opens nothing any more
@@ -254,14 +257,26 @@ pub(crate) enum KeyVerb {
         #[command(flatten)]
         place: PlaceArguments,
     },
-    /// Put a new key in the place of the one that opens the store; mail is not touched
+    /// Put a new key in the place of the one that opens the store, or begin new keys of accounts
     Rotate {
-        /// The new key file; made if it does not exist
-        #[arg(long)]
-        new_key_file: PathBuf,
-        /// Open with the recovery key in the first line of this file: the old key is lost
+        #[command(flatten)]
+        new: NewKeyArguments,
+        /// Open a stopped store with the recovery key in the first line of this file: the old key
+        /// is lost
         #[arg(long)]
         recovery_key_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Bring all mail under the newest keys of its accounts, and destroy older ones that nothing
+    /// needs any more
+    Rewrap {
+        /// This account alone
+        #[arg(long)]
+        account: Option<String>,
+        /// End what a running store is at
+        #[arg(long, conflicts_with = "account")]
+        stop: bool,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -270,6 +285,37 @@ pub(crate) enum KeyVerb {
         /// A file with the recovery key in its first line; else it is asked for
         #[arg(long)]
         recovery_key_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// Which key is to be replaced, and by what.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct NewKeyArguments {
+    /// The new key file of the store; made if it does not exist
+    #[arg(long)]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// A file with the store's new passphrase in its first line; '-' asks for it
+    #[arg(long)]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// The systemd credential that will open the store
+    #[arg(long)]
+    pub(crate) new_credential: Option<String>,
+    /// Begin a new key of this account instead
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    /// Begin new keys of all accounts instead
+    #[arg(long)]
+    pub(crate) all_accounts: bool,
+}
+
+/// What an upgrade of Pillarbox needs.
+#[derive(Subcommand)]
+pub(crate) enum UpgradeVerb {
+    /// Let the store hold what this version writes; older versions refuse it from then on, for ever
+    Finish {
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -407,13 +453,14 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Account(verb) => command::people::account(verb),
         Verb::Domain(verb) => command::people::domain(verb),
         Verb::Alias(verb) => command::people::alias(verb),
-        Verb::Key(verb) => command::store::key(&verb),
+        Verb::Key(verb) => command::key::key(verb),
         Verb::Deliver(arguments) => command::mail::deliver(&arguments),
         Verb::Check(arguments) => command::store::check(&arguments),
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
         Verb::Retention(arguments) => command::retention::store(&arguments),
         Verb::Undelete(arguments) => command::retention::undelete(arguments),
+        Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
         Verb::Status { place, json: true } => command::store::status_json(&place),
         Verb::Status { place, json: false } => command::store::status(&place),
     }
@@ -448,10 +495,18 @@ mod tests {
             "key backup",
             "key verify-backup --recovery-key-file F",
             "key rotate --new-key-file N --recovery-key-file F",
+            "key rotate --new-passphrase-file P",
+            "key rotate --new-credential pillarbox",
+            "key rotate --account u@example.org",
+            "key rotate --all-accounts",
+            "key rewrap",
+            "key rewrap --account u@example.org",
+            "key rewrap --stop",
             "deliver u@example.org --sender s@example.net",
             "check",
             "check --repair --from D",
             "check --rebuild",
+            "upgrade finish",
             "import maildir u@example.org Maildir",
             "import mbox u@example.org mail.mbox --into Old",
             "export maildir u@example.org Maildir --crlf",

@@ -15,6 +15,7 @@ mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
+mod key_words;
 mod listener;
 mod logging;
 mod mail_files;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::when;
 use crate::failure::Failure;
+use crate::key_words;
 
 pub(crate) use engine::KeySource;
 pub(crate) use engine::disk::{IoChoice, OpenMode};
@@ -85,6 +86,9 @@ pub(crate) fn open(
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
+    if let Some(healed) = &report.healed_root_key {
+        tracing::warn!("a damaged file of the root key was healed from the other: {healed}");
+    }
     if let Some(healed) = &report.healed_key_table {
         tracing::warn!("a damaged copy of the key table was healed from the other: {healed}");
     }
@@ -140,6 +144,7 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         last_lsn,
         epoch,
         format_level,
+        format_level_newest,
         change_count,
         group_count,
         flush_count,
@@ -155,6 +160,8 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         scrubbed_bytes,
         scrub_healed,
         scrub_damaged,
+        retired_keys,
+        rewrap,
         stopped,
     } = store.status();
     let changes = stopped.as_ref().map_or_else(|| "taken".to_owned(), |why| format!("NOT: {why}"));
@@ -168,6 +175,7 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("epoch", epoch.to_string()),
         ("position", last_lsn.to_string()),
         ("format_level", format_level.to_string()),
+        ("format_level_newest", format_level_newest.to_string()),
         ("changes_since_start", change_count.to_string()),
         ("groups_since_start", group_count.to_string()),
         ("flushes_since_start", flush_count.to_string()),
@@ -184,7 +192,9 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("scrub_healed_since_start", scrub_healed.to_string()),
         ("scrub_damaged", scrub_damaged.to_string()),
     ];
-    let lines = lines.map(|(name, value)| (name.to_owned(), value)).into();
+    let keys = key_words::status_lines(&retired_keys, rewrap);
+    let lines = lines.into_iter().chain(keys);
+    let lines = lines.map(|(name, value)| (name.to_owned(), value)).collect();
     StoreStatus { lines, stopped }
 }
 
@@ -284,12 +294,12 @@ pub(crate) fn rebuild(
     Ok(sentences)
 }
 
-/// Makes a new recovery key in place of the old one; the store may be running.
+/// Makes a new recovery key in place of the old one, in a store that is not running.
 pub(crate) fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, Failure> {
     Ok(Store::key_backup(directory, key)?)
 }
 
-/// Puts a new key in the place of the one that opens the store; the store may be running.
+/// Puts a new key in the place of the one that opens the store, which is not running.
 pub(crate) fn rotate_key(
     directory: &Path,
     old: &KeySource,

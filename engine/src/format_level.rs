@@ -10,6 +10,8 @@
 //!     2  chunks that need a dictionary of the binary: 39b76e2ab1abb571, 97de3891a1e52853
 //!     3  records of types 26 to 28 and 32 to 35, the tables of base images and of kept messages;
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
+//!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
+//!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -32,6 +34,8 @@ pub(crate) const DICTIONARIES: u32 = 2;
 pub(crate) const BASE_IMAGES: u32 = 3;
 /// The level from which on chunks may be kept without their base64 (`seal/recipe.rs`).
 pub(crate) const RECIPES: u32 = 3;
+/// The level from which on accounts' keys have generations that come and go.
+pub(crate) const KEY_GENERATIONS: u32 = 3;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,
@@ -50,6 +54,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
         4..=7 | 16..=25 => Some(1),
         26..=28 => Some(BASE_IMAGES),
         32..=35 => Some(RETENTION),
+        36 | 37 => Some(KEY_GENERATIONS),
         _ => None,
     }
 }

@@ -27,6 +27,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("head_block", mailbox::fuzzing::head_block),
     ("ids_page", mailbox::fuzzing::ids_page),
     ("key_table", seal::fuzzing::key_table),
+    ("key_use_row", state::fuzzing::key_use_row),
     ("log_group", log::fuzzing::group),
     ("mailbox_page", mailbox::fuzzing::page),
     ("mailbox_row", mailbox::fuzzing::row),

@@ -45,7 +45,8 @@ pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, Copied, DeliverTo, FlagsStored,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, NewAccount, NewMessage,
     OpenOptions, OpenReport, PreparedMessage, RebuildReport, RecountReport, RepairReport,
-    Resolution, RetainedEntry, RetainedKey, RetentionSetting, SpecialUse, SpoolFile, Status, Store,
-    Subscription, Undeleted, VolumeRetention, verify_backup,
+    Resolution, RetainedEntry, RetainedKey, RetentionSetting, RetiredKey, RewrapProgress,
+    SpecialUse, SpoolFile, Status, Store, Subscription, Undeleted, Upgrade, VolumeRetention,
+    verify_backup,
 };
 pub use ticket::Ticket;

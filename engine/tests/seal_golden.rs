@@ -15,7 +15,7 @@ use engine::disk::{Disk, PlainDisk};
 use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
 use engine::seal::{
     Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyFile, KeyTable, KeyTableSnapshot,
-    Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKeyFile, Sealer, Secret,
+    Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKey, RootKeyFile, Sealer, Secret,
     StoredPassword, open, seal,
 };
 
@@ -68,7 +68,8 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     let table = KeyTable::create(&disk, folder.path(), &sealer, &root, volume, 1).unwrap();
     table.add_account(ANNA).unwrap();
     table.add_account(BERT).unwrap();
-    table.new_generation(BERT).unwrap();
+    // What a second generation drew in the key table of level 1, which is only read since.
+    (0..2).for_each(|_| drop(seal(&sealer, &key(1), RECORD, b"")));
     let password = StoredPassword::make(&sealer, &golden_password(), Argon2Cost::CHEAP).unwrap();
     vec![
         ("seal_object.bin", object),
@@ -76,10 +77,23 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("seal_blob_chunk.bin", chunk),
         ("seal_root_key.bin", file.encode()),
         ("seal_recovery_key.bin", recovery.show().expose().as_bytes().to_vec()),
-        ("seal_key_table.bin", table.snapshot().encode()),
+        ("seal_key_table_3.bin", table_of_level_3(&root)),
         ("seal_password.bin", password.encode().to_vec()),
         ("key_file.txt", key_file(&folder.path().join("key"))),
     ]
+}
+
+/// A key table with generations, and with the keys that hash content.
+fn table_of_level_3(root: &RootKey) -> Vec<u8> {
+    let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(77))));
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(PlainDisk);
+    let volume = VolumeId([3; 16]);
+    let table = KeyTable::create(&disk, folder.path(), &sealer, root, volume, 1).unwrap();
+    table.add_account_with_naming(ANNA).unwrap();
+    table.add_account(BERT).unwrap();
+    table.new_generations(&[ANNA, BERT]).unwrap();
+    table.snapshot().encode()
 }
 
 /// A blob whose chunks need the dictionaries of the binary. It is read for ever, but not compared
@@ -190,6 +204,10 @@ fn what_was_once_written_opens() {
     let table = KeyTableSnapshot::decode(&read("seal_key_table.bin"), &root).unwrap();
     assert_eq!(table.accounts().collect::<Vec<_>>(), [ANNA, BERT]);
     assert_eq!(table.current(BERT).unwrap().0, KeyGeneration(2));
+    let table = KeyTableSnapshot::decode(&read("seal_key_table_3.bin"), &root).unwrap();
+    assert_eq!(table.retired().collect::<Vec<_>>(), [(ANNA, FIRST), (BERT, FIRST)]);
+    let zero = KeyGeneration(0);
+    assert_eq!(table.naming(ANNA).unwrap().expose(), table.key(ANNA, zero).unwrap().expose());
     let key_file = KeyFile::parse(&golden("key_file.txt"), &read("key_file.txt")).unwrap();
     let (file, ..) = RootKeyFile::create(&Sealer::system(), &key_file).unwrap();
     let mut drawn = [0; 32];

@@ -330,6 +330,8 @@ fn a_directory_in_use_or_without_a_store_or_with_a_wrong_key_says_so() {
     assert!(elsewhere.contains("is not a Pillarbox data directory"), "{elsewhere}");
     let other = folder.path().join("other.key");
     std::fs::write(&other, [7; 32]).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&other, mode).unwrap();
     let wrong = refusal(&directory, KeySource::KeyFile(other));
     assert!(wrong.contains("is not the key of this data directory"), "{wrong}");
     let passphrase = refusal(&directory, KeySource::Passphrase(Secret::new("guess".into())));

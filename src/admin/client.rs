@@ -30,6 +30,20 @@ impl Connection {
         config: &Config,
         mode: OpenMode,
     ) -> Result<Connection, Failure> {
+        match Connection::running(directory)? {
+            Some(connection) => Ok(connection),
+            None => {
+                let bounds = config.store_bounds();
+                let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
+                tracing::debug!("{report}");
+                let desk = Desk { store, detail_mailboxes: config.delivery.detail_mailboxes };
+                Ok(Connection { way: Way::Directory { desk, owed: VecDeque::new() } })
+            }
+        }
+    }
+
+    /// Connects to the store in `directory` if it runs.
+    pub(crate) fn running(directory: &Path) -> Result<Option<Connection>, Failure> {
         let path = socket_path(directory);
         let connected =
             socket_address(directory).and_then(|(address, _folder)| UnixStream::connect(address));
@@ -39,7 +53,7 @@ impl Connection {
                     .try_clone()
                     .map_err(|cause| Failure::file("connect to", &path, &cause))?;
                 let (input, output) = (BufReader::new(stream), BufWriter::new(output));
-                Ok(Connection { way: Way::Socket { input, output } })
+                Ok(Some(Connection { way: Way::Socket { input, output } }))
             }
             Err(cause) if cause.kind() == ErrorKind::PermissionDenied => Err(Failure::new(
                 Exit::NotAllowed,
@@ -49,13 +63,7 @@ impl Connection {
                 ),
             )),
             // No socket, or one that a killed process left behind.
-            Err(_) => {
-                let bounds = config.store_bounds();
-                let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
-                tracing::debug!("{report}");
-                let desk = Desk { store, detail_mailboxes: config.delivery.detail_mailboxes };
-                Ok(Connection { way: Way::Directory { desk, owed: VecDeque::new() } })
-            }
+            Err(_) => Ok(None),
         }
     }
 

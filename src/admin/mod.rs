@@ -23,12 +23,14 @@
 //! 3. A line, a body, the connections and the answers still owed have bounds.
 
 mod client;
+mod keys;
 mod operation;
 mod reading;
 mod retained;
 mod server;
 
 pub(crate) use client::Connection;
+pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};
 pub(crate) use server::Server;

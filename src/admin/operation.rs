@@ -6,10 +6,11 @@ use engine::ids::{Uid, UnixSeconds};
 use engine::seal::Secret;
 use engine::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, DeliverTo, NewAccount, NewMessage,
-    Resolution, Store, Ticket,
+    Resolution, Store, Ticket, Upgrade,
 };
 use serde::{Deserialize, Serialize};
 
+use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::retained::{RetentionAnswer, RetentionRequest};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
@@ -43,6 +44,10 @@ pub(crate) enum Request {
     Check,
     /// How the store is.
     Status,
+    /// Raises the volume's format level to the newest.
+    UpgradeFinish,
+    /// Something about keys.
+    Key { request: KeyRequest },
     /// Delivers the body to whoever takes mail for `recipient`.
     Deliver { recipient: String, mailbox: Option<String>, body_bytes: u64 },
     /// Makes a mailbox unless it is there.
@@ -105,6 +110,12 @@ pub(crate) enum Answer {
     Status(StoreStatus),
     /// What `check` found.
     Checked(CheckOutcome),
+    /// A recovery key, shown once.
+    RecoveryKey { text: ShownKey },
+    /// Retired keys, and what became of them.
+    Rewrapped { keys: Vec<RetiredLine> },
+    /// The format level before and now.
+    Upgraded { before: u32, now: u32 },
     /// An account's mailboxes, and the names it is subscribed to.
     Mailboxes { mailboxes: Vec<MailboxLine>, subscribed: Vec<String> },
     /// Messages by ascending UID; none when there are no more.
@@ -251,9 +262,11 @@ fn dispatch(
         }
         Request::AccountPassword { name, password } => {
             let password = Secret::new(password);
-            store.set_password(account(store, &name)?.number(), &password)?;
+            store.set_password(find_account(store, &name)?.number(), &password)?;
         }
-        Request::AccountDelete { name } => store.delete_account(account(store, &name)?.number())?,
+        Request::AccountDelete { name } => {
+            store.delete_account(find_account(store, &name)?.number())?
+        }
         Request::DomainAdd { domain } => store.add_domain(&domain)?,
         Request::DomainList => answer = Answer::Domains { domains: store.domains()? },
         Request::DomainDelete { domain } => store.delete_domain(&domain)?,
@@ -267,33 +280,38 @@ fn dispatch(
         Request::AliasDelete { address } => store.delete_alias(&address)?,
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
+        Request::Key { request } => answer = keys::answer(store, request, progress)?,
+        Request::UpgradeFinish => {
+            let Upgrade { before, now } = store.finish_upgrade()?;
+            answer = Answer::Upgraded { before, now };
+        }
         Request::Deliver { recipient, mailbox, .. } => {
             return deliver(desk, &recipient, mailbox.as_deref(), body);
         }
         Request::MailboxEnsure { account: name, mailbox } => {
-            ensure_mailbox(&account(store, &name)?, &mailbox)?;
+            ensure_mailbox(&find_account(store, &name)?, &mailbox)?;
         }
         Request::Append { account: name, mailbox, flags, received, .. } => {
             return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
         }
         Request::Subscribe { account: name, mailbox, subscribed: true } => {
-            account(store, &name)?.subscribe(&mailbox).wait()?;
+            find_account(store, &name)?.subscribe(&mailbox).wait()?;
         }
         Request::Subscribe { account: name, mailbox, subscribed: false } => {
-            account(store, &name)?.unsubscribe(&mailbox).wait()?;
+            find_account(store, &name)?.unsubscribe(&mailbox).wait()?;
         }
         Request::MailboxList { account: name } => {
-            answer = reading::mailboxes(&account(store, &name)?)?;
+            answer = reading::mailboxes(&find_account(store, &name)?)?;
         }
         Request::MessageList { account: name, mailbox, from_uid } => {
-            answer = reading::messages(&account(store, &name)?, &mailbox, Uid(from_uid))?;
+            answer = reading::messages(&find_account(store, &name)?, &mailbox, Uid(from_uid))?;
         }
         Request::Retention(request) => {
-            let find = |name: &str| account(store, name);
+            let find = |name: &str| find_account(store, name);
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
         Request::MessageRead { account: name, mailbox, uid, offset } => {
-            answer = reading::piece(&account(store, &name)?, &mailbox, Uid(uid), offset)?;
+            answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
     }
     Ok(Begun::Answered(answer))
@@ -312,7 +330,8 @@ fn worst(failures: impl Iterator<Item = CommitError>) -> Option<CommitError> {
     found
 }
 
-fn account(store: &Store, name: &str) -> Result<Account, Failure> {
+/// The account of that name.
+pub(super) fn find_account(store: &Store, name: &str) -> Result<Account, Failure> {
     store
         .account(name)?
         .ok_or_else(|| Failure::new(Exit::NoUser, format!("there is no account {name}")))
@@ -360,7 +379,7 @@ fn append(
     received: UnixSeconds,
     message: &[u8],
 ) -> Result<Begun, Failure> {
-    let account = account(store, name)?;
+    let account = find_account(store, name)?;
     let mailbox = account.mailbox(mailbox)?.ok_or(CommitError::NoSuchMailbox)?;
     let announced = store.announce();
     let prepared = store.prepare(message, &[account.number()])?;

@@ -1,9 +1,11 @@
 //! What each verb does: words for a person around a request to the store.
 
+pub(crate) mod key;
 pub(crate) mod mail;
 pub(crate) mod people;
 pub(crate) mod retention;
 pub(crate) mod store;
+pub(crate) mod upgrade;
 pub(crate) mod when;
 
 use std::path::PathBuf;

@@ -54,8 +54,12 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
         }
         AccountVerb::Delete { name, yes: true, place } => {
             ask(&place, &Request::AccountDelete { name: name.clone() })?;
+            println!("account {name} is deleted and its key destroyed");
+            println!("  here: its mail is unreadable now");
+            println!("  on a follower: this store has none");
             println!(
-                "account {name} is deleted and its key destroyed: its mail is unreadable here"
+                "  in backups: copies of the data directory from before hold the key; its mail is \
+                 readable in them until they are gone"
             );
         }
     }

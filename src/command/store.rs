@@ -1,9 +1,9 @@
-//! `init`, `serve`, `config check`, `key`, `check`, `status`: the store as a whole.
+//! `init`, `serve`, `config check`, `check`, `status`: the store as a whole.
 
 use std::path::Path;
 
 use crate::admin::{Answer, Request};
-use crate::cli::{CheckArguments, InitArguments, KeyVerb, PlaceArguments};
+use crate::cli::{CheckArguments, InitArguments, PlaceArguments};
 use crate::command::{Place, ask, unexpected};
 use crate::config::{CertificateSource, Config, LogFormat};
 use crate::failure::{Exit, Failure};
@@ -68,7 +68,7 @@ fn init_key(arguments: &InitArguments) -> Result<KeySource, Failure> {
 }
 
 /// A key that lies in the directory that it protects protects nothing.
-fn refuse_inside(file: &Path, directory: &Path) -> Result<(), Failure> {
+pub(crate) fn refuse_inside(file: &Path, directory: &Path) -> Result<(), Failure> {
     if file.starts_with(directory) {
         return Err(Failure::new(
             Exit::Refused,
@@ -108,42 +108,6 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
     }
     println!("{} is a valid configuration", file.display());
     Ok(())
-}
-
-/// `pillarbox key …`
-pub(crate) fn key(verb: &KeyVerb) -> Result<(), Failure> {
-    match verb {
-        KeyVerb::Backup { place } => {
-            let place = Place::find(place)?;
-            let text = store_access::key_backup(&place.directory, &place.key()?)?;
-            println!("New recovery key, shown only now; earlier ones open nothing any more:");
-            println!();
-            println!("    {}", text.expose());
-            Ok(())
-        }
-        KeyVerb::Rotate { new_key_file, recovery_key_file, place } => {
-            let place = Place::find(place)?;
-            refuse_inside(new_key_file, &place.directory)?;
-            let old = match recovery_key_file {
-                Some(path) => KeySource::RecoveryKey(secrets::from_file(path)?),
-                None => place.key()?,
-            };
-            let new = KeySource::KeyFile(new_key_file.clone());
-            store_access::rotate_key(&place.directory, &old, &new)?;
-            println!("{} opens with {} now", place.directory.display(), new_key_file.display());
-            Ok(())
-        }
-        KeyVerb::VerifyBackup { recovery_key_file, place } => {
-            let place = Place::find(place)?;
-            let recovery_key = match recovery_key_file {
-                Some(path) => secrets::from_file(path)?,
-                None => secrets::ask("Recovery key: ")?,
-            };
-            store_access::verify_recovery_key(&place.directory, &recovery_key)?;
-            println!("the recovery key opens {}", place.directory.display());
-            Ok(())
-        }
-    }
 }
 
 /// `pillarbox check`, after what it was asked to mend

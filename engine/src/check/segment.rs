@@ -229,10 +229,11 @@ impl SegmentScan {
     /// Compares each chunk with its hash.
     fn chunks(&mut self, at: u64, group: &Group<'_>) {
         for placed in group.items() {
-            let Item::Chunk { header, chunk_len, bytes: Some(bytes) } = placed.item else {
+            let Item::Chunk { header, chunk_len, bytes: Some(bytes), rewrapped } = placed.item
+            else {
                 continue;
             };
-            if *blake3::hash(bytes).as_bytes() == header.hash {
+            if *blake3::hash(bytes).as_bytes() == rewrapped.unwrap_or(header.hash) {
                 continue;
             }
             let from = at + u64::from(placed.offset);

@@ -202,6 +202,27 @@ pub(crate) enum Change {
         changes: Vec<PolicyChange>,
         promise: Answer<()>,
     },
+    /// Accounts' keys have these newest generations, which are in the table already. What was
+    /// sealed under those before lies in closed segments then.
+    KeysBegun {
+        keys: Vec<(AccountNumber, KeyGeneration)>,
+        promise: Answer<()>,
+    },
+    /// A retired key is destroyed.
+    KeyDestroyed {
+        account: AccountNumber,
+        generation: KeyGeneration,
+        promise: Answer<()>,
+    },
+    /// Nothing: answered when all that was begun before is committed.
+    Fence {
+        promise: Answer<()>,
+    },
+    /// From here on the volume may hold what that format level allows.
+    RaiseLevel {
+        level: u32,
+        promise: Answer<()>,
+    },
     /// A chunk of a large message, ahead of its record. `first`: of which message, `None` for its
     /// first chunk.
     ChunkAhead {
@@ -257,7 +278,11 @@ impl Change {
             | Change::DeleteAccount { promise, .. }
             | Change::AccountDestroyed { promise, .. }
             | Change::BaseImage { promise, .. }
-            | Change::Policy { promise, .. } => promise.answer(Err(why())),
+            | Change::Policy { promise, .. }
+            | Change::KeysBegun { promise, .. }
+            | Change::KeyDestroyed { promise, .. }
+            | Change::Fence { promise }
+            | Change::RaiseLevel { promise, .. } => promise.answer(Err(why())),
             Change::BaseBegin { promise, .. } => promise.answer(Err(why())),
             Change::BaseDump { promise, .. } => promise.answer(Err(why())),
             Change::Retention(change) => change.refuse(why),

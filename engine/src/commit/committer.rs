@@ -23,7 +23,7 @@ use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
 use crate::seal::{KeyTable, Sealer};
 use crate::state::{
-    Changes, CheckpointStamp, Committed, Places, StateChunkPlace, TableStore, Unsaved,
+    Changes, CheckpointStamp, Committed, Named, Places, StateChunkPlace, TableStore, Unsaved,
 };
 use crate::width::u64_of;
 
@@ -157,7 +157,6 @@ impl Committer {
         }
         let assigned = assigner.finish();
         self.write(assigned, 0);
-        self.format_level = format_level::NEWEST;
     }
 
     /// Waits for changes and commits one batch of them.
@@ -194,8 +193,11 @@ impl Committer {
     }
 
     fn write(&mut self, assigned: Assigned, count: u64) {
-        let Assigned { mut changes, groups, replies, entering, stamp, next, broken } = assigned;
+        let Assigned { mut changes, groups, replies, entering, stamp, next, broken, .. } = assigned;
         self.stamp = stamp;
+        if assigned.another_segment {
+            self.writer.begin_another();
+        }
         let outcome = match self.setup.status.stopped().or(broken) {
             Some(reason) => Err(reason),
             None if groups.is_empty() => Ok(Vec::new()),
@@ -212,10 +214,12 @@ impl Committer {
                 self.unmarked |= !groups.is_empty();
                 for (group, place) in groups.iter().zip(&places) {
                     changes.places.extend(places_of(group, place));
+                    changes.named.push(named_in(group, place));
                     self.log_bytes_since_checkpoint += u64::from(place.stored_len);
                 }
                 self.count(count, &groups);
                 self.setup.committed.publish(changes);
+                self.format_level = self.setup.committed.format_level();
                 replies.into_iter().for_each(|reply| reply(None));
             }
             Err(reason) => {
@@ -333,6 +337,12 @@ impl Committer {
     fn last_lsn(&self) -> Lsn {
         Lsn::from_bits(self.next.bits() - 1).unwrap_or(Lsn::ZERO)
     }
+}
+
+/// Keys that a group names, and where.
+fn named_in(group: &BuiltGroup, place: &GroupPlace) -> Named {
+    let (segment, is_first) = (place.segment.0, place.is_first());
+    Named { segment, is_first, names: group.names().clone() }
 }
 
 /// Where a group's chunks came to lie, by position.

@@ -24,6 +24,7 @@ mod entering;
 mod gather;
 mod queue;
 
+pub(crate) use assign::BELOW_LEVEL;
 pub use change::Undeleted;
 pub(crate) use change::{
     Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, RetentionChange,

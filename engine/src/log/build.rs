@@ -10,6 +10,7 @@ use super::format::FormatError;
 use super::format::group::{GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader, GroupStamp};
 use super::format::item::{self, ChunkHeader, Item, RecordHeader};
 use super::format::segment::ChunkEntry;
+use super::key_names::KeyNames;
 use super::setup::{ChunkPlace, GroupPlace};
 use crate::limits::{GROUP_ALIGNMENT, GROUP_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::width::u32_of;
@@ -22,6 +23,7 @@ pub struct GroupBuilder {
     /// What the content hash covers, in order.
     hashed: Vec<Range<usize>>,
     chunks: Vec<BuiltChunk>,
+    names: KeyNames,
 }
 
 /// A chunk in a group.
@@ -44,6 +46,8 @@ pub struct BuiltGroup {
     header: GroupHeader,
     hash: GroupHash,
     chunks: Vec<BuiltChunk>,
+    /// Keys that it names.
+    names: KeyNames,
 }
 
 impl Default for GroupBuilder {
@@ -55,7 +59,12 @@ impl Default for GroupBuilder {
 impl GroupBuilder {
     /// A group without items.
     pub fn new() -> GroupBuilder {
-        GroupBuilder { bytes: vec![0; GROUP_HEADER_BYTES], hashed: Vec::new(), chunks: Vec::new() }
+        GroupBuilder {
+            bytes: vec![0; GROUP_HEADER_BYTES],
+            hashed: Vec::new(),
+            chunks: Vec::new(),
+            names: KeyNames::default(),
+        }
     }
 
     /// Bytes of the items so far; bounded by [`GROUP_BYTES_MAX`].
@@ -88,6 +97,7 @@ impl GroupBuilder {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&header.encode(u32_of(payload.len())));
         self.bytes.extend_from_slice(payload);
+        self.names.note_record(header.account, payload);
         self.hashed.push(start..self.bytes.len());
     }
 
@@ -102,6 +112,7 @@ impl GroupBuilder {
         self.hashed.push(start..self.bytes.len());
         let offset = u32_of(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
+        self.names.note_chunk(header.number, bytes);
         self.chunks.push(BuiltChunk { header: *header, offset, length: u32_of(bytes.len()) });
     }
 
@@ -129,7 +140,7 @@ impl GroupBuilder {
             *target = encoded;
         }
         let hash = header.hash();
-        BuiltGroup::padded(self.bytes, header, hash, self.chunks)
+        BuiltGroup::padded(self.bytes, header, hash, (self.chunks, self.names))
     }
 }
 
@@ -144,19 +155,20 @@ impl BuiltGroup {
         if group.stored_len() != bytes.len() {
             return Err(FormatError::Field { what: "a group", field: "body_len" });
         }
-        let (header, hash, chunks) = (group.header, group.hash, chunks_of(&group));
-        Ok(BuiltGroup::padded(bytes, header, hash, chunks))
+        let contents = (chunks_of(&group), KeyNames::of_group(&group));
+        let (header, hash) = (group.header, group.hash);
+        Ok(BuiltGroup::padded(bytes, header, hash, contents))
     }
 
     fn padded(
         mut bytes: Vec<u8>,
         header: GroupHeader,
         hash: GroupHash,
-        chunks: Vec<BuiltChunk>,
+        (chunks, names): (Vec<BuiltChunk>, KeyNames),
     ) -> BuiltGroup {
         let stored_len = bytes.len();
         bytes.resize(stored_len.next_multiple_of(GROUP_ALIGNMENT), 0);
-        BuiltGroup { padded: bytes, stored_len, header, hash, chunks }
+        BuiltGroup { padded: bytes, stored_len, header, hash, chunks, names }
     }
 
     /// What is shipped: header and items, without padding.
@@ -182,6 +194,11 @@ impl BuiltGroup {
     /// Its chunks in order.
     pub fn chunks(&self) -> &[BuiltChunk] {
         &self.chunks
+    }
+
+    /// Keys that its records and headers of blobs name.
+    pub(crate) fn names(&self) -> &KeyNames {
+        &self.names
     }
 
     /// Where its chunks lie once it lies at `place`, in the order of [`BuiltGroup::chunks`].
@@ -222,7 +239,9 @@ impl ChunkPlace {
 pub(crate) fn chunks_of(group: &Group<'_>) -> Vec<BuiltChunk> {
     let mut chunks = Vec::new();
     for placed in group.items() {
-        if let Item::Chunk { header, chunk_len, bytes: Some(_) } = placed.item {
+        if let Item::Chunk { header, chunk_len, bytes: Some(_), rewrapped } = placed.item {
+            // Whoever reads the bytes compares them with their hash of now.
+            let header = ChunkHeader { hash: rewrapped.unwrap_or(header.hash), ..header };
             chunks.push(BuiltChunk { header, offset: placed.offset, length: chunk_len });
         }
     }

@@ -8,6 +8,7 @@
 mod build;
 pub mod format;
 pub(crate) mod fuzzing;
+mod key_names;
 pub mod reader;
 pub mod recovery;
 mod rewrite;
@@ -22,6 +23,7 @@ pub use build::{BuiltChunk, BuiltGroup, GroupBuilder};
 pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
 pub use format::segment::{Role, SegmentNumber};
+pub(crate) use key_names::{KeyNames, NamedBy};
 pub use reader::LogReader;
 pub(crate) use reader::{SegmentFile, SegmentUse};
 pub use recovery::{

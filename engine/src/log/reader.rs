@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 
 use super::format::FormatError;
 use super::format::group::{
-    GROUP_HEADER_BYTES, Group, GroupHash, GroupHeader, REMNANT_HEADER_BYTES,
+    GROUP_HEADER_BYTES, GROUP_STORED_BYTES_MAX, Group, GroupHash, GroupHeader, REMNANT_HEADER_BYTES,
 };
 use super::format::item::CHUNK_HEADER_BYTES;
 use super::format::segment::{
@@ -88,7 +88,7 @@ impl LogReader {
         bytes: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
         let length = usize_of_u32(length);
-        if length > GROUP_BYTES_MAX + GROUP_HEADER_BYTES {
+        if length > GROUP_STORED_BYTES_MAX {
             let what = format!("a place names {length} bytes, more than a group has");
             return Err(self.damage(segment, offset, what).into());
         }
@@ -270,7 +270,10 @@ impl SegmentFile {
         if header.stands_for.is_some() && self.header.role != Role::Reclaimed {
             return Ok(Err(FormatError::Field { what: "a group", field: "magic" }));
         }
-        let length = header.byte_count() + usize_of_u32(header.body_len);
+        let length = match self.header.role {
+            Role::Reclaimed => header.stored_len_max(),
+            _ => header.byte_count() + usize_of_u32(header.body_len),
+        };
         buffer.resize(length, 0);
         let found = self.file.read_at(offset, buffer)?;
         buffer.truncate(found);

@@ -9,17 +9,21 @@
 //!
 //! # Invariants
 //! 1. Every group of the result has the hash of the group that it was made from, and a remnant that
-//!    of the last group which it stands for.
+//!    of the last group which it stands for. A header of a blob that was re-wrapped stands beside a
+//!    hash of its own (`format/item.rs`).
 //! 2. A group that cannot be read ends the rewriting; the old segments stay as they are.
 
 use std::path::PathBuf;
 
 use super::build::chunks_of;
 use super::format::group::{Group, GroupHash, GroupHeader, GroupStamp, REMNANT_HEADER_BYTES};
-use super::format::item::{Item, RecordHeader, hash_item, leave_bytes_out};
+use super::format::item::{
+    CHUNK_HEADER_BYTES, ChunkHeader, Item, RecordHeader, hash_item, leave_bytes_out, mark_rewrapped,
+};
 use super::format::segment::{
     Footer, GROUPS_AT, GroupEntry, Joined, Role, SegmentHeader, SegmentNumber, aligned,
 };
+use super::key_names::KeyNames;
 use super::reader::SegmentFile;
 use super::setup::{ChunkPlace, GroupPlace, LogSetup};
 use super::writer::close;
@@ -39,6 +43,9 @@ pub(crate) trait Keep {
 
     /// Whether a record may be needed to make state.
     fn is_needed(&self, record: &RecordHeader) -> bool;
+
+    /// Other bytes for a living blob's header, as many; `None`: it stays as it is.
+    fn rewrapped(&self, header: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// Segments that are being rewritten into one.
@@ -53,6 +60,8 @@ pub(crate) struct Rewrite {
     contents: Footer,
     moved: Vec<ChunkPlace>,
     remnant: Option<Remnant>,
+    /// Keys that the result names.
+    names: KeyNames,
 }
 
 /// A run of groups of which no record is needed.
@@ -60,6 +69,8 @@ struct Remnant {
     stamp: GroupStamp,
     hash: GroupHash,
     items: Vec<u8>,
+    /// Bytes of the items without hashes of re-wrapped headers.
+    body_len: usize,
     item_count: u32,
 }
 
@@ -133,6 +144,7 @@ impl Rewrite {
             contents,
             moved: Vec::new(),
             remnant: None,
+            names: KeyNames::default(),
         }))
     }
 
@@ -177,7 +189,7 @@ impl Rewrite {
         place: GroupPlace,
         keep: &mut dyn Keep,
     ) -> Result<(), ReadError> {
-        let (items, item_count) = living_chunks(group, place, keep)?;
+        let LivingChunks { items, body_len, item_count } = living_chunks(group, place, keep)?;
         let is_full =
             |remnant: &Remnant| item_count > 0 && remnant.items.len() + items.len() > REMNANT_BYTES;
         if self.remnant.as_ref().is_some_and(is_full) {
@@ -188,6 +200,7 @@ impl Rewrite {
             stamp: *stamp,
             hash: group.hash,
             items: Vec::new(),
+            body_len: 0,
             item_count: 0,
         });
         remnant.hash = group.hash;
@@ -195,6 +208,7 @@ impl Rewrite {
         remnant.stamp.open_lsn = stamp.open_lsn;
         remnant.stamp.key_version = stamp.key_version;
         remnant.items.extend_from_slice(&items);
+        remnant.body_len += body_len;
         remnant.item_count += item_count;
         Ok(())
     }
@@ -216,6 +230,7 @@ impl Rewrite {
             stored_len,
             hash: group.hash,
         };
+        self.names.merge(&KeyNames::of_group(&group));
         let chunks = chunks_of(&group);
         self.moved.extend(chunks.iter().map(|chunk| chunk.at(place)));
         self.contents.chunks.extend(chunks.iter().map(|chunk| chunk.at(place).entry()));
@@ -228,6 +243,11 @@ impl Rewrite {
         self.file.write_at(self.position, bytes)?;
         self.position += u64::from(stored_len);
         Ok(())
+    }
+
+    /// Keys that what was written so far names.
+    pub(crate) fn names(&self) -> &KeyNames {
+        &self.names
     }
 
     /// Closes and flushes the result and gives it its name; answers its number and where its chunks
@@ -256,7 +276,7 @@ impl Remnant {
     fn encode(&self) -> Vec<u8> {
         let mut header = GroupHeader {
             stamp: self.stamp,
-            body_len: u32_of(self.items.len()),
+            body_len: u32_of(self.body_len),
             item_count: self.item_count,
             content: [0; 32],
             stands_for: Some(self.hash),
@@ -284,28 +304,39 @@ fn is_needed(group: &Group<'_>, keep: &dyn Keep) -> bool {
     })
 }
 
-/// The living chunks of a group as items, and how many they are.
+/// The living chunks of a group as items.
+#[derive(Default)]
+struct LivingChunks {
+    items: Vec<u8>,
+    /// Their bytes without hashes of re-wrapped headers.
+    body_len: usize,
+    item_count: u32,
+}
+
 fn living_chunks(
     group: &Group<'_>,
     place: GroupPlace,
     keep: &mut dyn Keep,
-) -> Result<(Vec<u8>, u32), ReadError> {
-    let (mut items, mut count) = (Vec::new(), 0);
+) -> Result<LivingChunks, ReadError> {
+    let mut living = LivingChunks::default();
     let mut chunks = chunks_of(group).into_iter();
     for placed in group.items() {
-        let Item::Chunk { header, chunk_len, bytes: Some(bytes) } = placed.item else { continue };
+        let Item::Chunk { header, chunk_len, bytes: Some(bytes), rewrapped } = placed.item else {
+            continue;
+        };
         if let Some(chunk) = chunks.next()
             && keep.is_alive(&chunk.at(place))?
         {
-            items.extend_from_slice(&header.encode(chunk_len));
-            items.extend_from_slice(bytes);
-            count += 1;
+            let encoded = header.encode(chunk_len);
+            living.body_len += encoded.len() + bytes.len();
+            living.item_count += 1;
+            push_chunk(&mut living.items, (&header, encoded), (bytes, rewrapped), keep);
         }
     }
-    Ok((items, count))
+    Ok(living)
 }
 
-/// A group's bytes with those of dead chunks left out.
+/// A group's bytes with those of dead chunks left out, and headers of living blobs re-wrapped.
 fn group_without_dead(
     group: &Group<'_>,
     place: GroupPlace,
@@ -320,7 +351,7 @@ fn group_without_dead(
                 out.extend_from_slice(&header.encode(u32_of(payload.len())));
                 out.extend_from_slice(payload);
             }
-            Item::Chunk { header, chunk_len, bytes } => {
+            Item::Chunk { header, chunk_len, bytes, rewrapped } => {
                 let mut encoded = header.encode(chunk_len);
                 let mut alive = false;
                 if bytes.is_some()
@@ -328,14 +359,33 @@ fn group_without_dead(
                 {
                     alive = keep.is_alive(&chunk.at(place))?;
                 }
-                if !alive {
+                if let Some(bytes) = bytes.filter(|_| alive) {
+                    push_chunk(&mut out, (&header, encoded), (bytes, rewrapped), keep);
+                } else {
                     leave_bytes_out(&mut encoded);
+                    out.extend_from_slice(&encoded);
                 }
-                out.extend_from_slice(&encoded);
-                out.extend_from_slice(bytes.filter(|_| alive).unwrap_or_default());
             }
         }
     }
-    debug_assert!(u64_of(out.len()) <= u64_of(group.stored_len()));
     Ok(out)
+}
+
+/// Appends a living chunk; a blob's header re-wrapped if `keep` says so, and marked as such if it
+/// was before.
+fn push_chunk(
+    out: &mut Vec<u8>,
+    (header, mut encoded): (&ChunkHeader, [u8; CHUNK_HEADER_BYTES]),
+    (bytes, rewrapped): (&[u8], Option<[u8; 32]>),
+    keep: &dyn Keep,
+) {
+    let new = if header.number == 0 { keep.rewrapped(bytes) } else { None };
+    let new = new.filter(|new| new.len() == bytes.len());
+    let now = new.as_ref().map(|new| *blake3::hash(new).as_bytes()).or(rewrapped);
+    if now.is_some() {
+        mark_rewrapped(&mut encoded);
+    }
+    out.extend_from_slice(&encoded);
+    out.extend_from_slice(now.as_ref().map_or(&[][..], |now| now.as_slice()));
+    out.extend_from_slice(new.as_deref().unwrap_or(bytes));
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::format::group::GroupHash;
-use super::format::segment::{Role, SegmentNumber};
+use super::format::segment::{GROUPS_AT, Role, SegmentNumber};
 use crate::disk::{Clock, Disk};
 use crate::ids::{BlobTag, Lsn, VolumeId};
 
@@ -87,6 +87,13 @@ pub struct GroupPlace {
     pub stored_len: u32,
     /// Its hash.
     pub hash: GroupHash,
+}
+
+impl GroupPlace {
+    /// Whether it is the first of its segment.
+    pub(crate) fn is_first(&self) -> bool {
+        self.offset == GROUPS_AT
+    }
 }
 
 /// Where a chunk's sealed bytes lie.

@@ -66,6 +66,10 @@ impl Keep for KeepAll {
     fn is_needed(&self, _: &RecordHeader) -> bool {
         true
     }
+
+    fn rewrapped(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 fn stamp(end: ChainEnd, last_lsn: Lsn) -> GroupStamp {
@@ -358,6 +362,10 @@ impl Keep for KeepChunks {
 
     fn is_needed(&self, record: &RecordHeader) -> bool {
         record.lsn == Lsn::new(1, 1).unwrap()
+    }
+
+    fn rewrapped(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }
 
@@ -727,6 +735,54 @@ mod formats {
         left.verify_chunks().expect("nothing to compare");
         assert_eq!(left.stored_len(), bytes.len());
         assert!(matches!(left.items().next().unwrap().item, Item::Chunk { bytes: None, .. }));
+    }
+
+    /// A group whose only chunk, a blob's header, was re-wrapped: other bytes, as many.
+    fn rewrapped_group() -> (BuiltGroup, Vec<u8>) {
+        let lsn = begin().last_lsn.next().unwrap();
+        let mut builder = GroupBuilder::new();
+        let (before, now) = ([7; 90], [9; 90]);
+        let hash = *blake3::hash(&before).as_bytes();
+        let header = ChunkHeader { number: 0, lsn, tag: BlobTag([3; 16]), hash };
+        builder.push_chunk(&header, &before);
+        let record = RecordHeader { record_type: 4, account: AccountNumber(5), lsn, lsn_count: 1 };
+        builder.push_record(&record, b"a record");
+        let whole = builder.finish(stamp(begin(), lsn));
+        let at = GROUP_HEADER_BYTES;
+        let mut bytes = whole.bytes()[..at].to_vec();
+        let mut chunk_header = header.encode(90);
+        crate::log::format::item::mark_rewrapped(&mut chunk_header);
+        bytes.extend(chunk_header);
+        bytes.extend(blake3::hash(&now).as_bytes());
+        bytes.extend(now);
+        bytes.extend(&whole.bytes()[at + CHUNK_HEADER_BYTES + 90..]);
+        (whole, bytes)
+    }
+
+    #[test]
+    fn the_chain_verifies_when_a_blobs_header_was_re_wrapped_and_damage_to_it_is_told() {
+        let (whole, bytes) = rewrapped_group();
+        crate::golden::compare("group_rewrapped_3.bin", &bytes);
+        let read = Group::decode(&bytes).expect("it still verifies");
+        assert_eq!(read.hash, whole.hash());
+        read.verify_chunks().expect("the bytes have their hash of now");
+        assert_eq!(read.stored_len(), bytes.len());
+        let built = BuiltGroup::from_bytes(bytes.clone()).unwrap();
+        let chunk = built.chunks()[0];
+        assert_eq!(chunk.header.hash, *blake3::hash(&[9; 90]).as_bytes(), "what readers compare");
+        let offset = usize::try_from(chunk.offset).unwrap();
+        assert_eq!(bytes[offset..offset + 90], [9; 90]);
+        for at in GROUP_HEADER_BYTES..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                let noticed = match Group::decode(&flipped) {
+                    Err(_) => true,
+                    Ok(read) => read.verify_chunks().is_err(),
+                };
+                assert!(noticed, "byte {at}, bit {bit}");
+            }
+        }
     }
 
     proptest! {

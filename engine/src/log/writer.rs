@@ -79,6 +79,8 @@ pub struct LogWriter {
     /// Hash of the last group that a flush covers; a watermark behind it may still be lost.
     durable_hash: GroupHash,
     contents: Footer,
+    /// The next group goes into another segment, however full this one is.
+    rolls: bool,
     poisoned: Option<String>,
 }
 
@@ -135,6 +137,7 @@ impl LogWriter {
             end,
             durable_hash: end.hash,
             contents,
+            rolls: false,
             poisoned: None,
         };
         for group in carried {
@@ -208,6 +211,11 @@ impl LogWriter {
         self.durable_hash
     }
 
+    /// Closes the segment before the next group, so that what lies in it can be rewritten.
+    pub(crate) fn begin_another(&mut self) {
+        self.rolls = true;
+    }
+
     /// Why the writer takes nothing more, if so.
     pub fn poisoned(&self) -> Option<&str> {
         self.poisoned.as_deref()
@@ -273,9 +281,10 @@ impl LogWriter {
     /// Begins another segment if this one is full, and hears of zeros.
     fn make_room(&mut self, batch_bytes: u64) -> Result<(), DiskError> {
         let is_full = self.position.saturating_add(batch_bytes) > self.setup.segment_bytes;
-        if is_full && self.position > GROUPS_AT {
+        if (is_full || self.rolls) && self.position > GROUPS_AT {
             self.roll()?;
         }
+        self.rolls = false;
         self.gather_zeros(self.position + batch_bytes)
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::orders::Orders;
 use crate::error::ReadError;
 use crate::ids::Lsn;
 use crate::log::{LogSetup, SOURCES_MAX, SegmentFile, SegmentNumber, SegmentUse};
@@ -47,6 +48,8 @@ pub(super) struct Situation<'a> {
     pub(super) allows_images: bool,
     /// Images are not worth making for fewer bytes of records.
     pub(super) image_bytes_min: u64,
+    /// Segments to be rewritten for the sake of keys.
+    pub(super) orders: &'a Orders,
 }
 
 /// The segments of a log, as far as they were looked at.
@@ -58,6 +61,8 @@ pub(super) struct Segments {
     /// Written by reclaim, when records up to that position were covered and so many bytes of
     /// chunks alive: until either changes, writing them once more gives nothing back.
     settled: BTreeMap<SegmentNumber, (Lsn, u64)>,
+    /// The segment that is being written, and where it begins once that was read.
+    open: Option<(SegmentNumber, Option<Lsn>)>,
 }
 
 /// What a closed segment's header and footer say; it does not change.
@@ -98,11 +103,18 @@ impl Segments {
         situation: &Situation<'_>,
     ) -> Result<Choice, ReadError> {
         let numbers = self.look(setup)?;
+        let open_first = self.open_first_lsn(setup);
         let begins_below = |number: &SegmentNumber| {
             self.known.get(number).is_some_and(|known| known.first_lsn <= situation.below)
         };
-        // The last that begins below is where recovery begins to walk.
-        let end = numbers.iter().rposition(begins_below).unwrap_or(0);
+        // The last that begins below is where recovery begins to walk; often the open one.
+        let end = match open_first {
+            Some(first) if first <= situation.below => numbers.len(),
+            _ => numbers.iter().rposition(begins_below).unwrap_or(0),
+        };
+        if let Some(ordered) = self.ordered(situation.orders, &numbers, end) {
+            return Ok(Choice::Rewrite(vec![ordered]));
+        }
         let eligible: Vec<SegmentNumber> = numbers.into_iter().take(end).collect();
         let mut worths = Vec::with_capacity(eligible.len());
         for number in eligible.iter().copied() {
@@ -121,6 +133,30 @@ impl Segments {
         let cost = situation.message_count.saturating_mul(IMAGE_BYTES_PER_MESSAGE);
         let is_worth_it = uncovered >= cost.saturating_mul(2).max(situation.image_bytes_min);
         Ok(if situation.allows_images && is_worth_it { Choice::Images } else { Choice::Nothing })
+    }
+
+    /// The next segment that was ordered to be rewritten. One that is gone was rewritten since,
+    /// which did what was wanted of it.
+    fn ordered(
+        &self,
+        orders: &Orders,
+        numbers: &[SegmentNumber],
+        end: usize,
+    ) -> Option<SegmentNumber> {
+        orders.retain_known(numbers);
+        self.damaged.iter().for_each(|number| orders.settled(*number));
+        orders.next_of(numbers.get(..end).unwrap_or_default())
+    }
+
+    /// Where the open segment begins.
+    fn open_first_lsn(&mut self, setup: &LogSetup) -> Option<Lsn> {
+        let (number, first) = self.open.as_mut()?;
+        if first.is_none() {
+            let path = number.path(&setup.directory);
+            let file = SegmentFile::open_cached(setup.disk.as_ref(), &path);
+            *first = file.ok().map(|file| file.header.first_lsn);
+        }
+        *first
     }
 
     /// What a segment would keep; `None` if it is left alone.
@@ -178,7 +214,10 @@ impl Segments {
             files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
         numbers.sort_unstable();
         // It is still being written.
-        numbers.pop();
+        self.open = numbers.pop().map(|number| match self.open {
+            Some((open, first)) if open == number => (number, first),
+            _ => (number, None),
+        });
         self.known.retain(|number, _| numbers.contains(number));
         self.settled.retain(|number, _| numbers.contains(number));
         for number in &numbers {

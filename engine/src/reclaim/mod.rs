@@ -7,6 +7,9 @@
 //!    │        a step       in the next checkpoint
 //!    └─────► Imaging ─► Choosing
 //! ```
+//! On the way the headers of blobs are re-wrapped whose keys are retired (`rewrap`); for their sake
+//! alone segments are rewritten when that is ordered (`orders`).
+//!
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Nothing here touches the log's open segment or the committer, but that base images are
 //! committed as records.
@@ -25,12 +28,16 @@
 //! ones: opening keeps what flushed state refers to.
 
 mod choice;
+mod orders;
+mod rewrap;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::choice::{Choice, Segments, Situation, named_bytes};
+use self::orders::Orders;
+pub(crate) use self::rewrap::Rewrapper;
 use crate::base::{BaseSetup, Round, RoundStep};
 use crate::commit::CheckpointSlot;
 use crate::error::{DiskError, ReadError};
@@ -40,7 +47,6 @@ use crate::log::{
     ChunkPlace, Keep, LogReader, LogSetup, RecordHeader, Rewrite, RewriteStep, SegmentNumber,
 };
 use crate::sabotage::{Sabotage, breaks};
-use crate::seal::KeyTable;
 use crate::state::{Committed, Coverage, Places, Saved, SpaceUse, StateChunkPlace};
 
 /// What reclaim needs.
@@ -51,7 +57,7 @@ pub(crate) struct ReclaimSetup {
     pub(crate) checkpoints: Arc<CheckpointSlot>,
     pub(crate) space: Arc<SpaceUse>,
     pub(crate) reader: Arc<LogReader>,
-    pub(crate) keys: Arc<KeyTable>,
+    pub(crate) rewrapper: Rewrapper,
     pub(crate) base: BaseSetup,
     /// Base images are not worth making for fewer bytes of records.
     pub(crate) image_bytes_min: u64,
@@ -86,9 +92,11 @@ struct Copying {
     coverage: Coverage,
 }
 
-/// What was reclaimed since the start.
+/// What was reclaimed since the start, and what is ordered beside.
 #[derive(Debug, Default)]
 pub(crate) struct ReclaimFigures {
+    /// Segments to be rewritten for the sake of keys.
+    pub(crate) orders: Orders,
     /// Segments rewritten and released.
     pub(crate) segment_count: AtomicU64,
     /// Bytes copied on the way.
@@ -163,7 +171,7 @@ impl Reclaimer {
             return Ok(ReclaimStep::Idle);
         };
         let images = self.setup.committed.bases();
-        let coverage = Coverage::new(&images, stamp.lsn, self.setup.keys.snapshot());
+        let coverage = Coverage::new(&images, stamp.lsn, self.setup.rewrapper.keys.snapshot());
         let horizon = coverage.horizon();
         if self.named.0 != horizon {
             self.named = (horizon, named_bytes(images.values().map(AsRef::as_ref)));
@@ -177,6 +185,7 @@ impl Reclaimer {
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             allows_images: self.allows_images(),
             image_bytes_min: self.setup.image_bytes_min,
+            orders: &self.figures.orders,
         };
         match self.segments.choose(&self.setup.log, &situation)? {
             Choice::Nothing => Ok(ReclaimStep::Idle),
@@ -218,8 +227,8 @@ impl Reclaimer {
 
     fn copy(&mut self, mut copying: Box<Copying>) -> Result<ReclaimStep, ReadError> {
         let Copying { rewrite, coverage, .. } = copying.as_mut();
-        let committed = &self.setup.committed;
-        let step = rewrite.step(&mut Kept { committed, coverage });
+        let ReclaimSetup { committed, rewrapper, .. } = &self.setup;
+        let step = rewrite.step(&mut Kept { committed, coverage, rewrapper });
         match step {
             Ok(RewriteStep::Copied(bytes)) => {
                 self.figures.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -238,7 +247,12 @@ impl Reclaimer {
     /// Closes the copy and makes readers use it; the next checkpoint will, too.
     fn publish(&mut self, copying: Copying) -> Result<ReclaimStep, ReadError> {
         let Copying { rewrite, old, coverage } = copying;
+        let names = rewrite.names().clone();
         let (new, moved) = rewrite.finish()?;
+        if self.setup.committed.format_level() >= format_level::KEY_GENERATIONS {
+            let old = old.iter().map(|number| number.0);
+            self.setup.committed.key_uses.set(new.0, names, old);
+        }
         let mut places: BTreeMap<Lsn, Places> = BTreeMap::new();
         for place in &moved {
             // Dead meanwhile: its row goes, and must not come back.
@@ -285,6 +299,7 @@ impl Reclaimer {
         let freed = before.saturating_sub(after);
         self.figures.freed_bytes.fetch_add(freed, Ordering::Relaxed);
         self.setup.committed.segment_released(new.0);
+        old.iter().for_each(|number| self.figures.orders.settled(*number));
         Ok(())
     }
 
@@ -303,6 +318,7 @@ impl Reclaimer {
 struct Kept<'a> {
     committed: &'a Committed,
     coverage: &'a Coverage,
+    rewrapper: &'a Rewrapper,
 }
 
 impl Keep for Kept<'_> {
@@ -315,6 +331,10 @@ impl Keep for Kept<'_> {
 
     fn is_needed(&self, record: &RecordHeader) -> bool {
         self.coverage.is_needed(record)
+    }
+
+    fn rewrapped(&self, header: &[u8]) -> Option<Vec<u8>> {
+        self.rewrapper.rewrap(header)
     }
 }
 

@@ -23,6 +23,8 @@
 //!   27  base dump        list(table u8, key, value)
 //!   28  base image       begun u64, first u8, digest 32, list(hash 32, position u64, bytes)
 //!   32 to 35           retention, see `retention.rs`
+//!   36  keys begun       list(account u64, key generation)
+//!   37  key destroyed    account u64, key generation
 //! 8 to 15 and others: queue, digests, metadata, ACL, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
@@ -74,6 +76,8 @@ impl Body {
             Body::BaseDump { .. } => Body::BASE_DUMP,
             Body::BaseImage(_) => Body::BASE_IMAGE,
             Body::Retention(body) => body.kind(),
+            Body::KeysBegun(_) => 36,
+            Body::KeyDestroyed { .. } => 37,
         }
     }
 
@@ -88,18 +92,33 @@ impl Body {
                 }
             }
             Body::FormatLevel(level) => out.varint(u64::from(*level)),
-            Body::AccountCreate { account, generation } => {
-                out.u64(account.0);
-                out.varint(u64::from(generation.0));
-            }
+            Body::AccountCreate { account, generation } => encode_key((*account, *generation), out),
             Body::AccountDelete { account } | Body::AccountDestroyed { account } => {
                 out.u64(account.0)
             }
+            Body::KeysBegun(keys) => encode_keys(keys, out),
+            Body::KeyDestroyed { account, generation } => encode_key((*account, *generation), out),
             Body::Policy(changes) => {
                 out.count(changes.len());
                 changes.iter().for_each(|change| change.encode(out));
             }
+            Body::BaseBegin { accounts } => {
+                out.count(accounts.len());
+                accounts.iter().for_each(|account| out.u64(account.0));
+            }
+            Body::BaseDump { rows } => {
+                out.count(rows.len());
+                rows.iter().for_each(|row| row.encode(out));
+            }
+            Body::BaseImage(part) => part.encode(out),
+            Body::Retention(body) => body.encode(out),
             Body::AccountUpdate(update) => update.encode(out),
+            of_mailboxes => of_mailboxes.encode_of_mailboxes(out),
+        }
+    }
+
+    fn encode_of_mailboxes(&self, out: &mut Encoder) {
+        match self {
             Body::Append { mailbox, messages } => {
                 out.raw(&mailbox.0);
                 out.count(messages.len());
@@ -144,16 +163,7 @@ impl Body {
                 out.text(name);
                 out.u8(u8::from(*subscribed));
             }
-            Body::BaseBegin { accounts } => {
-                out.count(accounts.len());
-                accounts.iter().for_each(|account| out.u64(account.0));
-            }
-            Body::BaseDump { rows } => {
-                out.count(rows.len());
-                rows.iter().for_each(|row| row.encode(out));
-            }
-            Body::BaseImage(part) => part.encode(out),
-            Body::Retention(body) => body.encode(out),
+            _ => {}
         }
     }
 
@@ -209,6 +219,11 @@ impl Body {
             Body::BASE_DUMP => Body::BaseDump { rows: from.list(DumpedRow::decode)? },
             Body::BASE_IMAGE => Body::BaseImage(BasePart::decode(from)?),
             32..=35 => RetentionBody::decode(kind, from)?,
+            36 => Body::KeysBegun(from.list(decode_key)?),
+            37 => {
+                let (account, generation) = decode_key(from)?;
+                Body::KeyDestroyed { account, generation }
+            }
             _ => return Err("its type is not known to this version"),
         })
     }
@@ -405,6 +420,20 @@ impl FlagsChanged {
             remove_keywords: decode_keywords(from)?,
         })
     }
+}
+
+fn encode_keys(keys: &[(AccountNumber, KeyGeneration)], out: &mut Encoder) {
+    out.count(keys.len());
+    keys.iter().for_each(|key| encode_key(*key, out));
+}
+
+fn encode_key((account, generation): (AccountNumber, KeyGeneration), out: &mut Encoder) {
+    out.u64(account.0);
+    out.varint(u64::from(generation.0));
+}
+
+fn decode_key(from: &mut Decoder<'_>) -> Result<(AccountNumber, KeyGeneration), Broken> {
+    Ok((AccountNumber(from.u64()?), KeyGeneration(from.u32()?)))
 }
 
 fn encode_transfers(transfers: &[Transfer], out: &mut Encoder) {

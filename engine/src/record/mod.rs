@@ -78,6 +78,10 @@ pub(crate) enum Body {
     AccountDelete { account: AccountNumber },
     /// The key of a deleted account is destroyed.
     AccountDestroyed { account: AccountNumber },
+    /// Accounts' keys have these newest generations, which are in the key table already.
+    KeysBegun(Vec<(AccountNumber, KeyGeneration)>),
+    /// A retired generation of an account's key is destroyed: nothing names it any more.
+    KeyDestroyed { account: AccountNumber, generation: KeyGeneration },
     /// Domains and aliases.
     Policy(Vec<PolicyChange>),
     /// Name, credentials and quota, complete.

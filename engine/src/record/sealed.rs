@@ -30,7 +30,13 @@ pub(crate) fn open_record(
         AccountNumber::VOLUME => Some(keys.volume_key()),
         account => keys.key(account, generation),
     };
-    let key = key.ok_or("its key is not in the key table")?;
+    let key = key.ok_or_else(|| {
+        format!(
+            "the key of account {account}, generation {}, is not in the key table; put the newest \
+             copy of volumes/main/keys back",
+            generation.0
+        )
+    })?;
     let plain = open(key, aad, sealed).map_err(|error| error.to_string())?;
     let record = Record::decode(header.record_type, &plain);
     record.map(Some).map_err(|why| format!("it does not decode: {why}"))

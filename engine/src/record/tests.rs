@@ -222,3 +222,19 @@ proptest! {
         let _ = Record::decode(kind, &payload);
     }
 }
+
+#[test]
+fn records_of_keys_are_written_as_they_were_first() {
+    let keys = [(AccountNumber(99), KeyGeneration(2)), (AccountNumber(7), KeyGeneration(300))];
+    let bodies = [
+        Body::KeysBegun(keys.to_vec()),
+        Body::KeyDestroyed { account: AccountNumber(99), generation: KeyGeneration(1) },
+    ];
+    let mut bytes = Vec::new();
+    for record in bodies.map(|body| Record::new(Stamp(42), body)) {
+        assert_eq!(Record::decode(record.kind(), &record.encode()).as_ref(), Ok(&record));
+        bytes.push(record.kind());
+        bytes.extend(record.encode());
+    }
+    crate::golden::compare("records_keys_3.bin", &bytes);
+}

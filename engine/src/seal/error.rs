@@ -134,6 +134,66 @@ pub enum KeyError {
         /// What was found.
         reason: &'static str,
     },
+    /// The file of the root key and its copy are unusable.
+    #[error(
+        "the root key cannot be read: {} ({why_file}) and {} ({why_copy}) are both missing or \
+         damaged; without it no mail of this data directory can be read: put one back from a \
+         backup of the folder 'keys'", .file.display(), .copy.display()
+    )]
+    NoRootKey {
+        /// The file.
+        file: PathBuf,
+        /// Its copy.
+        copy: PathBuf,
+        /// What is wrong with the first.
+        why_file: &'static str,
+        /// What is wrong with the second.
+        why_copy: &'static str,
+    },
+    /// The key file is not there.
+    #[error(
+        "the key file {} is missing: it opens the root key of the data directory; put it back, or \
+         set a new one with 'pillarbox key rotate --recovery-key-file F --new-key-file N'",
+        .path.display()
+    )]
+    MissingKeyFile {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Others may read the key file, or write it.
+    #[error(
+        "the key file {} may be read by everybody on this machine or written by its group (mode \
+         {mode:03o}), so it is not used; run 'chmod 600' on it, and put a new key in its place \
+         with 'pillarbox key rotate' if others may have read it", .path.display()
+    )]
+    OpenKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// systemd passed other credentials.
+    #[error(
+        "there is no credential '{name}' in {}; start Pillarbox by systemd with \
+         LoadCredentialEncrypted={name}", .directory.display()
+    )]
+    MissingCredential {
+        /// Name of the credential.
+        name: String,
+        /// The folder that systemd named.
+        directory: PathBuf,
+    },
+    /// An account's key does not open under the root key.
+    #[error(
+        "the key of account {account}, generation {}, does not open under the root key; put the \
+         key table back from a backup or the other node", .generation.0
+    )]
+    DamagedAccountKey {
+        /// Whose.
+        account: AccountNumber,
+        /// Which of its keys.
+        generation: KeyGeneration,
+    },
     /// Both copies of a volume's key table are unusable.
     #[error(
         "both copies of the key table in {} are missing or damaged (table.a: {copy_a}; table.b: \

@@ -10,7 +10,8 @@
 //!     32     4      entry_count  at most ENTRIES_MAX
 //!     36     4      zero
 //!     40   104      volume key   sealed object under the root key
-//!    144   116 × n  entries      account 8, generation 4, key as sealed object 104; ascending
+//!    144   116 × n  entries      account 8, generation 4, key as sealed object 104; ascending.
+//!                                Generation 0 seals nothing: it hashes content and conversations
 //!    end    32      checksum     BLAKE3 of all bytes before
 //! ```
 //!
@@ -25,7 +26,7 @@
 //! One copy missing, damaged or behind: it is made anew from the other, and the report says so.
 //! Both: the volume does not open, for an empty table would shred all mail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,11 @@ const FILE_BYTES_MAX: usize = HEAD_BYTES + ENTRIES_MAX * ENTRY_BYTES + CHECKSUM_
 const COUNTER_BITS: u32 = 48;
 const _: () = assert!(HEAD_BYTES == 40 + WRAPPED_BYTES && ENTRY_BYTES == 12 + WRAPPED_BYTES);
 
+/// The generation of an account's key that seals nothing and hashes names and content.
+const NAMING_GENERATION: KeyGeneration = KeyGeneration(0);
+/// The first generation that seals.
+const FIRST_GENERATION: KeyGeneration = KeyGeneration(1);
+
 /// One key of an account.
 #[derive(Clone)]
 pub struct AccountKey {
@@ -72,6 +78,8 @@ pub struct KeyTableSnapshot {
     volume: VolumeId,
     volume_key: AccountKey,
     keys: BTreeMap<(AccountNumber, KeyGeneration), Arc<AccountKey>>,
+    /// Retired keys that are about to be destroyed; in memory alone.
+    ending: BTreeSet<(AccountNumber, KeyGeneration)>,
 }
 
 impl KeyTableSnapshot {
@@ -99,6 +107,37 @@ impl KeyTableSnapshot {
     pub fn current(&self, account: AccountNumber) -> Option<(KeyGeneration, &Key)> {
         let all = (account, KeyGeneration(0))..=(account, KeyGeneration(u32::MAX));
         self.keys.range(all).next_back().map(|((_, generation), entry)| (*generation, &entry.key))
+    }
+
+    /// The key that hashes an account's content and conversations, so that they stay the same when
+    /// the key that seals changes: generation 0, which never seals, else the first.
+    pub fn naming(&self, account: AccountNumber) -> Option<&Key> {
+        let first = || self.key(account, FIRST_GENERATION);
+        self.key(account, NAMING_GENERATION).or_else(first)
+    }
+
+    /// Keys that seal no more, by account and generation.
+    pub fn retired(&self) -> impl Iterator<Item = (AccountNumber, KeyGeneration)> + '_ {
+        let mut keys = self.keys.keys().copied().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (account, generation) = keys.next()?;
+                let is_newest = keys.peek().is_none_or(|(next, _)| *next != account);
+                if !is_newest && generation != NAMING_GENERATION {
+                    return Some((account, generation));
+                }
+            }
+        })
+    }
+
+    /// Whether any key is about to be destroyed.
+    pub fn has_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// Whether nothing sealed under that key is taken any more.
+    pub fn is_ending(&self, account: AccountNumber, generation: KeyGeneration) -> bool {
+        self.ending.contains(&(account, generation))
     }
 
     /// Every account that has a key, ascending, each once.
@@ -153,9 +192,12 @@ impl KeyTableSnapshot {
         }
         decode_fields(fields, root).map_err(|problem| match problem {
             TableProblem::OtherRootKey(volume) => KeyError::OtherRootKey { volume },
+            TableProblem::AccountKey(account, generation) => {
+                KeyError::DamagedAccountKey { account, generation }
+            }
             TableProblem::Malformed(reason) => damaged(reason),
             TableProblem::Field(SealError::Truncated { .. }) => damaged("its length is wrong"),
-            TableProblem::Field(_) => damaged("a key in it does not open"),
+            TableProblem::Field(_) => damaged("the volume's key in it does not open"),
         })
     }
 }
@@ -163,6 +205,7 @@ impl KeyTableSnapshot {
 enum TableProblem {
     OtherRootKey(VolumeId),
     Malformed(&'static str),
+    AccountKey(AccountNumber, KeyGeneration),
     Field(SealError),
 }
 
@@ -195,11 +238,12 @@ fn decode_fields(mut fields: Fields<'_>, root: &RootKey) -> Result<KeyTableSnaps
             return Err(TableProblem::Malformed("its entries are out of order"));
         }
         let what = WrappedKey::Account { volume, account, generation };
-        let entry = unwrap_key(root, what, fields.array()?)?;
+        let entry = unwrap_key(root, what, fields.array()?)
+            .map_err(|_| TableProblem::AccountKey(account, generation))?;
         keys.insert((account, generation), Arc::new(entry));
     }
     fields.end()?;
-    Ok(KeyTableSnapshot { version, volume, volume_key, keys })
+    Ok(KeyTableSnapshot { version, volume, volume_key, keys, ending: BTreeSet::new() })
 }
 
 fn unwrap_key(
@@ -279,7 +323,8 @@ impl KeyTable {
         }
         let version = KeyTableVersion((u64::from(epoch) << COUNTER_BITS) | 1);
         let volume_key = fresh_key(sealer, root, WrappedKey::Volume { volume });
-        let snapshot = KeyTableSnapshot { version, volume, volume_key, keys: BTreeMap::new() };
+        let (keys, ending) = (BTreeMap::new(), BTreeSet::new());
+        let snapshot = KeyTableSnapshot { version, volume, volume_key, keys, ending };
         let table = KeyTable::over(disk, directory, sealer, root, snapshot);
         table.write_both(&table.snapshot())?;
         Ok(table)
@@ -356,6 +401,12 @@ impl KeyTable {
         Ok(healed)
     }
 
+    /// Does something with the root key, one at a time: for whoever wraps it anew.
+    pub(crate) fn with_root<T>(&self, work: impl FnOnce(&RootKey) -> T) -> T {
+        let _changes = self.tried.lock();
+        work(&self.root)
+    }
+
     /// The table as it is now.
     pub fn snapshot(&self) -> Arc<KeyTableSnapshot> {
         self.current.read().clone()
@@ -408,7 +459,25 @@ impl KeyTable {
             if account == AccountNumber::VOLUME || table.current(account).is_some() {
                 return Err(KeyError::AccountExists(account));
             }
-            self.insert(next, account, KeyGeneration(1))
+            self.insert(next, account, FIRST_GENERATION)
+        })
+    }
+
+    /// The same with a key that will hash its content for ever: what a volume has whose keys
+    /// change.
+    ///
+    /// # Errors
+    /// As for [`add_account`](Self::add_account).
+    pub fn add_account_with_naming(
+        &self,
+        account: AccountNumber,
+    ) -> Result<KeyTableVersion, KeyError> {
+        self.change(|table, next| {
+            if account == AccountNumber::VOLUME || table.current(account).is_some() {
+                return Err(KeyError::AccountExists(account));
+            }
+            self.insert(next, account, NAMING_GENERATION)?;
+            self.insert(next, account, FIRST_GENERATION)
         })
     }
 
@@ -426,24 +495,51 @@ impl KeyTable {
         })
     }
 
-    /// Gives an account a further key, which seals from now on; the older ones still open.
+    /// Gives accounts a further key each, which seals from now on; the older ones still open. An
+    /// account of an older version gets the key that hashes its content too, before the first one
+    /// may go.
     ///
     /// # Errors
     /// [`KeyError::NoAccount`], [`KeyError::Exhausted`], [`KeyError::Disk`].
-    pub fn new_generation(
+    pub fn new_generations(
         &self,
-        account: AccountNumber,
-    ) -> Result<(KeyTableVersion, KeyGeneration), KeyError> {
-        let mut made = KeyGeneration(0);
+        accounts: &[AccountNumber],
+    ) -> Result<(KeyTableVersion, Vec<(AccountNumber, KeyGeneration)>), KeyError> {
+        let mut made = Vec::with_capacity(accounts.len());
         let version = self.change(|table, next| {
-            let (last, _) = table.current(account).ok_or(KeyError::NoAccount(account))?;
-            let generation = last.0.checked_add(1);
-            made = KeyGeneration(
-                generation.ok_or(KeyError::Exhausted { what: "generation of an account's key" })?,
-            );
-            self.insert(next, account, made)
+            for &account in accounts {
+                let (last, _) = table.current(account).ok_or(KeyError::NoAccount(account))?;
+                let generation = last.0.checked_add(1).map(KeyGeneration);
+                let what = "generation of an account's key";
+                let generation = generation.ok_or(KeyError::Exhausted { what })?;
+                if table.key(account, NAMING_GENERATION).is_none() {
+                    self.insert(next, account, NAMING_GENERATION)?;
+                }
+                self.insert(next, account, generation)?;
+                made.push((account, generation));
+            }
+            Ok(())
         })?;
         Ok((version, made))
+    }
+
+    /// Takes nothing more that is sealed under these retired keys. In memory alone: what comes
+    /// before a key is destroyed. For one that is, it holds as long as the process, in which
+    /// something sealed under it may still be on its way.
+    pub fn begin_ending(&self, keys: &[(AccountNumber, KeyGeneration)]) {
+        self.change_ending(|ending| ending.extend(keys));
+    }
+
+    /// Takes it again: these keys stay.
+    pub fn stop_ending(&self, keys: &[(AccountNumber, KeyGeneration)]) {
+        self.change_ending(|ending| ending.retain(|key| !keys.contains(key)));
+    }
+
+    fn change_ending(&self, edit: impl FnOnce(&mut BTreeSet<(AccountNumber, KeyGeneration)>)) {
+        let _changes = self.tried.lock();
+        let mut next = KeyTableSnapshot::clone(&self.snapshot());
+        edit(&mut next.ending);
+        *self.current.write() = Arc::new(next);
     }
 
     /// Drops one retired generation, once nothing is sealed under it.
@@ -458,7 +554,10 @@ impl KeyTable {
     ) -> Result<KeyTableVersion, KeyError> {
         self.change(|table, next| {
             let (last, _) = table.current(account).ok_or(KeyError::NoAccount(account))?;
-            if last == generation || next.keys.remove(&(account, generation)).is_none() {
+            if last == generation
+                || generation == NAMING_GENERATION
+                || next.keys.remove(&(account, generation)).is_none()
+            {
                 return Err(KeyError::NoAccount(account));
             }
             Ok(())
@@ -570,6 +669,7 @@ fn read_copy(
         }
         Ok(table) => Ok(Ok(table)),
         Err(KeyError::Damaged { reason, .. }) => Ok(Err(reason.to_owned())),
+        Err(error @ KeyError::DamagedAccountKey { .. }) => Ok(Err(error.to_string())),
         Err(other) => Err(other),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -114,6 +115,19 @@ impl KeyProvider for Passphrase {
     }
 }
 
+/// Permissions that a key file must not have: anything for everybody, writing for its group. A
+/// group that may read it is how a service's user gets a file of root's.
+const OPEN_TO_OTHERS: u32 = 0o007 | 0o020;
+
+/// Who sees to it that others do not read a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// The permissions of its file.
+    Permissions,
+    /// systemd, by lists that permissions do not show.
+    Systemd,
+}
+
 /// A key file: 32 bytes, 64 hexadecimal digits, or a text of 32 to 4096 bytes.
 pub struct KeyFile {
     path: PathBuf,
@@ -143,12 +157,24 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError::MalformedKeyFile`], [`KeyError::Disk`]
     pub fn read(path: &Path) -> Result<KeyFile, KeyError> {
+        KeyFile::read_from(path, Guard::Permissions)
+    }
+
+    fn read_from(path: &Path, guard: Guard) -> Result<KeyFile, KeyError> {
         let failed = |call, cause| DiskError { call, path: path.to_owned(), offset: None, cause };
         // It may be a pipe, which has no length. One byte too many is read, so that what is too
         // long is refused.
         let bytes_max = crate::width::u64_of(KEY_FILE_BYTES_MAX) + 1;
         let mut bytes = Zeroizing::new(Vec::new());
-        let file = File::open(path).map_err(|cause| failed("open", cause))?;
+        let file = File::open(path).map_err(|cause| match cause.kind() {
+            ErrorKind::NotFound => KeyError::MissingKeyFile { path: path.to_owned() },
+            _ => failed("open", cause).into(),
+        })?;
+        let metadata = file.metadata().map_err(|cause| failed("stat", cause))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if guard == Guard::Permissions && metadata.is_file() && mode & OPEN_TO_OTHERS != 0 {
+            return Err(KeyError::OpenKeyFile { path: path.to_owned(), mode });
+        }
         file.take(bytes_max).read_to_end(&mut bytes).map_err(|cause| failed("read", cause))?;
         KeyFile::parse(path, &bytes)
     }
@@ -223,7 +249,17 @@ impl Credential {
     pub fn read(directory: Option<&Path>, name: &str) -> Result<KeyFile, KeyError> {
         let plain_name = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
         match directory {
-            Some(directory) if plain_name => KeyFile::read(&directory.join(name)),
+            Some(directory) if plain_name => {
+                KeyFile::read_from(&directory.join(name), Guard::Systemd).map_err(|error| {
+                    let (name, directory) = (name.to_owned(), directory.to_owned());
+                    match error {
+                        KeyError::MissingKeyFile { .. } => {
+                            KeyError::MissingCredential { name, directory }
+                        }
+                        other => other,
+                    }
+                })
+            }
             _ => Err(KeyError::NoCredential { name: name.to_owned() }),
         }
     }

@@ -20,11 +20,14 @@
 //! Why two wraps and no more: another node's KEK is never here, it gets the root key over the
 //! paired connection and wraps it itself.
 //!
+//! It lies in two files, `root.key` and `root.copy`, replaced one after the other. Where both are
+//! whole and differ, `root.key` is the newer one.
+//!
 //! # Invariants
 //! 1. Everything under the root key stays as it is when a KEK or the recovery key changes.
 //! 2. The recovery key is stored nowhere, and an old one opens nothing once a new one is saved.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -282,23 +285,94 @@ impl RootKeyFile {
         Ok(RootKeyFile { id, node, recovery })
     }
 
-    /// Reads the file; `None` if there is none.
+    /// Reads the file or its copy; `None` if there is neither.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode), [`KeyError::Disk`].
+    /// [`KeyError::NoRootKey`] if neither is usable, [`KeyError::NewerFormat`],
+    /// [`KeyError::Disk`].
     pub fn load(disk: &dyn Disk, path: &Path) -> Result<Option<RootKeyFile>, KeyError> {
-        let bytes = files::read(disk, path, u64_of(FILE_BYTES_MAX))?;
-        bytes.map(|bytes| RootKeyFile::decode(&bytes)).transpose()
+        Ok(load_both(disk, path)?.map(|(file, _)| file))
     }
 
-    /// Replaces the file, durably; makes its folder if need be.
+    /// The same, and makes a damaged, missing or older one of both anew. Says what was wrong; a
+    /// copy that was never made, by builds that had none, is nothing to tell of.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn load_and_heal(
+        disk: &dyn Disk,
+        path: &Path,
+    ) -> Result<Option<(RootKeyFile, Option<String>)>, KeyError> {
+        let Some((file, state)) = load_both(disk, path)? else { return Ok(None) };
+        let healed = match state {
+            Copies::Same => return Ok(Some((file, None))),
+            Copies::NoSecond => None,
+            Copies::Bad(healed) => Some(healed),
+        };
+        file.save(disk, path)?;
+        Ok(Some((file, healed)))
+    }
+
+    /// Replaces the file and its copy, durably; makes their folder if need be.
     ///
     /// # Errors
     /// [`KeyError::Disk`]
     pub fn save(&self, disk: &dyn Disk, path: &Path) -> Result<(), KeyError> {
         durable::create_dir_durable(disk, durable::folder_of(path))?;
+        // The file first: where both are whole and differ, it counts.
         durable::replace_file(disk, path, &self.encode())?;
+        durable::replace_file(disk, &copy_of(path), &self.encode())?;
         Ok(())
+    }
+}
+
+/// How the file and its copy are.
+enum Copies {
+    Same,
+    /// There is no copy, and the file is whole.
+    NoSecond,
+    /// One is to be made anew, for this reason.
+    Bad(String),
+}
+
+/// Where the copy of the file lies.
+fn copy_of(path: &Path) -> PathBuf {
+    path.with_extension("copy")
+}
+
+fn load_both(disk: &dyn Disk, path: &Path) -> Result<Option<(RootKeyFile, Copies)>, KeyError> {
+    let copy = copy_of(path);
+    let name = |path: &Path| path.display().to_string();
+    Ok(Some(match (read_one(disk, path)?, read_one(disk, &copy)?) {
+        (Err(None), Err(None)) => return Ok(None),
+        (Err(file), Err(second)) => {
+            let why = |problem: Option<&'static str>| problem.unwrap_or("it is missing");
+            let (why_file, why_copy) = (why(file), why(second));
+            return Err(KeyError::NoRootKey { file: path.to_owned(), copy, why_file, why_copy });
+        }
+        (Ok(file), Ok(second)) if file == second => (file, Copies::Same),
+        (Ok(file), Ok(_)) => (file, Copies::Bad(format!("{}: it was behind", name(&copy)))),
+        (Ok(file), Err(None)) => (file, Copies::NoSecond),
+        (Ok(file), Err(Some(why))) => (file, Copies::Bad(format!("{}: {why}", name(&copy)))),
+        (Err(why), Ok(second)) => {
+            let why = why.unwrap_or("it is missing");
+            (second, Copies::Bad(format!("{}: {why}", name(path))))
+        }
+    }))
+}
+
+/// One of both, or what is wrong with it; `None`: there is none.
+fn read_one(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Result<RootKeyFile, Option<&'static str>>, KeyError> {
+    let Some(bytes) = files::read(disk, path, u64_of(FILE_BYTES_MAX))? else {
+        return Ok(Err(None));
+    };
+    match RootKeyFile::decode(&bytes) {
+        Ok(file) => Ok(Ok(file)),
+        Err(KeyError::Damaged { reason, .. }) => Ok(Err(Some(reason))),
+        Err(other) => Err(other),
     }
 }
 

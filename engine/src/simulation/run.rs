@@ -11,7 +11,8 @@
 //! 3. UIDNEXT, UIDVALIDITY and HIGHESTMODSEQ never fall, and no UID means another message.
 //! 4. Counters, heads and references equal a recount.
 //! 5. The log alone brings back all of state.
-//! 6. Damage is reported, and never read as something else than was written.
+//! 6. Keys of accounts may change at any time, and no key goes that something needs.
+//! 7. Damage is reported, and never read as something else than was written.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -109,6 +110,7 @@ impl Run {
             70..82 => drop(self.store.steps().checkpoint()),
             82..85 => self.store.want_checkpoint(),
             85 => self.world.tables.flush_unasked(),
+            86..89 if self.dice.below(4) == 0 => self.change_keys(),
             86..89 => {
                 let steps = 1 + self.dice.below(8);
                 self.reclaim(steps);
@@ -249,6 +251,21 @@ impl Run {
         assert_eq!(report.problems, []);
         watch(&store, &mut self.watches.clone());
         (store, model)
+    }
+
+    /// A new generation of an account's key, or what older ones seal is taken over. Nobody sees
+    /// either; what fails half-way is gone on with at another time.
+    fn change_keys(&mut self) {
+        if self.dice.below(2) == 0 {
+            drop(self.store.rewrap(None, &mut |_| {}));
+            return;
+        }
+        let names: Vec<&String> = self.model.accounts.keys().collect();
+        let some = usize::try_from(self.dice.below(64)).unwrap();
+        let Some(name) = some.checked_rem(names.len()).map(|at| names[at]) else { return };
+        if let Ok(Some(account)) = self.store.account(name) {
+            drop(self.store.rotate_account_keys(&[account.number()]));
+        }
     }
 
     /// Some steps of reclaim; a checkpoint, for which it waits, goes on between them.

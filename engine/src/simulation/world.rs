@@ -57,11 +57,13 @@ impl Randomness for Seeded {
 impl World {
     /// A world with a new store in it, which is closed.
     pub(super) fn new(seed: u64) -> World {
-        let key = std::env::temp_dir().join("pillarbox-simulation.key");
+        let key = std::env::temp_dir().join("pillarbox-simulated.key");
         if !key.exists() {
             // Whoever comes first writes it; its content is the same for all.
             let own = key.with_extension(std::process::id().to_string());
             std::fs::write(&own, "5".repeat(64)).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&own, mode).unwrap();
             std::fs::rename(own, &key).unwrap();
         }
         let world = World {

@@ -19,6 +19,7 @@ use super::account::AccountState;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
+use super::key_use::Named;
 use super::policy::Policy;
 use super::retain::References;
 use super::retained::{RetainedChanges, VolumeRetention};
@@ -94,6 +95,8 @@ pub(crate) struct Changes {
     pub(crate) dead_chunks: Vec<Lsn>,
     /// Accounts whose rows nobody can read any more; all that the tables have of them goes.
     pub(crate) destroyed: BTreeSet<AccountNumber>,
+    /// Keys that the groups name.
+    pub(crate) named: Vec<Named>,
     /// The highest stamp of any record applied.
     pub(crate) stamp: Stamp,
 }
@@ -148,22 +151,6 @@ impl Changes {
     ) -> Result<(), ReadError> {
         self.stamp = self.stamp.max(record.stamp);
         match &record.body {
-            Body::Epoch(epoch) => self.begin_epoch(committed, lsn, epoch),
-            Body::Members(members) => self.volume_mut(committed).members.clone_from(members),
-            Body::FormatLevel(level) => self.volume_mut(committed).format_level = *level,
-            Body::AccountCreate { account, .. } => {
-                if self.account(committed, *account).is_none() {
-                    self.accounts.insert(*account, Some(AccountState::new(*account)));
-                }
-            }
-            Body::AccountDelete { account } => self.delete_account(committed, *account)?,
-            Body::AccountDestroyed { account } => self.forget_unreadable(committed, *account),
-            Body::Policy(changes) => {
-                let mut policy = self.policy(committed);
-                let changed = Arc::make_mut(&mut policy);
-                changes.iter().for_each(|change| changed.apply(change));
-                self.policy = Some(policy);
-            }
             Body::AccountUpdate(update) => {
                 if let Some(state) = self.account_mut(committed, account) {
                     state.profile = Arc::new(update.clone());
@@ -202,6 +189,37 @@ impl Changes {
             Body::Retention(body) => {
                 self.apply_retention(committed, account, lsn, (record, body))?;
             }
+            body => self.apply_to_volume(committed, (account, lsn), body)?,
+        }
+        Ok(())
+    }
+
+    /// Applies a record that is of no mailbox.
+    fn apply_to_volume(
+        &mut self,
+        committed: &Committed,
+        (account, lsn): (AccountNumber, Lsn),
+        body: &Body,
+    ) -> Result<(), ReadError> {
+        match body {
+            Body::Epoch(epoch) => self.begin_epoch(committed, lsn, epoch),
+            Body::Members(members) => self.volume_mut(committed).members.clone_from(members),
+            Body::FormatLevel(level) => self.volume_mut(committed).format_level = *level,
+            Body::AccountCreate { account, .. } => {
+                if self.account(committed, *account).is_none() {
+                    self.accounts.insert(*account, Some(AccountState::new(*account)));
+                }
+            }
+            Body::AccountDelete { account } => self.delete_account(committed, *account)?,
+            Body::AccountDestroyed { account } => self.forget_unreadable(committed, *account),
+            // Keys are not state: their table tells of them.
+            Body::KeysBegun(_) | Body::KeyDestroyed { .. } => {}
+            Body::Policy(changes) => {
+                let mut policy = self.policy(committed);
+                let changed = Arc::make_mut(&mut policy);
+                changes.iter().for_each(|change| changed.apply(change));
+                self.policy = Some(policy);
+            }
             // They say nothing new; a node that follows notes what it has then.
             Body::BaseBegin { .. } | Body::BaseDump { .. } => {}
             Body::BaseImage(part) => {
@@ -212,6 +230,7 @@ impl Changes {
                 let image = BaseImage::with_part(before.as_deref(), part, lsn);
                 self.bases.insert(account, Some(Arc::new(image)));
             }
+            _ => {}
         }
         Ok(())
     }
@@ -229,6 +248,11 @@ impl Changes {
             Body::Subscribe { name, subscribed } => names.subscribe(name, *subscribed),
             _ => {}
         }
+    }
+
+    /// Format level and history as these changes leave them.
+    pub(crate) fn volume_of(&self, committed: &Committed) -> VolumeState {
+        self.volume.clone().unwrap_or_else(|| committed.volume())
     }
 
     fn volume_mut(&mut self, committed: &Committed) -> &mut VolumeState {

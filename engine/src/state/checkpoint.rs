@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::account::AccountState;
 use super::blob::{blob_of_reference, lowest_reference, mailbox_of_reference, reference_key};
 use super::committed::{Committed, Unsaved};
+use super::key_use::{self, key_use_key};
 use super::retain::References;
 use super::retained::AccountRetention;
 use super::saved::{
@@ -28,16 +29,8 @@ use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
 use crate::width::u64_of;
 
-/// Tables whose keys begin with an account.
-const OF_AN_ACCOUNT: [Table; 7] = [
-    Table::Account,
-    Table::Mailbox,
-    Table::Head,
-    Table::Page,
-    Table::Ids,
-    Table::Vanished,
-    Table::Retained,
-];
+/// Bytes of values that one checkpoint seals anew because their accounts' keys changed.
+const RESEAL_BYTES: u64 = 16 << 20;
 
 /// What one checkpoint did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +74,8 @@ pub(crate) fn write(
         destroyed: unsaved.destroyed.clone(),
         has_retained: has_rows(saved, Table::Retained)?,
     };
+    // First: what changes a value anyway comes later in the batch and wins.
+    writer.reseal(unsaved)?;
     writer.accounts(unsaved)?;
     writer.mailboxes(unsaved)?;
     writer.dropped(unsaved)?;
@@ -90,6 +85,7 @@ pub(crate) fn write(
     writer.dead_blobs(unsaved)?;
     writer.retained(unsaved)?;
     writer.dead_chunks(unsaved)?;
+    writer.key_uses(unsaved)?;
     if let Some(policy) = &unsaved.policy {
         writer.put(Table::Volume, POLICY, AccountNumber::VOLUME, &policy.encode())?;
     }
@@ -150,6 +146,47 @@ impl Writer<'_> {
         self.report.value_count += 1;
         self.report.bytes += u64_of(key.len() + value.len());
         self.batch.put(table, key, value);
+    }
+
+    /// Seals values under their accounts' newest keys, as many as a checkpoint may carry along.
+    fn reseal(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        let mut left = RESEAL_BYTES;
+        for account in unsaved.reseal.wanted() {
+            for table in Table::OF_ACCOUNTS {
+                let saved = self.saved;
+                let mut sealed = Vec::new();
+                saved.tables.scan_prefix(table, &account.0.to_be_bytes(), &mut |key, value| {
+                    if let Some(value) = saved.values.reseal(table, key, account, value)? {
+                        left = left.saturating_sub(u64_of(value.len()));
+                        sealed.push((key.to_vec(), value));
+                    }
+                    Ok(left > 0)
+                })?;
+                sealed.into_iter().for_each(|(key, value)| self.put_plain(table, &key, value));
+                if left == 0 {
+                    return Ok(());
+                }
+            }
+            unsaved.reseal.written(account);
+        }
+        Ok(())
+    }
+
+    fn key_uses(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for (&segment, known) in &unsaved.key_uses {
+            let key = key_use_key(segment);
+            let Some(known) = known else {
+                self.batch.delete(Table::Volume, &key);
+                continue;
+            };
+            let mut names = known.names.clone();
+            if !known.is_whole {
+                let Some(before) = self.saved.key_use(segment)? else { continue };
+                names.merge(&before);
+            }
+            self.put(Table::Volume, &key, AccountNumber::VOLUME, &key_use::encode(&names))?;
+        }
+        Ok(())
     }
 
     fn accounts(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
@@ -266,7 +303,7 @@ impl Writer<'_> {
             }
         })?;
         for account in destroyed {
-            for table in OF_AN_ACCOUNT {
+            for table in Table::OF_ACCOUNTS {
                 let prefix = account.0.to_be_bytes();
                 self.saved.tables.scan_prefix(table, &prefix, &mut |key, _| {
                     batch.delete(table, key);

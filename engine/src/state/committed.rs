@@ -25,6 +25,7 @@ use super::account::AccountState;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
+use super::key_use::{KeyUse, KeyUses, Reseal};
 use super::policy::Policy;
 use super::retain::References;
 use super::retained::{
@@ -33,7 +34,9 @@ use super::retained::{
 use super::saved::Saved;
 use super::table::Table;
 use crate::error::ReadError;
+use crate::format_level;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Stamp, Uid};
+use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 
 /// A callback of someone who watches a mailbox.
@@ -72,6 +75,10 @@ pub(crate) struct Unsaved {
     pub(crate) dead_chunks: Vec<Lsn>,
     /// Accounts of which everything goes, whatever can be read of them.
     pub(crate) destroyed: BTreeSet<AccountNumber>,
+    /// Keys that segments name; `None`: the segment goes.
+    pub(crate) key_uses: BTreeMap<u64, Option<KeyUse>>,
+    /// Whose values are to be sealed anew.
+    pub(crate) reseal: Arc<Reseal>,
 }
 
 #[derive(Default)]
@@ -101,6 +108,10 @@ pub(crate) struct Committed {
     bases: RwLock<HashMap<AccountNumber, Arc<BaseImage>>>,
     /// Accounts that the tables know and the key table does not.
     unreadable: HashSet<AccountNumber>,
+    /// Keys that segments name.
+    pub(crate) key_uses: KeyUses,
+    /// Whose values are to be sealed anew.
+    pub(crate) reseal: Arc<Reseal>,
     next_watcher: AtomicU64,
     stamp: AtomicU64,
 }
@@ -126,6 +137,8 @@ impl Committed {
             switched: Mutex::default(),
             bases: RwLock::new(saved.bases()?),
             unreadable: saved.unreadable_accounts()?,
+            key_uses: KeyUses::default(),
+            reseal: Arc::default(),
             next_watcher: AtomicU64::new(1),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
@@ -428,6 +441,9 @@ impl Committed {
     }
 
     fn keep_for_checkpoint(&self, changes: Changes) {
+        if self.format_level() >= format_level::KEY_GENERATIONS {
+            changes.named.into_iter().for_each(|named| self.key_uses.note(named));
+        }
         let mut unsaved = self.unsaved.lock();
         unsaved.accounts.extend(changes.accounts);
         for (key, state) in changes.mailboxes {
@@ -502,6 +518,8 @@ impl Committed {
         unsaved.places = Arc::clone(&maps.frozen_places);
         unsaved.switched = self.switched.lock().clone();
         unsaved.retained = self.retained.freeze();
+        unsaved.key_uses = self.key_uses.freeze();
+        unsaved.reseal = Arc::clone(&self.reseal);
         unsaved
     }
 
@@ -511,6 +529,21 @@ impl Committed {
         maps.frozen_blobs = Arc::default();
         maps.frozen_places = Arc::default();
         self.retained.saved();
+        self.key_uses.flushed();
+        self.reseal.flushed();
+    }
+
+    /// Keys that a segment names; `None` if that is not known.
+    pub(crate) fn key_names(&self, segment: u64) -> Result<Option<KeyNames>, ReadError> {
+        let known = self.key_uses.find(segment);
+        if known.as_ref().is_some_and(|known| known.is_whole) {
+            return Ok(known.map(|known| known.names));
+        }
+        let mut names = self.saved.key_use(segment)?;
+        if let (Some(names), Some(later)) = (&mut names, known) {
+            names.merge(&later.names);
+        }
+        Ok(names)
     }
 
     /// Registers a watcher of a mailbox.

@@ -4,6 +4,7 @@ use super::account::{AccountState, Usage};
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
+use super::key_use;
 use super::policy::Policy;
 use super::retained::{AccountRetention, RetainedKey, RetainedMessage, VolumeRetention};
 use super::saved::CheckpointStamp;
@@ -29,6 +30,12 @@ pub(crate) fn usage_row(bytes: &[u8]) {
 pub(crate) fn policy_row(bytes: &[u8]) {
     let Ok(policy) = Policy::decode(bytes) else { return };
     assert_eq!(Policy::decode(&policy.encode()), Ok(policy));
+}
+
+/// Keys that a segment of the log names.
+pub(crate) fn key_use_row(bytes: &[u8]) {
+    let Ok(names) = key_use::decode(bytes) else { return };
+    assert_eq!(key_use::decode(&key_use::encode(&names)), Ok(names));
 }
 
 /// What a blob is made of.

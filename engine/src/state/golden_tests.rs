@@ -7,6 +7,7 @@ use super::account::{AccountState, Usage};
 use super::base::BaseImage;
 use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
 use super::changes::{EpochLink, VolumeState};
+use super::key_use;
 use super::policy::Policy;
 use super::retained::{
     AccountRetention, RetainedKey, RetainedMessage, RetentionSetting, Until, VolumeRetention,
@@ -20,6 +21,7 @@ use crate::ids::{
     AccountNumber, BlobId, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, Lsn, MailboxId,
     NodeId, Stamp, ThreadId, Uid, UidValidity, UnixSeconds,
 };
+use crate::log::KeyNames;
 use crate::record::base::BaseUnit;
 use crate::record::{AccountUpdate, BlobShape, NewRow};
 use crate::store::SpecialUse;
@@ -187,4 +189,14 @@ fn a_sealed_value_begins_with_generation_and_position() {
         assert_eq!(sealed.len(), head.len() + 5 + crate::seal::OBJECT_OVERHEAD_BYTES);
         assert_eq!(values.open(Table::Page, b"key", account, &sealed).unwrap(), b"plain");
     }
+}
+
+#[test]
+fn keys_that_a_segment_names_are_written_as_they_were_first() {
+    let mut names = KeyNames::default();
+    names.note_record(ACCOUNT, &[1, 0, 0, 0, 9]);
+    names.note_record(AccountNumber(7), &[44, 1, 0, 0]);
+    let bytes = key_use::encode(&names);
+    compare("key_use_row_3.bin", &bytes);
+    assert_eq!(key_use::decode(&bytes), Ok(names));
 }

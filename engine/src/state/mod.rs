@@ -11,6 +11,7 @@
 //! | `account`, `policy`, `blob` | rows |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
+//! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
 //! | `recount` | everything counted anew |
@@ -25,6 +26,7 @@ mod committed;
 pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
+mod key_use;
 mod policy;
 mod recount;
 mod retain;
@@ -43,6 +45,7 @@ pub(crate) use blob::{
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
+pub(crate) use key_use::Named;
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 pub(crate) use recount::{Counted, Counts, count_all};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};

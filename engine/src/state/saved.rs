@@ -5,6 +5,7 @@
 //! table      key (big-endian)                     value
 //! Volume     "stamp"                              checkpoint stamp: lsn, open lsn, last hash
 //!            "policy", "volume"                   domains, aliases; format level, members
+//!            "key use ", segment u64              keys that a segment names (state/key_use.rs)
 //!            "switched"                           format 1, list(segment): rewritten segments
 //!                                                 whose older generation may still be there
 //! Account    account u64                          account value          (state/account.rs)
@@ -23,20 +24,22 @@
 //! or of the volume where the key names none, and bound to its table, key and checkpoint
 //! (`values.rs`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference};
 use super::changes::{EpochLink, MailboxKey, VolumeState};
+use super::key_use::{self, key_use_key};
 use super::policy::Policy;
 use super::table::{Table, TableStore};
-use super::values::Values;
+use super::values::{Values, generation_of};
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::ReadError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobId, EpochId, Lsn, NodeId, Stamp};
+use crate::ids::{AccountNumber, BlobId, EpochId, KeyGeneration, Lsn, NodeId, Stamp};
+use crate::log::KeyNames;
 use crate::mailbox::{Columns, MailboxState, PageKey, PageReader, PageSource};
 
 /// Format of every value of the tables that is not a mailbox's.
@@ -52,7 +55,7 @@ pub(crate) const VOLUME: &[u8] = b"volume";
 
 /// Whether a row of the volume is about this node, and so no part of a base image.
 pub(crate) fn is_node_local(key: &[u8]) -> bool {
-    [STAMP, SWITCHED].contains(&key)
+    [STAMP, SWITCHED].contains(&key) || key_use::is_key_use(key)
 }
 
 /// What a checkpoint reflects.
@@ -102,6 +105,26 @@ impl Saved {
     /// Rewritten segments whose older generation may still be there.
     pub(crate) fn switched(&self) -> Result<Vec<u64>, ReadError> {
         Ok(self.volume_value(SWITCHED, "list of segments", decode_switched)?.unwrap_or_default())
+    }
+
+    /// Keys that a segment names, if that is known.
+    pub(crate) fn key_use(&self, segment: u64) -> Result<Option<KeyNames>, ReadError> {
+        self.volume_value(&key_use_key(segment), "list of keys", key_use::decode)
+    }
+
+    /// Values of an account in the tables, by the generation of the key that sealed them.
+    pub(crate) fn generations(
+        &self,
+        account: AccountNumber,
+    ) -> Result<BTreeMap<KeyGeneration, u64>, ReadError> {
+        let mut found = BTreeMap::new();
+        for table in Table::OF_ACCOUNTS {
+            self.tables.scan_prefix(table, &account.0.to_be_bytes(), &mut |_, value| {
+                *found.entry(generation_of(value)?).or_default() += 1;
+                Ok(true)
+            })?;
+        }
+        Ok(found)
     }
 
     fn volume_value<T>(

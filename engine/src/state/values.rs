@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::table::Table;
 use crate::encoding::Decoder;
 use crate::error::ReadError;
@@ -53,6 +55,26 @@ impl Values {
         Some(value)
     }
 
+    /// The value sealed under the newest key of its account, if another sealed it; `None` if there
+    /// is nothing to do.
+    pub(crate) fn reseal(
+        &self,
+        table: Table,
+        key: &[u8],
+        account: AccountNumber,
+        value: &[u8],
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let newest = self.keys.snapshot().current(account).map(|(generation, _)| generation);
+        if newest.is_none_or(|newest| generation_of(value).is_ok_and(|own| own == newest)) {
+            return Ok(None);
+        }
+        let undecodable = |why| ReadError::Undecodable { what: "sealed value", why };
+        let mut from = Decoder::new(value.get(4..).unwrap_or_default());
+        let lsn = from.lsn().map_err(undecodable)?;
+        let plain = Zeroizing::new(self.open(table, key, account, value)?);
+        Ok(self.seal(table, key, account, lsn, &plain))
+    }
+
     /// The value, opened.
     pub(crate) fn open(
         &self,
@@ -72,9 +94,16 @@ impl Values {
             keys.key(account, generation)
         };
         let not_opened = |why: String| ReadError::Sealed { what: table.name(), account, why };
-        let parent = parent.ok_or_else(|| not_opened("its key is not in the key table".into()))?;
+        let missing = || format!("its key, generation {}, is not in the key table", generation.0);
+        let parent = parent.ok_or_else(|| not_opened(missing()))?;
         let aad = Aad::StateValue { table: table.number(), key, lsn };
         let sealed = value.get(12..).unwrap_or_default();
         open(parent, aad, sealed).map_err(|error| not_opened(error.to_string()))
     }
+}
+
+/// The generation of the key that sealed a value.
+pub(crate) fn generation_of(value: &[u8]) -> Result<KeyGeneration, ReadError> {
+    let generation = value.first_chunk().map(|bytes| KeyGeneration(u32::from_le_bytes(*bytes)));
+    generation.ok_or(ReadError::Undecodable { what: "sealed value", why: "it ends early" })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Store;
 use super::layout::{Layout, NodeFile};
+use super::open::take_lock;
 use super::surroundings::Surroundings;
 use crate::disk::{Disk, PlainDisk, durable};
 use crate::error::{DiskError, OpenError};
@@ -131,9 +132,7 @@ impl Store {
     /// # Errors
     /// A key that does not open the root key, or the disk.
     pub fn key_backup(directory: &Path, key: &KeySource) -> Result<Secret, OpenError> {
-        let path = Layout::of(directory).root_key();
-        let mut file = RootKeyFile::load(&PlainDisk, &path)?
-            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let (_lock, mut file, path) = root_key_of(directory)?;
         let root = key.unlock(&file)?;
         let recovery = file.new_recovery_key(&Sealer::system(), &root)?;
         file.save(&PlainDisk, &path)?;
@@ -149,20 +148,71 @@ impl Store {
     /// # Errors
     /// An old key that does not open the root key, a new one that cannot be had, or the disk.
     pub fn rotate_key(directory: &Path, old: &KeySource, new: &KeySource) -> Result<(), OpenError> {
-        let path = Layout::of(directory).root_key();
-        let mut file = RootKeyFile::load(&PlainDisk, &path)?
-            .ok_or_else(|| OpenError::NotAStore(directory.to_path_buf()))?;
+        let (_lock, mut file, path) = root_key_of(directory)?;
         let root = old.unlock(&file)?;
-        let sealer = Sealer::system();
-        if let KeySource::KeyFile(path) = new
-            && !PlainDisk.exists(path)?
-        {
-            KeyFile::create(path, sealer.random())?;
-        }
-        file.rewrap(&sealer, &root, new.provider()?.as_ref())?;
+        rewrap(&mut file, &root, new)?;
         file.save(&PlainDisk, &path)?;
         Ok(())
     }
+
+    /// The same for the store that is open, which needs no old key.
+    ///
+    /// # Errors
+    /// A new key that cannot be had, or the disk.
+    pub fn change_key(&self, new: &KeySource) -> Result<(), OpenError> {
+        self.edit_root_key(|file, root| rewrap(file, root, new))
+    }
+
+    /// Replaces the recovery key of the store that is open, and answers the new one.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn new_recovery_key(&self) -> Result<Secret, OpenError> {
+        let sealer = &self.inner.sealer;
+        let made = self.edit_root_key(|file, root| Ok(file.new_recovery_key(sealer, root)?))?;
+        Ok(made.show())
+    }
+
+    fn edit_root_key<T>(
+        &self,
+        edit: impl FnOnce(&mut RootKeyFile, &RootKey) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let (disk, path) = (self.inner.disk.as_ref(), Layout::of(&self.inner.directory).root_key());
+        self.inner.keys.with_root(|root| {
+            let file = RootKeyFile::load(disk, &path)?;
+            let missing = || OpenError::NotAStore(self.inner.directory.clone());
+            let mut file = file.ok_or_else(missing)?;
+            let done = edit(&mut file, root)?;
+            file.save(disk, &path)?;
+            Ok(done)
+        })
+    }
+}
+
+/// Wraps the root key under a new key; a key file that is missing is made.
+fn rewrap(file: &mut RootKeyFile, root: &RootKey, new: &KeySource) -> Result<(), OpenError> {
+    let sealer = Sealer::system();
+    if let KeySource::KeyFile(path) = new
+        && !PlainDisk.exists(path)?
+    {
+        KeyFile::create(path, sealer.random())?;
+    }
+    Ok(file.rewrap(&sealer, root, new.provider()?.as_ref())?)
+}
+
+/// The file of the root key of a store that nobody has open, who would write it too.
+fn root_key_of(
+    directory: &Path,
+) -> Result<(Box<dyn Send + Sync>, RootKeyFile, PathBuf), OpenError> {
+    let layout = Layout::of(directory);
+    let not_a_store = || OpenError::NotAStore(directory.to_path_buf());
+    if !PlainDisk.exists(&layout.node())? {
+        return Err(not_a_store());
+    }
+    let lock = take_lock(&PlainDisk, &layout, directory)?;
+    let path = layout.root_key();
+    let file = RootKeyFile::load(&PlainDisk, &path)?.ok_or_else(not_a_store)?;
+    Ok((lock, file, path))
 }
 
 /// Proves that a recovery key opens the store's root key.

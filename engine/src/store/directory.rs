@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::commit::{Change, NewAccountChange};
 use crate::error::{AuthError, CommitError, ReadError, Remedy};
+use crate::format_level;
 use crate::ids::AccountNumber;
 use crate::record::{AccountUpdate, PolicyChange};
 use crate::seal::{PreparedPassword, Secret, StoredPassword, dummy_verify};
@@ -163,7 +164,11 @@ impl Store {
         };
         let keys = &self.inner.keys;
         let number = keys.draw_account_number();
-        keys.add_account(number).map_err(key_table_error)?;
+        match self.inner.committed.format_level() {
+            ..format_level::KEY_GENERATIONS => keys.add_account(number),
+            _ => keys.add_account_with_naming(number),
+        }
+        .map_err(key_table_error)?;
         let (generation, _) = keys.current(number).ok_or(CommitError::NoSuchAccount)?;
         let new = NewAccountChange { number, generation, update };
         let made = self.inner.submit(|promise| Change::CreateAccount { new, promise }).wait();

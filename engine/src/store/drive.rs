@@ -47,6 +47,8 @@ struct Pause {
 #[derive(Default)]
 struct PauseState {
     stopped: bool,
+    /// There may be something to do that was not there before.
+    woken: bool,
     /// There was nothing to do, so often.
     rests: u64,
 }
@@ -59,10 +61,21 @@ impl Pause {
             inner.rests += 1;
             self.changed.notify_all();
         }
-        if !inner.stopped {
+        let goes_on_at_once = inner.stopped || (rest && inner.woken);
+        if !goes_on_at_once {
             self.changed.wait_for(&mut inner, time);
         }
+        if rest {
+            inner.woken = false;
+        }
         !inner.stopped
+    }
+
+    fn wake(&self) {
+        let mut inner = self.inner.lock();
+        inner.woken = true;
+        drop(inner);
+        self.changed.notify_all();
     }
 
     fn stop(&self) {
@@ -163,6 +176,16 @@ impl Driver {
     pub(super) fn stop_scrub(&self) {
         self.scrub.stop();
         self.join("scrubber");
+    }
+
+    /// Whether a thread reclaims space.
+    pub(super) fn reclaims(&self) -> bool {
+        self.threads.lock().iter().any(|thread| thread.thread().name() == Some("reclaimer"))
+    }
+
+    /// Reclaim looks at once for something to do.
+    pub(super) fn wake_reclaim(&self) {
+        self.reclaim.wake();
     }
 
     /// Wakes reclaim and waits until it has nothing to do.
@@ -306,6 +329,18 @@ impl Steps {
             Some((.., reclaimer)) => reclaimer.step(),
             None => Ok(ReclaimStep::Idle),
         }
+    }
+}
+
+impl Steps {
+    /// A step of everything: for whoever waits for reclaim.
+    pub(super) fn rewrap(&self) -> Result<(), crate::error::ReadError> {
+        self.commit();
+        self.checkpoint();
+        if let Some((.., reclaimer)) = self.machines.lock().as_mut() {
+            reclaimer.step()?;
+        }
+        Ok(())
     }
 }
 

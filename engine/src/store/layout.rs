@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/pillarbox.lock         held by flock while a process has the store; names that process
 //! DATA/node.toml              format, node id, volumes; written last: init finished
-//! DATA/keys/root.key          the root key, wrapped
+//! DATA/keys/root.key          the root key, wrapped; root.copy the same once more
 //! DATA/spool/                 emptied at start
 //! DATA/volumes/main/keys/     key table, two copies
 //! DATA/volumes/main/log/      segments

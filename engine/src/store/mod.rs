@@ -18,6 +18,8 @@
 //! | `spool` | a large message while it arrives |
 //! | `status`, `recount`, `check` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
+//! | `keys` | keys of accounts: new generations, re-wrapping, destroying |
+//! | `upgrade` | raising the format level |
 
 mod account;
 mod check;
@@ -26,6 +28,9 @@ mod deliver;
 mod directory;
 mod drive;
 pub(crate) mod fuzzing;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod layout;
 #[cfg(test)]
 mod leak_tests;
@@ -47,12 +52,14 @@ mod status;
 mod surroundings;
 mod types;
 mod unnamed;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::account::Account;
 pub use self::create::{InitOptions, KeySource, verify_backup};
+pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
@@ -66,6 +73,7 @@ pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
+pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;

@@ -166,6 +166,36 @@ fn a_volume_below_the_level_keeps_no_expunged_mail_and_says_why() {
 }
 
 #[test]
+fn a_level_is_raised_once_and_stays_after_a_restart_and_without_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(2));
+    let store = open(&directory).unwrap();
+    let status = store.status();
+    assert_eq!((status.format_level, status.format_level_newest), (2, NEWEST));
+    let refused = store.rotate_account_keys(&[AccountNumber(1)]).unwrap_err().to_string();
+    assert!(refused.contains("'pillarbox upgrade finish'"), "{refused}");
+    let upgrade = store.finish_upgrade().unwrap();
+    assert_eq!((upgrade.before, upgrade.now), (2, NEWEST));
+    let position = store.status().last_lsn;
+    let again = store.finish_upgrade().unwrap();
+    assert_eq!((again.before, again.now), (NEWEST, NEWEST));
+    assert_eq!(store.status().last_lsn, position, "the second changes nothing");
+    store.close();
+    drop(store);
+    let state = Layout::of(&directory).state();
+    for lost in [false, true] {
+        if lost {
+            std::fs::rename(&state, folder.path().join("state")).unwrap();
+        }
+        let store = open(&directory).unwrap();
+        assert_eq!(store.status().format_level, NEWEST, "state lost: {lost}");
+        store.close();
+    }
+}
+
+#[test]
 fn s19_a_record_of_an_unknown_type_is_refused_before_the_log_changes() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");

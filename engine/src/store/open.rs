@@ -24,7 +24,7 @@ use crate::log::{
 };
 use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
-use crate::reclaim::{ReclaimSetup, Reclaimer};
+use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{Committed, MemoryTables, Saved, Table, TableBatch, Values};
 
@@ -94,6 +94,8 @@ pub struct OpenReport {
     /// Acknowledged groups that cannot be read: those that state has applied cost the messages in
     /// them; with others the store is read-only.
     pub damage: Vec<LogDamage>,
+    /// A file of the root key that was damaged and healed from the other, and how.
+    pub healed_root_key: Option<String>,
     /// A copy of the key table that was damaged and healed, and how.
     pub healed_key_table: Option<String>,
     /// How the log is written, and why so.
@@ -163,8 +165,8 @@ impl Store {
         let layout = Layout::of(directory);
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
-        let root = unlock(disk.as_ref(), &layout, &options.key)?;
         let mode = options.mode;
+        let (root, healed_root_key) = unlock(disk.as_ref(), &layout, &options.key, mode)?;
         let loaded = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode)?;
         let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
         if mode == OpenMode::ReadWrite {
@@ -183,6 +185,7 @@ impl Store {
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         let recovered = replay.run(setup, mode)?;
         let mut report = replay.finish()?;
+        report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
         let inner = Arc::new(Inner {
@@ -260,6 +263,7 @@ impl Store {
     pub fn close(&self) {
         let inner = &self.inner;
         inner.driver.stop_upkeep();
+        inner.reclaimed.orders.give_up();
         inner.driver.stop_reclaim();
         inner.driver.stop_scrub();
         self.checkpoint();
@@ -375,7 +379,6 @@ impl Store {
             checkpoints: Arc::clone(&inner.checkpoints),
             space: Arc::clone(&inner.space),
             reader: Arc::clone(&inner.reader),
-            keys: Arc::clone(&inner.keys),
             base: BaseSetup {
                 saved: Arc::clone(&inner.saved),
                 committed: Arc::clone(&inner.committed),
@@ -383,6 +386,11 @@ impl Store {
                 queue: Arc::clone(&inner.queue),
             },
             image_bytes_min: surroundings.image_bytes_min,
+            rewrapper: Rewrapper {
+                keys: Arc::clone(&inner.keys),
+                sealer: inner.sealer.clone(),
+                committed: Arc::clone(&inner.committed),
+            },
         };
         let reclaimer = Reclaimer::new(setup, Arc::clone(&inner.reclaimed));
         match &inner.steps {
@@ -469,14 +477,21 @@ fn without_leftovers(saved: Saved, mode: OpenMode) -> Result<Saved, OpenError> {
     Ok(saved)
 }
 
+/// The root key; and what was wrong with its file, if that was healed.
 pub(super) fn unlock(
     disk: &dyn Disk,
     layout: &Layout,
     key: &KeySource,
-) -> Result<RootKey, OpenError> {
-    let file = RootKeyFile::load(disk, &layout.root_key())?;
-    let file = file.ok_or_else(|| OpenError::NotAStore(layout.directory().to_path_buf()))?;
-    Ok(key.unlock(&file)?)
+    mode: OpenMode,
+) -> Result<(RootKey, Option<String>), OpenError> {
+    let path = layout.root_key();
+    let loaded = match mode {
+        OpenMode::Read => RootKeyFile::load(disk, &path)?.map(|file| (file, None)),
+        OpenMode::ReadWrite => RootKeyFile::load_and_heal(disk, &path)?,
+    };
+    let missing = || OpenError::NotAStore(layout.directory().to_path_buf());
+    let (file, healed) = loaded.ok_or_else(missing)?;
+    Ok((key.unlock(&file)?, healed))
 }
 
 pub(super) fn take_lock(

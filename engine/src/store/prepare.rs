@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
+use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
@@ -81,7 +81,7 @@ impl Store {
         for &account in accounts {
             let (generation, key) = keys.current(account).ok_or(CommitError::NoSuchAccount)?;
             openers.push((account, generation, key));
-            let first = keys.key(account, KeyGeneration(1)).unwrap_or(key);
+            let first = keys.naming(account).unwrap_or(key);
             let hash = KeyedHash::of_account(first).hash(HashDomain::Content, &content);
             let thread = thread_id(&summary, first.expose()).unwrap_or_else(|| own_thread(&hash));
             hashes.push((account, hash, thread));

@@ -189,9 +189,9 @@ pub(super) fn old_state(
     old: &Path,
 ) -> Option<(Committed, Lsn)> {
     let (disk, sealer) = (&surroundings.disk, surroundings.sealer.clone());
-    let root = unlock(disk.as_ref(), layout, &options.key).ok()?;
-    let node = read_node(disk.as_ref(), layout).ok()?;
     let mode = OpenMode::Read;
+    let (root, _) = unlock(disk.as_ref(), layout, &options.key, mode).ok()?;
+    let node = read_node(disk.as_ref(), layout).ok()?;
     let keys = KeyTable::load(disk, &layout.keys(), &sealer, &root, node.volume, mode).ok()?.0;
     let values = Arc::new(Values::new(sealer, Arc::new(keys)));
     let tables = (surroundings.tables)(old, mode).ok()?;

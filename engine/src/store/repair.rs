@@ -45,9 +45,10 @@ impl Store {
         }
         let _lock = take_lock(disk.as_ref(), &layout, directory)?;
         let node = read_node(disk.as_ref(), &layout)?;
-        let root = unlock(disk.as_ref(), &layout, &options.key)?;
         let mut report = RepairReport::default();
         let (sealer, mode) = (&surroundings.sealer, OpenMode::ReadWrite);
+        let (root, healed) = unlock(disk.as_ref(), &layout, &options.key, mode)?;
+        report.mended.extend(healed);
         let keys = KeyTable::load(disk, &layout.keys(), sealer, &root, node.volume, mode)?;
         if let Some((copy, why)) = keys.1.healed {
             report.mended.push(format!("copy {copy:?} of the key table ({why}), from the other"));

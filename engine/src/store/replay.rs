@@ -17,13 +17,13 @@ use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::format::group::Group;
 use crate::log::{
-    GroupHash, Item, LogSetup, RecordHeader, RecoverError, Recovered, Replayed, SegmentNumber,
-    StateStamp, recover,
+    GroupHash, GroupPlace, Item, KeyNames, LogSetup, RecordHeader, RecoverError, Recovered,
+    Replayed, SegmentNumber, StateStamp, recover,
 };
 use crate::record::{Body, Record, open_record};
 use crate::seal::KeyTableSnapshot;
 use crate::state::{
-    Changes, CheckpointStamp, Committed, Places, Saved, StateChunkPlace, confirm_checkpoint,
+    Changes, CheckpointStamp, Committed, Named, Places, Saved, StateChunkPlace, confirm_checkpoint,
     write_checkpoint,
 };
 
@@ -144,7 +144,7 @@ impl<'a> Replay<'a> {
             }
             Replayed::Group { place, group } => {
                 self.installed()?;
-                self.group(place.segment, place.offset, group)
+                self.group(place, group)
             }
         }
     }
@@ -183,12 +183,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn group(
-        &mut self,
-        segment: SegmentNumber,
-        offset: u64,
-        group: &Group<'_>,
-    ) -> Result<(), OpenError> {
+    fn group(&mut self, place: GroupPlace, group: &Group<'_>) -> Result<(), OpenError> {
+        let GroupPlace { segment, offset, .. } = place;
         if group.header.stamp.key_version > self.keys.version() {
             return Err(OpenError::Invalid(format!(
                 "the key table is older than the log needs (group at {}); restore \
@@ -205,6 +201,11 @@ impl<'a> Replay<'a> {
         }
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
+        changes.named.push(Named {
+            segment: segment.0,
+            is_first: place.is_first(),
+            names: KeyNames::of_group(group),
+        });
         for placed in group.items() {
             let Item::Record { header, payload } = placed.item else { continue };
             let is_known = self.base.as_ref().is_some_and(|base| base.covers(&header));

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use crate::disk::OpenMode;
+use crate::format_level;
 use crate::ids::{AccountNumber, Lsn};
 use crate::log::Severity;
 
-use super::{RecountReport, Store};
+use super::{RecountReport, RetiredKey, RewrapProgress, Store};
 
 /// What `pillarbox status` shows of the store.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Status {
     pub epoch: u16,
     /// The format level that records may have.
     pub format_level: u32,
+    /// The newest that this binary writes.
+    pub format_level_newest: u32,
     /// Changes committed since the start.
     pub change_count: u64,
     /// Groups written since the start.
@@ -58,6 +61,11 @@ pub struct Status {
     pub scrub_healed: u64,
     /// Things in cold segments that are damaged, as of its last look at each.
     pub scrub_damaged: u64,
+    /// Retired keys of accounts, and what names them as far as that is known; values of the tables
+    /// are not counted here.
+    pub retired_keys: Vec<RetiredKey>,
+    /// How far re-wrapping is, if it goes on.
+    pub rewrap: Option<RewrapProgress>,
     /// Why the store takes no writes, if it should and does not.
     pub stopped: Option<String>,
 }
@@ -87,6 +95,7 @@ impl Store {
             last_lsn: Lsn::from_bits(status.last_lsn.load(Ordering::Relaxed)).unwrap_or(Lsn::ZERO),
             epoch: volume.history.last().map_or(0, |link| link.number),
             format_level: volume.format_level,
+            format_level_newest: format_level::NEWEST,
             change_count: status.change_count.load(Ordering::Relaxed),
             group_count: status.group_count.load(Ordering::Relaxed),
             flush_count: status.flush_count.load(Ordering::Relaxed),
@@ -106,6 +115,8 @@ impl Store {
             scrubbed_bytes: self.inner.scrubbed.byte_count.load(Ordering::Relaxed),
             scrub_healed: self.inner.scrubbed.healed_count.load(Ordering::Relaxed),
             scrub_damaged: self.inner.scrubbed.damaged.lock().values().sum(),
+            retired_keys: self.inner.retired_keys(),
+            rewrap: self.inner.rewrap_progress(),
             stopped: status.stopped().filter(|_| self.is_meant_to_change() || self.is_broken()),
         }
     }

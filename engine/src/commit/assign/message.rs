@@ -138,6 +138,9 @@ impl Assigner<'_> {
             return Err(CommitError::TooLarge { what: "the messages of one command", limit });
         }
         self.key_of(account)?;
+        for chunk in brings.iter().flat_map(|(.., chunks)| *chunks) {
+            self.refuse_ending(chunk)?;
+        }
         let first = self.next;
         for (index, tag, chunks) in brings {
             let lsn = first.advance(*index).ok_or(CommitError::OutOfUids)?;
@@ -161,6 +164,7 @@ impl Assigner<'_> {
         tag: BlobTag,
         chunk: &SealedChunk,
     ) -> Result<Lsn, CommitError> {
+        self.refuse_ending(chunk)?;
         if !self.builder.fits(0, 1, chunk.bytes.len()) {
             self.finish_group();
         }

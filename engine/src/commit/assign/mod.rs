@@ -10,11 +10,15 @@
 mod account;
 mod base;
 mod flags;
+mod keys;
+mod level;
 mod mailbox;
 mod message;
 mod name;
 mod retention;
 mod transfer;
+
+pub(crate) use self::keys::BELOW_LEVEL;
 
 use std::sync::Arc;
 
@@ -63,6 +67,7 @@ pub(crate) struct Assigner<'a> {
     next: Lsn,
     entering: Entering,
     replies: Vec<Reply>,
+    another_segment: bool,
     broken: Option<String>,
 }
 
@@ -72,6 +77,8 @@ pub(crate) struct Assigned {
     pub(crate) groups: Vec<BuiltGroup>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) entering: Entering,
+    /// The groups are to lie in another segment than all before.
+    pub(crate) another_segment: bool,
     /// The highest stamp given.
     pub(crate) stamp: Stamp,
     /// The next position.
@@ -92,6 +99,7 @@ impl<'a> Assigner<'a> {
             next,
             entering,
             replies: Vec::new(),
+            another_segment: false,
             broken: None,
         }
     }
@@ -177,6 +185,26 @@ impl<'a> Assigner<'a> {
                 let result = self.policy(changes);
                 self.reply(promise, result);
             }
+            other => self.assign_rest(other),
+        }
+    }
+
+    /// Keys, the format level, and what belongs to large messages.
+    fn assign_rest(&mut self, change: Change) {
+        match change {
+            Change::RaiseLevel { level, promise } => {
+                let result = self.raise_level(level);
+                self.reply(promise, result);
+            }
+            Change::KeysBegun { keys, promise } => {
+                let result = self.begin_keys(&keys);
+                self.reply(promise, result);
+            }
+            Change::KeyDestroyed { account, generation, promise } => {
+                let result = self.destroyed_key(account, generation);
+                self.reply(promise, result);
+            }
+            Change::Fence { promise } => self.reply(promise, Ok(())),
             Change::ChunkAhead { first, tag, chunk, promise } => {
                 let result = self.chunk_ahead(first, tag, &chunk);
                 self.reply(promise, result);
@@ -295,6 +323,7 @@ impl<'a> Assigner<'a> {
             groups: self.groups,
             replies: self.replies,
             entering: self.entering,
+            another_segment: self.another_segment,
             stamp: self.context.stamp,
             next: self.next,
             broken: self.broken,

@@ -74,6 +74,10 @@ pub const EXTENT_MAY_BEGIN: u16 = 1;
 /// Items of one group; more are refused before anything is allocated for them.
 pub const GROUP_ITEMS_MAX: u32 = u32_of(GROUP_BYTES_MAX / item::RECORD_HEADER_BYTES);
 
+/// Bytes of a group with its header, at most, in any segment: hashes of re-wrapped headers of
+/// blobs, 32 beside 64 of a chunk's header, are not counted by `body_len`.
+pub(crate) const GROUP_STORED_BYTES_MAX: usize = REMNANT_HEADER_BYTES + GROUP_BYTES_MAX / 2 * 3;
+
 const WHAT: &str = "a group";
 const VERSION_AT: usize = 4;
 const VOLUME_AT: usize = 16;
@@ -220,6 +224,13 @@ impl GroupHeader {
         self.stands_for.unwrap_or_else(|| GroupHash(*blake3::hash(&self.encode()).as_bytes()))
     }
 
+    /// The most bytes that the group takes anywhere: in a segment that was rewritten, a blob's
+    /// header may be longer by the hash of its bytes now.
+    pub(crate) fn stored_len_max(&self) -> usize {
+        let items = usize_of_u32(self.item_count).saturating_mul(item::NOW_BYTES);
+        self.byte_count() + usize_of_u32(self.body_len) + items
+    }
+
     /// Begins the content hash with bytes 0..104 of this header.
     pub(crate) fn content_hasher(&self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new();
@@ -322,8 +333,8 @@ impl<'a> Group<'a> {
     /// [`FormatError::Hash`] if one differs.
     pub fn verify_chunks(&self) -> Result<(), FormatError> {
         for placed in self.items() {
-            if let Item::Chunk { header, bytes: Some(bytes), .. } = placed.item
-                && *blake3::hash(bytes).as_bytes() != header.hash
+            if let Item::Chunk { header, bytes: Some(bytes), rewrapped, .. } = placed.item
+                && *blake3::hash(bytes).as_bytes() != rewrapped.unwrap_or(header.hash)
                 && !breaks(Sabotage::Hash)
             {
                 return Err(FormatError::Hash { what: "a chunk" });
@@ -345,11 +356,7 @@ impl<'a> Group<'a> {
         std::iter::from_fn(move || {
             let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
             let Parsed { item, stored_len, .. } = item::parse(rest).ok()?;
-            let header_len = match item {
-                Item::Record { .. } => item::RECORD_HEADER_BYTES,
-                Item::Chunk { .. } => item::CHUNK_HEADER_BYTES,
-            };
-            let offset = u32_of(begin + at + header_len);
+            let offset = u32_of(begin + at + item.header_len());
             at += stored_len;
             Some(PlacedItem { item, offset })
         })

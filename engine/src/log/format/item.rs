@@ -14,13 +14,21 @@
 //! chunk header
 //! offset  size  field         meaning
 //!      0     1  kind          2
-//!      1     1  flags         bit 0: the bytes were left out by reclaim; not covered by any hash
+//!      1     1  flags         not covered by any hash. Bit 0: the bytes were left out by reclaim;
+//!                            bit 1: they were re-wrapped by it (format level 3)
 //!      2     2  number        within its blob: 0 the blob's header, then body, last the summary
 //!      4     4  chunk_len     sealed bytes that follow, unless they were left out
 //!      8     8  lsn           of the blob that it belongs to, or its own when it enters ahead
 //!     16    16  tag           the blob's
-//!     32    32  hash          BLAKE3 of the sealed bytes
+//!     32    32  hash          BLAKE3 of the sealed bytes, as they entered the log
+//!     64    32  now           only with bit 1: BLAKE3 of the bytes that follow
 //! ```
+//!
+//! Reclaim re-wraps the content key in a blob's header (`seal/blob.rs`) when the generation of the
+//! account's key that seals it is retired. The header's bytes are then others than those that the
+//! chain vouches for, and as many; their own hash stands beside them. What vouches for them is the
+//! proof in the header, which needs a key of the blob; and a reader without any key still tells
+//! damage.
 //!
 //! Why a chunk's hash stands in its header: a group's content hash covers headers, so the chain
 //! still
@@ -41,6 +49,9 @@ pub(crate) const CHUNK_FLAGS_AT: usize = 1;
 const KIND_RECORD: u8 = 1;
 const KIND_CHUNK: u8 = 2;
 const LEFT_OUT: u8 = 1;
+const REWRAPPED: u8 = 2;
+/// Bytes that follow the header of a chunk that was re-wrapped: the hash of its bytes now.
+pub(crate) const NOW_BYTES: usize = 32;
 
 const _: () = assert!(1 + 1 + 2 + 4 + 8 + 8 + 4 == RECORD_HEADER_BYTES);
 const _: () = assert!(1 + 1 + 2 + 4 + 8 + 16 + 32 == CHUNK_HEADER_BYTES);
@@ -141,7 +152,20 @@ pub enum Item<'a> {
         chunk_len: u32,
         /// Its sealed bytes, not yet compared with their hash; `None` when reclaim left them out.
         bytes: Option<&'a [u8]>,
+        /// BLAKE3 of these bytes, if they were re-wrapped.
+        rewrapped: Option<[u8; 32]>,
     },
+}
+
+impl Item<'_> {
+    /// Bytes before its payload or sealed bytes.
+    pub(crate) fn header_len(&self) -> usize {
+        match self {
+            Item::Record { .. } => RECORD_HEADER_BYTES,
+            Item::Chunk { rewrapped: None, .. } => CHUNK_HEADER_BYTES,
+            Item::Chunk { rewrapped: Some(_), .. } => CHUNK_HEADER_BYTES + NOW_BYTES,
+        }
+    }
 }
 
 /// An item with its place in the body.
@@ -196,10 +220,13 @@ fn parse_chunk(bytes: &[u8]) -> Result<Parsed<'_>, FormatError> {
     let mut fields = Fields::new(WHAT, bytes);
     fields.u8()?;
     let flags = fields.u8()?;
-    if flags & !LEFT_OUT != 0 {
+    if flags & !(LEFT_OUT | REWRAPPED) != 0 || flags == LEFT_OUT | REWRAPPED {
         return Err(FormatError::Field { what: WHAT, field: "flags" });
     }
     let number = fields.u16()?;
+    if flags & REWRAPPED != 0 && number != 0 {
+        return Err(FormatError::Field { what: WHAT, field: "flags" });
+    }
     let chunk_len = fields.u32()?;
     if chunk_len > u32_of(GROUP_BYTES_MAX) {
         return Err(FormatError::Field { what: WHAT, field: "chunk_len" });
@@ -207,15 +234,16 @@ fn parse_chunk(bytes: &[u8]) -> Result<Parsed<'_>, FormatError> {
     let lsn = fields.lsn("lsn")?;
     let tag = BlobTag(fields.array()?);
     let hash = fields.array()?;
+    let rewrapped = if flags & REWRAPPED == 0 { None } else { Some(fields.array()?) };
     let kept = if flags & LEFT_OUT == 0 { usize_of_u32(chunk_len) } else { 0 };
     let sealed = fields.bytes(kept)?;
     let hashed = bytes.get(..CHUNK_HEADER_BYTES).ok_or(FormatError::Short { what: WHAT })?;
     let header = ChunkHeader { number, lsn, tag, hash };
     let bytes = (flags & LEFT_OUT == 0).then_some(sealed);
     Ok(Parsed {
-        item: Item::Chunk { header, chunk_len, bytes },
+        item: Item::Chunk { header, chunk_len, bytes, rewrapped },
         hashed,
-        stored_len: CHUNK_HEADER_BYTES + kept,
+        stored_len: CHUNK_HEADER_BYTES + rewrapped.map_or(0, |_| NOW_BYTES) + kept,
         whole_len: CHUNK_HEADER_BYTES + usize_of_u32(chunk_len),
     })
 }
@@ -234,5 +262,13 @@ pub(crate) fn hash_item(hasher: &mut blake3::Hasher, hashed: &[u8]) {
 pub fn leave_bytes_out(header: &mut [u8; CHUNK_HEADER_BYTES]) {
     if let Some(flags) = header.get_mut(CHUNK_FLAGS_AT) {
         *flags |= LEFT_OUT;
+    }
+}
+
+/// Marks the chunk whose header is given as one whose bytes were re-wrapped: their hash of now
+/// follows the header.
+pub(crate) fn mark_rewrapped(header: &mut [u8; CHUNK_HEADER_BYTES]) {
+    if let Some(flags) = header.get_mut(CHUNK_FLAGS_AT) {
+        *flags |= REWRAPPED;
     }
 }

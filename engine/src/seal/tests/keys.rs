@@ -138,8 +138,12 @@ fn accounts_keep_their_keys_over_a_restart() {
     let first = table.add_account(ANNA).unwrap();
     let second = table.add_account(BERT).unwrap();
     assert!(second > first);
-    let (version, generation) = table.new_generation(ANNA).unwrap();
-    assert_eq!(generation, KeyGeneration(2));
+    let first_key = table.snapshot().naming(ANNA).unwrap().expose().to_owned();
+    let (version, made) = table.new_generations(&[ANNA]).unwrap();
+    assert_eq!(made, [(ANNA, KeyGeneration(2))]);
+    let naming = table.snapshot().naming(ANNA).unwrap().expose().to_owned();
+    assert_ne!(naming, first_key, "the first generation may go");
+    assert_eq!(table.snapshot().retired().collect::<Vec<_>>(), [(ANNA, KeyGeneration(1))]);
     let (loaded, report) = load(folder.path(), &root).unwrap();
     assert_eq!(report, KeyTableReport::default());
     assert_eq!(loaded.version(), version);
@@ -154,6 +158,11 @@ fn accounts_keep_their_keys_over_a_restart() {
     assert!(loaded.remove_generation(ANNA, KeyGeneration(2)).is_err(), "the current one stays");
     loaded.remove_generation(ANNA, KeyGeneration(1)).unwrap();
     assert!(loaded.key(ANNA, KeyGeneration(1)).is_none());
+    assert!(loaded.remove_generation(ANNA, KeyGeneration(0)).is_err(), "it hashes for ever");
+    loaded.new_generations(&[ANNA, BERT]).unwrap();
+    assert_eq!(*loaded.snapshot().naming(ANNA).unwrap().expose(), naming);
+    let retired = [(ANNA, KeyGeneration(2)), (BERT, KeyGeneration(1))];
+    assert_eq!(loaded.snapshot().retired().collect::<Vec<_>>(), retired);
 }
 
 #[test]
@@ -273,4 +282,94 @@ fn account_numbers_are_drawn_fresh() {
     let table = table(folder.path(), &root());
     let (a, b) = (table.draw_account_number(), table.draw_account_number());
     assert!(a != b && a != AccountNumber::VOLUME);
+}
+
+#[test]
+fn a_damaged_missing_or_older_file_of_the_root_key_is_healed_from_the_other() {
+    let sealer = sealer();
+    let (mut file, root, _) = RootKeyFile::create(&sealer, &passphrase("a")).unwrap();
+    let older = file.encode();
+    file.rewrap(&sealer, &root, &passphrase("b")).unwrap();
+    let whole = file.encode();
+    let mut flipped = whole.clone();
+    flipped[40] ^= 1;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root.key");
+    file.save(&PlainDisk, &path).unwrap();
+    let heal = || RootKeyFile::load_and_heal(&PlainDisk, &path).unwrap().unwrap();
+    assert_eq!(heal(), (file.clone(), None));
+    for spoiled in ["root.key", "root.copy"] {
+        let spoiled = folder.path().join(spoiled);
+        let is_copy = spoiled != path;
+        for (bytes, expected) in [
+            (Some(&flipped), Some("its checksum differs")),
+            (None, (!is_copy).then_some("it is missing")),
+            (is_copy.then_some(&older), is_copy.then_some("it was behind")),
+        ] {
+            match bytes {
+                Some(bytes) => fs::write(&spoiled, bytes).unwrap(),
+                None => drop(fs::remove_file(&spoiled)),
+            }
+            let (found, healed) = heal();
+            assert!(found == file, "the newer one counts");
+            match expected {
+                Some(expected) => assert!(healed.unwrap().ends_with(expected), "{expected}"),
+                // A copy that was never made is nothing to tell of; a file that is whole either.
+                None => assert!(healed.is_none() || !is_copy),
+            }
+            assert_eq!(fs::read(&spoiled).unwrap(), whole);
+        }
+    }
+    fs::write(&path, b"noise").unwrap();
+    fs::remove_file(folder.path().join("root.copy")).unwrap();
+    let refused = RootKeyFile::load(&PlainDisk, &path).unwrap_err().to_string();
+    assert!(refused.contains("root.key (it is cut short)"), "{refused}");
+    assert!(refused.contains("root.copy (it is missing)"), "{refused}");
+    fs::remove_file(&path).unwrap();
+    assert!(RootKeyFile::load(&PlainDisk, &path).unwrap().is_none(), "there is no store");
+}
+
+#[test]
+fn a_credential_that_systemd_did_not_pass_is_named_with_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Credential::read(Some(folder.path()), "pillarbox").err().unwrap().to_string();
+    let expected = format!("there is no credential 'pillarbox' in {}", folder.path().display());
+    assert!(refused.starts_with(&expected), "{refused}");
+    // Lists of access that systemd sets show as permissions of the group.
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path().join("pillarbox");
+    fs::write(&path, [7; 32]).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    Credential::read(Some(folder.path()), "pillarbox").unwrap();
+    let refused = KeyFile::read(&path).err().unwrap().to_string();
+    assert!(refused.contains("mode 644"), "{refused}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    KeyFile::read(&path).expect("its group may read it");
+}
+
+#[test]
+fn an_account_key_that_does_not_open_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root();
+    let table = table(folder.path(), &root);
+    table.add_account(ANNA).unwrap();
+    let mut bytes = table.snapshot().encode();
+    // Within the sealed key of the first entry; the checksum is put right.
+    bytes[170] ^= 1;
+    let body = bytes.len() - 32;
+    let checksum = blake3::hash(&bytes[..body]);
+    bytes[body..].copy_from_slice(checksum.as_bytes());
+    let refused = KeyTableSnapshot::decode(&bytes, &root).err().unwrap();
+    assert!(
+        matches!(
+            refused,
+            KeyError::DamagedAccountKey { account: ANNA, generation: KeyGeneration(1) }
+        ),
+        "{refused}"
+    );
+    for copy in ["table.a", "table.b"] {
+        fs::write(folder.path().join(copy), &bytes).unwrap();
+    }
+    let refused = load(folder.path(), &root).err().unwrap().to_string();
+    assert!(refused.contains("generation 1, does not open under the root key"), "{refused}");
 }

@@ -76,6 +76,19 @@ impl Table {
         Table::Retained,
     ];
 
+    /// Tables whose keys begin with an account (u64, big-endian) and whose values are sealed under
+    /// its key: what is sealed anew when that changes. A new table of this kind belongs here.
+    pub(crate) const OF_ACCOUNTS: [Table; 8] = [
+        Table::Account,
+        Table::Mailbox,
+        Table::Head,
+        Table::Page,
+        Table::Ids,
+        Table::Vanished,
+        Table::Retained,
+        Table::Base,
+    ];
+
     /// Its name on disk.
     pub(crate) const fn name(self) -> &'static str {
         match self {
