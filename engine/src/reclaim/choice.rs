@@ -55,14 +55,14 @@ pub(super) struct Situation<'a> {
 /// The segments of a log, as far as they were looked at.
 #[derive(Default)]
 pub(super) struct Segments {
+    /// The segment that is being written, and where it begins once that was read.
+    open: Option<(SegmentNumber, Option<Lsn>)>,
     known: BTreeMap<SegmentNumber, Known>,
     /// Could not be read or rewritten; left alone until the next start.
     pub(super) damaged: BTreeSet<SegmentNumber>,
-    /// Written by reclaim, when records up to that position were covered: those that it kept are
-    /// needed until that changes.
-    settled: BTreeMap<SegmentNumber, Lsn>,
-    /// The segment that is being written, and where it begins once that was read.
-    open: Option<(SegmentNumber, Option<Lsn>)>,
+    /// Written by reclaim, when records up to that position were covered and so many bytes of
+    /// chunks alive: until either changes, writing them once more gives nothing back.
+    settled: BTreeMap<SegmentNumber, (Lsn, u64)>,
 }
 
 /// What a closed segment's header and footer say; it does not change.
@@ -92,8 +92,8 @@ impl Worth {
 
 impl Segments {
     /// Remembers what a segment was made with.
-    pub(super) fn settle(&mut self, number: SegmentNumber, horizon: Lsn) {
-        self.settled.insert(number, horizon);
+    pub(super) fn settle(&mut self, number: SegmentNumber, horizon: Lsn, alive: u64) {
+        self.settled.insert(number, (horizon, alive));
     }
 
     /// What is worth doing.
@@ -183,18 +183,21 @@ impl Segments {
             }
         };
         let Some(usage) = usage else { return Ok(None) };
-        let made_at = known.is_rewritten.then_some(situation.horizon);
-        let settled = self.settled.get(&number).copied().or(made_at).unwrap_or(Lsn::ZERO);
-        if known.is_rewritten {
-            self.settled.entry(number).or_insert(situation.horizon);
-        }
+        // Of one that was written before the start it is not known; it is taken as it is now.
+        let now = (situation.horizon, alive);
+        let settled = match known.is_rewritten {
+            true => *self.settled.entry(number).or_insert(now),
+            false => (Lsn::ZERO, u64::MAX),
+        };
         let (first, last) = (known.first_lsn, usage.last_lsn.max(known.first_lsn));
         let range = first..=last;
         let named: u64 = situation.named.range(range).map(|(_, bytes)| bytes).sum();
         let records = usage.records.saturating_sub(named);
         let is_covered = last <= situation.horizon;
-        let goes = is_covered && settled < situation.horizon;
+        let goes = is_covered && settled.0 < situation.horizon;
         let kept = alive + usage.fixed + if goes { named } else { usage.records };
+        let is_settled = settled.0 >= situation.horizon && alive >= settled.1;
+        let kept = if is_settled { kept.max(size) } else { kept };
         // As if all records were of one size.
         let positions = |from: Lsn| last.bits().saturating_sub(from.bits()) + 1;
         let above = positions(first.max(situation.horizon)).min(positions(first));

@@ -269,7 +269,8 @@ impl Reclaimer {
             });
         }
         self.setup.committed.switch_segment(new.0, places);
-        self.segments.settle(new, coverage.horizon());
+        let alive = moved.iter().map(|place| u64::from(place.length)).sum();
+        self.segments.settle(new, coverage.horizon(), alive);
         let completed = self.setup.checkpoints.want();
         self.phase = Phase::Published { old, new, completed };
         Ok(ReclaimStep::Waiting)
