@@ -55,6 +55,8 @@ pub(super) struct Situation<'a> {
 /// The segments of a log, as far as they were looked at.
 #[derive(Default)]
 pub(super) struct Segments {
+    /// The segment that is being written, and where it begins once that was read.
+    open: Option<(SegmentNumber, Option<Lsn>)>,
     known: BTreeMap<SegmentNumber, Known>,
     /// Could not be read or rewritten; left alone until the next start.
     pub(super) damaged: BTreeSet<SegmentNumber>,

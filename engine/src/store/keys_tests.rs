@@ -309,7 +309,9 @@ fn a_copy_from_before_a_key_was_destroyed_is_unreadable_where_that_key_sealed() 
     store.close();
     drop(store);
     assert_eq!(blobs(&house.keys(), &copy), [false], "the copied header opens under no key");
-    assert_eq!(blobs(&house.keys(), &house.data()), [true], "the store's own does");
+    // Reclaim may have written it once more and not yet have released what it wrote before.
+    let own = blobs(&house.keys(), &house.data());
+    assert!(!own.is_empty() && own.iter().all(|opens| *opens), "the store's own does: {own:?}");
 }
 
 /// Everything of two accounts in a data directory, and whether it opens with some key of a table.

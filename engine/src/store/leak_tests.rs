@@ -42,6 +42,8 @@ impl Site {
     /// The store as a kill at this moment leaves it.
     fn after_kill(&self, name: &str) -> Store {
         let image = self.root.join(name);
+        // Nothing is removed while it is copied.
+        self.store.wait_for_reclaim();
         copy_folder(&self.root.join("data"), &image);
         open(&self.root, &image)
     }
