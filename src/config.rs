@@ -49,7 +49,9 @@ pub(crate) struct StoreSection {
     pub(crate) page_cache_bytes: u64,
     /// Memory in bytes for opened summaries, from which ENVELOPE and BODYSTRUCTURE are answered.
     pub(crate) summary_cache_bytes: u64,
-    /// Free bytes of the disk below which no new mail is taken, so that deleting always works.
+    /// Free bytes of the disk below which no new mail is taken, so that deleting always works;
+    /// below a quarter of it no change is taken. All goes on by itself when space comes back. 0:
+    /// the disk is not asked, and once it is full no change is taken until the store is restarted.
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,

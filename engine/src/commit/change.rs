@@ -1,5 +1,6 @@
 //! What a caller asks the committer for, with everything prepared that can be prepared before.
 
+use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
@@ -23,6 +24,8 @@ pub(crate) struct SealedMessage {
     pub(crate) ahead: Option<Vec<Lsn>>,
     pub(crate) size: u32,
     pub(crate) email: EmailId,
+    /// Kept for it on the disk.
+    pub(crate) _room: RoomTaken,
     /// For each account that may open it: its keyed content hash and conversation.
     pub(crate) accounts: Vec<(AccountNumber, [u8; 16], ThreadId)>,
 }
@@ -205,6 +208,8 @@ impl Change {
                 crate::width::usize_of(uids.count()).saturating_mul(ROW_BYTES).min(4 << 20)
             }
             Change::ChunkAhead { chunk, .. } => chunk.bytes.len() + 64,
+            // Its first mailboxes come with it, each with a record.
+            Change::CreateAccount { .. } => 8192,
             _ => 1024,
         }
     }

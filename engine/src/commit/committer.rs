@@ -15,9 +15,12 @@ use super::assign::{AssignContext, Assigned, Assigner};
 use super::change::Change;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
+use super::room::Room;
 use crate::disk::Clock;
+use crate::error::CommitError;
 use crate::format_level;
 use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
+use crate::limits::GROUP_BYTES_MAX;
 use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
@@ -25,12 +28,36 @@ use crate::seal::{KeyTable, Sealer};
 use crate::state::{CheckpointStamp, Committed, Places, StateChunkPlace, Unsaved};
 use crate::width::u64_of;
 
-/// Bytes of log after which a checkpoint begins.
-const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 /// Bytes that a checkpoint would write after which it begins.
 const CHECKPOINT_UNSAVED_BYTES: u64 = 64 << 20;
 /// Time after which a checkpoint begins if anything is unsaved.
 const CHECKPOINT_TIME: Duration = Duration::from_secs(300);
+
+/// When a committer begins something new; small in simulations, so that it happens often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CommitBounds {
+    /// A group that has so many bytes takes no further command.
+    pub(crate) group_bytes: usize,
+    /// Bytes of log after which a checkpoint begins.
+    pub(crate) checkpoint_log_bytes: u64,
+    /// Bytes of log after which commits wait for the checkpoint before; never where one thread
+    /// drives both.
+    pub(crate) checkpoint_wait_bytes: u64,
+}
+
+impl CommitBounds {
+    /// Of a store in production.
+    pub(crate) const SYSTEM: CommitBounds = CommitBounds {
+        group_bytes: GROUP_BYTES_MAX / 2,
+        checkpoint_log_bytes: 64 << 20,
+        checkpoint_wait_bytes: 128 << 20,
+    };
+
+    /// The same where one thread drives committer and checkpointer: neither waits for the other.
+    #[cfg(test)]
+    pub(crate) const SINGLE_THREAD: CommitBounds =
+        CommitBounds { checkpoint_wait_bytes: u64::MAX, ..CommitBounds::SYSTEM };
+}
 
 /// What a committer is made of.
 pub(crate) struct CommitterSetup {
@@ -46,6 +73,8 @@ pub(crate) struct CommitterSetup {
     pub(crate) status: Arc<CommitterStatus>,
     /// Where a frozen part goes; answers `false` while the one before is still being written.
     pub(crate) checkpoints: Arc<CheckpointSlot>,
+    pub(crate) bounds: CommitBounds,
+    pub(crate) room: Arc<Room>,
 }
 
 /// Counters, and why the volume stopped if it did.
@@ -155,13 +184,25 @@ impl Committer {
             Woken::Changes(mut batch) => {
                 self.gather.wait(&queue, batch.len());
                 batch.extend(queue.take_more());
-                self.commit(batch);
+                self.commit_if_there_is_room(batch);
             }
             Woken::Idle => self.mark(),
             Woken::Closed => return CommitStep::Closed,
         }
         self.checkpoint_if_due();
         CommitStep::Again
+    }
+
+    /// Commits a batch; or refuses it, before anything is assigned, if the disk has no room for it.
+    fn commit_if_there_is_room(&mut self, batch: Vec<Change>) {
+        let bytes = batch.iter().map(Change::group_bytes).sum();
+        if self.setup.room.has_for_batch(bytes) {
+            return self.commit(batch);
+        }
+        let (ends, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|change| matches!(change, Change::EndAhead { .. }));
+        others.into_iter().for_each(|change| change.refuse(&|| CommitError::DiskFull));
+        self.commit(ends);
     }
 
     /// Commits a batch.
@@ -211,7 +252,8 @@ impl Committer {
     /// damage and not as a torn tail. Goes without a flush of its own, or a quiet server would make
     /// two for every mail.
     fn mark(&mut self) {
-        if !self.unmarked || self.setup.status.stopped().is_some() {
+        let is_due = self.unmarked && self.setup.room.has_for_batch(0);
+        if !is_due || self.setup.status.stopped().is_some() {
             return;
         }
         self.unmarked = false;
@@ -244,6 +286,7 @@ impl Committer {
             committed: &setup.committed,
             keys: setup.keys.snapshot(),
             sealer: &setup.sealer,
+            group_bytes: setup.bounds.group_bytes,
             stamp: wall.max(self.stamp),
             durable_lsn: end.durable_lsn,
             previous: end.hash,
@@ -278,7 +321,7 @@ impl Committer {
         let anything = self.checkpointed != Some(last);
         let elapsed = now.saturating_sub(self.last_checkpoint);
         let due = self.setup.checkpoints.wanted()
-            || self.log_bytes_since_checkpoint >= CHECKPOINT_LOG_BYTES
+            || self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_log_bytes
             || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
             || (elapsed >= CHECKPOINT_TIME && anything);
         if !due || self.setup.status.stopped().is_some() {
@@ -292,7 +335,7 @@ impl Committer {
         };
         // While the one before is being written, changes go on gathering; past twice the size
         // commits wait for it.
-        let urgent = self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES;
+        let urgent = self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_wait_bytes;
         let committed = &self.setup.committed;
         if self.setup.checkpoints.offer(urgent, || (committed.freeze(), stamp)) {
             self.log_bytes_since_checkpoint = 0;

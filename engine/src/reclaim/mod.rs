@@ -161,11 +161,20 @@ impl Reclaimer {
             self.known.get(number).is_some_and(|known| known.first_lsn <= below)
         };
         let end = segments.iter().rposition(begins_below).unwrap_or(0);
+        let LogSetup { disk, directory, .. } = &self.setup.log;
+        let free = disk.free_bytes(directory)?;
         let mut best: Option<(u64, SegmentNumber)> = None;
         for number in segments.into_iter().take(end) {
             let alive = live.get(&number.0).copied().unwrap_or_default();
             let gain = self.gain_percent(number, alive)?;
-            if gain >= GAIN_PERCENT_MIN && best.is_none_or(|(other, _)| gain > other) {
+            // On a disk that is nearly full, what fits goes first, and makes room for the rest.
+            let copy_bytes = self.known.get(&number).map_or(0, |known| {
+                known.byte_count.saturating_mul(100_u64.saturating_sub(gain)) / 100
+            });
+            if gain >= GAIN_PERCENT_MIN
+                && copy_bytes <= free
+                && best.is_none_or(|(other, _)| gain > other)
+            {
                 best = Some((gain, number));
             }
         }
@@ -298,6 +307,13 @@ impl Reclaimer {
         number: SegmentNumber,
         error: ReadError,
     ) -> Result<ReclaimStep, ReadError> {
+        if let ReadError::Disk(error) = &error
+            && error.cause.kind() == std::io::ErrorKind::StorageFull
+        {
+            // Nothing is wrong with it; there may be room for its copy later.
+            tracing::warn!(segment = number.place(), "no room to rewrite a segment: {error}");
+            return Ok(ReclaimStep::Idle);
+        }
         self.damaged.insert(number);
         tracing::error!(
             segment = number.place(),

@@ -7,11 +7,17 @@
 //! | `cuts` | one script, and the power cut during every call of the disk |
 //! | `model`, `clients` | what accounts should hold; who asks for changes and reads |
 //! | `run` | all of it at random, from a seed |
+//! | `faults` | calls that fail once, disks that are full |
+//! | `damage` | bits that flip, writes that land elsewhere |
+//! | `seeds` | many runs, and a failing one with fewer steps |
 //!
 //! Compiled for tests only.
 
 mod clients;
 mod cuts;
+mod damage;
+mod faults;
 mod model;
 mod run;
+mod seeds;
 mod world;

@@ -15,7 +15,9 @@ use super::read::SummaryCache;
 use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
-use crate::commit::{Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue};
+use crate::commit::{
+    Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue, Room,
+};
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::log::{
@@ -39,7 +41,7 @@ pub struct OpenOptions {
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
     pub reclaim_bytes_per_second: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
-    /// bytes.
+    /// bytes. Below a quarter of it no change is taken. 0: the disk is not asked.
     pub reserve_bytes: u64,
     /// What a password's hash costs.
     pub password_cost: Argon2Cost,
@@ -163,8 +165,7 @@ impl Store {
 
         let inner = Arc::new(Inner {
             directory: directory.to_path_buf(),
-            disk: Arc::clone(&disk),
-            reader: Arc::new(LogReader::new(disk, layout.log())),
+            reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
             sealer,
             keys,
             committed,
@@ -178,12 +179,13 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,
-            reserve_bytes: options.reserve_bytes,
+            room: Room::new(Arc::clone(&disk), directory.to_path_buf(), options.reserve_bytes),
             large_messages: Permits::new(LARGE_MESSAGES_MAX),
             mode,
             log_damage: recovered.damage.clone(),
             driver: Driver::default(),
             steps: steps_of(surroundings.drive),
+            disk,
             _lock: lock,
         });
         let store = Store { inner };
@@ -313,6 +315,8 @@ impl Store {
             queue: Arc::<Queue>::clone(&inner.queue),
             status: Arc::<CommitterStatus>::clone(&inner.commit_status),
             checkpoints: Arc::clone(&inner.checkpoints),
+            bounds: surroundings.commit_bounds,
+            room: Arc::clone(&inner.room),
         };
         let next = writer.end().last_lsn.next().ok_or_else(|| {
             OpenError::Invalid("the epoch has no positions left; open a new epoch".into())

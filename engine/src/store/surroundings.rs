@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::commit::CommitBounds;
 use crate::disk::{Clock, Disk, OpenMode, SystemClock};
 use crate::error::ReadError;
 use crate::log::ZerosAhead;
@@ -40,6 +41,8 @@ pub(crate) struct Surroundings {
     pub(crate) segment_bytes: u64,
     /// A message whose chunks exceed this enters ahead of its record.
     pub(crate) inline_message_bytes_max: usize,
+    /// When the committer begins another group, and a checkpoint.
+    pub(crate) commit_bounds: CommitBounds,
 }
 
 impl Surroundings {
@@ -54,6 +57,7 @@ impl Surroundings {
             zeros: None,
             segment_bytes: crate::limits::SEGMENT_BYTES,
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
+            commit_bounds: CommitBounds::SYSTEM,
         }
     }
 }
