@@ -36,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) log: LogSection,
 }
 
+/// What a segment of the log may have.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 /// Where the mail lies and who we are.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -55,6 +58,9 @@ pub(crate) struct StoreSection {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// Bytes of a segment of the log, at least 1 MiB; a checkpoint is made at every half of it.
+    /// Space comes back by segments, so a small disk wants small ones. May be changed at any time.
+    pub(crate) segment_bytes: u64,
     /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
     /// batch, past the page cache; refused at start where it does not work, as in many containers),
     /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
@@ -70,6 +76,7 @@ impl Default for StoreSection {
             summary_cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             reclaim_bytes_per_second: 32 << 20,
+            segment_bytes: 128 << 20,
             io: Io::Auto,
         }
     }
@@ -369,6 +376,12 @@ impl Config {
                 limits.recipients
             )));
         }
+        if !SEGMENT_BYTES.contains(&self.store.segment_bytes) {
+            return Err(wrong(format!(
+                "store.segment_bytes is {}, but must lie between 1048576 and 1073741824",
+                self.store.segment_bytes
+            )));
+        }
         if limits.receiving_bytes < limits.message_bytes {
             return Err(wrong(
                 "limits.receiving_bytes is below limits.message_bytes, so that a message of the \
@@ -405,6 +418,7 @@ impl Config {
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
+            segment_bytes: self.store.segment_bytes,
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,

@@ -28,6 +28,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that reclaim copies at most, 0: none.
     pub(crate) reclaim_bytes_per_second: u64,
+    /// Bytes of a segment of the log.
+    pub(crate) segment_bytes: u64,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -71,6 +73,7 @@ pub(crate) fn open(
     options.summary_cache_bytes = bounds.summary_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
+    options.segment_bytes = bounds.segment_bytes;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;

@@ -46,17 +46,19 @@ pub(crate) struct CommitBounds {
 }
 
 impl CommitBounds {
-    /// Of a store in production.
-    pub(crate) const SYSTEM: CommitBounds = CommitBounds {
-        group_bytes: GROUP_BYTES_MAX / 2,
-        checkpoint_log_bytes: 64 << 20,
-        checkpoint_wait_bytes: 128 << 20,
-    };
+    /// Of a store in production: what is replayed after a crash is about a segment.
+    pub(crate) const fn of_segments(segment_bytes: u64) -> CommitBounds {
+        CommitBounds {
+            group_bytes: GROUP_BYTES_MAX / 2,
+            checkpoint_log_bytes: segment_bytes / 2,
+            checkpoint_wait_bytes: segment_bytes,
+        }
+    }
 
     /// The same where one thread drives committer and checkpointer: neither waits for the other.
     #[cfg(test)]
     pub(crate) const SINGLE_THREAD: CommitBounds =
-        CommitBounds { checkpoint_wait_bytes: u64::MAX, ..CommitBounds::SYSTEM };
+        CommitBounds { checkpoint_wait_bytes: u64::MAX, ..CommitBounds::of_segments(128 << 20) };
 }
 
 /// What a committer is made of.

@@ -140,6 +140,18 @@ impl World {
         Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
     }
 
+    /// The same world with that reserve.
+    pub(super) fn with_reserve(mut self, reserve_bytes: u64) -> World {
+        self.bounds.reserve_bytes = reserve_bytes;
+        self
+    }
+
+    /// The same world with groups of about that size.
+    pub(super) fn with_group_bytes(mut self, group_bytes: usize) -> World {
+        self.bounds.commit.group_bytes = group_bytes;
+        self
+    }
+
     /// Worlds as a power cut at this moment may leave them: every change of the disk that was not
     /// flushed lost, kept or torn, the tables as after any flush since the last that was asked for.
     pub(super) fn after_power_loss(&self, count: usize) -> Vec<World> {

@@ -20,6 +20,7 @@ use crate::commit::{
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::limits::SEGMENT_BYTES;
 use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
 };
@@ -43,6 +44,8 @@ pub struct OpenOptions {
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
     /// bytes. Below a quarter of it no change is taken. 0: the disk is not asked.
     pub reserve_bytes: u64,
+    /// Bytes of a segment of the log; a checkpoint begins after half as many.
+    pub segment_bytes: u64,
     /// What a password's hash costs.
     pub password_cost: Argon2Cost,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
@@ -61,6 +64,7 @@ impl OpenOptions {
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
             reserve_bytes: 512 << 20,
+            segment_bytes: SEGMENT_BYTES,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
             io: IoChoice::Auto,
@@ -118,7 +122,7 @@ impl Store {
         if is_written {
             (disk, io) = system_disk(options.io, &layout.log()).map_err(OpenError::NoUring)?;
         }
-        let surroundings = Surroundings::system(disk);
+        let surroundings = Surroundings::system(disk, options.segment_bytes);
         let (store, mut report) = Store::open_in(&surroundings, directory, options)?;
         report.io = io;
         Ok((store, report))

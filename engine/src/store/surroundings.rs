@@ -47,7 +47,7 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     /// This machine with one of its disks; a new incarnation of randomness.
-    pub(crate) fn system(disk: Arc<dyn Disk>) -> Surroundings {
+    pub(crate) fn system(disk: Arc<dyn Disk>, segment_bytes: u64) -> Surroundings {
         Surroundings {
             disk,
             clock: Arc::new(SystemClock::new()),
@@ -55,9 +55,9 @@ impl Surroundings {
             tables: Arc::new(RocksTables::open_in),
             drive: Drive::Threads,
             zeros: None,
-            segment_bytes: crate::limits::SEGMENT_BYTES,
+            segment_bytes,
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
-            commit_bounds: CommitBounds::SYSTEM,
+            commit_bounds: CommitBounds::of_segments(segment_bytes),
         }
     }
 }
