@@ -35,6 +35,8 @@ pub(crate) struct StoreBounds {
     pub(crate) reclaim_bytes_per_second: u64,
     /// After which time everything is counted anew; zero: never.
     pub(crate) recount_interval: Duration,
+    /// Bytes of a segment of the log.
+    pub(crate) segment_bytes: u64,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -79,6 +81,7 @@ pub(crate) fn open(
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;
+    options.segment_bytes = bounds.segment_bytes;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
