@@ -56,14 +56,15 @@ unit: deps-build
 	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
 
 # Whole stores in a simulated world: more seeds, or one that is to be replayed (SEED=n SEEDS=1), or
-# with a promise broken, which must be noticed (BREAK=flush|hash|dirsync|uidnext|answer|release|reference).
+# some of its steps (KEEP=3,10-12), or with a promise broken, which must be noticed (BREAK=flush|hash|dirsync|uidnext|answer|release|reference).
 SEED ?= 1
 SEEDS ?= 1000
 STEPS ?= 250
 BREAK ?=
+KEEP ?=
 simulate: deps-build
-	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) PILLARBOX_BREAK=$(BREAK) \
-		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib simulation::run -- --nocapture
+	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) PILLARBOX_BREAK=$(BREAK) PILLARBOX_KEEP=$(KEEP) \
+		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib random_runs_keep_every_promise -- --nocapture
 
 # On stable Rust: without a sanitizer, which finds nothing in safe code that an assertion does not.
 # New inputs go into the cache; the committed ones in fuzz/corpus only grow by hand.

@@ -36,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) log: LogSection,
 }
 
+/// What a segment of the log may have.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 /// Where the mail lies and who we are.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -49,7 +52,9 @@ pub(crate) struct StoreSection {
     pub(crate) page_cache_bytes: u64,
     /// Memory in bytes for opened summaries, from which ENVELOPE and BODYSTRUCTURE are answered.
     pub(crate) summary_cache_bytes: u64,
-    /// Free bytes of the disk below which no new mail is taken, so that deleting always works.
+    /// Free bytes of the disk below which no new mail is taken, so that deleting always works;
+    /// below a quarter of it no change is taken. All goes on by itself when space comes back. 0:
+    /// the disk is not asked, and once it is full no change is taken until the store is restarted.
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
     pub(crate) reclaim_bytes_per_second: u64,
@@ -60,6 +65,9 @@ pub(crate) struct StoreSection {
     /// Bytes of the log that are read and verified a second at most while nothing else asks for
     /// them, so that damage is found while there is a copy; 0: never. 4 MiB read 1 TiB in 3 days.
     pub(crate) scrub_bytes_per_second: u64,
+    /// Bytes of a segment of the log, at least 1 MiB; a checkpoint is made at every half of it.
+    /// Space comes back by segments, so a small disk wants small ones. May be changed at any time.
+    pub(crate) segment_bytes: u64,
     /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
     /// batch, past the page cache; refused at start where it does not work, as in many containers),
     /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
@@ -77,6 +85,7 @@ impl Default for StoreSection {
             reclaim_bytes_per_second: 32 << 20,
             recount_hours: 24,
             scrub_bytes_per_second: 4 << 20,
+            segment_bytes: 128 << 20,
             io: Io::Auto,
         }
     }
@@ -376,6 +385,12 @@ impl Config {
                 limits.recipients
             )));
         }
+        if !SEGMENT_BYTES.contains(&self.store.segment_bytes) {
+            return Err(wrong(format!(
+                "store.segment_bytes is {}, but must lie between 1048576 and 1073741824",
+                self.store.segment_bytes
+            )));
+        }
         if limits.receiving_bytes < limits.message_bytes {
             return Err(wrong(
                 "limits.receiving_bytes is below limits.message_bytes, so that a message of the \
@@ -414,6 +429,7 @@ impl Config {
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
             recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),
             scrub_bytes_per_second: self.store.scrub_bytes_per_second,
+            segment_bytes: self.store.segment_bytes,
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,

@@ -38,6 +38,8 @@ pub(crate) struct StoreBounds {
     pub(crate) recount_interval: Duration,
     /// Bytes a second that the scrub reads at most, 0: none.
     pub(crate) scrub_bytes_per_second: u64,
+    /// Bytes of a segment of the log.
+    pub(crate) segment_bytes: u64,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -83,6 +85,7 @@ pub(crate) fn open(
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;
     options.scrub_bytes_per_second = bounds.scrub_bytes_per_second;
+    options.segment_bytes = bounds.segment_bytes;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;

@@ -9,6 +9,8 @@ use std::io;
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use engine::disk::{IoChoice, system_disk};
+
 use crate::filer::Cabinet;
 use crate::ledger::{
     Change, Entry, FIELD, Found, FoundMessage, Key, Ledger, Operation, Place, Whole, message_number,
@@ -25,6 +27,7 @@ const MAILBOXES: [&str; 3] = ["INBOX", "Ledger/One", "Ledger/Zwölf"];
 const WIRE_NAMES: [&str; 3] = ["INBOX", "Ledger/One", "Ledger/Zw&APY-lf"];
 const FLAGS: [&str; 6] = ["\\Seen", "\\Answered", "\\Flagged", "\\Draft", "$Forwarded", "urgent"];
 const KILLS: usize = 200;
+const KILLS_OF_SMALL_SEGMENTS: usize = 40;
 const CLERKS: usize = 3;
 const CARRIERS: usize = 2;
 /// With more messages of a user than this, half of them go after a round, so that a check stays
@@ -78,14 +81,37 @@ impl Desk {
     }
 }
 
+fn kills(otherwise: usize) -> usize {
+    let kills = std::env::var("PILLARBOX_KILLS").ok().and_then(|text| text.parse().ok());
+    kills.unwrap_or(otherwise)
+}
+
 #[test]
 fn what_was_acknowledged_survives_every_kill() {
-    let kills = std::env::var("PILLARBOX_KILLS").ok().and_then(|text| text.parse().ok());
-    let kills: usize = kills.unwrap_or(KILLS);
+    survive(Site::new(), kills(KILLS));
+}
+
+/// Segments are small, so reclaim and checkpoints are busy all the time; over io_uring.
+#[test]
+fn what_was_acknowledged_survives_kills_of_reclaim_and_checkpoints_over_io_uring() {
+    let mut site = Site::new();
+    if !site.is_pillarbox() {
+        return;
+    }
+    site.configure_store("segment_bytes = 1048576");
+    if system_disk(IoChoice::Uring, &site.folder).is_ok() {
+        site.configure_store("io = \"uring\"");
+    } else {
+        println!("io_uring is forbidden here: plain calls are tested alone");
+    }
+    survive(site, kills(KILLS_OF_SMALL_SEGMENTS));
+}
+
+fn survive(mut site: Site, kills: usize) {
+    site.start();
     let seed = Random::seed_from("PILLARBOX_KILL_SEED");
     println!("PILLARBOX_KILL_SEED={seed}");
     let mut random = Random::new(seed);
-    let mut site = Site::started();
     let together = if site.kind == Kind::Pillarbox { Whole::Together } else { Whole::Each };
     let desk = Desk {
         ledger: Mutex::new(Ledger::new(seed)),

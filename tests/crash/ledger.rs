@@ -327,7 +327,8 @@ pub(crate) fn message_bytes(seed: u64, number: u64) -> Vec<u8> {
          Message-ID: <{number}.{seed}@ledger.example.com>\r\n\r\n"
     );
     let size = match random.below(60) {
-        0 => 1_100_000 + random.below(300_000),
+        // About half of them are above 1 MiB when sealed, and enter over several groups.
+        0 => 1_100_000 + random.below(2_000_000),
         1..10 => random.below(40_000),
         _ => random.below(3000),
     };

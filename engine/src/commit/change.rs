@@ -1,5 +1,6 @@
 //! What a caller asks the committer for, with everything prepared that can be prepared before.
 
+use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
@@ -25,6 +26,8 @@ pub(crate) struct SealedMessage {
     pub(crate) ahead: Option<Vec<Lsn>>,
     pub(crate) size: u32,
     pub(crate) email: EmailId,
+    /// Kept for it on the disk.
+    pub(crate) _room: RoomTaken,
     /// For each account that may open it: its keyed content hash and conversation.
     pub(crate) accounts: Vec<(AccountNumber, [u8; 16], ThreadId)>,
 }
@@ -290,6 +293,18 @@ impl Change {
         }
     }
 
+    /// Whether it helps to give space back, and may use more of the reserve than others.
+    pub(crate) fn serves_reclaim(&self) -> bool {
+        matches!(
+            self,
+            Change::EndAhead { .. }
+                | Change::BaseBegin { .. }
+                | Change::BaseDump { .. }
+                | Change::BaseImage { .. }
+                | Change::Retention(RetentionChange::Purge { .. })
+        )
+    }
+
     /// Bytes that it may add to a group: what the queue counts.
     pub(crate) fn group_bytes(&self) -> usize {
         const ROW_BYTES: usize = 160;
@@ -311,6 +326,9 @@ impl Change {
                 parts.iter().map(|part| part.units.len() * 48 + 512).sum()
             }
             Change::Retention(RetentionChange::Undelete { keys, .. }) => keys.len() * ROW_BYTES,
+            Change::Retention(RetentionChange::Purge { keys, .. }) => 1024 + keys.len() * 32,
+            // Its first mailboxes come with it, each with a record.
+            Change::CreateAccount { .. } => 8192,
             _ => 1024,
         }
     }

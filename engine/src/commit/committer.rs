@@ -15,9 +15,12 @@ use super::change::Change;
 use super::entering::Entering;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
+use super::room::Room;
 use crate::disk::Clock;
+use crate::error::CommitError;
 use crate::format_level;
 use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
+use crate::limits::GROUP_BYTES_MAX;
 use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
@@ -27,12 +30,38 @@ use crate::state::{
 };
 use crate::width::u64_of;
 
-/// Bytes of log after which a checkpoint begins.
-const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 /// Bytes that a checkpoint would write after which it begins.
 const CHECKPOINT_UNSAVED_BYTES: u64 = 64 << 20;
 /// Time after which a checkpoint begins if anything is unsaved.
 const CHECKPOINT_TIME: Duration = Duration::from_secs(300);
+
+/// When a committer begins something new; small in simulations, so that it happens often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CommitBounds {
+    /// A group that has so many bytes takes no further command.
+    pub(crate) group_bytes: usize,
+    /// Bytes of log after which a checkpoint begins.
+    pub(crate) checkpoint_log_bytes: u64,
+    /// Bytes of log after which commits wait for the checkpoint before; never where one thread
+    /// drives both.
+    pub(crate) checkpoint_wait_bytes: u64,
+}
+
+impl CommitBounds {
+    /// Of a store in production: what is replayed after a crash is about a segment.
+    pub(crate) const fn of_segments(segment_bytes: u64) -> CommitBounds {
+        CommitBounds {
+            group_bytes: GROUP_BYTES_MAX / 2,
+            checkpoint_log_bytes: segment_bytes / 2,
+            checkpoint_wait_bytes: segment_bytes,
+        }
+    }
+
+    /// The same where one thread drives committer and checkpointer: neither waits for the other.
+    #[cfg(test)]
+    pub(crate) const SINGLE_THREAD: CommitBounds =
+        CommitBounds { checkpoint_wait_bytes: u64::MAX, ..CommitBounds::of_segments(128 << 20) };
+}
 
 /// What a committer is made of.
 pub(crate) struct CommitterSetup {
@@ -48,6 +77,8 @@ pub(crate) struct CommitterSetup {
     pub(crate) status: Arc<CommitterStatus>,
     /// Where a frozen part goes; answers `false` while the one before is still being written.
     pub(crate) checkpoints: Arc<CheckpointSlot>,
+    pub(crate) bounds: CommitBounds,
+    pub(crate) room: Arc<Room>,
 }
 
 /// Counters, and why the volume stopped if it did.
@@ -166,13 +197,33 @@ impl Committer {
             Woken::Changes(mut batch) => {
                 self.gather.wait(&queue, batch.len());
                 batch.extend(queue.take_more());
-                self.commit(batch);
+                self.commit_if_there_is_room(batch);
             }
             Woken::Idle => self.mark(),
             Woken::Closed => return CommitStep::Closed,
         }
         self.checkpoint_if_due();
         CommitStep::Again
+    }
+
+    /// Commits a batch; or refuses it, before anything is assigned, if the disk has no room for it.
+    /// What gives space back goes on longer than the rest.
+    fn commit_if_there_is_room(&mut self, batch: Vec<Change>) {
+        let bytes = |batch: &[Change]| batch.iter().map(Change::group_bytes).sum();
+        if self.setup.room.has_for_batch(bytes(&batch)) {
+            return self.commit(batch);
+        }
+        let refuse = |change: Change| change.refuse(&|| CommitError::DiskFull);
+        let (mut batch, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(Change::serves_reclaim);
+        others.into_iter().for_each(refuse);
+        if !self.setup.room.has_for_reclaim(bytes(&batch)) {
+            let (ends, others): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|change| matches!(change, Change::EndAhead { .. }));
+            others.into_iter().for_each(refuse);
+            batch = ends;
+        }
+        self.commit(batch);
     }
 
     /// Commits a batch.
@@ -237,7 +288,8 @@ impl Committer {
     /// damage and not as a torn tail. Goes without a flush of its own, or a quiet server would make
     /// two for every mail.
     fn mark(&mut self) {
-        if !self.unmarked || self.setup.status.stopped().is_some() {
+        let is_due = self.unmarked && self.setup.room.has_for_batch(0);
+        if !is_due || self.setup.status.stopped().is_some() {
             return;
         }
         self.unmarked = false;
@@ -270,6 +322,7 @@ impl Committer {
             committed: &setup.committed,
             keys: setup.keys.snapshot(),
             sealer: &setup.sealer,
+            group_bytes: setup.bounds.group_bytes,
             stamp: wall.max(self.stamp),
             durable_lsn: end.durable_lsn,
             previous: end.hash,
@@ -304,7 +357,7 @@ impl Committer {
         let anything = self.checkpointed != Some(last);
         let elapsed = now.saturating_sub(self.last_checkpoint);
         let due = self.setup.checkpoints.wanted()
-            || self.log_bytes_since_checkpoint >= CHECKPOINT_LOG_BYTES
+            || self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_log_bytes
             || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
             || (elapsed >= CHECKPOINT_TIME && anything);
         if !due || self.setup.status.stopped().is_some() {
@@ -312,7 +365,8 @@ impl Committer {
         }
         // While the one before is being written, changes go on gathering; past twice the size
         // commits wait for it.
-        self.checkpoint(false, self.log_bytes_since_checkpoint >= 2 * CHECKPOINT_LOG_BYTES);
+        let urgent = self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_wait_bytes;
+        self.checkpoint(false, urgent);
     }
 
     /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they

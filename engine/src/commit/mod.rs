@@ -14,7 +14,8 @@
 //! 1. An answer is given only after the flush of the group that holds the change.
 //! 2. What is judged is the assigned head: the committed state and every change of this group so
 //!    far.
-//! 3. After a failed write or flush nothing is written again, and everyone waiting is refused.
+//! 3. A batch is written only if the disk has room for it, and refused as a whole otherwise.
+//! 4. After a failed write or flush nothing is written again, and everyone waiting is refused.
 
 mod assign;
 mod change;
@@ -23,6 +24,7 @@ mod committer;
 mod entering;
 mod gather;
 mod queue;
+mod room;
 
 pub(crate) use assign::BELOW_LEVEL;
 pub use change::Undeleted;
@@ -32,7 +34,8 @@ pub(crate) use change::{
 };
 pub(crate) use checkpointer::{CheckpointStep, Checkpointer};
 pub(crate) use committer::{
-    CheckpointSlot, CommitStep, Committer, CommitterSetup, CommitterStatus,
+    CheckpointSlot, CommitBounds, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };
 pub use gather::Announcement;
 pub(crate) use queue::Queue;
+pub(crate) use room::Room;

@@ -18,7 +18,9 @@
 
 pub mod choice;
 pub mod clock;
+mod dice;
 pub mod durable;
+mod faults;
 pub mod plain;
 pub mod simulated;
 pub mod uring;

@@ -9,6 +9,9 @@
 //! leave them: each change that was not flushed is lost, kept, or torn at sectors of 512 bytes,
 //! independently of all others; each change of a name happened or did not.
 //!
+//! A write that the device puts elsewhere ([`Fault::Misdirect`]) is seen by readers as it was
+//! meant, because they read the cache; the device shows it after the power went.
+//!
 //! Calls that change something are counted from 1: `create`, `rename`, `remove`, `create_dir_all`,
 //! `sync_dir`, `write_at`, `set_byte_count`, `sync_data`. Everything random follows from one seed.
 //!
@@ -18,6 +21,8 @@
 //!    them,
 //!    until `forget_cached`: as Linux does it.
 //! 3. A call that the power cut interrupts may have happened in part.
+//! 4. A `remove`, `rename` or `sync_dir` that failed shows no effect while the power stays; what it
+//!    should have changed may be there all the same after a cut, until the next `sync_dir`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,28 +31,22 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub(crate) use super::dice::Dice;
+use super::faults::Calls;
+pub use super::faults::{Fault, Misdirection};
 use super::{Disk, DiskFile, Lock, OpenMode, failed};
 use crate::error::DiskError;
 use crate::width::{u64_of, usize_of};
 
 /// What a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// Where a misdirected write begins is a multiple of this.
+const PAGE_BYTES: usize = 4096;
 
 /// A disk in memory; clones are the same disk.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
-}
-
-/// Which call a fault meets; each counts from 1 over the disk's life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Fault {
-    /// The n-th `write_at` fails and writes nothing.
-    Write(u64),
-    /// The n-th `write_at` writes the first half and fails.
-    ShortWrite(u64),
-    /// The n-th `sync_data` fails; what it should have flushed is lost.
-    Flush(u64),
 }
 
 struct State {
@@ -57,20 +56,28 @@ struct State {
     folders: BTreeSet<PathBuf>,
     durable_names: BTreeMap<PathBuf, usize>,
     durable_folders: BTreeSet<PathBuf>,
-    name_changes: Vec<NameChange>,
-    faults: BTreeSet<Fault>,
+    name_changes: Vec<(NameChange, Seen)>,
+    calls: Calls,
+    misdirected: Vec<Misdirection>,
     cut_at_call: Option<u64>,
     is_off: bool,
     capacity_bytes: u64,
-    calls: u64,
-    writes: u64,
-    flushes: u64,
+    /// Whether `free_bytes` tells of the capacity.
+    tells_capacity: bool,
+}
+
+/// Whether a change of a name took effect while the power stays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Default)]
 struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    // Shared by all images that changed nothing in the file.
+    seen: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     changes: Vec<Change>,
 }
 
@@ -100,13 +107,12 @@ impl SimulatedDisk {
             durable_names: BTreeMap::new(),
             durable_folders: roots,
             name_changes: Vec::new(),
-            faults: BTreeSet::new(),
+            calls: Calls::default(),
+            misdirected: Vec::new(),
             cut_at_call: None,
             is_off: false,
             capacity_bytes: u64::MAX,
-            calls: 0,
-            writes: 0,
-            flushes: 0,
+            tells_capacity: true,
         })
     }
 
@@ -122,12 +128,39 @@ impl SimulatedDisk {
 
     /// Lets a call fail.
     pub fn inject(&self, fault: Fault) {
-        self.state.lock().faults.insert(fault);
+        self.state.lock().calls.faults.insert(fault);
+    }
+
+    /// Lets everything succeed again that was still to fail.
+    pub fn forget_faults(&self) {
+        self.state.lock().calls.faults.clear();
     }
 
     /// Bytes that all files together may have; a write beyond fails with ENOSPC.
     pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
-        self.state.lock().capacity_bytes = capacity_bytes;
+        let mut state = self.state.lock();
+        (state.capacity_bytes, state.tells_capacity) = (capacity_bytes, true);
+    }
+
+    /// The same, but `free_bytes` does not tell: another process will have taken the space.
+    pub fn set_hidden_capacity_bytes(&self, capacity_bytes: u64) {
+        let mut state = self.state.lock();
+        (state.capacity_bytes, state.tells_capacity) = (capacity_bytes, false);
+    }
+
+    /// Writes that the device put elsewhere, in this world and those that it came from.
+    pub fn misdirected(&self) -> Vec<Misdirection> {
+        self.state.lock().misdirected.clone()
+    }
+
+    /// Some bytes of a file, as readers see them.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self, path: &Path, range: std::ops::Range<u64>) -> Vec<u8> {
+        let state = self.state.lock();
+        let file = state.names.get(path).and_then(|file| state.files.get(*file));
+        let seen = file.map_or(&[][..], |content| content.seen.as_slice());
+        let end = usize_of(range.end).min(seen.len());
+        seen.get(usize_of(range.start)..end).unwrap_or_default().to_vec()
     }
 
     /// Whether the power is gone.
@@ -152,17 +185,23 @@ impl SimulatedDisk {
 
     /// Changing calls so far.
     pub fn calls(&self) -> u64 {
-        self.state.lock().calls
+        self.state.lock().calls.changing
     }
 
     /// Calls of `write_at` so far.
     pub fn writes(&self) -> u64 {
-        self.state.lock().writes
+        self.state.lock().calls.writes
     }
 
     /// Calls of `sync_data` so far.
     pub fn flushes(&self) -> u64 {
-        self.state.lock().flushes
+        self.state.lock().calls.flushes
+    }
+
+    /// Calls of `remove`, `rename`, `sync_dir` and `read_at` so far.
+    pub fn other_calls(&self) -> [u64; 4] {
+        let calls = &self.state.lock().calls;
+        [calls.removes, calls.renames, calls.syncs_of_folders, calls.reads]
     }
 
     /// Flips one bit on the device and in the cache; does nothing behind the file's end.
@@ -171,7 +210,7 @@ impl SimulatedDisk {
         let Some(file) = state.names.get(path).copied() else { return };
         let Some(content) = state.files.get_mut(file) else { return };
         for bytes in [&mut content.seen, &mut content.durable] {
-            if let Some(byte) = bytes.get_mut(usize_of(offset)) {
+            if let Some(byte) = Arc::make_mut(bytes).get_mut(usize_of(offset)) {
                 *byte ^= 1 << (bit % 8);
             }
         }
@@ -190,19 +229,18 @@ impl SimulatedDisk {
         let state = self.state.lock();
         SimulatedDisk::with(State {
             seed: state.seed,
-            files: state.files.clone(),
+            files: state.reachable_files(),
             names: state.names.clone(),
             folders: state.folders.clone(),
             durable_names: state.durable_names.clone(),
             durable_folders: state.durable_folders.clone(),
             name_changes: state.name_changes.clone(),
-            faults: BTreeSet::new(),
+            calls: Calls::default(),
+            misdirected: state.misdirected.clone(),
             cut_at_call: None,
             is_off: false,
             capacity_bytes: u64::MAX,
-            calls: 0,
-            writes: 0,
-            flushes: 0,
+            tells_capacity: true,
         })
     }
 }
@@ -217,7 +255,7 @@ enum Fate {
 
 impl State {
     fn image(&self, image: usize) -> SimulatedDisk {
-        let seed = self.seed ^ self.calls.rotate_left(20) ^ u64_of(image).rotate_left(40);
+        let seed = self.seed ^ self.calls.changing.rotate_left(20) ^ u64_of(image).rotate_left(40);
         let mut dice = Dice(seed);
         let fate = |dice: &mut Dice| match image {
             0 => Fate::Lost,
@@ -227,24 +265,24 @@ impl State {
                 .copied()
                 .unwrap_or(Fate::Torn),
         };
-        let files: Vec<Content> = self
+        let mut files: Vec<Content> = self
             .files
             .iter()
             .map(|content| {
-                let mut bytes = content.durable.clone();
+                let mut bytes = Arc::clone(&content.durable);
                 for change in &content.changes {
                     let fate = fate(&mut dice);
-                    change.survive(&mut bytes, fate, &mut dice);
+                    change.survive(Arc::make_mut(&mut bytes), fate, &mut dice);
                 }
-                Content { seen: bytes.clone(), durable: bytes, changes: Vec::new() }
+                Content { seen: Arc::clone(&bytes), durable: bytes, changes: Vec::new() }
             })
             .collect();
         let mut names = self.durable_names.clone();
         let mut folders = self.durable_folders.clone();
-        for change in &self.name_changes {
+        for (change, seen) in &self.name_changes {
             let is_kept = match fate(&mut dice) {
                 Fate::Lost => false,
-                Fate::Kept => true,
+                Fate::Kept => image != 1 || *seen == Seen::Yes,
                 Fate::Torn => dice.below(2) == 0,
             };
             if is_kept {
@@ -252,7 +290,10 @@ impl State {
             }
         }
         names.retain(|path, _| path.parent().is_none_or(|folder| folders.contains(folder)));
+        let named: BTreeSet<usize> = names.values().copied().collect();
+        forget_others(&mut files, &named);
         SimulatedDisk::with(State {
+            misdirected: self.misdirected.clone(),
             seed: dice.next(),
             files,
             names: names.clone(),
@@ -260,13 +301,11 @@ impl State {
             durable_names: names,
             durable_folders: folders,
             name_changes: Vec::new(),
-            faults: BTreeSet::new(),
+            calls: Calls::default(),
             cut_at_call: None,
             is_off: false,
             capacity_bytes: u64::MAX,
-            calls: 0,
-            writes: 0,
-            flushes: 0,
+            tells_capacity: true,
         })
     }
 
@@ -275,8 +314,8 @@ impl State {
         if self.is_off {
             return Err(power_is_off());
         }
-        self.calls += 1;
-        if self.cut_at_call == Some(self.calls) {
+        self.calls.changing += 1;
+        if self.cut_at_call == Some(self.calls.changing) {
             self.is_off = true;
             return Ok(Power::Goes);
         }
@@ -286,20 +325,73 @@ impl State {
     fn change_name(&mut self, change: NameChange) -> Result<(), io::Error> {
         let power = self.count_call()?;
         change.apply(&mut self.names, &mut self.folders);
-        self.name_changes.push(change);
+        self.name_changes.push((change, Seen::Yes));
         power.into_result()
+    }
+
+    /// The call fails; a cut may show that it happened.
+    fn fail_to_change_name(&mut self, change: NameChange) -> Result<(), io::Error> {
+        self.count_call()?.into_result()?;
+        self.name_changes.push((change, Seen::No));
+        Err(input_output_error())
+    }
+
+    /// All files, those empty that no name leads to any more.
+    fn reachable_files(&self) -> Vec<Content> {
+        let changes = self.name_changes.iter().filter_map(|(change, _)| change.file());
+        let names = self.names.values().chain(self.durable_names.values()).copied();
+        let mut files = self.files.clone();
+        forget_others(&mut files, &names.chain(changes).collect());
+        files
     }
 
     fn change_content(&mut self, file: usize, change: Change) {
         if let Some(content) = self.files.get_mut(file) {
-            change.apply(&mut content.seen);
+            change.apply(Arc::make_mut(&mut content.seen));
             content.changes.push(change);
         }
+    }
+
+    /// One of the writes that are being flushed goes to another page: of any file that was flushed
+    /// before, in the middle or at its end.
+    fn misdirect(&mut self, file: usize, path: &Path, changes: &mut Vec<Change>) {
+        let mut dice = Dice(self.seed ^ self.calls.changing.rotate_left(9));
+        let is_write = |change: &Change| matches!(change, Change::Write { .. });
+        let writes = changes.iter().filter(|change| is_write(change)).count();
+        let nth = usize_of(dice.below(u64_of(writes.max(1))));
+        let mut places = changes.iter().enumerate().filter(|(_, change)| is_write(change));
+        let Some(place) = places.nth(nth).map(|(place, _)| place) else { return };
+        let Change::Write { offset: meant, bytes } = changes.remove(place) else { return };
+        let names: Vec<(PathBuf, usize)> = self.durable_names.clone().into_iter().collect();
+        let is_same = dice.below(2) == 0;
+        let drawn = usize_of(dice.below(u64_of(names.len().max(1))));
+        let (landed, target) = match names.get(drawn) {
+            Some((landed, target)) if !is_same => (landed.clone(), *target),
+            _ => (path.to_path_buf(), file),
+        };
+        let Some(content) = self.files.get_mut(target) else { return };
+        let pages = content.durable.len() / PAGE_BYTES + 1;
+        let offset = usize_of(dice.below(u64_of(pages))) * PAGE_BYTES;
+        put(Arc::make_mut(&mut content.durable), offset, &bytes);
+        self.misdirected.push(Misdirection {
+            meant: (path.to_path_buf(), u64_of(meant)),
+            landed: (landed, u64_of(offset)),
+            byte_count: u64_of(bytes.len()),
+        });
     }
 
     fn used_bytes(&self) -> u64 {
         let used = |file: &usize| self.files.get(*file).map_or(0, |c| u64_of(c.seen.len()));
         self.names.values().map(used).sum()
+    }
+}
+
+/// Lets go of the bytes of all files but those.
+fn forget_others(files: &mut [Content], named: &BTreeSet<usize>) {
+    for (number, content) in files.iter_mut().enumerate() {
+        if !named.contains(&number) {
+            *content = Content::default();
+        }
     }
 }
 
@@ -384,6 +476,14 @@ impl NameChange {
         }
     }
 
+    /// The file that it gives a name.
+    fn file(&self) -> Option<usize> {
+        match self {
+            NameChange::Named { file, .. } | NameChange::Renamed { file, .. } => Some(*file),
+            NameChange::Folder(_) | NameChange::Removed { .. } => None,
+        }
+    }
+
     fn is_in(&self, directory: &Path) -> bool {
         let path = match self {
             NameChange::Folder(path)
@@ -428,6 +528,11 @@ impl Disk for SimulatedDisk {
         let file = state.names.get(from).copied();
         let file = file.ok_or_else(|| problem(io::ErrorKind::NotFound.into()))?;
         let change = NameChange::Renamed { from: from.to_path_buf(), to: to.to_path_buf(), file };
+        state.calls.renames += 1;
+        let renames = state.calls.renames;
+        if state.calls.faults.remove(&Fault::Rename(renames)) {
+            return state.fail_to_change_name(change).map_err(problem);
+        }
         state.change_name(change).map_err(problem)
     }
 
@@ -437,7 +542,13 @@ impl Disk for SimulatedDisk {
         if !state.names.contains_key(path) {
             return Err(problem(io::ErrorKind::NotFound.into()));
         }
-        state.change_name(NameChange::Removed { path: path.to_path_buf() }).map_err(problem)
+        let change = NameChange::Removed { path: path.to_path_buf() };
+        state.calls.removes += 1;
+        let removes = state.calls.removes;
+        if state.calls.faults.remove(&Fault::Remove(removes)) {
+            return state.fail_to_change_name(change).map_err(problem);
+        }
+        state.change_name(change).map_err(problem)
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, DiskError> {
@@ -470,13 +581,18 @@ impl Disk for SimulatedDisk {
         let problem = |cause| failed("fsync", directory, None, cause);
         let mut state = self.state.lock();
         state.count_call().and_then(Power::into_result).map_err(problem)?;
+        state.calls.syncs_of_folders += 1;
+        let syncs = state.calls.syncs_of_folders;
+        if state.calls.faults.remove(&Fault::SyncDir(syncs)) {
+            return Err(problem(input_output_error()));
+        }
         let changes = std::mem::take(&mut state.name_changes);
         let State { durable_names, durable_folders, name_changes, .. } = &mut *state;
-        for change in changes {
-            if change.is_in(directory) {
+        for (change, seen) in changes {
+            if !change.is_in(directory) {
+                name_changes.push((change, seen));
+            } else if seen == Seen::Yes {
                 change.apply(durable_names, durable_folders);
-            } else {
-                name_changes.push(change);
             }
         }
         Ok(())
@@ -497,7 +613,8 @@ impl Disk for SimulatedDisk {
 
     fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
         let state = self.state.lock();
-        Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
+        let free = state.capacity_bytes.saturating_sub(state.used_bytes());
+        Ok(if state.tells_capacity { free } else { u64::MAX })
     }
 
     fn copies_on_write(&self, _path: &Path) -> Result<bool, DiskError> {
@@ -530,18 +647,23 @@ impl SimulatedFile {
         }
         let mut state = self.state.lock();
         let power = state.count_call()?;
-        state.writes += 1;
-        let writes = state.writes;
-        if state.faults.remove(&Fault::Write(writes)) {
+        state.calls.writes += 1;
+        let writes = state.calls.writes;
+        if state.calls.faults.remove(&Fault::Write(writes)) {
             return Err(input_output_error());
         }
         let start = usize_of(offset);
         let length = state.files.get(self.file).map_or(0, |content| content.seen.len());
         let grows = u64_of((start + bytes.len()).saturating_sub(length));
-        if state.used_bytes().saturating_add(grows) > state.capacity_bytes {
+        // A file system full to the last byte: what still fits is written.
+        let room = state.capacity_bytes.saturating_sub(state.used_bytes());
+        if grows > room {
+            let fits = bytes.len().saturating_sub(usize_of(grows - room));
+            let bytes = bytes.get(..fits).unwrap_or_default().to_vec();
+            state.change_content(self.file, Change::Write { offset: start, bytes });
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()));
         }
-        if state.faults.remove(&Fault::ShortWrite(writes)) {
+        if state.calls.faults.remove(&Fault::ShortWrite(writes)) {
             let half = bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec();
             state.change_content(self.file, Change::Write { offset: start, bytes: half });
             return Err(io::Error::new(io::ErrorKind::WriteZero, "half of it was written"));
@@ -555,16 +677,20 @@ impl SimulatedFile {
         let mut state = self.state.lock();
         // A cut during a flush leaves any part of the changes, which is what images do anyway.
         state.count_call()?.into_result()?;
-        state.flushes += 1;
-        let flushes = state.flushes;
-        let fails = state.faults.remove(&Fault::Flush(flushes));
+        state.calls.flushes += 1;
+        let flushes = state.calls.flushes;
+        let fails = state.calls.faults.remove(&Fault::Flush(flushes));
         let Some(content) = state.files.get_mut(self.file) else { return Ok(()) };
-        let changes = std::mem::take(&mut content.changes);
+        let mut changes = std::mem::take(&mut content.changes);
         if fails {
             return Err(input_output_error());
         }
+        if state.calls.faults.remove(&Fault::Misdirect(flushes)) {
+            state.misdirect(self.file, &self.path, &mut changes);
+        }
+        let Some(content) = state.files.get_mut(self.file) else { return Ok(()) };
         for change in &changes {
-            change.apply(&mut content.durable);
+            change.apply(Arc::make_mut(&mut content.durable));
         }
         Ok(())
     }
@@ -572,11 +698,16 @@ impl SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.is_off {
             return Err(self.failed("pread", Some(offset), power_is_off()));
         }
-        let seen = state.files.get(self.file).map_or(&[][..], |content| &content.seen);
+        state.calls.reads += 1;
+        let reads = state.calls.reads;
+        if state.calls.faults.remove(&Fault::Read(reads)) {
+            return Err(self.failed("pread", Some(offset), input_output_error()));
+        }
+        let seen = state.files.get(self.file).map_or(&[][..], |content| content.seen.as_slice());
         let rest = seen.get(usize_of(offset)..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         if let (Some(target), Some(source)) = (buffer.get_mut(..count), rest.get(..count)) {
@@ -614,120 +745,12 @@ impl DiskFile for SimulatedFile {
         if let Some(content) = state.files.get_mut(self.file)
             && content.changes.is_empty()
         {
-            content.seen = content.durable.clone();
+            content.seen = Arc::clone(&content.durable);
         }
         Ok(())
     }
 }
 
-/// SplitMix64: enough to draw fates from a seed, and the same everywhere.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    #[cfg(test)]
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::durable;
-
-    fn read(disk: &SimulatedDisk, path: &str) -> Option<Vec<u8>> {
-        durable::read_file(disk, Path::new(path), 1 << 20).ok().flatten()
-    }
-
-    #[test]
-    fn what_was_flushed_is_in_every_image_and_what_was_not_in_some() {
-        let disk = SimulatedDisk::new(7);
-        let file = disk.create(Path::new("/log")).unwrap();
-        file.write_at(0, &[1; 2048]).unwrap();
-        file.sync_data().unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        file.write_at(1024, &[2; 2048]).unwrap();
-        let images = disk.images_after_power_loss(64);
-        let found: BTreeSet<Vec<u8>> =
-            images.iter().map(|image| read(image, "/log").unwrap()).collect();
-        assert!(found.iter().all(|bytes| bytes[..1024] == [1; 1024]), "flushed bytes stay");
-        assert!(found.contains(&vec![1; 2048]), "all lost");
-        assert!(found.len() > 4, "torn in several ways: {}", found.len());
-    }
-
-    #[test]
-    fn a_name_that_was_not_flushed_may_be_missing() {
-        let disk = SimulatedDisk::new(8);
-        let file = disk.create(Path::new("/a")).unwrap();
-        file.write_at(0, b"x").unwrap();
-        file.sync_data().unwrap();
-        let images = disk.images_after_power_loss(2);
-        assert_eq!(read(&images[0], "/a"), None);
-        assert_eq!(read(&images[1], "/a").as_deref(), Some(&b"x"[..]));
-    }
-
-    #[test]
-    fn a_failed_flush_loses_the_bytes_although_they_can_still_be_read() {
-        let disk = SimulatedDisk::new(9);
-        let file = disk.create(Path::new("/a")).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        file.write_at(0, b"mail").unwrap();
-        disk.inject(Fault::Flush(1));
-        assert!(file.sync_data().is_err());
-        file.sync_data().expect("the second flush lies, as Linux does");
-        assert_eq!(read(&disk, "/a").as_deref(), Some(&b"mail"[..]));
-        assert_eq!(read(&disk.images_after_power_loss(2)[1], "/a").as_deref(), Some(&b""[..]));
-        file.forget_cached().unwrap();
-        assert_eq!(read(&disk, "/a").as_deref(), Some(&b""[..]));
-    }
-
-    #[test]
-    fn faults_meet_the_call_they_were_meant_for() {
-        let disk = SimulatedDisk::new(10);
-        let file = disk.create(Path::new("/a")).unwrap();
-        disk.inject(Fault::Write(2));
-        disk.inject(Fault::ShortWrite(3));
-        file.write_at(0, b"12").unwrap();
-        assert!(file.write_at(0, b"34").is_err());
-        assert!(file.write_at(0, b"56").is_err());
-        assert_eq!(read(&disk, "/a").as_deref(), Some(&b"52"[..]));
-        disk.set_capacity_bytes(4);
-        let error = file.write_at(2, b"789").unwrap_err();
-        assert_eq!(error.cause.kind(), io::ErrorKind::StorageFull);
-        disk.cut_power_at_call(disk.calls() + 1);
-        assert!(file.sync_data().is_err());
-        assert!(file.read_at(0, &mut [0]).is_err(), "nothing works without power");
-    }
-
-    #[test]
-    fn a_replaced_file_is_the_old_or_the_new_one_wherever_the_power_is_cut() {
-        for call in 1.. {
-            let disk = SimulatedDisk::new(call);
-            let path = Path::new("/store/config");
-            durable::create_dir_durable(&disk, Path::new("/store")).unwrap();
-            durable::replace_file(&disk, path, &[1; 3000]).unwrap();
-            disk.cut_power_at_call(disk.calls() + call);
-            let done = durable::replace_file(&disk, path, &[2; 5000]).is_ok();
-            for image in disk.images_after_power_loss(32) {
-                let found = read(&image, "/store/config").expect("it has a content");
-                let is_new = found == [2; 5000];
-                assert!(is_new || (!done && found == [1; 3000]), "cut at call {call}");
-                durable::replace_file(&image, path, b"3").expect("leftovers do no harm");
-            }
-            if done {
-                break;
-            }
-        }
-    }
-}
+#[path = "simulated_tests.rs"]
+mod tests;

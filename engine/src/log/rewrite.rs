@@ -256,7 +256,11 @@ impl Rewrite {
     /// # Errors
     /// [`ReadError::Disk`]; the result then has no name.
     pub(crate) fn finish(self) -> Result<(SegmentNumber, Vec<ChunkPlace>), ReadError> {
-        close(self.file.as_ref(), aligned(self.position), &self.contents)?;
+        if let Err(error) = close(self.file.as_ref(), aligned(self.position), &self.contents) {
+            // On a full disk nobody else would find the room to come back to it.
+            self.abandon();
+            return Err(error.into());
+        }
         let disk = self.setup.disk.as_ref();
         disk.rename(&durable::unfinished(&self.path), &self.path)?;
         disk.sync_dir(&self.setup.directory)?;

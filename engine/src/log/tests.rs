@@ -536,7 +536,7 @@ fn after_a_failed_flush_or_write_the_log_takes_nothing_more() {
         disk.inject(match fault {
             Fault::Flush(_) => Fault::Flush(disk.flushes() + 1),
             Fault::Write(_) => Fault::Write(disk.writes() + 1),
-            Fault::ShortWrite(_) => Fault::ShortWrite(disk.writes() + 1),
+            _ => Fault::ShortWrite(disk.writes() + 1),
         });
         let end = writer.end();
         let error = writer.append(&[group(end, "lost ")]).unwrap_err();

@@ -42,6 +42,8 @@ pub(super) struct Situation<'a> {
     pub(super) horizon: Lsn,
     /// Where dumps lie that images name, and how many bytes they are.
     pub(super) named: &'a BTreeMap<Lsn, u64>,
+    /// Bytes of disk that a copy may take.
+    pub(super) free: u64,
     /// Messages of all accounts.
     pub(super) message_count: u64,
     /// Whether there may be base images, and segments made of several.
@@ -63,8 +65,6 @@ pub(super) struct Segments {
     /// Written by reclaim, when records up to that position were covered and so many bytes of
     /// chunks alive: until either changes, writing them once more gives nothing back.
     settled: BTreeMap<SegmentNumber, (Lsn, u64)>,
-    /// The segment that is being written, and where it begins once that was read.
-    open: Option<(SegmentNumber, Option<Lsn>)>,
 }
 
 /// What a closed segment's header and footer say; it does not change.
@@ -122,7 +122,7 @@ impl Segments {
         for number in eligible.iter().copied() {
             worths.push(self.worth(setup, situation, number)?);
         }
-        let chosen = run_of(&worths, setup.segment_bytes, situation.allows_images);
+        let chosen = run_of(&worths, setup.segment_bytes, situation.free, situation.allows_images);
         if !chosen.is_empty() {
             let numbers = chosen.filter_map(|at| eligible.get(at).copied());
             return Ok(Choice::Rewrite(numbers.collect()));
@@ -247,19 +247,27 @@ impl Segments {
 }
 
 /// The neighbours, by index, that are best rewritten together: around the one that gives most back,
-/// or many small ones.
-fn run_of(worths: &[Option<Worth>], segment_bytes: u64, joins: bool) -> std::ops::Range<usize> {
+/// or many small ones. On a disk that is nearly full, what fits goes first, and makes room for the
+/// rest.
+fn run_of(
+    worths: &[Option<Worth>],
+    segment_bytes: u64,
+    free: u64,
+    joins: bool,
+) -> std::ops::Range<usize> {
     let at = |index: usize| worths.get(index).copied().flatten();
     let is_small = |worth: Worth| worth.size <= segment_bytes / SMALL_PART;
     let pays = |worth: Worth| worth.gain_percent(worth.kept) >= GAIN_PERCENT_MIN;
     let gain = |index: &usize| at(*index).map_or(0, |worth| worth.gain_percent(worth.kept));
-    let best = (0..worths.len()).max_by_key(gain).filter(|index| at(*index).is_some_and(pays));
+    let is_worth_it =
+        |index: &usize| at(*index).is_some_and(|worth| pays(worth) && worth.kept <= free);
+    let best = (0..worths.len()).filter(is_worth_it).max_by_key(gain);
     let widened = |first: usize| {
         let (mut from, mut to) = (first, first + 1);
         let mut kept = at(first).map_or(0, |worth| worth.kept);
         let mut joins_too = |index: usize, count: usize| {
             let worth = at(index).filter(|worth| pays(*worth) || is_small(*worth));
-            let fits = worth.filter(|worth| kept + worth.kept <= segment_bytes);
+            let fits = worth.filter(|worth| kept + worth.kept <= segment_bytes.min(free));
             let taken = fits.filter(|_| joins && count < SOURCES_MAX);
             kept += taken.map_or(0, |worth| worth.kept);
             taken.is_some()
@@ -313,15 +321,25 @@ mod tests {
     fn neighbours_are_joined_around_the_one_that_gives_most_back() {
         let worths =
             [worth(100, 90), worth(100, 40), worth(100, 10), worth(5, 5), None, worth(100, 20)];
-        assert_eq!(run_of(&worths, 100, true), 1..4);
-        assert_eq!(run_of(&worths, 100, false), 2..3);
-        assert_eq!(run_of(&worths[..1], 100, true), 0..0);
+        assert_eq!(run_of(&worths, 100, u64::MAX, true), 1..4);
+        assert_eq!(run_of(&worths, 100, u64::MAX, false), 2..3);
+        assert_eq!(run_of(&worths[..1], 100, u64::MAX, true), 0..0);
+    }
+
+    #[test]
+    fn a_copy_that_does_not_fit_waits_and_fewer_are_joined() {
+        let worths = [worth(100, 40), worth(100, 10), worth(100, 30)];
+        assert_eq!(run_of(&worths, 100, 80, true), 0..3);
+        assert_eq!(run_of(&worths, 100, 45, true), 1..3);
+        assert_eq!(run_of(&worths, 100, 39, true), 1..2);
+        assert_eq!(run_of(&worths, 100, 9, true), 0..0);
+        assert_eq!(run_of(&[worth(5, 5); 9], 100, 39, true), 0..0, "seven fit");
     }
 
     #[test]
     fn small_neighbours_are_joined_when_they_are_many() {
-        assert_eq!(run_of(&[worth(5, 5); 7], 100, true), 0..0);
-        assert_eq!(run_of(&[worth(5, 5); 9], 100, true), 0..9);
-        assert_eq!(run_of(&[worth(5, 5); 9], 100, false), 0..0);
+        assert_eq!(run_of(&[worth(5, 5); 7], 100, u64::MAX, true), 0..0);
+        assert_eq!(run_of(&[worth(5, 5); 9], 100, u64::MAX, true), 0..9);
+        assert_eq!(run_of(&[worth(5, 5); 9], 100, u64::MAX, false), 0..0);
     }
 }

@@ -177,11 +177,13 @@ impl Reclaimer {
             self.named = (horizon, named_bytes(images.values().map(AsRef::as_ref)));
         }
         let accounts = self.setup.committed.accounts();
+        let LogSetup { disk, directory, .. } = &self.setup.log;
         let situation = Situation {
             live,
             below: stamp.lsn.min(stamp.open_lsn),
             horizon,
             named: &self.named.1,
+            free: disk.free_bytes(directory)?,
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             allows_images: self.allows_images(),
             image_bytes_min: self.setup.image_bytes_min,
@@ -304,8 +306,15 @@ impl Reclaimer {
     }
 
     fn give_up(&mut self, numbers: &[SegmentNumber], error: &ReadError) -> ReclaimStep {
-        self.segments.damaged.extend(numbers);
         let places: Vec<u64> = numbers.iter().map(|number| number.place()).collect();
+        if let ReadError::Disk(error) = error
+            && error.cause.kind() == std::io::ErrorKind::StorageFull
+        {
+            // Nothing is wrong with them; there may be room for their copy later.
+            tracing::warn!(segments = ?places, "no room to rewrite segments: {error}");
+            return ReclaimStep::Idle;
+        }
+        self.segments.damaged.extend(numbers);
         tracing::error!(
             segments = ?places,
             "segments cannot be rewritten and keep their space: {error}; run 'pillarbox check'"

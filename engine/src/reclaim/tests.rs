@@ -25,7 +25,7 @@ fn options(folder: &Path) -> OpenOptions {
 }
 
 fn open(folder: &Path) -> Store {
-    let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
+    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
     surroundings.segment_bytes = SEGMENT_BYTES;
     surroundings.image_bytes_min = 64 << 10;
     Store::open_in(&surroundings, &folder.join("data"), options(folder)).unwrap().0

@@ -240,3 +240,65 @@ fn a_checkpoint_that_was_written_and_not_flushed_counts_for_nothing() {
     assert_eq!(again.state_position().unwrap(), before, "the tables are as they were");
     assert_eq!(content_of(&again), expected, "and the log brings back the rest");
 }
+
+#[test]
+fn a_full_disk_refuses_mail_then_changes_and_goes_on_by_itself_when_space_comes_back() {
+    let reserve = 400_000;
+    let world = populated(6).with_reserve(reserve);
+    let (store, _) = world.open().unwrap();
+    let account = store.account("anna@example.org").unwrap().unwrap();
+    let script = Script { store: &store, account, states: Vec::new() };
+    script.append("INBOX", &[1, 2, 3]).unwrap();
+    let leave = |bytes: u64| world.disk.set_capacity_bytes(world.disk.used_bytes() + bytes);
+
+    leave(reserve - 1);
+    assert!(matches!(script.append("INBOX", &[4]), Err(CommitError::DiskFull)));
+    let archive = script.mailbox("Archive");
+    let copied = script.mailbox("INBOX").copy(&uids(&[1]), &archive).wait();
+    assert!(matches!(copied, Err(CommitError::DiskFull)), "a copy is new, too");
+    script.flag("INBOX", 1, SystemFlags::DELETED).unwrap();
+    script.mailbox("INBOX").expunge(&uids(&[1])).wait().unwrap();
+    script.mailbox("INBOX").move_to(&uids(&[2]), &archive).wait().unwrap();
+    assert!(store.checkpoint(), "checkpoints work on the reserve");
+
+    leave(reserve / 8);
+    assert!(matches!(script.flag("INBOX", 3, SystemFlags::SEEN), Err(CommitError::DiskFull)));
+    leave(0);
+    assert!(matches!(script.flag("INBOX", 3, SystemFlags::SEEN), Err(CommitError::DiskFull)));
+    store.steps().commit();
+    assert_eq!(store.status().stopped, None, "not even the note of what is durable is tried");
+
+    world.disk.set_capacity_bytes(u64::MAX);
+    script.flag("INBOX", 3, SystemFlags::SEEN).unwrap();
+    script.append("INBOX", &[5]).unwrap();
+    let expected = content_of(&store);
+    for image in world.after_power_loss(IMAGES) {
+        assert_eq!(content_of(&image.open().unwrap().0), expected);
+    }
+}
+
+/// Small groups: what one command writes is there as a whole or not at all, wherever the batch that
+/// it shares with others was torn.
+#[test]
+fn the_records_of_one_command_are_never_torn_apart() {
+    for call in 1..40 {
+        let world = populated(7 + call).with_group_bytes(3000);
+        let (store, _) = world.open().unwrap();
+        let account = store.account("anna@example.org").unwrap().unwrap();
+        let script = Script { store: &store, account, states: Vec::new() };
+        script.append("INBOX", &[1, 2, 3]).unwrap();
+        world.disk.cut_power_at_call(world.disk.calls() + call);
+        let inbox = script.mailbox("INBOX");
+        // All in one batch.
+        let _filler = inbox.copy(&uids(&[1, 2, 3]), &script.mailbox("Archive"));
+        let _renamed = script.account.rename_mailbox("INBOX", "Old");
+        store.steps().commit();
+        for image in world.after_power_loss(16) {
+            let (store, _) = image.open().unwrap();
+            let account = store.account("anna@example.org").unwrap().unwrap();
+            let Some(old) = account.mailbox("Old").unwrap() else { continue };
+            let moved = old.view().unwrap().unwrap().message_count();
+            assert_eq!(moved, 3, "the new mailbox has the messages of INBOX, call {call}");
+        }
+    }
+}

@@ -8,12 +8,18 @@
 //! | `model`, `clients` | what accounts should hold; who asks for changes and reads |
 //! | `kept` | what is kept after it was expunged, for both |
 //! | `run` | all of it at random, from a seed |
+//! | `faults` | calls that fail once, disks that are full |
+//! | `damage` | bits that flip, writes that land elsewhere |
+//! | `seeds` | many runs, and a failing one with fewer steps |
 //!
 //! Compiled for tests only.
 
 mod clients;
 mod cuts;
+mod damage;
+mod faults;
 mod kept;
 mod model;
 mod run;
+mod seeds;
 mod world;

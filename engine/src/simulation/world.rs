@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::commit::CommitBounds;
 use crate::disk::simulated::{Dice, SimulatedDisk};
 use crate::disk::{Clock, Disk, durable};
 use crate::log::ZerosAhead;
@@ -22,9 +23,42 @@ pub(super) struct World {
     pub(super) disk: SimulatedDisk,
     pub(super) tables: MemoryTables,
     seed: u64,
+    pub(super) bounds: Bounds,
     time: Arc<Time>,
     /// A key file of the real disk, which all worlds of a process share.
     key: PathBuf,
+}
+
+/// Sizes that are large in production; they follow from the seed.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    segment_bytes: u64,
+    zeros_bytes: u64,
+    /// What is kept free for deleting, reclaim and checkpoints.
+    pub(super) reserve_bytes: u64,
+    commit: CommitBounds,
+}
+
+impl Bounds {
+    /// Of every four seeds one has the sizes that find most: groups of several commands in segments
+    /// of several groups.
+    fn of(seed: u64) -> Bounds {
+        let pick = |values: [u64; 4], salt: u64| {
+            let at = Dice::new(seed.wrapping_add(salt)).below(4);
+            values[usize::try_from(at).unwrap()]
+        };
+        let group_bytes = pick([2 << 10, 6 << 10, 16 << 10, 4 << 20], 1);
+        Bounds {
+            segment_bytes: pick([32 << 10, 64 << 10, 96 << 10, 256 << 10], 2),
+            zeros_bytes: pick([4 << 10, 16 << 10, 16 << 10, 64 << 10], 3),
+            reserve_bytes: pick([0, 512 << 10, 768 << 10, 1 << 20], 4),
+            commit: CommitBounds {
+                group_bytes: usize::try_from(group_bytes).unwrap(),
+                checkpoint_log_bytes: pick([24 << 10, 96 << 10, 1 << 20, 64 << 20], 5),
+                ..CommitBounds::SINGLE_THREAD
+            },
+        }
+    }
 }
 
 /// A clock that goes on a little whenever it is asked.
@@ -70,6 +104,7 @@ impl World {
             disk: SimulatedDisk::new(seed),
             tables: MemoryTables::new(),
             seed,
+            bounds: Bounds::of(seed),
             time: Arc::default(),
             key,
         };
@@ -92,10 +127,11 @@ impl World {
                 Ok(Arc::new(tables.clone()))
             }),
             drive: Drive::Stepped,
-            zeros: Some(ZerosAhead::Inline { step_bytes: 16 << 10 }),
-            segment_bytes: 96 << 10,
+            zeros: Some(ZerosAhead::Inline { step_bytes: self.bounds.zeros_bytes }),
+            segment_bytes: self.bounds.segment_bytes,
             image_bytes_min: 2_000,
             inline_message_bytes_max: 6 << 10,
+            commit_bounds: self.bounds.commit,
         }
     }
 
@@ -103,8 +139,20 @@ impl World {
     pub(super) fn open(&self) -> Result<(Store, OpenReport), crate::error::OpenError> {
         let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
         options.password_cost = Argon2Cost::CHEAP;
-        options.reserve_bytes = 0;
+        options.reserve_bytes = self.bounds.reserve_bytes;
         Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
+    }
+
+    /// The same world with that reserve.
+    pub(super) fn with_reserve(mut self, reserve_bytes: u64) -> World {
+        self.bounds.reserve_bytes = reserve_bytes;
+        self
+    }
+
+    /// The same world with groups of about that size.
+    pub(super) fn with_group_bytes(mut self, group_bytes: usize) -> World {
+        self.bounds.commit.group_bytes = group_bytes;
+        self
     }
 
     /// Worlds as a power cut at this moment may leave them: every change of the disk that was not
@@ -129,6 +177,7 @@ impl World {
             disk,
             tables: self.tables.flushed(),
             seed: self.seed,
+            bounds: self.bounds,
             time: Arc::clone(&self.time),
             key: self.key.clone(),
         }

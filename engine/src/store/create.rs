@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// [`OpenError::NotEmpty`], a key that cannot be had, or the disk.
     pub fn init(directory: &Path, options: &InitOptions) -> Result<Secret, OpenError> {
-        let surroundings = Surroundings::system(Arc::new(PlainDisk));
+        let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
         surroundings.disk.create_dir_all(directory)?;
         let mut entries = std::fs::read_dir(directory).map_err(|cause| DiskError {
             call: "read folder",

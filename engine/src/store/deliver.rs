@@ -128,14 +128,6 @@ impl Inner {
         }
         Ok(pending)
     }
-
-    /// Refuses what would use the reserve that deleting, reclaim and checkpoints need.
-    pub(super) fn check_space(&self, bytes: u64) -> Result<(), CommitError> {
-        match self.disk.free_bytes(&self.directory) {
-            Ok(free) if free >= self.reserve_bytes.saturating_add(bytes) => Ok(()),
-            _ => Err(CommitError::DiskFull),
-        }
-    }
 }
 
 /// Position of the first chunk of a message that entered ahead.

@@ -157,6 +157,7 @@ impl Store {
         if self.inner.committed.account_named(&name).is_some() {
             return Err(CommitError::AlreadyExists { what: format!("the account {name}") });
         }
+        drop(self.inner.room.take(0)?);
         let update = AccountUpdate {
             name,
             credentials: self.credentials(&new.password)?,
@@ -175,7 +176,7 @@ impl Store {
         if let Err(error) = made {
             // Where the log failed, its records may yet be found at the next opening, which needs
             // the key then, or removes it.
-            if error.remedy() == Remedy::Refuse
+            if error.remedy() != Remedy::Stop
                 && let Err(left) = keys.remove_account(number)
             {
                 tracing::warn!("the key of an account that was not made stays for now: {left}");

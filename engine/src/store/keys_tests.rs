@@ -52,7 +52,7 @@ impl House {
     }
 
     fn open(&self) -> Store {
-        let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
+        let mut surroundings = Surroundings::system(Arc::new(PlainDisk), SEGMENT_BYTES);
         surroundings.segment_bytes = SEGMENT_BYTES;
         let mut options = OpenOptions::new(self.key());
         options.password_cost = Argon2Cost::CHEAP;

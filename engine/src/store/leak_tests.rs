@@ -67,7 +67,7 @@ fn open(root: &Path, data: &Path) -> Store {
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
     options.reclaim_bytes_per_second = 1 << 40;
-    let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
+    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
     surroundings.segment_bytes = SEGMENT_BYTES;
     surroundings.inline_message_bytes_max = INLINE_BYTES;
     Store::open_in(&surroundings, data, options).unwrap().0

@@ -105,7 +105,7 @@ impl Mailbox {
                 what: "messages are copied inside an account only",
             }));
         }
-        if let Err(error) = self.inner.check_space(0)
+        if let Err(error) = self.inner.room.take(0)
             && kind == CopyKind::Copy
         {
             return Ticket::answered(Err(error));

@@ -82,7 +82,7 @@ use self::read::SummaryCache;
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
 pub use crate::commit::{Announcement, Undeleted};
-use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue};
+use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
 use crate::ids::Lsn;
@@ -128,8 +128,8 @@ pub(crate) struct Inner {
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.
     inline_message_bytes_max: usize,
-    /// Bytes of disk below which nothing new is taken.
-    reserve_bytes: u64,
+    /// What the disk has left for new mail.
+    room: Arc<Room>,
     /// Large messages that may be parsed and sealed at a time.
     large_messages: Permits,
     /// Whether it may be changed.

@@ -63,7 +63,8 @@ fn keys_of(directory: &Path) -> (NodeFile, Sealer, KeyTable) {
     let node = NodeFile::decode(&layout.node(), &text).unwrap();
     let root = RootKeyFile::load(&PlainDisk, &layout.root_key()).unwrap().unwrap();
     let root = key(directory).unlock(&root).unwrap();
-    let Surroundings { disk, sealer, .. } = Surroundings::system(Arc::new(PlainDisk));
+    let Surroundings { disk, sealer, .. } =
+        Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
     let mode = OpenMode::Read;
     let keys = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode).unwrap();
     (node, sealer, keys.0)
@@ -84,9 +85,12 @@ fn append_record(directory: &Path, kind: u8, payload: &[u8]) {
         open_lsn: stamp.open_lsn,
         group_hash: GroupHash(stamp.group_hash),
     };
-    let setup =
-        log_setup(&Surroundings::system(Arc::new(PlainDisk)), &Layout::of(directory), node.volume)
-            .unwrap();
+    let setup = log_setup(
+        &Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES),
+        &Layout::of(directory),
+        node.volume,
+    )
+    .unwrap();
     let visit = |_: crate::log::Replayed<'_>| Ok::<(), RecoverError>(());
     let recovered = crate::log::recover(setup, Some(state), OpenMode::ReadWrite, visit).unwrap();
     let mut writer = recovered.writer.unwrap();

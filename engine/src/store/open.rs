@@ -16,9 +16,12 @@ use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
-use crate::commit::{Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue};
+use crate::commit::{
+    Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue, Room,
+};
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::limits::SEGMENT_BYTES;
 use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
 };
@@ -48,8 +51,10 @@ pub struct OpenOptions {
     /// Bytes that a checkpoint would write after which one is written while the log is replayed.
     pub replay_checkpoint_bytes: u64,
     /// Free disk below which nothing new is taken, so that deleting and checkpoints always work, in
-    /// bytes.
+    /// bytes. Below a quarter of it no change is taken. 0: the disk is not asked.
     pub reserve_bytes: u64,
+    /// Bytes of a segment of the log; a checkpoint begins after half as many.
+    pub segment_bytes: u64,
     /// What a password's hash costs.
     pub password_cost: Argon2Cost,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
@@ -71,6 +76,7 @@ impl OpenOptions {
             scrub_bytes_per_second: 4 << 20,
             replay_checkpoint_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
+            segment_bytes: SEGMENT_BYTES,
             password_cost: Argon2Cost::PASSWORD,
             mode: OpenMode::ReadWrite,
             io: IoChoice::Auto,
@@ -133,7 +139,7 @@ impl Store {
         if is_written {
             (disk, io) = system_disk(options.io, &layout.log()).map_err(OpenError::NoUring)?;
         }
-        let surroundings = Surroundings::system(disk);
+        let surroundings = Surroundings::system(disk, options.segment_bytes);
         let (store, mut report) = Store::open_in(&surroundings, directory, options)?;
         report.io = io;
         Ok((store, report))
@@ -190,8 +196,7 @@ impl Store {
 
         let inner = Arc::new(Inner {
             directory: directory.to_path_buf(),
-            disk: Arc::clone(&disk),
-            reader: Arc::new(LogReader::new(disk, layout.log())),
+            reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
             sealer,
             keys,
             committed,
@@ -208,12 +213,13 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,
-            reserve_bytes: options.reserve_bytes,
+            room: Room::new(Arc::clone(&disk), directory.to_path_buf(), options.reserve_bytes),
             large_messages: Permits::new(LARGE_MESSAGES_MAX),
             mode,
             log_damage: recovered.damage.clone(),
             driver: Driver::default(),
             steps: steps_of(surroundings.drive),
+            disk,
             _lock: lock,
         });
         let store = Store { inner };
@@ -356,6 +362,8 @@ impl Store {
             queue: Arc::<Queue>::clone(&inner.queue),
             status: Arc::<CommitterStatus>::clone(&inner.commit_status),
             checkpoints: Arc::clone(&inner.checkpoints),
+            bounds: surroundings.commit_bounds,
+            room: Arc::clone(&inner.room),
         };
         let next = writer.end().last_lsn.next().ok_or_else(|| {
             OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
@@ -421,7 +429,7 @@ impl Store {
             clock: Arc::clone(&surroundings.clock),
             disk: Arc::clone(&inner.disk),
             directory: inner.directory.clone(),
-            reserve_bytes: inner.reserve_bytes,
+            reserve_bytes: inner.room.reserve_bytes(),
         })
     }
 

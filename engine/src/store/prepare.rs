@@ -68,7 +68,7 @@ impl Store {
         if u64_of(message.len()) > limit {
             return Err(too_large);
         }
-        inner.check_space(u64::from(size))?;
+        let _room = inner.room.take(u64::from(size))?;
         let large = message.len() > INLINE_MESSAGE_BYTES_MAX;
         let _permit = large.then(|| inner.large_messages.take());
         let summary = Summary::parse(message);
@@ -101,7 +101,15 @@ impl Store {
             BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: u64::from(size) };
         let email = EmailId(inner.sealer.random_id());
         Ok(PreparedMessage {
-            sealed: SealedMessage { shape, chunks, ahead: None, size, email, accounts: hashes },
+            sealed: SealedMessage {
+                shape,
+                chunks,
+                ahead: None,
+                size,
+                email,
+                _room,
+                accounts: hashes,
+            },
         })
     }
 }

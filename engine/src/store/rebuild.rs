@@ -69,7 +69,7 @@ impl Store {
         options: OpenOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<RebuildReport, OpenError> {
-        let surroundings = Surroundings::system(Arc::new(PlainDisk));
+        let surroundings = Surroundings::system(Arc::new(PlainDisk), options.segment_bytes);
         let disk = surroundings.disk.as_ref();
         let layout = Layout::of(directory);
         if !disk.exists(&layout.node())? {

@@ -37,7 +37,7 @@ impl Store {
         options: &OpenOptions,
         from: Option<&Path>,
     ) -> Result<RepairReport, OpenError> {
-        let surroundings = Surroundings::system(Arc::new(PlainDisk));
+        let surroundings = Surroundings::system(Arc::new(PlainDisk), options.segment_bytes);
         let disk = &surroundings.disk;
         let layout = Layout::of(directory);
         if !disk.exists(&layout.node())? {

@@ -175,7 +175,7 @@ impl Account {
     /// mailbox that they were in, or to the one that has its name now, or to a new one of that
     /// name.
     pub fn undelete(&self, keys: Vec<RetainedKey>) -> Ticket<Result<Undeleted, CommitError>> {
-        if let Err(error) = self.inner.check_space(0) {
+        if let Err(error) = self.inner.room.take(0) {
             return Ticket::answered(Err(error));
         }
         let account = self.number;

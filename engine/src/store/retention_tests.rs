@@ -62,7 +62,8 @@ impl Site {
         let mut options = OpenOptions::new(KeySource::KeyFile(self.folder.path().join("key")));
         options.password_cost = Argon2Cost::CHEAP;
         options.reserve_bytes = self.reserve_bytes;
-        let mut surroundings = Surroundings::system(Arc::new(PlainDisk));
+        let mut surroundings =
+            Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
         surroundings.clock = Arc::new(self.clock.clone());
         self.store = Some(Store::open_in(&surroundings, &self.directory(), options).unwrap().0);
     }

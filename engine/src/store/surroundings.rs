@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::commit::CommitBounds;
 use crate::disk::{Clock, Disk, OpenMode, SystemClock};
 use crate::error::ReadError;
 use crate::log::ZerosAhead;
@@ -45,11 +46,13 @@ pub(crate) struct Surroundings {
     pub(crate) inline_message_bytes_max: usize,
     /// Base images are not worth making for fewer bytes of records.
     pub(crate) image_bytes_min: u64,
+    /// When the committer begins another group, and a checkpoint.
+    pub(crate) commit_bounds: CommitBounds,
 }
 
 impl Surroundings {
     /// This machine with one of its disks; a new incarnation of randomness.
-    pub(crate) fn system(disk: Arc<dyn Disk>) -> Surroundings {
+    pub(crate) fn system(disk: Arc<dyn Disk>, segment_bytes: u64) -> Surroundings {
         Surroundings {
             disk,
             clock: Arc::new(SystemClock::new()),
@@ -57,9 +60,10 @@ impl Surroundings {
             tables: Arc::new(RocksTables::open_in),
             drive: Drive::Threads,
             zeros: None,
-            segment_bytes: crate::limits::SEGMENT_BYTES,
+            segment_bytes,
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
             image_bytes_min: IMAGE_BYTES_MIN,
+            commit_bounds: CommitBounds::of_segments(segment_bytes),
         }
     }
 }

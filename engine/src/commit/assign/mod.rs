@@ -6,6 +6,8 @@
 //! 2. Chunks stand before the record that names them, under the message's own position.
 //! 3. A change that is refused leaves no record behind.
 //! 4. No record is above the volume's format level.
+//! 5. The records of one command lie in one group: a power cut keeps or takes all of them. (Those
+//!    of a copy of more messages than one record holds form a run, which counts as a whole.)
 
 mod account;
 mod base;
@@ -50,6 +52,8 @@ pub(crate) struct AssignContext<'a> {
     pub(crate) committed: &'a Committed,
     pub(crate) keys: Arc<KeyTableSnapshot>,
     pub(crate) sealer: &'a Sealer,
+    /// A group that has so many bytes takes no further command.
+    pub(crate) group_bytes: usize,
     /// The stamp of the batch; each record's is one above the one before.
     pub(crate) stamp: Stamp,
     pub(crate) durable_lsn: Lsn,
@@ -113,6 +117,7 @@ impl<'a> Assigner<'a> {
 
     /// Assigns one change.
     pub(crate) fn assign(&mut self, change: Change) {
+        self.begin_command(change.group_bytes());
         match change {
             Change::Deliver { message, received, recipients, promise } => {
                 let result = self.deliver(message, received, &recipients);
@@ -143,6 +148,14 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             other => self.assign_names(other),
+        }
+    }
+
+    /// Begins another group if the next command, of about so many bytes, would make this one larger
+    /// than it should be. Within a command only a group that is as large as the format allows ends.
+    fn begin_command(&mut self, bytes: usize) {
+        if self.builder.body_bytes().saturating_add(bytes) > self.context.group_bytes {
+            self.finish_group();
         }
     }
 

@@ -1,0 +1,145 @@
+//! What a disk does to bytes behind everybody's back: bits that flip, writes that land elsewhere.
+//!
+//! Both must be reported, and never be read as something else; what they did not touch is served.
+
+use std::path::Path;
+
+use super::clients;
+use super::model::{Model, Operation};
+use super::run::Run;
+use super::world::World;
+use crate::disk::simulated::Fault;
+use crate::error::ReadError;
+use crate::log::Severity;
+use crate::store::Store;
+
+/// No chunk of a text of ours is longer, sealed.
+const CHUNK_BYTES_MAX: u64 = 16 << 10;
+
+impl Run {
+    /// Some worlds with damage; the run itself goes no further.
+    pub(super) fn damage(&mut self) {
+        for _ in 0..4 {
+            self.flip_bits();
+            self.misdirect();
+        }
+    }
+
+    fn flip_bits(&mut self) {
+        let (world, expected) = self.closed_world();
+        let damaged = world.after_kill();
+        let segments = damaged.segments();
+        for _ in 0..1 + self.dice.below(3) {
+            let chosen = self.dice.below(u64::try_from(segments.len()).unwrap());
+            let path = &segments[usize::try_from(chosen).unwrap()];
+            let at = self.dice.below(damaged.disk.length(path).max(1));
+            damaged.disk.flip_bit(path, at, 3);
+        }
+        self.judge(&world, &damaged, &expected);
+    }
+
+    /// A write lands elsewhere while a store is used, which goes on a little and is closed.
+    fn misdirect(&mut self) {
+        let (world, mut expected) = self.closed_world();
+        let world = world.after_kill();
+        let (store, _) = world.open().expect("it is whole");
+        let flushes = world.disk.flushes() + 1 + self.dice.below(4);
+        world.disk.inject(Fault::Misdirect(flushes));
+        for number in 0..6 {
+            let to = vec![("anna@example.org".to_owned(), "INBOX".to_owned())];
+            if !expected.accounts.contains_key(&to[0].0) {
+                break;
+            }
+            let operation = Operation::Deliver { to, text: (1 << 40) + number };
+            let Some(pending) = clients::submit(&store, operation.clone()) else { break };
+            store.steps().commit();
+            // The stores sees its own writes: the cache has them.
+            assert!(pending.answered().is_ok(), "it is committed");
+            expected.apply(&operation);
+        }
+        store.close();
+        drop(store);
+        let misdirected = world.disk.misdirected();
+        if misdirected.is_empty() {
+            return;
+        }
+        self.tally.misdirected += 1;
+        let whole = world.after_kill();
+        let damaged = world.after_power_loss(1).swap_remove(0);
+        self.judge(&whole, &damaged, &expected);
+    }
+
+    /// The store of this run, closed well, and what it holds.
+    fn closed_world(&mut self) -> (World, Model) {
+        let world = self.world.after_kill();
+        let (store, expected) = self.survivor(&world);
+        store.close();
+        drop(store);
+        (world, expected)
+    }
+
+    /// The damaged world holds what is expected, or tells of the damage; and what it does not give
+    /// differs on the disk from what the whole world has there.
+    fn judge(&mut self, whole: &World, damaged: &World, expected: &Model) {
+        self.tally.damages += 1;
+        let Ok((store, report)) = damaged.open() else {
+            // Refused, with what is wrong: nothing is served as something else.
+            self.tally.unopened += 1;
+            return;
+        };
+        scrub(damaged, &store);
+        let seen = clients::sight(&store);
+        let is_whole = seen.is_ok_and(|seen| seen == expected.sight());
+        let reported = store.check(&mut |_| {}).is_ok_and(|report| report.problem_count > 0)
+            || !report.damage.is_empty();
+        assert!(
+            is_whole || reported,
+            "what is missing is reported: {:?}",
+            damaged.disk.misdirected()
+        );
+        if report.damage.iter().any(|damage| damage.severity == Severity::AboveState) {
+            return;
+        }
+        for (path, offset) in unreadable(&store) {
+            let range = offset..offset + CHUNK_BYTES_MAX;
+            let differs = |path: &Path| {
+                damaged.disk.bytes(path, range.clone()) != whole.disk.bytes(path, range.clone())
+            };
+            assert!(differs(&path), "{} at {offset} is as it was, and not served", path.display());
+        }
+    }
+}
+
+/// A scrub finds what a check finds in cold segments, but for copies of headers, which it heals.
+fn scrub(world: &World, store: &Store) {
+    let cold = world.segments().len().saturating_sub(1);
+    let names: Vec<_> = world.segments().into_iter().take(cold).collect();
+    let is_cold = |about: &str| {
+        let name = about.split([' ', ',']).nth(1).unwrap_or_default();
+        about.starts_with("segment ") && names.iter().any(|path| path.ends_with(name))
+    };
+    let Ok(found) = store.check(&mut |_| {}) else { return };
+    let of_cold = found.problems.iter().filter(|problem| is_cold(&problem.about));
+    let of_cold = of_cold.filter(|problem| !problem.what.starts_with("copy")).count();
+    let scrubbed = store.scrub_once(world.clock());
+    assert!(of_cold == 0 || scrubbed > 0, "a scrub finds it: {:?}", found.problems);
+}
+
+/// Where the messages lie that cannot be read.
+fn unreadable(store: &Store) -> Vec<(std::path::PathBuf, u64)> {
+    let mut places = Vec::new();
+    for entry in store.accounts().unwrap() {
+        let Some(account) = store.account(&entry.name).unwrap() else { continue };
+        for mailbox in &account.listing().unwrap().mailboxes {
+            let Some(mailbox) = account.mailbox_by_id(mailbox.id).unwrap() else { continue };
+            let Some(view) = mailbox.view().unwrap() else { continue };
+            for row in view.rows_from(crate::ids::Uid(1), usize::MAX).unwrap() {
+                let read = account.message(&row).and_then(|mut reader| reader.read_all());
+                if let Err(ReadError::Damage(damage)) = read {
+                    places.push((damage.file, damage.offset));
+                }
+            }
+        }
+    }
+    places
+}
