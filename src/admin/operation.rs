@@ -294,11 +294,10 @@ fn dispatch(
         Request::Append { account: name, mailbox, flags, received, .. } => {
             return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
         }
-        Request::Subscribe { account: name, mailbox, subscribed: true } => {
-            find_account(store, &name)?.subscribe(&mailbox).wait()?;
-        }
-        Request::Subscribe { account: name, mailbox, subscribed: false } => {
-            find_account(store, &name)?.unsubscribe(&mailbox).wait()?;
+        Request::Subscribe { account: name, mailbox, subscribed } => {
+            let account = find_account(store, &name)?;
+            let change = if subscribed { Account::subscribe } else { Account::unsubscribe };
+            change(&account, &mailbox).wait()?;
         }
         Request::MailboxList { account: name } => {
             answer = reading::mailboxes(&find_account(store, &name)?)?;

@@ -205,10 +205,8 @@ impl Changes {
             Body::Epoch(epoch) => self.begin_epoch(committed, lsn, epoch),
             Body::Members(members) => self.volume_mut(committed).members.clone_from(members),
             Body::FormatLevel(level) => self.volume_mut(committed).format_level = *level,
-            Body::AccountCreate { account, .. } => {
-                if self.account(committed, *account).is_none() {
-                    self.accounts.insert(*account, Some(AccountState::new(*account)));
-                }
+            Body::AccountCreate { account, .. } if self.account(committed, *account).is_none() => {
+                self.accounts.insert(*account, Some(AccountState::new(*account)));
             }
             Body::AccountDelete { account } => self.delete_account(committed, *account)?,
             Body::AccountDestroyed { account } => self.forget_unreadable(committed, *account),

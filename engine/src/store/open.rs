@@ -113,11 +113,27 @@ struct BeginWith {
     log: LogSetup,
     node: NodeFile,
     replayed_bytes: u64,
+    upkeep: Upkeep,
+}
+
+/// How much is done in the background.
+#[derive(Clone, Copy)]
+struct Upkeep {
     /// Bytes a second.
     reclaim_rate: u64,
     recount_interval: Duration,
     /// Bytes a second.
     scrub_rate: u64,
+}
+
+impl Upkeep {
+    fn of(options: &OpenOptions) -> Upkeep {
+        Upkeep {
+            reclaim_rate: options.reclaim_bytes_per_second,
+            recount_interval: options.recount_interval,
+            scrub_rate: options.scrub_bytes_per_second,
+        }
+    }
 }
 
 /// Large messages that are parsed and sealed at a time: memory is this number times their size.
@@ -171,7 +187,7 @@ impl Store {
         let layout = Layout::of(directory);
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
-        let mode = options.mode;
+        let (mode, upkeep) = (options.mode, Upkeep::of(&options));
         let (root, healed_root_key) = unlock(disk.as_ref(), &layout, &options.key, mode)?;
         let loaded = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode)?;
         let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
@@ -223,11 +239,7 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        let (replayed_bytes, reclaim_rate) = (report.log.bytes, options.reclaim_bytes_per_second);
-        let recount_interval = options.recount_interval;
-        let scrub_rate = options.scrub_bytes_per_second;
-        let with =
-            BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval, scrub_rate };
+        let with = BeginWith { log, node, replayed_bytes: report.log.bytes, upkeep };
         store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -346,8 +358,7 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, reclaim_rate, recount_interval, scrub_rate } =
-            with;
+        let BeginWith { log, node, replayed_bytes, upkeep } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let setup = CommitterSetup {
@@ -380,6 +391,20 @@ impl Store {
             Arc::clone(&inner.commit_status),
             Arc::clone(&inner.space),
         );
+        let reclaimer = self.reclaimer(surroundings, log);
+        match &inner.steps {
+            Some(steps) => steps.fill(committer, checkpointer, reclaimer),
+            None => {
+                inner.driver.start(committer, checkpointer)?;
+                self.keep_up(surroundings, upkeep, reclaimer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What reclaims the volume's space.
+    fn reclaimer(&self, surroundings: &Surroundings, log: LogSetup) -> Reclaimer {
+        let inner = &self.inner;
         let setup = ReclaimSetup {
             log,
             saved: Arc::clone(&inner.saved),
@@ -400,23 +425,28 @@ impl Store {
                 committed: Arc::clone(&inner.committed),
             },
         };
-        let reclaimer = Reclaimer::new(setup, Arc::clone(&inner.reclaimed));
-        match &inner.steps {
-            Some(steps) => steps.fill(committer, checkpointer, reclaimer),
-            None => {
-                inner.driver.start(committer, checkpointer)?;
-                if reclaim_rate > 0 {
-                    inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
-                }
-                inner.driver.start_purge(self.purger(surroundings))?;
-                if !recount_interval.is_zero() {
-                    inner.driver.start_recount(recount_interval, inner.recounting())?;
-                }
-                if scrub_rate > 0 {
-                    let clock = Arc::clone(&surroundings.clock);
-                    inner.driver.start_scrub(self.scrubber(clock, scrub_rate), scrub_rate)?;
-                }
-            }
+        Reclaimer::new(setup, Arc::clone(&inner.reclaimed))
+    }
+
+    /// Starts what works in the background, besides committer and checkpointer.
+    fn keep_up(
+        &self,
+        surroundings: &Surroundings,
+        upkeep: Upkeep,
+        reclaimer: Reclaimer,
+    ) -> Result<(), OpenError> {
+        let inner = &self.inner;
+        let Upkeep { reclaim_rate, recount_interval, scrub_rate } = upkeep;
+        if reclaim_rate > 0 {
+            inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
+        }
+        inner.driver.start_purge(self.purger(surroundings))?;
+        if !recount_interval.is_zero() {
+            inner.driver.start_recount(recount_interval, inner.recounting())?;
+        }
+        if scrub_rate > 0 {
+            let clock = Arc::clone(&surroundings.clock);
+            inner.driver.start_scrub(self.scrubber(clock, scrub_rate), scrub_rate)?;
         }
         Ok(())
     }
