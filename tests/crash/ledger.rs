@@ -135,6 +135,8 @@ impl Ledger {
         for change in operation.changes {
             let Some(mut entry) = change.after else {
                 self.entries.remove(&change.key);
+                // It may come back here, and be on its way when the next kill comes.
+                self.witnessed.remove(&change.key);
                 continue;
             };
             if let (None, Some(uids)) = (entry.uid, &mut uids) {
@@ -279,7 +281,8 @@ impl Ledger {
             }
             let was_shown = change.before.is_none() && self.witnessed.contains(&change.key);
             if was_shown && !after {
-                wrong.push(format!("was shown before the crash, and is gone: {:?}", change.key));
+                let (what, key) = (operation.what, change.key);
+                wrong.push(format!("{what}: was shown before the crash, and is gone: {key:?}"));
             }
             // A change that makes no difference fits both.
             if before != after {
