@@ -433,6 +433,7 @@ fn a_wrong_key_file_opens_nothing() {
     let Some(mut site) = stopped_site() else { return };
     let other = site.folder.join("other.key");
     std::fs::write(&other, "0123456789abcdef".repeat(4)).unwrap();
+    set_mode(&other, 0o600);
     site.configure(&format!("[key]\nfile = {other:?}"));
     let said = format!("{} is not the key of this data directory", other.display());
     assert_refused(&mut site, 77, &said);

@@ -281,10 +281,7 @@ fn dispatch(
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
         Request::Key { request } => answer = keys::answer(store, request, progress)?,
-        Request::UpgradeFinish => {
-            let Upgrade { before, now } = store.finish_upgrade()?;
-            answer = Answer::Upgraded { before, now };
-        }
+        Request::UpgradeFinish => answer = upgraded(store.finish_upgrade()?),
         Request::Deliver { recipient, mailbox, .. } => {
             return deliver(desk, &recipient, mailbox.as_deref(), body);
         }
@@ -314,6 +311,10 @@ fn dispatch(
         }
     }
     Ok(Begun::Answered(answer))
+}
+
+fn upgraded(Upgrade { before, now }: Upgrade) -> Answer {
+    Answer::Upgraded { before, now }
 }
 
 /// Of several failures the one to answer with: one that may pass goes first, so that the sender
