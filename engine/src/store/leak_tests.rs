@@ -253,6 +253,7 @@ fn after_a_kill_chunks_that_no_record_named_are_dead_and_the_others_are_not() {
     assert_given_back(&opened);
     // With state lost, the log alone tells the same.
     let image = site.root.join("without");
+    site.store.wait_for_reclaim();
     copy_folder(&site.root.join("data"), &image);
     std::fs::remove_dir_all(image.join("volumes/main/state")).unwrap();
     assert_eq!(live_bytes(&open(&site.root, &image)), live);
@@ -270,12 +271,15 @@ fn mail_of_an_account_whose_key_went_before_its_rows_were_read_dies() {
     live_bytes(&site.store);
     // The tables as they are now, the log and the key table as they will be.
     let old_state = site.root.join("old-state");
+    // Nothing is removed while it is copied.
+    site.store.wait_for_reclaim();
     copy_folder(&site.root.join("data/volumes/main/state"), &old_state);
     site.store.delete_account(site.account(USERS[0])).unwrap();
     let after = live_bytes(&site.store);
     assert!(after > before && after < before + 20_000, "what is shared lives on");
     for (name, state) in [("older", Some(&old_state)), ("none", None)] {
         let image = site.root.join(name);
+        site.store.wait_for_reclaim();
         copy_folder(&site.root.join("data"), &image);
         std::fs::remove_dir_all(image.join("volumes/main/state")).unwrap();
         if let Some(state) = state {
