@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::unit::{ACCOUNT_TABLES, Cutter, owner};
+use super::unit::{Cutter, owner, tables};
 use super::{BaseSetup, submit};
 use crate::commit::Change;
 use crate::error::{CommitError, ReadError};
@@ -256,7 +256,7 @@ impl Dump {
         from: &[u8],
     ) -> Result<DumpStep, ReadError> {
         let is_gone = !self.images.contains_key(&account) || !self.has_key(account);
-        let Some(&table) = ACCOUNT_TABLES.get(index).filter(|_| !is_gone) else {
+        let Some(table) = tables().nth(index).filter(|_| !is_gone) else {
             self.source = Source::Read(account);
             return Ok(DumpStep::Worked(0));
         };

@@ -14,16 +14,10 @@ const UNIT_BYTES_MIN: usize = 4 << 10;
 /// A unit of more bytes ends.
 const UNIT_BYTES_MAX: usize = 48 << 10;
 
-/// Tables whose keys begin with the account, in the order in which an image has them.
-pub(super) const ACCOUNT_TABLES: [Table; 7] = [
-    Table::Account,
-    Table::Mailbox,
-    Table::Head,
-    Table::Page,
-    Table::Ids,
-    Table::Vanished,
-    Table::Retained,
-];
+/// Tables that an image has, in its order: those of accounts but for the images themselves.
+pub(super) fn tables() -> impl Iterator<Item = Table> {
+    Table::OF_ACCOUNTS.into_iter().filter(|table| *table != Table::Base)
+}
 
 /// Collects rows of one account.
 #[derive(Default)]
@@ -68,7 +62,7 @@ fn is_boundary(table: Table, key: &[u8]) -> bool {
 pub(super) fn owner(table: Table, key: &[u8]) -> Option<AccountNumber> {
     let number = match table {
         Table::Reference => key.get(8..16)?.first_chunk()?,
-        table if ACCOUNT_TABLES.contains(&table) => key.first_chunk()?,
+        table if tables().any(|of_account| of_account == table) => key.first_chunk()?,
         _ => return None,
     };
     Some(AccountNumber(u64::from_be_bytes(*number)))

@@ -250,6 +250,11 @@ impl Rewrite {
         &self.names
     }
 
+    /// The number of the result.
+    pub(crate) fn number(&self) -> SegmentNumber {
+        self.header.number
+    }
+
     /// Closes and flushes the result and gives it its name; answers its number and where its chunks
     /// lie.
     ///

@@ -21,7 +21,9 @@
 //!    entering then are rewritten: recovery does not walk them.
 //! 3. What is alive is told by placement rows, which a checkpoint removes with a blob's last
 //!    reference.
-//! 4. A record goes only if a base image covers it that flushed state knows (`state/base.rs`).
+//! 4. A copy that has its name and was not published is removed before anything else is chosen: it
+//!    is no part of the log, and the next opening could take it for what its sources became.
+//! 5. A record goes only if a base image covers it that flushed state knows (`state/base.rs`).
 //!
 //! # What can go wrong
 //! A damaged segment is left alone and reported. A crash leaves the new segment beside the old
@@ -77,6 +79,8 @@ enum Phase {
     Choosing,
     Imaging(Box<Round>),
     Copying(Box<Copying>),
+    /// A copy whose publishing failed may have its name already.
+    Unpublished(SegmentNumber),
     /// Waits until more checkpoints than that are completed.
     Published {
         old: Vec<SegmentNumber>,
@@ -138,6 +142,13 @@ impl Reclaimer {
             Phase::Choosing => self.choose(),
             Phase::Imaging(round) => self.image(round),
             Phase::Copying(copying) => self.copy(copying),
+            Phase::Unpublished(number) => match self.remove_unpublished(number) {
+                Ok(()) => Ok(ReclaimStep::Copied(0)),
+                Err(error) => {
+                    self.phase = Phase::Unpublished(number);
+                    Err(error.into())
+                }
+            },
             Phase::Published { old, new, completed } => {
                 let is_flushed = self.setup.checkpoints.completed_beyond(completed);
                 if is_flushed || breaks(Sabotage::Release) {
@@ -237,7 +248,14 @@ impl Reclaimer {
                 self.phase = Phase::Copying(copying);
                 Ok(ReclaimStep::Copied(bytes))
             }
-            Ok(RewriteStep::AllCopied) => self.publish(*copying),
+            Ok(RewriteStep::AllCopied) => {
+                let number = copying.rewrite.number();
+                let published = self.publish(*copying);
+                if published.is_err() {
+                    self.phase = Phase::Unpublished(number);
+                }
+                published
+            }
             Err(error) => {
                 let Copying { rewrite, old, .. } = *copying;
                 rewrite.abandon();
@@ -251,10 +269,6 @@ impl Reclaimer {
         let Copying { rewrite, old, coverage } = copying;
         let names = rewrite.names().clone();
         let (new, moved) = rewrite.finish()?;
-        if self.setup.committed.format_level() >= format_level::KEY_GENERATIONS {
-            let old = old.iter().map(|number| number.0);
-            self.setup.committed.key_uses.set(new.0, names, old);
-        }
         let mut places: BTreeMap<Lsn, Places> = BTreeMap::new();
         for place in &moved {
             // Dead meanwhile: its row goes, and must not come back.
@@ -270,12 +284,27 @@ impl Reclaimer {
                 hash: place.hash,
             });
         }
+        // Nothing fails from here on.
+        if self.setup.committed.format_level() >= format_level::KEY_GENERATIONS {
+            let old = old.iter().map(|number| number.0);
+            self.setup.committed.key_uses.set(new.0, names, old);
+        }
         self.setup.committed.switch_segment(new.0, places);
         let alive = moved.iter().map(|place| u64::from(place.length)).sum();
         self.segments.settle(new, coverage.horizon(), alive);
         let completed = self.setup.checkpoints.want();
         self.phase = Phase::Published { old, new, completed };
         Ok(ReclaimStep::Waiting)
+    }
+
+    /// Removes a copy to which nothing refers.
+    fn remove_unpublished(&self, number: SegmentNumber) -> Result<(), DiskError> {
+        let LogSetup { disk, directory, .. } = &self.setup.log;
+        let path = number.path(directory);
+        if disk.exists(&path)? {
+            disk.remove(&path)?;
+        }
+        disk.sync_dir(directory)
     }
 
     /// Removes the old segments, to which nothing refers any more.
