@@ -12,6 +12,7 @@
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
+//!     4  nothing yet: for what comes after the binary that first wrote 3
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -27,7 +28,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::SEGMENT_VERSION;
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 3;
+pub(crate) const NEWEST: u32 = 4;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
