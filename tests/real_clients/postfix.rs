@@ -19,7 +19,7 @@ struct Postfix {
 }
 
 impl Postfix {
-    fn start(site: &Site) -> Postfix {
+    fn start(site: &mut Site) -> Postfix {
         let folder = site.folder.join("postfix");
         let (config, queue, data) = (folder.join("etc"), folder.join("queue"), folder.join("lib"));
         for path in [&config, &queue, &data] {
@@ -27,9 +27,7 @@ impl Postfix {
         }
         set_mode(&folder, 0o755);
         own_by_postfix(&data);
-        // SMTP of the site is free in this test only if nothing of it is started: take its
-        // neighbour.
-        let port = free_port();
+        let port = site.ports.next().port();
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\n\
              maillog_file = {}/log\nmaillog_file_prefixes = {}\n\
@@ -71,10 +69,6 @@ impl Drop for Postfix {
         let _ = self.master.kill();
         let _ = self.master.wait();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn own_by_postfix(folder: &Path) {
@@ -126,8 +120,8 @@ fn mail_that_postfix_takes_arrives() {
     if !tool::is_root() {
         return tool::skipped(name, "only root may start Postfix");
     }
-    let site = Site::started();
-    let postfix = Postfix::start(&site);
+    let mut site = Site::started();
+    let postfix = Postfix::start(&mut site);
     let mut swaks = Command::new("swaks");
     swaks.args(["--server", &format!("127.0.0.1:{}", postfix.port), "--to", USER]);
     swaks.args(["--from", "someone@example.net", "--header", "Subject: by way of Postfix"]);

@@ -5,6 +5,7 @@
 pub(crate) mod corpus;
 pub(crate) mod dovecot;
 pub(crate) mod imap;
+pub(crate) mod ports;
 pub(crate) mod random;
 pub(crate) mod site;
 pub(crate) mod smtp;

@@ -4,13 +4,11 @@
 //! be told from a wrong server. Whatever the test does, the server is gone when the site is
 //! dropped, and a line of level ERROR that the test did not announce fails it.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,7 +18,7 @@ use tempfile::TempDir;
 
 use super::dovecot;
 use super::imap::Imap;
-use super::random::Random;
+use super::ports::Ports;
 use super::smtp::{Dialect, Smtp};
 use super::tool::{self, Ended};
 
@@ -62,6 +60,8 @@ pub(crate) struct Site {
     pub(crate) imap_tls: SocketAddr,
     pub(crate) lmtp: SocketAddr,
     pub(crate) smtp: SocketAddr,
+    /// More, for servers that a test starts beside this one.
+    pub(crate) ports: Ports,
     /// The data directory.
     pub(crate) data: PathBuf,
     /// Holds everything, also what a test puts beside the data.
@@ -116,13 +116,14 @@ impl Site {
         let folder = folder.unwrap();
         // Dovecot and Postfix drop their privileges and must still come in.
         set_mode(folder.path(), 0o755);
-        let [imap, imap_tls, lmtp, smtp] = free_ports();
+        let mut ports = Ports::claim();
         Site {
             kind: Kind::chosen(),
-            imap,
-            imap_tls,
-            lmtp,
-            smtp,
+            imap: ports.next(),
+            imap_tls: ports.next(),
+            lmtp: ports.next(),
+            smtp: ports.next(),
+            ports,
             data: folder.path().join("data"),
             folder: folder.path().to_owned(),
             store_config: String::new(),
@@ -384,24 +385,6 @@ pub(crate) fn binary(arguments: &[&str], variables: &[(&str, &str)], input: &[u8
 fn is_error(line: &str) -> bool {
     let level = line.split_whitespace().nth(1);
     level == Some("ERROR") || line.contains("\"level\":\"ERROR\"") || line.contains("panicked at")
-}
-
-/// Ports below those that the kernel gives to outgoing connections, so that a restarted server
-/// finds them free again.
-fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut random = Random::new(u64::from(std::process::id()) << 16 | call);
-    let mut taken = BTreeSet::new();
-    std::array::from_fn(|_| {
-        loop {
-            let port = 20_000 + random.below(12_000) as u16;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            if taken.insert(port) && TcpListener::bind(address).is_ok() {
-                return address;
-            }
-        }
-    })
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) {
