@@ -341,6 +341,7 @@ impl Reclaimer {
         {
             // Nothing is wrong with them; there may be room for their copy later.
             tracing::warn!(segments = ?places, "no room to rewrite segments: {error}");
+            self.figures.orders.refuse_for_room();
             return ReclaimStep::Idle;
         }
         self.segments.damaged.extend(numbers);

@@ -22,6 +22,8 @@ struct Inner {
     done: u64,
     total: u64,
     given_up: bool,
+    /// Orders were taken back because their copies had no room.
+    lacks_room: bool,
 }
 
 /// How far the orders are, in segments.
@@ -35,6 +37,7 @@ impl Orders {
     /// Orders segments.
     pub(crate) fn add(&self, segments: impl IntoIterator<Item = SegmentNumber>) {
         let mut inner = self.inner.lock();
+        inner.lacks_room = false;
         if inner.left.is_empty() {
             (inner.done, inner.total) = (0, 0);
         }
@@ -49,6 +52,23 @@ impl Orders {
     pub(crate) fn stop(&self) {
         self.inner.lock().left.clear();
         self.changed.notify_all();
+    }
+
+    /// Takes all back because a copy has no room: who waits is told, instead of waiting for space
+    /// that may never come.
+    pub(super) fn refuse_for_room(&self) {
+        let mut inner = self.inner.lock();
+        if !inner.left.is_empty() {
+            inner.left.clear();
+            inner.lacks_room = true;
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Whether orders were taken back for want of room since the last were added.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.inner.lock().lacks_room
     }
 
     /// No segment will be rewritten any more.
@@ -99,5 +119,24 @@ impl Orders {
         if !inner.left.is_empty() && !inner.given_up {
             self.changed.wait_for(&mut inner, time);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_without_room_for_their_copies_are_told_and_not_tried_for_ever() {
+        // A random run (seed 50881) filled all memory: the copy was begun again and again.
+        let orders = Orders::default();
+        orders.add([SegmentNumber(1), SegmentNumber(2)]);
+        orders.refuse_for_room();
+        assert_eq!((orders.progress(), orders.lacks_room()), (None, true));
+        orders.add([SegmentNumber(1)]);
+        assert_eq!((orders.progress().is_some(), orders.lacks_room()), (true, false));
+        orders.settled(SegmentNumber(1));
+        orders.refuse_for_room();
+        assert!(!orders.lacks_room(), "nothing was ordered");
     }
 }

@@ -10,6 +10,7 @@
 //! | `run` | all of it at random, from a seed |
 //! | `faults` | calls that fail once, disks that are full |
 //! | `damage` | bits that flip, writes that land elsewhere |
+//! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //!
 //! Compiled for tests only.
@@ -18,6 +19,7 @@ mod clients;
 mod cuts;
 mod damage;
 mod faults;
+mod idle;
 mod kept;
 mod model;
 mod run;

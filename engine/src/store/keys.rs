@@ -95,8 +95,8 @@ impl Store {
     /// those keys that nothing names any more. Says of each what became of it.
     ///
     /// # Errors
-    /// A format level that is too old, reclaim that is switched off, or a volume that takes no
-    /// changes.
+    /// A format level that is too old, reclaim that is switched off, a volume that takes no
+    /// changes, or [`CommitError::DiskFull`]: what was rewritten stays so.
     pub fn rewrap(
         &self,
         only: Option<AccountNumber>,
@@ -169,6 +169,9 @@ impl Store {
         loop {
             let ordered = inner.reclaimed.orders.progress();
             let is_sealing = !inner.committed.reseal.wanted().is_empty();
+            if inner.reclaimed.orders.lacks_room() {
+                return Err(CommitError::DiskFull);
+            }
             if ordered.is_none() && !is_sealing {
                 return Ok(());
             }
