@@ -345,6 +345,30 @@ pub(crate) struct Scanned {
 }
 
 impl Flaw {
+    /// Whether bytes are lost with it that are nowhere else in the file.
+    pub(crate) fn costs_bytes(&self) -> bool {
+        !matches!(self.kind, FlawKind::HeaderCopy | FlawKind::Footer)
+    }
+
+    /// What a copy of the damaged bytes is called that was kept aside.
+    pub(crate) fn quarantine_name(&self, log: &Path) -> String {
+        let path = self.segment.path(log);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("{name}.{}-{}", self.from, self.to)
+    }
+
+    /// Whether a file of that name holds the bytes from where the damage begins.
+    pub(crate) fn is_kept_in(&self, path: &Path, log: &Path) -> bool {
+        let segment = self.segment.path(log);
+        let range = || {
+            let name = path.file_name()?.to_str()?;
+            let segment = segment.file_name()?.to_str()?;
+            let (from, to) = name.strip_prefix(segment)?.strip_prefix('.')?.split_once('-')?;
+            Some((from.parse::<u64>().ok()?, to.parse::<u64>().ok()?))
+        };
+        range().is_some_and(|(from, to)| (from..to.max(from + 1)).contains(&self.from))
+    }
+
     /// At one position.
     pub(crate) fn new(
         kind: FlawKind,

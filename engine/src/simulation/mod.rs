@@ -18,6 +18,7 @@ mod clients;
 mod cuts;
 mod damage;
 mod faults;
+mod give_up;
 mod kept;
 mod model;
 mod run;
