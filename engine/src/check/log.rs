@@ -153,7 +153,7 @@ impl LogSource {
             return false;
         }
         let kept = self.disk.list(&folder).unwrap_or_default();
-        kept.iter().any(|path| flaw.is_kept_in(path, &self.directory))
+        kept.iter().any(|path| flaw.is_kept_in(path))
     }
 
     /// The folder.

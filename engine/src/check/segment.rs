@@ -357,16 +357,15 @@ impl Flaw {
         format!("{name}.{}-{}", self.from, self.to)
     }
 
-    /// Whether a file of that name holds the bytes from where the damage begins.
-    pub(crate) fn is_kept_in(&self, path: &Path, log: &Path) -> bool {
-        let segment = self.segment.path(log);
-        let range = || {
-            let name = path.file_name()?.to_str()?;
-            let segment = segment.file_name()?.to_str()?;
-            let (from, to) = name.strip_prefix(segment)?.strip_prefix('.')?.split_once('-')?;
-            Some((from.parse::<u64>().ok()?, to.parse::<u64>().ok()?))
-        };
-        range().is_some_and(|(from, to)| (from..to.max(from + 1)).contains(&self.from))
+    /// Whether a file of that name holds the bytes from where the damage begins. A gap between two
+    /// segments may be the end of the first, which was cut when it was given up.
+    pub(crate) fn is_kept_in(&self, path: &Path) -> bool {
+        let Some((number, from, to)) = kept_in(path) else { return false };
+        if self.kind == FlawKind::Missing && self.to == 0 {
+            let place = self.segment.place();
+            return number.place() == place || number.place() + 1 == place;
+        }
+        number == self.segment && (from..to.max(from + 1)).contains(&self.from)
     }
 
     /// At one position.
@@ -379,6 +378,13 @@ impl Flaw {
     ) -> Flaw {
         Flaw { kind, segment, from, to, first: lsn, last: lsn, what }
     }
+}
+
+/// What a file of the quarantine holds: segment, first byte, end.
+fn kept_in(path: &Path) -> Option<(SegmentNumber, u64, u64)> {
+    let (segment, range) = path.file_name()?.to_str()?.rsplit_once('.')?;
+    let (from, to) = range.split_once('-')?;
+    Some((SegmentNumber::of(Path::new(segment))?, from.parse().ok()?, to.parse().ok()?))
 }
 
 /// A header, with the number of the copy that is damaged and what is wrong with it; or what is
