@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 #![allow(missing_docs, clippy::type_complexity, reason = "tests, whose tables are tuples")]
 
+#[path = "check/give_up.rs"]
+mod give_up;
+
 use std::path::{Path, PathBuf};
 
 use engine::disk::OpenMode;

@@ -172,19 +172,19 @@ impl Committer {
         }
     }
 
-    /// Begins the history of a new volume: its first epoch, its one member, its format level.
-    pub(crate) fn begin_history(&mut self, node: NodeId) {
-        let epoch = EpochBegin {
-            number: self.setup.epoch,
-            id: EpochId(self.setup.sealer.random_id()),
-            parent: None,
-            node,
-        };
+    /// Begins an epoch: its first record; and, where there is no history, its one member and its
+    /// format level. `parent`: the epoch that it goes on from, and the last position inherited.
+    pub(crate) fn begin_epoch(&mut self, node: NodeId, parent: Option<(EpochId, Lsn)>) {
+        let number = self.setup.epoch;
+        let epoch = EpochBegin { number, id: EpochId(self.setup.sealer.random_id()), parent, node };
         let members = Body::Members(vec![(node, self.setup.parity)]);
         let level = Body::FormatLevel(format_level::NEWEST);
+        let is_new = self.setup.committed.volume().history.is_empty();
         let mut assigner = self.assigner();
-        for body in [Body::Epoch(epoch), members, level] {
-            assigner.assign_volume(body);
+        assigner.assign_volume(Body::Epoch(epoch));
+        if is_new {
+            assigner.assign_volume(members);
+            assigner.assign_volume(level);
         }
         let assigned = assigner.finish();
         self.write(assigned, 0);

@@ -20,6 +20,7 @@ mod cuts;
 mod damage;
 mod faults;
 mod idle;
+mod give_up;
 mod kept;
 mod model;
 mod run;

@@ -13,7 +13,10 @@ use crate::disk::{Clock, Disk, durable};
 use crate::log::ZerosAhead;
 use crate::seal::{Argon2Cost, Randomness, Sealer};
 use crate::state::{MemoryTables, TableStore};
-use crate::store::{Drive, InitOptions, KeySource, OpenOptions, OpenReport, Store, Surroundings};
+use crate::store::{
+    Consent, Drive, GiveUpReport, InitOptions, KeySource, OpenOptions, OpenReport, Store,
+    Surroundings,
+};
 
 /// Where the store lies in every world.
 const DIRECTORY: &str = "/data";
@@ -141,6 +144,18 @@ impl World {
         options.password_cost = Argon2Cost::CHEAP;
         options.reserve_bytes = self.bounds.reserve_bytes;
         Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
+    }
+
+    /// Gives damage up.
+    pub(super) fn give_up(
+        &self,
+        consent: Consent,
+    ) -> Result<GiveUpReport, crate::error::OpenError> {
+        let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
+        options.password_cost = Argon2Cost::CHEAP;
+        options.reserve_bytes = self.bounds.reserve_bytes;
+        let surroundings = self.surroundings();
+        Store::give_up_in(&surroundings, (Path::new(DIRECTORY), &options), consent, &mut |_, _| {})
     }
 
     /// The same world with that reserve.
