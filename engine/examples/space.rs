@@ -21,6 +21,7 @@ use engine::log::Item;
 use engine::log::format::group::{GROUP_HEADER_BYTES, Group};
 use engine::log::format::item::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
 use engine::log::format::segment::GROUPS_AT;
+use engine::seal::BlobHeader;
 use engine::width::{u64_of, usize_of};
 
 /// Bytes and counts, by what they are for.
@@ -100,6 +101,17 @@ fn is_trailer(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PBXclose")
 }
 
+/// The parts of an item that holds header, summary and first chunk; `None` if it is not one.
+fn packed(bytes: &[u8], space: &mut Space) -> Option<()> {
+    let header = BlobHeader::parse(bytes).ok()?;
+    let summary = header.piece(header.chunk_count);
+    let end = summary.end?;
+    space.add("blobs: headers", u64_of(summary.start));
+    space.add("blobs: summaries", u64_of(end - summary.start));
+    space.add("blobs: bodies", u64_of(bytes.len() - end));
+    Some(())
+}
+
 fn item(item: &Item<'_>, next: Option<Item<'_>>, space: &mut Space) {
     match item {
         Item::Record { payload, .. } => {
@@ -108,6 +120,14 @@ fn item(item: &Item<'_>, next: Option<Item<'_>>, space: &mut Space) {
         }
         Item::Chunk { header, bytes, .. } => {
             space.add("log: chunk headers", u64_of(CHUNK_HEADER_BYTES));
+            if header.number == 0
+                && let Some(bytes) = bytes
+                && packed(bytes, space).is_some()
+            {
+                return;
+            }
+            // Of a blob that is packed, all further chunks are of the body; the examples that this
+            // is for have few of those.
             let is_last = !matches!(next, Some(Item::Chunk { header: next, .. })
                 if next.number > header.number);
             let what = match header.number {
