@@ -16,6 +16,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use engine::ids::BlobTag;
 use engine::limits::GROUP_ALIGNMENT;
 use engine::log::Item;
 use engine::log::format::group::{GROUP_HEADER_BYTES, Group};
@@ -26,11 +27,15 @@ use engine::width::{u64_of, usize_of};
 
 /// Bytes and counts, by what they are for.
 #[derive(Default)]
-struct Space(BTreeMap<&'static str, (u64, u64)>);
+struct Space {
+    found: BTreeMap<&'static str, (u64, u64)>,
+    /// The packed blob seen last: its further chunks are of its body.
+    packed: Option<BlobTag>,
+}
 
 impl Space {
     fn add(&mut self, what: &'static str, bytes: u64) {
-        let (sum, count) = self.0.entry(what).or_default();
+        let (sum, count) = self.found.entry(what).or_default();
         *sum += bytes;
         *count += 1;
     }
@@ -46,10 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for path in files(&volume.join("state"))? {
         space.add("state: files", allocated(&path)?);
     }
-    for (what, (bytes, count)) in &space.0 {
+    for (what, (bytes, count)) in &space.found {
         println!("{what:32} {bytes:>12} {count:>9}");
     }
-    let total: u64 = space.0.values().map(|(bytes, _)| bytes).sum();
+    let total: u64 = space.found.values().map(|(bytes, _)| bytes).sum();
     println!("{:32} {total:>12}", "all");
     Ok(())
 }
@@ -124,14 +129,14 @@ fn item(item: &Item<'_>, next: Option<Item<'_>>, space: &mut Space) {
                 && let Some(bytes) = bytes
                 && packed(bytes, space).is_some()
             {
+                space.packed = Some(header.tag);
                 return;
             }
-            // Of a blob that is packed, all further chunks are of the body; the examples that this
-            // is for have few of those.
             let is_last = !matches!(next, Some(Item::Chunk { header: next, .. })
                 if next.number > header.number);
             let what = match header.number {
                 0 => "blobs: headers",
+                _ if space.packed == Some(header.tag) => "blobs: bodies",
                 _ if is_last => "blobs: summaries",
                 _ => "blobs: bodies",
             };

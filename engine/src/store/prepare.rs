@@ -5,7 +5,8 @@
 //!                   first chunk of the message as received
 //! items 1 … n       its further chunks
 //! ```
-//! In a volume below format level 4 the header is alone, all chunks follow, and the summary is last.
+//! In a volume below format level 4 the header is alone, all chunks follow, and the summary is
+//! last.
 
 use parking_lot::{Condvar, Mutex};
 
