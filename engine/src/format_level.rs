@@ -12,7 +12,8 @@
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
-//!     4  nothing yet: for what comes after the binary that first wrote 3
+//!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
+//!        go on from the summary (codecs 6 and 7)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -35,6 +36,9 @@ pub(crate) const DICTIONARIES: u32 = 2;
 pub(crate) const BASE_IMAGES: u32 = 3;
 /// The level from which on chunks may be kept without their base64 (`seal/recipe.rs`).
 pub(crate) const RECIPES: u32 = 3;
+/// The level from which on header, summary and first chunk of a message are one item of the log
+/// (`seal/blob.rs`), and the chunk goes on from the summary (`seal/stream.rs`).
+pub(crate) const PACKED_BLOBS: u32 = 4;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
 

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod keys;
+mod packed;
 mod passwords;
 
 use proptest::prelude::*;
@@ -224,7 +225,7 @@ proptest! {
         prop_assert!(RootKeyFile::decode(&bytes).is_err());
         prop_assert!(StoredPassword::decode(&bytes).is_err());
         let mut plain = b"before".to_vec();
-        if compress::decode_onto(&bytes, 300, &|_| None, &mut plain).is_err() {
+        if compress::decode_onto(&bytes, 300, None, &|_| None, &mut plain).is_err() {
             prop_assert_eq!(&plain, b"before");
         }
         let _ = RecoveryKey::parse(&String::from_utf8_lossy(&bytes));

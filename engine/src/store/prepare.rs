@@ -1,10 +1,12 @@
 //! A message on its way in: parsed, compressed and sealed on its caller's thread.
 //!
 //! ```text
-//! item 0            blob header: a sealed content key for each account
-//! items 1 … n       the message as received, in chunks
-//! item n + 1        its summary
+//! item 0            blob header: a sealed content key for each account; then the summary, and the
+//!                   first chunk of the message as received
+//! items 1 … n       its further chunks
 //! ```
+//! In a volume below format level 4 the header is alone, all chunks follow, and the summary is
+//! last.
 
 use parking_lot::{Condvar, Mutex};
 
@@ -27,8 +29,10 @@ fn compression(format_level: u32) -> Compression {
         Compression::Zstd(1)
     } else if format_level < format_level::RECIPES {
         Compression::BuiltIn
-    } else {
+    } else if format_level < format_level::PACKED_BLOBS {
         Compression::Folded
+    } else {
+        Compression::Streamed
     }
 }
 
@@ -88,15 +92,18 @@ impl Store {
         }
         let tag = BlobTag(inner.sealer.random_id());
         let lengths = (u64::from(size), u32_of(encoded_summary.len()));
-        let compression = compression(inner.committed.format_level());
-        let mut sealer =
-            BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression).map_err(
-                |_| CommitError::TooLarge {
-                    what: "the number of recipients",
-                    limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
-                },
-            )?;
-        let chunks = seal_all(&mut sealer, message, &encoded_summary);
+        let level = inner.committed.format_level();
+        let compression = compression(level);
+        let sealer = BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression)
+            .map_err(|_| CommitError::TooLarge {
+            what: "the number of recipients",
+            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+        })?;
+        let chunks = if level < format_level::PACKED_BLOBS {
+            seal_all(sealer, message, &encoded_summary)
+        } else {
+            sealer.seal_packed(message, &encoded_summary)
+        };
         let shape =
             BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: u64::from(size) };
         let email = EmailId(inner.sealer.random_id());
@@ -151,7 +158,7 @@ fn own_thread(content_hash: &[u8; 16]) -> ThreadId {
 }
 
 /// Header, body and summary, numbered as the log numbers them.
-fn seal_all(sealer: &mut BlobSealer, message: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+fn seal_all(mut sealer: BlobSealer, message: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
     let (header, hash) = sealer.header();
     let mut chunks = vec![SealedChunk { number: 0, bytes: header.to_vec(), hash }];
     let mut left = message;
@@ -177,6 +184,7 @@ mod tests {
         assert!(matches!(compression(1), Compression::Zstd(1)));
         assert!(matches!(compression(format_level::DICTIONARIES), Compression::BuiltIn));
         assert!(matches!(compression(format_level::RECIPES), Compression::Folded));
-        assert!(matches!(compression(format_level::NEWEST), Compression::Folded));
+        assert!(matches!(compression(format_level::PACKED_BLOBS), Compression::Streamed));
+        assert!(matches!(compression(format_level::NEWEST), Compression::Streamed));
     }
 }
