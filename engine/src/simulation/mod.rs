@@ -11,9 +11,11 @@
 //! | `faults` | calls that fail once, disks that are full |
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `seeds` | many runs, and a failing one with fewer steps |
+//! | `cases` | what runs found once, each as a script |
 //!
 //! Compiled for tests only.
 
+mod cases;
 mod clients;
 mod cuts;
 mod damage;
