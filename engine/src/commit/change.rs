@@ -309,6 +309,8 @@ impl Change {
         matches!(
             self,
             Change::EndAhead { .. }
+                | Change::DeleteAccount { .. }
+                | Change::AccountDestroyed { .. }
                 | Change::BaseBegin { .. }
                 | Change::BaseDump { .. }
                 | Change::BaseImage { .. }

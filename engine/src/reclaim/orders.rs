@@ -22,8 +22,8 @@ struct Inner {
     done: u64,
     total: u64,
     given_up: bool,
-    /// Orders were taken back because their copies had no room.
-    lacks_room: bool,
+    /// The disk had no room for the copy of one.
+    no_room: bool,
 }
 
 /// How far the orders are, in segments.
@@ -37,7 +37,7 @@ impl Orders {
     /// Orders segments.
     pub(crate) fn add(&self, segments: impl IntoIterator<Item = SegmentNumber>) {
         let mut inner = self.inner.lock();
-        inner.lacks_room = false;
+        inner.no_room = false;
         if inner.left.is_empty() {
             (inner.done, inner.total) = (0, 0);
         }
@@ -54,21 +54,21 @@ impl Orders {
         self.changed.notify_all();
     }
 
-    /// Takes all back because a copy has no room: who waits is told, instead of waiting for space
-    /// that may never come.
-    pub(super) fn refuse_for_room(&self) {
+    /// The disk has no room for the copy of these: if one is ordered, all is taken back, because
+    /// whoever waits could wait for ever.
+    pub(super) fn out_of_room(&self, segments: &[SegmentNumber]) {
         let mut inner = self.inner.lock();
-        if !inner.left.is_empty() {
+        if segments.iter().any(|segment| inner.left.contains(segment)) {
             inner.left.clear();
-            inner.lacks_room = true;
+            inner.no_room = true;
         }
         drop(inner);
         self.changed.notify_all();
     }
 
-    /// Whether orders were taken back for want of room since the last were added.
-    pub(crate) fn lacks_room(&self) -> bool {
-        self.inner.lock().lacks_room
+    /// Whether what was ordered last was taken back for want of room.
+    pub(crate) fn had_no_room(&self) -> bool {
+        self.inner.lock().no_room
     }
 
     /// No segment will be rewritten any more.
@@ -128,15 +128,14 @@ mod tests {
 
     #[test]
     fn orders_without_room_for_their_copies_are_told_and_not_tried_for_ever() {
-        // A random run (seed 50881) filled all memory: the copy was begun again and again.
+        let (one, other) = (SegmentNumber(1), SegmentNumber(2));
         let orders = Orders::default();
-        orders.add([SegmentNumber(1), SegmentNumber(2)]);
-        orders.refuse_for_room();
-        assert_eq!((orders.progress(), orders.lacks_room()), (None, true));
-        orders.add([SegmentNumber(1)]);
-        assert_eq!((orders.progress().is_some(), orders.lacks_room()), (true, false));
-        orders.settled(SegmentNumber(1));
-        orders.refuse_for_room();
-        assert!(!orders.lacks_room(), "nothing was ordered");
+        orders.add([one, other]);
+        orders.out_of_room(&[one]);
+        assert_eq!((orders.progress(), orders.had_no_room()), (None, true));
+        orders.add([one]);
+        assert_eq!((orders.progress().is_some(), orders.had_no_room()), (true, false));
+        orders.out_of_room(&[other]);
+        assert!(!orders.had_no_room(), "it was not ordered");
     }
 }

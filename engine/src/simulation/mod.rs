@@ -12,9 +12,11 @@
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
+//! | `cases` | what runs found once, each as a script |
 //!
 //! Compiled for tests only.
 
+mod cases;
 mod clients;
 mod cuts;
 mod damage;

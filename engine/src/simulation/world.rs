@@ -170,6 +170,12 @@ impl World {
         self
     }
 
+    /// The same world with segments of that size.
+    pub(super) fn with_segment_bytes(mut self, segment_bytes: u64) -> World {
+        self.bounds.segment_bytes = segment_bytes;
+        self
+    }
+
     /// Worlds as a power cut at this moment may leave them: every change of the disk that was not
     /// flushed lost, kept or torn, the tables as after any flush since the last that was asked for.
     pub(super) fn after_power_loss(&self, count: usize) -> Vec<World> {

@@ -234,13 +234,13 @@ impl<'a> Salvage<'a> {
         items: &[&[u8]],
         take: &mut Take<'_>,
     ) -> Result<(), OpenError> {
-        let Some((header, chunks)) = items.split_first() else { return Ok(()) };
+        let Some(header) = items.first() else { return Ok(()) };
         let Ok(parsed) = BlobHeader::parse(header) else { return Ok(()) };
         for account in parsed.entries.iter().map(|entry| entry.account) {
             if !self.is_wanted(account, id) {
                 continue;
             }
-            if let Some(text) = self.text(header, tag, account, chunks) {
+            if let Some(text) = self.text(header, tag, account, items) {
                 self.seen.insert((account, id));
                 let row = self.survey.row(account, id).cloned();
                 take(Found { account, row, text })?;
@@ -254,14 +254,16 @@ impl<'a> Salvage<'a> {
         header: &[u8],
         tag: BlobTag,
         account: AccountNumber,
-        chunks: &[&[u8]],
+        items: &[&[u8]],
     ) -> Option<Vec<u8>> {
         let lookup = |account: AccountNumber, generation: KeyGeneration| {
             self.keys.key(account, generation).cloned()
         };
         let opener = BlobOpener::open(header, tag, account, &lookup).ok()?;
         let mut text = Vec::new();
-        for (number, sealed) in (0..opener.chunk_count()).zip(chunks) {
+        for number in 0..opener.chunk_count() {
+            let piece = opener.piece(number);
+            let sealed = piece.of(items.get(usize_of_u32(piece.item))?)?;
             text.extend(opener.open_chunk(number, sealed).ok()?);
         }
         (crate::width::u64_of(text.len()) == opener.plain_len()).then_some(text)
@@ -281,9 +283,11 @@ fn is_whole(hash: &[u8; 32], bytes: &[u8]) -> bool {
     blake3::hash(bytes).as_bytes() == hash
 }
 
-/// Items of a blob: header, body, summary.
+/// Items of a blob: header, body, summary, or header and what is packed with it, and the rest.
 fn item_count(header: &BlobHeader) -> usize {
-    1 + usize_of_u32(header.chunk_count) + usize::from(header.summary_len > 0)
+    let last = header.chunk_count.saturating_sub(u32::from(header.summary_len == 0));
+    let items = (0..=last).map(|number| header.piece(number).item);
+    1 + usize_of_u32(items.max().unwrap_or_default())
 }
 
 /// The chunks that lie one after the other from `begin` on, and where they end.
