@@ -1,4 +1,4 @@
-//! A volume that takes no changes: who wants to read comes in and reads, who wants to write is told.
+//! A volume that takes no changes: who wants to read is served, who wants to write is told.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn damage_last_group_above(site: &Site, bytes: u32) {
             let length = content.get(at + 8..at + 12).map(|word| word.try_into().unwrap());
             content[*at..].starts_with(b"PBXg") && length.map(u32::from_le_bytes) > Some(bytes)
         };
-        if let Some(at) = (8192..content.len()).step_by(4096).filter(is_large).last() {
+        if let Some(at) = (8192..content.len()).step_by(4096).rev().find(is_large) {
             last = Some((path, content, at));
         }
     }

@@ -285,9 +285,9 @@ fn is_whole(hash: &[u8; 32], bytes: &[u8]) -> bool {
 
 /// Items of a blob: header, body, summary, or header and what is packed with it, and the rest.
 fn item_count(header: &BlobHeader) -> usize {
-    let last = header.chunk_count.saturating_sub(u32::from(header.summary_len == 0));
-    let items = (0..=last).map(|number| header.piece(number).item);
-    1 + usize_of_u32(items.max().unwrap_or_default())
+    let chunks = header.chunk_count + u32::from(header.summary_len > 0);
+    let items = (0..chunks).map(|number| header.piece(number).item);
+    items.max().map_or(1, |last| 1 + usize_of_u32(last))
 }
 
 /// The chunks that lie one after the other from `begin` on, and where they end.
