@@ -12,7 +12,8 @@
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
-//!     4  nothing yet: for what comes after the binary that first wrote 3
+//!     4  for what comes after the binary that first wrote 3:
+//!        files of released segments become the next ones (`log/spare.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -37,6 +38,8 @@ pub(crate) const BASE_IMAGES: u32 = 3;
 pub(crate) const RECIPES: u32 = 3;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
+/// The level from which on files of released segments become the next ones (`log/spare.rs`).
+pub(crate) const SPARES: u32 = 4;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,

@@ -229,7 +229,12 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,
-            room: Room::new(Arc::clone(&disk), directory.to_path_buf(), options.reserve_bytes),
+            room: Room::new(
+                Arc::clone(&disk),
+                directory.to_path_buf(),
+                layout.log(),
+                options.reserve_bytes,
+            ),
             large_messages: Permits::new(LARGE_MESSAGES_MAX),
             mode,
             log_damage: recovered.damage.clone(),
@@ -419,6 +424,8 @@ impl Store {
                 queue: Arc::clone(&inner.queue),
             },
             image_bytes_min: surroundings.image_bytes_min,
+            reserve_bytes: inner.room.reserve_bytes(),
+            spare_part: surroundings.spare_part,
             rewrapper: Rewrapper {
                 keys: Arc::clone(&inner.keys),
                 sealer: inner.sealer.clone(),
