@@ -13,7 +13,8 @@
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
 //!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
-//!        go on from the summary (codecs 6 and 7)
+//!        go on from the summary (codecs 6 and 7);
+//!        files of released segments become the next ones (`log/spare.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -41,6 +42,8 @@ pub(crate) const RECIPES: u32 = 3;
 pub(crate) const PACKED_BLOBS: u32 = 4;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
+/// The level from which on files of released segments become the next ones (`log/spare.rs`).
+pub(crate) const SPARES: u32 = 4;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,

@@ -108,13 +108,18 @@ impl LogSource {
         found: &mut LogFound,
         visit: &mut dyn FnMut(ReadGroup<'_>),
     ) -> Result<Option<Scanned>, ReadError> {
-        let Some(number) = self.present(number)? else { return Ok(None) };
-        let begun = SegmentScan::begin(self.disk.as_ref(), &self.directory, number, self.volume)?;
-        let mut scan = match begun {
-            Ok(scan) => scan,
-            Err(flaw) => {
-                found.flaw(flaw);
-                return Ok(None);
+        let mut first = number;
+        let (number, mut scan) = loop {
+            let Some(number) = self.present(first)? else { return Ok(None) };
+            let disk = self.disk.as_ref();
+            match SegmentScan::begin(disk, &self.directory, number, self.volume)? {
+                Ok(scan) => break (number, scan),
+                // Released just now, and its file is another segment already.
+                Err(_) if !disk.exists(&number.path(&self.directory))? => first = number,
+                Err(flaw) => {
+                    found.flaw(flaw);
+                    return Ok(None);
+                }
             }
         };
         found.segment_count += 1;
@@ -127,6 +132,11 @@ impl LogSource {
         while let ScanStep::Read(_) = scan.step(&mut visit)? {}
         found.group_count += groups;
         let mut scanned = scan.finish();
+        if !self.disk.exists(&number.path(&self.directory))? {
+            // Released meanwhile, so its file may be another segment by now; what was alive in it
+            // was verified when it was moved.
+            scanned.flaws.clear();
+        }
         for flaw in std::mem::take(&mut scanned.flaws) {
             found.flaw(flaw);
         }

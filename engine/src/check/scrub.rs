@@ -125,9 +125,9 @@ impl Scrubber {
         let LogSource { disk, directory, volume } = &self.setup.log;
         match SegmentScan::begin(disk.as_ref(), directory, number, *volume) {
             Ok(Ok(scan)) => self.reading = Some((number, scan)),
-            Ok(Err(flaw)) => self.report(&flaw),
             // Reclaim was faster.
-            Err(_) if !disk.exists(&number.path(directory))? => {}
+            Ok(Err(_)) | Err(_) if !disk.exists(&number.path(directory))? => {}
+            Ok(Err(flaw)) => self.report(&flaw),
             Err(error) => return Err(error),
         }
         Ok(ScrubStep::Read(0))
@@ -159,6 +159,11 @@ impl Scrubber {
             flaws.extend(scanned.stop.filter(|stop| !self.is_footer(stop)));
         }
         self.figures.damaged.lock().remove(&number.0);
+        let LogSource { disk, directory, .. } = &self.setup.log;
+        if !disk.exists(&number.path(directory))? {
+            // Released meanwhile: its file may be another segment by now.
+            return Ok(());
+        }
         for flaw in &flaws {
             if flaw.kind == FlawKind::HeaderCopy && self.setup.log.heal_header(flaw)? {
                 self.figures.healed_count.fetch_add(1, Ordering::Relaxed);

@@ -27,12 +27,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::disk::Disk;
-use crate::error::CommitError;
+use crate::error::{CommitError, DiskError};
+use crate::log::give_back;
 
 /// Free space of the file system that holds a volume, and who has a claim to it.
 pub(crate) struct Room {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    /// Of the log, whose spare segments are given back when space runs low.
+    log: PathBuf,
     reserve_bytes: u64,
     /// Bytes of messages that were accepted and are not in the log yet.
     taken: AtomicU64,
@@ -60,10 +63,31 @@ impl Drop for RoomTaken {
 }
 
 impl Room {
-    /// Of the file system that holds `directory`.
-    pub(crate) fn new(disk: Arc<dyn Disk>, directory: PathBuf, reserve_bytes: u64) -> Arc<Room> {
+    /// Of the file system that holds `directory`, and in it the log in `log`.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        log: PathBuf,
+        reserve_bytes: u64,
+    ) -> Arc<Room> {
         let (taken, level) = (AtomicU64::new(0), Mutex::new(Level::Enough));
-        Arc::new(Room { disk, directory, reserve_bytes, taken, level })
+        Arc::new(Room { disk, directory, log, reserve_bytes, taken, level })
+    }
+
+    /// Free bytes; where they are fewer than `wanted`, spare segments are given back first.
+    fn free_bytes(&self, wanted: u64) -> Result<u64, DiskError> {
+        let free = self.disk.free_bytes(&self.directory)?;
+        if free >= wanted {
+            return Ok(free);
+        }
+        match give_back(self.disk.as_ref(), &self.log) {
+            Ok(0) => Ok(free),
+            Ok(_) => self.disk.free_bytes(&self.directory),
+            Err(error) => {
+                tracing::warn!(%error, "a spare segment keeps its space");
+                Ok(free)
+            }
+        }
     }
 
     /// Bytes that are kept free.
@@ -80,7 +104,7 @@ impl Room {
         // Given back in any case.
         let taken = RoomTaken { room: Arc::clone(self), bytes };
         let wanted = self.reserve_bytes.saturating_add(before).saturating_add(bytes);
-        match self.disk.free_bytes(&self.directory) {
+        match self.free_bytes(wanted) {
             Ok(free) if free >= wanted => {
                 self.tell(Level::Enough, free);
                 Ok(taken)
@@ -112,9 +136,9 @@ impl Room {
         if self.reserve_bytes == 0 {
             return Ok(());
         }
-        // A disk that does not answer is asked by the write itself.
-        let free = self.disk.free_bytes(&self.directory).unwrap_or(u64::MAX);
         let wanted = stay.saturating_add(crate::width::u64_of(bytes));
+        // A disk that does not answer is asked by the write itself.
+        let free = self.free_bytes(wanted).unwrap_or(u64::MAX);
         if free < wanted { Err(free) } else { Ok(()) }
     }
 
@@ -151,7 +175,8 @@ mod tests {
     #[test]
     fn room_is_kept_for_what_is_on_its_way_and_found_again_when_space_comes_back() {
         let disk = SimulatedDisk::new(1);
-        let room = Room::new(Arc::new(disk.clone()), Path::new("/").to_path_buf(), 1000);
+        let folder = Path::new("/").to_path_buf();
+        let room = Room::new(Arc::new(disk.clone()), folder.clone(), folder, 1000);
         disk.set_capacity_bytes(1500);
         let first = room.take(400).unwrap();
         assert!(matches!(room.take(200), Err(CommitError::DiskFull)), "400 are taken already");

@@ -66,6 +66,11 @@ pub trait Disk: Send + Sync {
         self.create(path)
     }
 
+    /// Opens a file that exists for writing, as `create_log` makes a new one.
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.open(path, OpenMode::ReadWrite)
+    }
+
     /// Opens a file that exists.
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, DiskError>;
 

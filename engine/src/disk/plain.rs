@@ -35,6 +35,15 @@ impl PlainDisk {
             .map_err(|cause| failed("create", path, None, cause))?;
         Ok(PlainFile { file, path: path.to_path_buf() })
     }
+
+    pub(super) fn open_plain(self, path: &Path, mode: OpenMode) -> Result<PlainFile, DiskError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(mode == OpenMode::ReadWrite)
+            .open(path)
+            .map_err(|cause| failed("open", path, None, cause))?;
+        Ok(PlainFile { file, path: path.to_path_buf() })
+    }
 }
 
 impl Disk for PlainDisk {
@@ -43,12 +52,7 @@ impl Disk for PlainDisk {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, DiskError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(mode == OpenMode::ReadWrite)
-            .open(path)
-            .map_err(|cause| failed("open", path, None, cause))?;
-        Ok(Box::new(PlainFile { file, path: path.to_path_buf() }))
+        Ok(Box::new(self.open_plain(path, mode)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {

@@ -180,9 +180,8 @@ fn direct_flag(caching: Caching) -> i32 {
     }
 }
 
-impl Disk for UringDisk {
-    fn create_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
-        let plain = PlainDisk.create_plain(path)?;
+impl UringDisk {
+    fn log_file(&self, plain: PlainFile, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
         // A handle of its own also where it is buffered, so that both kinds fail in one way.
         let direct = OpenOptions::new()
             .write(true)
@@ -197,7 +196,16 @@ impl Disk for UringDisk {
             path: path.to_path_buf(),
         }))
     }
+}
 
+impl Disk for UringDisk {
+    fn create_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.log_file(PlainDisk.create_plain(path)?, path)
+    }
+
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.log_file(PlainDisk.open_plain(path, OpenMode::ReadWrite)?, path)
+    }
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
         PlainDisk.create(path)
     }

@@ -13,6 +13,7 @@ pub mod reader;
 pub mod recovery;
 mod rewrite;
 mod setup;
+mod spare;
 mod writer;
 
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub use recovery::{
 pub(crate) use recovery::{before, numbers, successor};
 pub(crate) use rewrite::{Keep, Rewrite, RewriteStep, SOURCES_MAX};
 pub use setup::{ChunkPlace, GroupPlace, LogSetup, ZerosAhead};
+pub(crate) use spare::{Released, give_back, release};
 pub(crate) use writer::close;
 pub use writer::{AppendError, ChainEnd, LogWriter};

@@ -49,7 +49,7 @@ impl LogReader {
         self.read_unverified(place.segment, place.offset, place.length, &mut bytes)?;
         if *blake3::hash(&bytes).as_bytes() != place.hash && !breaks(Sabotage::Hash) {
             let what = format!("chunk {} of {} does not have its hash", place.number, place.lsn);
-            return Err(self.damage(place.segment, place.offset, what).into());
+            return Err(self.damage_or_released(place.segment, place.offset, what));
         }
         Ok(bytes)
     }
@@ -66,7 +66,7 @@ impl LogReader {
             Ok(_) => "another group lies here".to_owned(),
             Err(error) => error.to_string(),
         };
-        Err(self.damage(place.segment, place.offset, what).into())
+        Err(self.damage_or_released(place.segment, place.offset, what))
     }
 
     /// Forgets the open file of a segment that was removed or replaced.
@@ -97,7 +97,7 @@ impl LogReader {
         let found = file.read_at(offset, bytes)?;
         if found < length {
             let what = format!("the file ends after {found} of {length} bytes");
-            return Err(self.damage(segment, offset, what).into());
+            return Err(self.damage_or_released(segment, offset, what));
         }
         Ok(())
     }
@@ -107,6 +107,16 @@ impl LogReader {
             let path = segment.path(&self.directory);
             self.disk.open(&path, OpenMode::Read).map(Arc::from)
         })
+    }
+
+    /// Damage, unless the segment was released while it was read: its file may be another segment
+    /// by now. That is told as for a file that is not there.
+    fn damage_or_released(&self, segment: SegmentNumber, offset: u64, what: String) -> ReadError {
+        self.forget(segment);
+        match self.disk.open(&segment.path(&self.directory), OpenMode::Read) {
+            Ok(_) => self.damage(segment, offset, what).into(),
+            Err(error) => error.into(),
+        }
     }
 
     fn damage(&self, segment: SegmentNumber, offset: u64, what: String) -> Damage {
@@ -310,8 +320,12 @@ impl SegmentFile {
     }
 
     /// What lies behind `stop`, where a group should be: later groups, and how many bytes not zero.
+    ///
+    /// Groups below the segment's first position were in the file before it became this segment
+    /// (`spare.rs`): they are no part of it, whole as they may be.
     pub(crate) fn beyond(&self, stop: u64) -> Result<Beyond, DiskError> {
         let mut beyond = Beyond::default();
+        let (mut holds_older, mut own_end) = (false, stop);
         let mut page = vec![0; GROUP_ALIGNMENT];
         let mut buffer = Vec::new();
         let mut at = stop;
@@ -322,6 +336,16 @@ impl SegmentFile {
                 beyond.byte_count = at - stop + u64_of(last) + 1;
             }
             let header = GroupHeader::decode(page);
+            if let Ok(header) = &header {
+                let is_older = header.stamp.volume == self.header.volume
+                    && header.stamp.last_lsn < self.header.first_lsn;
+                if is_older {
+                    holds_older = true;
+                    at += u64_of(GROUP_ALIGNMENT);
+                    continue;
+                }
+                own_end = at + u64_of(header.byte_count()) + u64::from(header.body_len);
+            }
             if matches!(header, Ok(_) | Err(FormatError::Version { .. })) {
                 match self.group_at(at, &mut buffer)? {
                     Ok((group, _)) => beyond.groups.push((at, group.header)),
@@ -331,6 +355,9 @@ impl SegmentFile {
             }
             at += u64_of(GROUP_ALIGNMENT);
         }
+        if holds_older {
+            beyond.byte_count = own_end - stop;
+        }
         Ok(beyond)
     }
 }
@@ -338,7 +365,8 @@ impl SegmentFile {
 /// What lies behind the end of the chain in a segment.
 #[derive(Default)]
 pub(crate) struct Beyond {
-    /// Up to the last byte that is not zero.
+    /// Up to the last byte that is not zero; where the file was another segment's before, up to the
+    /// end of the last group that is not of that one.
     pub(crate) byte_count: u64,
     /// Whole groups, which the chain does not reach, and where they begin.
     pub(crate) groups: Vec<(u64, GroupHeader)>,

@@ -11,6 +11,7 @@ use crate::ids::{AccountNumber, BlobTag, KeyTableVersion, Lsn, VolumeId};
 
 mod disks;
 mod newer;
+mod spares;
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
 const FOLDER: &str = "/log";

@@ -20,7 +20,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::build::BuiltGroup;
@@ -29,6 +29,7 @@ use super::format::segment::{
     Footer, GROUPS_AT, GroupEntry, Joined, SegmentHeader, SegmentNumber, aligned,
 };
 use super::setup::{GroupPlace, LogSetup, ZerosAhead};
+use super::spare;
 use crate::disk::{DiskFile, OpenMode, durable, failed};
 use crate::error::DiskError;
 use crate::ids::Lsn;
@@ -112,7 +113,10 @@ impl LogWriter {
         if setup.disk.exists(&unfinished)? {
             setup.disk.remove(&unfinished)?;
         }
-        let file = setup.disk.create_log(&unfinished)?;
+        let (file, filled) = match spare::take(&setup, &unfinished) {
+            Some(taken) => taken,
+            None => (new_file(&setup, &unfinished)?, GROUPS_AT),
+        };
         let header = SegmentHeader {
             role: setup.role,
             volume: setup.volume,
@@ -132,7 +136,7 @@ impl LogWriter {
             path: path.clone(),
             number,
             position: GROUPS_AT,
-            filled: GROUPS_AT,
+            filled: filled.max(GROUPS_AT),
             zeros: None,
             end,
             durable_hash: end.hash,
@@ -146,7 +150,9 @@ impl LogWriter {
             writer.note(&group);
         }
         writer.end = ChainEnd { durable_lsn, ..end };
-        writer.write_zeros_now()?;
+        if filled == GROUPS_AT || writer.wants_zeros() {
+            writer.write_zeros_now()?;
+        }
         writer.file.sync_data()?;
         writer.setup.disk.rename(&unfinished, &path)?;
         if !breaks(Sabotage::DirectorySync) {
@@ -397,6 +403,14 @@ impl Drop for LogWriter {
             let _ = self.file.set_byte_count(self.position);
         }
     }
+}
+
+/// A new file of that name; what a spare left there that could not be used goes.
+fn new_file(setup: &LogSetup, unfinished: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+    if setup.disk.exists(unfinished)? {
+        setup.disk.remove(unfinished)?;
+    }
+    setup.disk.create_log(unfinished)
 }
 
 /// Nothing to carry over.

@@ -98,6 +98,11 @@ impl Segments {
         self.settled.insert(number, (horizon, alive));
     }
 
+    /// Bytes of the closed segments, as far as they were looked at.
+    pub(super) fn byte_count(&self) -> u64 {
+        self.known.values().map(|known| known.byte_count).sum()
+    }
+
     /// What is worth doing.
     pub(super) fn choose(
         &mut self,

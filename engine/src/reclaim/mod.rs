@@ -8,7 +8,8 @@
 //!    └─────► Imaging ─► Choosing
 //! ```
 //! On the way the headers of blobs are re-wrapped whose keys are retired (`rewrap`); for their sake
-//! alone segments are rewritten when that is ordered (`orders`).
+//! alone segments are rewritten when that is ordered (`orders`). Files of released segments become
+//! spares, a few of them (`log/spare.rs`).
 //!
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Nothing here touches the log's open segment or the committer, but that base images are
@@ -46,7 +47,8 @@ use crate::error::{DiskError, ReadError};
 use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::{
-    ChunkPlace, Keep, LogReader, LogSetup, RecordHeader, Rewrite, RewriteStep, SegmentNumber,
+    ChunkPlace, Keep, LogReader, LogSetup, RecordHeader, Released, Rewrite, RewriteStep,
+    SegmentNumber, release,
 };
 use crate::sabotage::{Sabotage, breaks};
 use crate::state::{Committed, Coverage, Places, Saved, SpaceUse, StateChunkPlace};
@@ -63,6 +65,10 @@ pub(crate) struct ReclaimSetup {
     pub(crate) base: BaseSetup,
     /// Base images are not worth making for fewer bytes of records.
     pub(crate) image_bytes_min: u64,
+    /// Bytes of the disk that are kept free.
+    pub(crate) reserve_bytes: u64,
+    /// Spare segments take at most this part of the log's bytes.
+    pub(crate) spare_part: u64,
 }
 
 /// Reclaims the space of one volume.
@@ -327,12 +333,14 @@ impl Reclaimer {
         let after = size(new)?;
         let mut before = 0;
         for number in old {
-            self.setup.reader.forget(*number);
             // An earlier try may have come this far.
             if disk.exists(&path(*number))? {
                 before += size(*number)?;
-                disk.remove(&path(*number))?;
+                if let Released::Kept(bytes) = self.take_name(*number)? {
+                    before -= bytes;
+                }
             }
+            self.setup.reader.forget(*number);
         }
         disk.sync_dir(&self.setup.log.directory)?;
         let count = crate::width::u64_of(old.len());
@@ -342,6 +350,19 @@ impl Reclaimer {
         self.setup.committed.segment_released(new.0, old.iter().map(|number| number.0));
         old.iter().for_each(|number| self.figures.orders.settled(*number));
         Ok(())
+    }
+
+    /// The file of a segment becomes a spare, or goes. Only what was written from its first byte to
+    /// its last by groups on page boundaries is kept, so that what lies in it is recognised.
+    fn take_name(&self, number: SegmentNumber) -> Result<Released, DiskError> {
+        let ReclaimSetup { log, committed, .. } = &self.setup;
+        let is_written_ahead = number.generation() == 0;
+        let has_room = log.disk.free_bytes(&log.directory)? >= self.setup.reserve_bytes * 2;
+        if is_written_ahead && has_room && committed.format_level() >= format_level::SPARES {
+            return release(log, number, self.segments.byte_count() / self.setup.spare_part);
+        }
+        log.disk.remove(&number.path(&log.directory))?;
+        Ok(Released::Removed)
     }
 
     fn give_up(&mut self, numbers: &[SegmentNumber], error: &ReadError) -> ReclaimStep {

@@ -45,6 +45,8 @@ pub(super) struct Tally {
     pub(super) misdirected: u64,
     pub(super) reclaimed_bytes: u64,
     pub(super) image_rounds: u64,
+    /// Times that files of released segments lay ready to become the next ones.
+    pub(super) spares: u64,
     /// Worlds of which state was made from base images, because records were dropped.
     pub(super) remnant_worlds: u64,
 }
@@ -62,6 +64,7 @@ impl std::ops::AddAssign for Tally {
         self.misdirected += other.misdirected;
         self.reclaimed_bytes += other.reclaimed_bytes;
         self.image_rounds += other.image_rounds;
+        self.spares += other.spares;
         self.remnant_worlds += other.remnant_worlds;
     }
 }
@@ -321,6 +324,7 @@ impl Run {
     /// Some steps of reclaim; a checkpoint, for which it waits, goes on between them.
     fn reclaim(&mut self, steps: u64) {
         for _ in 0..steps {
+            self.tally.spares += u64::from(self.world.has_spare());
             match self.store.steps().reclaim() {
                 Ok(ReclaimStep::Idle) => return,
                 Ok(ReclaimStep::Copied(bytes)) => self.tally.reclaimed_bytes += bytes,

@@ -133,6 +133,7 @@ impl World {
             zeros: Some(ZerosAhead::Inline { step_bytes: self.bounds.zeros_bytes }),
             segment_bytes: self.bounds.segment_bytes,
             image_bytes_min: 2_000,
+            spare_part: 1,
             inline_message_bytes_max: 6 << 10,
             commit_bounds: self.bounds.commit,
         }
@@ -207,6 +208,13 @@ impl World {
     /// Its clock.
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         Arc::<Time>::clone(&self.time)
+    }
+
+    /// Whether the file of a released segment waits to become the next one.
+    pub(super) fn has_spare(&self) -> bool {
+        let log = Path::new(DIRECTORY).join("volumes/main/log");
+        let is_spare = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "spare");
+        self.disk.list(&log).is_ok_and(|files| files.iter().any(is_spare))
     }
 
     /// The files of the log, oldest first.

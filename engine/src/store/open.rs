@@ -245,7 +245,7 @@ impl Store {
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,
-            room: Room::new(Arc::clone(&disk), directory.to_path_buf(), options.reserve_bytes),
+            room: room(&disk, &layout, options.reserve_bytes),
             large_messages: Permits::new(LARGE_MESSAGES_MAX),
             mode,
             log_damage: recovered.damage.clone(),
@@ -448,6 +448,8 @@ impl Store {
                 queue: Arc::clone(&inner.queue),
             },
             image_bytes_min: surroundings.image_bytes_min,
+            reserve_bytes: inner.room.reserve_bytes(),
+            spare_part: surroundings.spare_part,
             rewrapper: Rewrapper {
                 keys: Arc::clone(&inner.keys),
                 sealer: inner.sealer.clone(),
@@ -510,6 +512,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> {
+    let directory = layout.directory().to_path_buf();
+    Room::new(Arc::clone(disk), directory, layout.log(), reserve_bytes)
 }
 
 fn pages_of(saved: &Arc<Saved>, cache_bytes: u64) -> PageReader {

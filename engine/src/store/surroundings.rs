@@ -15,6 +15,8 @@ use crate::state::{RocksTables, TableStore};
 
 /// Records worth a base image: 16 MiB.
 const IMAGE_BYTES_MIN: u64 = 16 << 20;
+/// A sixteenth: what spares take shows in the disk that a store uses.
+const SPARE_PART: u64 = 16;
 
 /// Opens the tables in a folder.
 pub(crate) type OpenTables =
@@ -46,6 +48,8 @@ pub(crate) struct Surroundings {
     pub(crate) inline_message_bytes_max: usize,
     /// Base images are not worth making for fewer bytes of records.
     pub(crate) image_bytes_min: u64,
+    /// Spare segments take at most this part of the log's bytes.
+    pub(crate) spare_part: u64,
     /// When the committer begins another group, and a checkpoint.
     pub(crate) commit_bounds: CommitBounds,
 }
@@ -63,6 +67,7 @@ impl Surroundings {
             segment_bytes,
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
             image_bytes_min: IMAGE_BYTES_MIN,
+            spare_part: SPARE_PART,
             commit_bounds: CommitBounds::of_segments(segment_bytes),
         }
     }

@@ -81,11 +81,15 @@ impl<'a, V> Replay<'a, V> {
         let path = number.path(&self.setup.directory);
         let file =
             SegmentFile::open(self.setup.disk.as_ref(), &path).map_err(RecoverError::from)?;
-        let mut at = GROUPS_AT;
+        let (mut at, mut previous) = (GROUPS_AT, file.header.previous);
         let mut buffer = Vec::new();
         while let Ok((found, group)) = file.group_at(at, &mut buffer).map_err(RecoverError::from)? {
+            // What a spare held before lies behind them.
+            if found.header.stamp.previous != previous {
+                break;
+            }
             self.group(number, &found, &group, pass)?;
-            at = found.end();
+            (at, previous) = (found.end(), found.hash);
         }
         Ok(())
     }
