@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //! 1. An image counts only if all of its records are there.
-//! 2. A dump counts only if its rows have the hash that the image names.
+//! 2. An account comes back only if the volume's newest image knows it, or its own is as new.
+//! 3. A dump counts only if its rows have the hash that the image names.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -145,6 +146,9 @@ impl Installer {
             return Err(ReadError::Undecodable { what: "base image", why });
         }
         self.write(saved)?;
+        for account in self.deleted() {
+            self.leave_out(account, saved)?;
+        }
         committed.reload()?;
         let mut changes = Changes::default();
         for account in &self.accounts {
@@ -175,22 +179,36 @@ impl Installer {
         self.write(saved)?;
         let broken: HashSet<AccountNumber> =
             self.missing.drain().map(|(_, (account, _))| account).collect();
-        for account in broken {
-            self.images.remove(&account);
-            let mut batch = TableBatch::new();
-            for table in super::unit::tables() {
-                let prefix: &[u8] =
-                    if table == Table::Reference { &[] } else { &account.0.to_be_bytes() };
-                saved.tables.scan_prefix(table, prefix, &mut |key, _| {
-                    if owner(table, key) == Some(account) {
-                        batch.delete(table, key);
-                    }
-                    Ok(true)
-                })?;
-            }
-            saved.tables.write(batch)?;
+        broken.into_iter().try_for_each(|account| self.leave_out(account, saved))
+    }
+
+    /// Takes an account's image and its rows out again.
+    fn leave_out(&mut self, account: AccountNumber, saved: &Saved) -> Result<(), ReadError> {
+        self.images.remove(&account);
+        let mut batch = TableBatch::new();
+        for table in super::unit::tables() {
+            let prefix: &[u8] =
+                if table == Table::Reference { &[] } else { &account.0.to_be_bytes() };
+            saved.tables.scan_prefix(table, prefix, &mut |key, _| {
+                if owner(table, key) == Some(account) {
+                    batch.delete(table, key);
+                }
+                Ok(true)
+            })?;
         }
-        Ok(())
+        saved.tables.write(batch)
+    }
+
+    /// Accounts with an image from before they were deleted: the volume's image, which is newer,
+    /// does not know them any more, and the record of their deletion may be gone under it.
+    fn deleted(&self) -> Vec<AccountNumber> {
+        let Some(volume) = self.images.get(&AccountNumber::VOLUME) else { return Vec::new() };
+        let is_gone = |(account, image): &(&AccountNumber, &BaseImage)| {
+            **account != AccountNumber::VOLUME
+                && image.begun < volume.begun
+                && !self.accounts.contains(account)
+        };
+        self.images.iter().filter(is_gone).map(|(account, _)| *account).collect()
     }
 
     /// Up to where each account's image says what there is.

@@ -295,3 +295,38 @@ fn a_message_is_not_spooled_into_the_reserve() {
     spool.read_block(0, &mut read).unwrap();
     assert_eq!(read, [7; 60_000], "what was taken is there");
 }
+
+/// Its key's removal failed, the record of its deletion is gone under images: an image of before
+/// must not bring it back (seed 90236).
+#[test]
+fn an_account_whose_deletion_was_not_finished_does_not_come_back_with_an_old_image() {
+    let house = House::new(6, 0);
+    house.append(ANNA, 0..8).unwrap();
+    house.append(BERT, 8..10).unwrap();
+    let make_images = || {
+        let before = house.store.status().image_rounds;
+        house.store.steps().want_images();
+        for _ in 0..1000 {
+            house.store.steps().commit();
+            house.store.steps().checkpoint();
+            // Its renames fail, too, as long as some are to fail.
+            drop(house.store.steps().reclaim());
+            if house.store.status().image_rounds > before {
+                return;
+            }
+        }
+        panic!("no images were made");
+    };
+    make_images();
+    for rename in 1..40 {
+        house.world.disk.inject(Fault::Rename(rename));
+    }
+    house.store.delete_account(house.number(ANNA)).unwrap_err();
+    assert!(house.store.account(ANNA).unwrap().is_none(), "it is gone");
+    make_images();
+    let world = house.world.after_kill().without_tables();
+    let (store, _) = world.open().unwrap();
+    assert!(store.account(ANNA).unwrap().is_none(), "and stays gone");
+    assert_eq!(inbox(&store, BERT).unwrap().len(), 2);
+    assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
+}
