@@ -12,7 +12,8 @@
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
-//!     4  nothing yet: for what comes after the binary that first wrote 3
+//!     4  parts kept once: chunks that name them (codec 4, `seal/parts.rs`), arrivals with parts in
+//!        records of type 17, format 2 of a blob's row, the table of parts (`state/part.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -35,6 +36,8 @@ pub(crate) const DICTIONARIES: u32 = 2;
 pub(crate) const BASE_IMAGES: u32 = 3;
 /// The level from which on chunks may be kept without their base64 (`seal/recipe.rs`).
 pub(crate) const RECIPES: u32 = 3;
+/// The level from which on equal parts of an account's messages are kept once (`state/part.rs`).
+pub(crate) const PARTS: u32 = 4;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
 

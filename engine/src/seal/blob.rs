@@ -38,6 +38,7 @@ use super::error::SealError;
 use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
 use super::object::{self, OBJECT_OVERHEAD_BYTES};
+use super::parts::{self, MessageParts, NoParts, PartSource};
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
 use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
@@ -353,12 +354,31 @@ impl BlobSealer {
     /// If there is no next chunk or its length differs: a caller that lost count would store a body
     /// that nobody can open.
     pub fn seal_chunk(&mut self, plain: &[u8]) -> SealedChunk {
+        self.seal_next(plain, None)
+    }
+
+    /// The same for a message of which parts are stored as blobs of their own.
+    ///
+    /// # Panics
+    /// As [`seal_chunk`](Self::seal_chunk).
+    pub fn seal_chunk_without(&mut self, plain: &[u8], parts: &MessageParts) -> SealedChunk {
+        self.seal_next(plain, Some(parts).filter(|_| !self.next_is_summary()))
+    }
+
+    fn seal_next(&mut self, plain: &[u8], parts: Option<&MessageParts>) -> SealedChunk {
         assert_eq!(self.next_chunk_len(), Some(plain.len()), "chunks come in order and whole");
         let number = self.next_number;
         let content = if self.next_is_summary() { Content::Summary } else { Content::Body };
         self.next_number += 1;
         let mut bytes = Vec::with_capacity(plain.len() + 1 + TAG_BYTES);
-        compress::encode(plain, content, &self.compression, &mut bytes);
+        let start = usize_of_u32(number).saturating_mul(CHUNK_BYTES);
+        let names_parts =
+            parts.and_then(|parts| parts::fold(plain, start, parts)).is_some_and(|folded| {
+                compress::encode_parts(&folded, plain.len(), &self.compression, &mut bytes)
+            });
+        if !names_parts {
+            compress::encode(plain, content, &self.compression, &mut bytes);
+        }
         let aad = self.header.chunk_aad(number).encode();
         let key = chunk_key(&self.content_key, number);
         let tag = AwsLc.seal_in_place(key.expose(), &NONCE, &aad, &mut bytes);
@@ -460,6 +480,34 @@ impl BlobOpener {
         dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
+        self.open_next(number, sealed, (dictionaries, &mut NoParts), out)
+    }
+
+    /// Like [`open_chunk_onto`](Self::open_chunk_onto), for a message of which parts are kept in
+    /// other blobs.
+    ///
+    /// # Errors
+    /// Also those of `parts`.
+    pub fn open_chunk_and_parts(
+        &self,
+        number: u32,
+        sealed: &mut [u8],
+        parts: &mut dyn PartSource,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        self.open_next(number, sealed, (&|_| None, parts), out)
+    }
+
+    fn open_next(
+        &self,
+        number: u32,
+        sealed: &mut [u8],
+        (dictionaries, parts): (
+            &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+            &mut dyn PartSource,
+        ),
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let plain_len = self.header.chunk_len(number).ok_or(SealError::TooLarge {
             found: u64::from(number),
             maximum: u64::from(self.header.chunk_count) - 1,
@@ -475,7 +523,7 @@ impl BlobOpener {
         let aad = self.header.chunk_aad(number).encode();
         let key = chunk_key(&self.content_key, number);
         AwsLc.open_in_place(key.expose(), &NONCE, &aad, text, tag)?;
-        compress::decode_onto(text, plain_len, dictionaries, out)
+        compress::decode_onto(text, plain_len, dictionaries, parts, out)
     }
 
     /// The chunk that holds the byte at `offset` of the body, and where in it.

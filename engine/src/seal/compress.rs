@@ -7,6 +7,7 @@
 //!          (dictionary.rs, from format level 2 on), or one that the caller finds
 //! codec 3  length of the folded bytes u32, then what codec 0, 1 or 2 makes of those: the chunk
 //!          without its base64 (recipe.rs, from format level 3 on)
+//! codec 4  the same, of which parts are kept in other blobs (parts.rs, from format level 4 on)
 //! ```
 //!
 //! The plain length of every chunk is known from the blob's header and the folded one is below it,
@@ -21,6 +22,7 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 use super::dictionary::{self, Dictionary, DictionaryHash};
 use super::error::SealError;
 use super::fields::Fields;
+use super::parts::{self, PartSource};
 use super::recipe;
 use crate::width::{u32_of, usize_of_u32};
 
@@ -35,6 +37,7 @@ const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 const CODEC_DICTIONARY: u8 = 2;
 const CODEC_FOLDED: u8 = 3;
+const CODEC_PARTS: u8 = 4;
 
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
@@ -102,17 +105,41 @@ impl Default for Compression {
 /// Appends codec byte and payload of one chunk to `out`.
 pub(super) fn encode(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
     let folds = matches!((compression, content), (Compression::Folded, Content::Body));
-    if let Some(folded) = if folds { recipe::fold(plain) } else { None } {
-        let start = out.len();
-        out.push(CODEC_FOLDED);
-        out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
-        encode_unfolded(&folded, content, compression, out);
-        if out.len() - start < plain.len() + 1 {
-            return;
-        }
-        out.truncate(start);
+    if let Some(folded) = if folds { recipe::fold(plain) } else { None }
+        && encode_folded(CODEC_FOLDED, &folded, plain.len(), compression, out)
+    {
+        return;
     }
     encode_unfolded(plain, content, compression, out);
+}
+
+/// Appends codec byte and payload of a chunk of a body of which parts are kept elsewhere; nothing,
+/// and `false`, if that does not shorten it.
+pub(super) fn encode_parts(
+    folded: &[u8],
+    plain_len: usize,
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) -> bool {
+    encode_folded(CODEC_PARTS, folded, plain_len, compression, out)
+}
+
+fn encode_folded(
+    codec: u8,
+    folded: &[u8],
+    plain_len: usize,
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    out.push(codec);
+    out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
+    encode_unfolded(folded, Content::Body, compression, out);
+    let is_shorter = out.len() - start < plain_len + 1;
+    if !is_shorter {
+        out.truncate(start);
+    }
+    is_shorter
 }
 
 fn encode_unfolded(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
@@ -176,9 +203,10 @@ pub(super) fn decode_onto(
     chunk: &[u8],
     plain_len: usize,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+    parts: &mut dyn PartSource,
     out: &mut Vec<u8>,
 ) -> Result<(), SealError> {
-    let Some((&CODEC_FOLDED, rest)) = chunk.split_first() else {
+    let Some((&codec @ (CODEC_FOLDED | CODEC_PARTS), rest)) = chunk.split_first() else {
         return decode_unfolded(chunk, plain_len, dictionaries, out);
     };
     let mut fields = Fields::new(rest);
@@ -188,7 +216,10 @@ pub(super) fn decode_onto(
     }
     let mut folded = Vec::new();
     decode_unfolded(fields.rest(), folded_len, dictionaries, &mut folded)?;
-    recipe::unfold(&folded, plain_len, out)
+    match codec {
+        CODEC_PARTS => parts::unfold(&folded, plain_len, parts, out),
+        _ => recipe::unfold(&folded, plain_len, out),
+    }
 }
 
 fn decode_unfolded(

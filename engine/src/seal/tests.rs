@@ -224,7 +224,7 @@ proptest! {
         prop_assert!(RootKeyFile::decode(&bytes).is_err());
         prop_assert!(StoredPassword::decode(&bytes).is_err());
         let mut plain = b"before".to_vec();
-        if compress::decode_onto(&bytes, 300, &|_| None, &mut plain).is_err() {
+        if compress::decode_onto(&bytes, 300, &|_| None, &mut NoParts, &mut plain).is_err() {
             prop_assert_eq!(&plain, b"before");
         }
         let _ = RecoveryKey::parse(&String::from_utf8_lossy(&bytes));

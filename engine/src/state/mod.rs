@@ -27,6 +27,7 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod key_use;
+mod part;
 mod policy;
 mod recount;
 mod retain;
@@ -46,6 +47,7 @@ pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use key_use::Named;
+pub(crate) use part::{BlobRole, NamedPart, PartUse, blob_naming, part_reference_key};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 pub(crate) use recount::{Counted, Counts, count_all};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
