@@ -107,6 +107,10 @@ pub(crate) struct CheckArguments {
     /// With --repair: a copy of the data directory, or of its log's folder, to mend from
     #[arg(long, requires = "repair", value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
+    /// With --repair: what no copy mends is given up, after it was named: damaged messages go, and
+    /// where changes are lost the store goes on without them
+    #[arg(long, requires = "repair")]
+    pub(crate) give_up: bool,
     /// First make the state anew from the log; the store must be stopped
     #[arg(long, group = "change")]
     pub(crate) rebuild: bool,
@@ -505,6 +509,7 @@ mod tests {
             "deliver u@example.org --sender s@example.net",
             "check",
             "check --repair --from D",
+            "check --repair --from D --give-up",
             "check --rebuild",
             "upgrade finish",
             "import maildir u@example.org Maildir",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use engine::log::Severity;
 use engine::seal::Secret;
 use engine::{
-    CheckProgress, InitOptions, OpenOptions, OpenReport, RecountReport, Status, Store,
+    CheckProgress, Consent, InitOptions, OpenOptions, OpenReport, RecountReport, Status, Store,
     verify_backup,
 };
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,13 @@ pub(crate) fn check(
         report.row_count,
         report.problem_count
     );
+    if report.given_up_count > 0 {
+        summary.push_str(&format!(
+            "; {} damaged places of the log were given up, and the state could not be made anew \
+             from it",
+            report.given_up_count
+        ));
+    }
     if report.unnamed_chunks > 0 {
         summary.push_str(&format!(
             "; {} bytes of {} pieces keep their space and belong to no message",
@@ -264,6 +271,44 @@ pub(crate) fn repair(
     let mut sentences: Vec<String> = mended.chain(left).collect();
     if sentences.is_empty() {
         sentences.push("nothing in keys and log was in need of repair".to_owned());
+    }
+    Ok(sentences)
+}
+
+/// Says what of a stopped store has no copy, and gives it up if that is wanted.
+pub(crate) fn give_up(
+    directory: &Path,
+    key: KeySource,
+    is_wanted: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<String>, Failure> {
+    let consent = if is_wanted { Consent::Given } else { Consent::Asked };
+    let report = Store::give_up(directory, &OpenOptions::new(key), consent, progress)?;
+    let mut sentences: Vec<String> =
+        report.lost.iter().map(|what| format!("lost: {what}")).collect();
+    if report.recovered_count > 0 {
+        let verb = if report.is_done { "came" } else { "would come" };
+        sentences.push(format!(
+            "{} messages that no record names any more {verb} back into the mailbox \"Recovered\" \
+             of their accounts",
+            report.recovered_count
+        ));
+    }
+    if !report.is_done && !report.is_empty() {
+        sentences.push(
+            "nothing was given up: look for a copy and run the command with --from; without one, \
+             run it with --give-up, and the store goes on without what is named here"
+                .to_owned(),
+        );
+    }
+    if report.is_done && report.changes_lost {
+        sentences.push(
+            "given up: the store goes on in a new epoch, so that clients read their mailboxes anew"
+                .to_owned(),
+        );
+    }
+    if let Some(folder) = &report.quarantine {
+        sentences.push(format!("the damaged bytes are kept in {}", folder.display()));
     }
     Ok(sentences)
 }

@@ -7,6 +7,8 @@
     reason = "tests stop at the first surprise, and count small things"
 )]
 
+#[path = "commands/give_up.rs"]
+mod give_up;
 #[path = "commands/keys.rs"]
 mod keys;
 #[path = "commands/retention.rs"]

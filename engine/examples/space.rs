@@ -16,20 +16,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use engine::ids::BlobTag;
 use engine::limits::GROUP_ALIGNMENT;
 use engine::log::Item;
 use engine::log::format::group::{GROUP_HEADER_BYTES, Group};
 use engine::log::format::item::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
 use engine::log::format::segment::GROUPS_AT;
+use engine::seal::BlobHeader;
 use engine::width::{u64_of, usize_of};
 
 /// Bytes and counts, by what they are for.
 #[derive(Default)]
-struct Space(BTreeMap<&'static str, (u64, u64)>);
+struct Space {
+    found: BTreeMap<&'static str, (u64, u64)>,
+    /// The packed blob seen last: its further chunks are of its body.
+    packed: Option<BlobTag>,
+}
 
 impl Space {
     fn add(&mut self, what: &'static str, bytes: u64) {
-        let (sum, count) = self.0.entry(what).or_default();
+        let (sum, count) = self.found.entry(what).or_default();
         *sum += bytes;
         *count += 1;
     }
@@ -45,10 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for path in files(&volume.join("state"))? {
         space.add("state: files", allocated(&path)?);
     }
-    for (what, (bytes, count)) in &space.0 {
+    for (what, (bytes, count)) in &space.found {
         println!("{what:32} {bytes:>12} {count:>9}");
     }
-    let total: u64 = space.0.values().map(|(bytes, _)| bytes).sum();
+    let total: u64 = space.found.values().map(|(bytes, _)| bytes).sum();
     println!("{:32} {total:>12}", "all");
     Ok(())
 }
@@ -100,6 +106,17 @@ fn is_trailer(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PBXclose")
 }
 
+/// The parts of an item that holds header, summary and first chunk; `None` if it is not one.
+fn packed(bytes: &[u8], space: &mut Space) -> Option<()> {
+    let header = BlobHeader::parse(bytes).ok()?;
+    let summary = header.piece(header.chunk_count);
+    let end = summary.end?;
+    space.add("blobs: headers", u64_of(summary.start));
+    space.add("blobs: summaries", u64_of(end - summary.start));
+    space.add("blobs: bodies", u64_of(bytes.len() - end));
+    Some(())
+}
+
 fn item(item: &Item<'_>, next: Option<Item<'_>>, space: &mut Space) {
     match item {
         Item::Record { payload, .. } => {
@@ -108,10 +125,18 @@ fn item(item: &Item<'_>, next: Option<Item<'_>>, space: &mut Space) {
         }
         Item::Chunk { header, bytes, .. } => {
             space.add("log: chunk headers", u64_of(CHUNK_HEADER_BYTES));
+            if header.number == 0
+                && let Some(bytes) = bytes
+                && packed(bytes, space).is_some()
+            {
+                space.packed = Some(header.tag);
+                return;
+            }
             let is_last = !matches!(next, Some(Item::Chunk { header: next, .. })
                 if next.number > header.number);
             let what = match header.number {
                 0 => "blobs: headers",
+                _ if space.packed == Some(header.tag) => "blobs: bodies",
                 _ if is_last => "blobs: summaries",
                 _ => "blobs: bodies",
             };

@@ -14,6 +14,8 @@
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
 //!     4  parts kept once: chunks that name them (codec 4, `seal/parts.rs`), arrivals with parts in
 //!        records of type 17, format 2 of a blob's row, the table of parts (`state/part.rs`)
+//!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
+//!        go on from the summary (codecs 6 and 7)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -38,6 +40,9 @@ pub(crate) const BASE_IMAGES: u32 = 3;
 pub(crate) const RECIPES: u32 = 3;
 /// The level from which on equal parts of an account's messages are kept once (`state/part.rs`).
 pub(crate) const PARTS: u32 = 4;
+/// The level from which on header, summary and first chunk of a message are one item of the log
+/// (`seal/blob.rs`), and the chunk goes on from the summary (`seal/stream.rs`).
+pub(crate) const PACKED_BLOBS: u32 = 4;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
 

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 #![allow(missing_docs, clippy::type_complexity, reason = "tests, whose tables are tuples")]
 
+#[path = "check/give_up.rs"]
+mod give_up;
+
 use std::path::{Path, PathBuf};
 
 use engine::disk::OpenMode;
@@ -151,8 +154,8 @@ fn each_kind_of_damage_in_the_log_is_named_with_what_it_costs() {
         (living + 5000, &message, "does not have its hash", Loss::Pieces(1), "it is alive"),
         (dead + 5000, &[None], "no message has it any more", Loss::Nothing, "it was expunged"),
         (dead + 40, &[None], "positions", Loss::SecondCopy, "state has applied the group"),
-        (living + 40, &[None], "positions", Loss::Pieces(3), "its header; the chunks are whole"),
-        (living + 136 + 20, &[None], "positions", Loss::Pieces(3), "a chunk's header"),
+        (living + 40, &[None], "positions", Loss::Pieces(1), "its header; the chunk is whole"),
+        (living + 136 + 20, &[None], "positions", Loss::Pieces(1), "a chunk's header"),
     ];
     for (offset, uids, words, loss, reason) in table {
         let directory = folder.path().join("copy");

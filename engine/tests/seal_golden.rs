@@ -138,6 +138,27 @@ fn folded() -> [(&'static str, Vec<u8>); 2] {
     [("seal_folded_header.bin", header), ("seal_folded_body.bin", body)]
 }
 
+/// A packed blob of that message and its summary; as for those with dictionaries.
+fn packed() -> [(&'static str, Vec<u8>); 1] {
+    let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(29))));
+    let mail = with_base64();
+    let accounts = [(ANNA, FIRST, &key(1))];
+    let lengths = (u64::try_from(mail.len()).unwrap(), u32::try_from(SUMMARY.len()).unwrap());
+    let streamed = Compression::Streamed;
+    let blob = BlobSealer::with_summary(&sealer, TAG, &accounts, lengths, streamed).unwrap();
+    [("seal_packed_4.bin", blob.seal_packed(&mail, SUMMARY).remove(0).bytes)]
+}
+
+#[test]
+fn what_was_once_packed_opens() {
+    let item = fs::read(golden("seal_packed_4.bin")).unwrap();
+    let opener = BlobOpener::open(&item, TAG, ANNA, &|_, _| Some(key(1))).unwrap();
+    let opened = |number| opener.open_chunk(number, opener.piece(number).of(&item).unwrap());
+    assert_eq!(opened(0).unwrap(), with_base64());
+    assert_eq!(opened(1).unwrap(), SUMMARY);
+    assert_eq!(packed()[0].1.len(), item.len(), "the file was made as it is made now");
+}
+
 #[test]
 fn what_was_once_folded_opens() {
     let read = |name| fs::read(golden(name)).unwrap();
@@ -221,7 +242,8 @@ fn what_was_once_written_opens() {
 #[test]
 #[ignore = "writes the golden files anew: only with a new format version"]
 fn write_golden_files() {
-    for (name, bytes) in written().into_iter().chain(with_dictionaries()).chain(folded()) {
+    let of_zstd = with_dictionaries().into_iter().chain(folded()).chain(packed());
+    for (name, bytes) in written().into_iter().chain(of_zstd) {
         fs::write(golden(name), bytes).unwrap();
     }
 }

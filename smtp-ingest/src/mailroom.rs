@@ -109,8 +109,16 @@ impl Mailroom for Store {
     }
 
     fn open_spool(&self) -> io::Result<Option<Box<dyn Spool>>> {
-        let file = self.spool().map_err(io::Error::other)?;
+        let file = self.spool().map_err(unspooled)?;
         Ok(Some(Box::new(StoreSpool(file))))
+    }
+}
+
+/// A full disk is told from one that fails: the sender hears of it.
+fn unspooled(error: CommitError) -> io::Error {
+    match error {
+        CommitError::DiskFull => io::Error::new(io::ErrorKind::StorageFull, error),
+        other => io::Error::other(other),
     }
 }
 
@@ -119,7 +127,7 @@ struct StoreSpool(SpoolFile);
 
 impl Spool for StoreSpool {
     fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
-        self.0.write_block(block).map_err(io::Error::other)
+        self.0.write_block(block).map_err(unspooled)
     }
 
     fn read_block(&mut self, index: usize, into: &mut Vec<u8>) -> io::Result<()> {

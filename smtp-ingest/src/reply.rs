@@ -5,7 +5,7 @@
 //! 4.2.4), because we cannot tell an unknown command from one that we do not implement.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use engine::error::{CommitError, Remedy};
 
@@ -137,6 +137,8 @@ pub(crate) fn for_receive_error(error: &ReceiveError) -> &'static Reply {
     match error {
         ReceiveError::TooLarge => &TOO_LARGE,
         ReceiveError::NoMemory => &NO_MEMORY,
+        // As if the store had been asked for it.
+        ReceiveError::Spool(error) if error.kind() == ErrorKind::StorageFull => &NO_MEMORY,
         ReceiveError::Spool(_) => &TROUBLE,
     }
 }
@@ -205,6 +207,13 @@ mod tests {
         }
         let full = CommitError::OverQuota { limit_bytes: 1 };
         assert_eq!(for_commit_error(&full, OverQuota::Refuse).code, 552);
+    }
+
+    #[test]
+    fn a_spool_on_a_full_disk_is_told_from_one_that_fails() {
+        let code = |kind: ErrorKind| for_receive_error(&ReceiveError::Spool(kind.into())).code;
+        assert_eq!(code(ErrorKind::StorageFull), 452);
+        assert_eq!(code(ErrorKind::PermissionDenied), 451);
     }
 
     #[test]

@@ -118,6 +118,10 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         let from = arguments.from.as_deref();
         let sentences = store_access::repair(&place.directory, place.key()?, from)?;
         sentences.iter().for_each(|sentence| println!("{sentence}"));
+        let is_all_mended = !sentences.iter().any(|sentence| sentence.starts_with("left"));
+        if arguments.give_up || !is_all_mended {
+            give_up(&place, arguments.give_up)?;
+        }
     }
     if arguments.rebuild {
         logging::start("warn", LogFormat::Text)?;
@@ -152,6 +156,19 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
             ),
         )),
     }
+}
+
+/// Says what is lost; and gives it up, if that was said.
+fn give_up(place: &Place, is_wanted: bool) -> Result<(), Failure> {
+    let bar = progress::bar("Reading messages", 0);
+    let sentences =
+        store_access::give_up(&place.directory, place.key()?, is_wanted, &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        });
+    bar.finish_and_clear();
+    sentences?.iter().for_each(|sentence| println!("{sentence}"));
+    Ok(())
 }
 
 /// `pillarbox status`

@@ -161,6 +161,43 @@ impl Installer {
         Ok(())
     }
 
+    /// The dump of that record is not what its image names.
+    pub(crate) fn spoil(&mut self, header: &RecordHeader) {
+        self.missing.insert(header.lsn, (header.account, [0; 32]));
+    }
+
+    /// Images of which a dump is missing count for nothing: half an account would be read as a
+    /// whole one. Its rows go again, but for those that say whose it is.
+    ///
+    /// # Errors
+    /// The tables.
+    pub(crate) fn leave_out_broken(&mut self, saved: &Saved) -> Result<(), ReadError> {
+        self.write(saved)?;
+        let broken: HashSet<AccountNumber> =
+            self.missing.drain().map(|(_, (account, _))| account).collect();
+        for account in broken {
+            self.images.remove(&account);
+            let mut batch = TableBatch::new();
+            for table in super::unit::tables() {
+                let prefix: &[u8] =
+                    if table == Table::Reference { &[] } else { &account.0.to_be_bytes() };
+                saved.tables.scan_prefix(table, prefix, &mut |key, _| {
+                    if owner(table, key) == Some(account) {
+                        batch.delete(table, key);
+                    }
+                    Ok(true)
+                })?;
+            }
+            saved.tables.write(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Up to where each account's image says what there is.
+    pub(crate) fn floors(&self) -> HashMap<AccountNumber, Lsn> {
+        self.images.iter().map(|(account, image)| (*account, image.begun)).collect()
+    }
+
     /// The highest position that an image covers records up to.
     pub(crate) fn begun(&self) -> Lsn {
         self.images.values().map(|image| image.begun).max().unwrap_or(Lsn::ZERO)

@@ -97,6 +97,8 @@ pub struct CheckReport {
     pub unnamed_chunks: u64,
     /// Sealed bytes of them.
     pub unnamed_bytes: u64,
+    /// Damaged places of the log that were given up.
+    pub given_up_count: u64,
     /// What is wrong; at most 1,000 are listed.
     pub problems: Vec<Problem>,
     /// How many problems there are, listed or not.

@@ -145,6 +145,17 @@ impl LogSource {
         Ok(None)
     }
 
+    /// Whether that damage was given up: bytes from where it begins were kept aside. Its end tells
+    /// nothing, for a segment that was closed since ends elsewhere.
+    pub(crate) fn is_given_up(&self, flaw: &Flaw) -> bool {
+        let folder = self.directory.with_file_name("quarantine");
+        if !flaw.costs_bytes() || !self.disk.exists(&folder).unwrap_or(false) {
+            return false;
+        }
+        let kept = self.disk.list(&folder).unwrap_or_default();
+        kept.iter().any(|path| flaw.is_kept_in(path))
+    }
+
     /// The folder.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory

@@ -211,6 +211,10 @@ impl<'a> Check<'a> {
         let applied = applied.max(self.setup.durable);
         for flaw in flaws {
             let count = self.damaged.get(&(flaw.segment.0, flaw.from)).map_or(0, |(_, n)| *n);
+            if flaw.last <= applied && self.setup.log.is_given_up(&flaw) {
+                self.report.given_up_count += 1;
+                continue;
+            }
             let loss = match flaw.kind {
                 FlawKind::HeaderCopy | FlawKind::Header | FlawKind::Footer => Loss::Nothing,
                 FlawKind::Chunk if count == 0 => Loss::Nothing,

@@ -25,7 +25,7 @@ mod segment;
 mod state;
 
 pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
-pub(crate) use self::log::LogSource;
+pub(crate) use self::log::{LogSource, ReadGroup};
 pub(crate) use self::mail::{Check, CheckSetup};
 pub(crate) use self::repair::Mended;
 pub(crate) use self::scrub::{ScrubFigures, ScrubSetup, ScrubStep, Scrubber};

@@ -183,6 +183,10 @@ impl Scrubber {
     }
 
     fn report(&self, flaw: &Flaw) {
+        // Named and given up before: nothing of it is news.
+        if self.setup.log.is_given_up(flaw) {
+            return;
+        }
         *self.figures.damaged.lock().entry(flaw.segment.0).or_default() += 1;
         tracing::error!(
             file = %flaw.segment.path(self.setup.log.directory()).display(),

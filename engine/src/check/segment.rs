@@ -345,6 +345,29 @@ pub(crate) struct Scanned {
 }
 
 impl Flaw {
+    /// Whether bytes are lost with it that are nowhere else in the file.
+    pub(crate) fn costs_bytes(&self) -> bool {
+        !matches!(self.kind, FlawKind::HeaderCopy | FlawKind::Footer)
+    }
+
+    /// What a copy of the damaged bytes is called that was kept aside.
+    pub(crate) fn quarantine_name(&self, log: &Path) -> String {
+        let path = self.segment.path(log);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("{name}.{}-{}", self.from, self.to)
+    }
+
+    /// Whether a file of that name holds the bytes from where the damage begins. A gap between two
+    /// segments may be the end of the first, which was cut when it was given up.
+    pub(crate) fn is_kept_in(&self, path: &Path) -> bool {
+        let Some((number, from, to)) = kept_in(path) else { return false };
+        if self.kind == FlawKind::Missing && self.to == 0 {
+            let place = self.segment.place();
+            return number.place() == place || number.place() + 1 == place;
+        }
+        number == self.segment && (from..to.max(from + 1)).contains(&self.from)
+    }
+
     /// At one position.
     pub(crate) fn new(
         kind: FlawKind,
@@ -355,6 +378,13 @@ impl Flaw {
     ) -> Flaw {
         Flaw { kind, segment, from, to, first: lsn, last: lsn, what }
     }
+}
+
+/// What a file of the quarantine holds: segment, first byte, end.
+fn kept_in(path: &Path) -> Option<(SegmentNumber, u64, u64)> {
+    let (segment, range) = path.file_name()?.to_str()?.rsplit_once('.')?;
+    let (from, to) = range.split_once('-')?;
+    Some((SegmentNumber::of(Path::new(segment))?, from.parse().ok()?, to.parse().ok()?))
 }
 
 /// A header, with the number of the copy that is damaged and what is wrong with it; or what is

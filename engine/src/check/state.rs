@@ -29,6 +29,12 @@ impl Check<'_> {
         if let Err(error) = volume.and_then(|()| self.saved.switched().map(drop)) {
             self.table_problem(Table::Volume, &error);
         }
+        let segments: Vec<u64> = self.segments.keys().copied().collect();
+        for segment in segments {
+            if let Err(error) = self.saved.key_use(segment) {
+                self.table_problem(Table::Volume, &error);
+            }
+        }
         let of_accounts =
             [Table::Account, Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished];
         if let Err(error) = self.saved.bases() {

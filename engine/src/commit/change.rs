@@ -234,6 +234,15 @@ pub(crate) enum Change {
         generation: KeyGeneration,
         promise: Answer<()>,
     },
+    /// Messages of a mailbox that cannot be read go, others come in their place: both or neither.
+    /// No quota is asked, and nothing of them is kept.
+    GiveUp {
+        account: AccountNumber,
+        mailbox: MailboxId,
+        uids: UidSet,
+        messages: Vec<PendingMessage>,
+        promise: Answer<Appended>,
+    },
     /// Nothing: answered when all that was begun before is committed.
     Fence {
         promise: Answer<()>,
@@ -284,7 +293,9 @@ impl Change {
             Change::Deliver { recipients, promise, .. } => {
                 promise.answer(recipients.iter().map(|_| Err(why())).collect());
             }
-            Change::Append { promise, .. } => promise.answer(Err(why())),
+            Change::Append { promise, .. } | Change::GiveUp { promise, .. } => {
+                promise.answer(Err(why()));
+            }
             Change::Transfer { promise, .. } => promise.answer(Err(why())),
             Change::Flags { promise, .. } => promise.answer(Err(why())),
             Change::Expunge { promise, .. } => promise.answer(Err(why())),
@@ -315,6 +326,8 @@ impl Change {
         matches!(
             self,
             Change::EndAhead { .. }
+                | Change::DeleteAccount { .. }
+                | Change::AccountDestroyed { .. }
                 | Change::BaseBegin { .. }
                 | Change::BaseDump { .. }
                 | Change::BaseImage { .. }
@@ -329,7 +342,7 @@ impl Change {
             Change::Deliver { message, recipients, .. } => {
                 message.group_bytes() + recipients.len() * 512
             }
-            Change::Append { messages, .. } => {
+            Change::Append { messages, .. } | Change::GiveUp { messages, .. } => {
                 messages.iter().map(|message| message.sealed.group_bytes() + 512).sum()
             }
             Change::Transfer { uids, .. } => {

@@ -19,7 +19,7 @@ use super::room::Room;
 use crate::disk::Clock;
 use crate::error::CommitError;
 use crate::format_level;
-use crate::ids::{EpochId, Lsn, NodeId, Stamp, VolumeId};
+use crate::ids::{AccountNumber, EpochId, Lsn, NodeId, Stamp, VolumeId};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
 use crate::record::{Body, EpochBegin};
@@ -28,6 +28,7 @@ use crate::seal::{KeyTable, Sealer};
 use crate::state::{
     Changes, CheckpointStamp, Committed, Named, Places, StateChunkPlace, TableStore, Unsaved,
 };
+use crate::ticket::ticket;
 use crate::width::u64_of;
 
 /// Bytes that a checkpoint would write after which it begins.
@@ -136,6 +137,8 @@ pub(crate) struct Committer {
     unmarked: bool,
     /// What may be written; raised by a record alone.
     format_level: u32,
+    /// Accounts that are gone, and of which the disk had no room to say that their keys are, too.
+    uncertified: Vec<AccountNumber>,
 }
 
 /// Whether the committer goes on.
@@ -169,22 +172,23 @@ impl Committer {
             checkpointed: None,
             unmarked: false,
             format_level: setup_level,
+            uncertified: Vec::new(),
         }
     }
 
-    /// Begins the history of a new volume: its first epoch, its one member, its format level.
-    pub(crate) fn begin_history(&mut self, node: NodeId) {
-        let epoch = EpochBegin {
-            number: self.setup.epoch,
-            id: EpochId(self.setup.sealer.random_id()),
-            parent: None,
-            node,
-        };
+    /// Begins an epoch: its first record; and, where there is no history, its one member and its
+    /// format level. `parent`: the epoch that it goes on from, and the last position inherited.
+    pub(crate) fn begin_epoch(&mut self, node: NodeId, parent: Option<(EpochId, Lsn)>) {
+        let number = self.setup.epoch;
+        let epoch = EpochBegin { number, id: EpochId(self.setup.sealer.random_id()), parent, node };
         let members = Body::Members(vec![(node, self.setup.parity)]);
         let level = Body::FormatLevel(format_level::NEWEST);
+        let is_new = self.setup.committed.volume().history.is_empty();
         let mut assigner = self.assigner();
-        for body in [Body::Epoch(epoch), members, level] {
-            assigner.assign_volume(body);
+        assigner.assign_volume(Body::Epoch(epoch));
+        if is_new {
+            assigner.assign_volume(members);
+            assigner.assign_volume(level);
         }
         let assigned = assigner.finish();
         self.write(assigned, 0);
@@ -197,10 +201,14 @@ impl Committer {
             Woken::Changes(mut batch) => {
                 self.gather.wait(&queue, batch.len());
                 batch.extend(queue.take_more());
+                batch.extend(self.certificates());
                 self.commit_if_there_is_room(batch);
             }
-            Woken::Idle => self.mark(),
-            Woken::Closed => return CommitStep::Closed,
+            Woken::Idle => self.certify_or_mark(),
+            Woken::Closed => {
+                self.certify_or_mark();
+                return CommitStep::Closed;
+            }
         }
         self.checkpoint_if_due();
         CommitStep::Again
@@ -220,10 +228,40 @@ impl Committer {
         if !self.setup.room.has_for_reclaim(bytes(&batch)) {
             let (ends, others): (Vec<_>, Vec<_>) =
                 batch.into_iter().partition(|change| matches!(change, Change::EndAhead { .. }));
-            others.into_iter().for_each(refuse);
+            for change in others {
+                match change {
+                    // All that it tells of is done; whoever waits need not wait for space.
+                    Change::AccountDestroyed { account, promise } => {
+                        self.uncertified.push(account);
+                        promise.answer(Ok(()));
+                    }
+                    other => refuse(other),
+                }
+            }
             batch = ends;
         }
         self.commit(batch);
+    }
+
+    /// Certificates for which there is room now.
+    fn certificates(&mut self) -> Vec<Change> {
+        let certificate = |account| {
+            let (promise, _) = ticket();
+            Change::AccountDestroyed { account, promise }
+        };
+        let certificates: Vec<Change> = self.uncertified.iter().copied().map(certificate).collect();
+        let bytes = certificates.iter().map(Change::group_bytes).sum();
+        if certificates.is_empty() || !self.setup.room.has_for_reclaim(bytes) {
+            return Vec::new();
+        }
+        self.uncertified.clear();
+        certificates
+    }
+
+    /// Nothing comes.
+    fn certify_or_mark(&mut self) {
+        let certificates = self.certificates();
+        if certificates.is_empty() { self.mark() } else { self.commit(certificates) }
     }
 
     /// Commits a batch.
@@ -304,8 +342,10 @@ impl Committer {
             key_version: self.setup.keys.version(),
             previous: end.hash,
         });
-        if let Err(error) = self.writer.append_watermark(&group) {
-            self.stop(&error.to_string());
+        match self.writer.append_watermark(&group) {
+            // It may be the first of its segment.
+            Ok(place) => self.setup.committed.note_watermark(named_in(&group, &place)),
+            Err(error) => self.stop(&error.to_string()),
         }
     }
 

@@ -5,8 +5,8 @@
 //!             no change is taken: what is left     nothing new is taken;         all is
 //!             is for reclaim and checkpoints       changing and deleting go on   well
 //! ```
-//! Base images, by which reclaim lets records go, and purges of what was kept are taken down to an
-//! eighth of the reserve.
+//! Base images, by which reclaim lets records go, purges of what was kept and deletions of accounts
+//! are taken down to an eighth of the reserve. The spool asks for each block that it writes.
 //!
 //! The disk is asked anew each time, so everything goes on by itself when space comes back.
 //!

@@ -27,7 +27,8 @@ pub(crate) use key_names::{KeyNames, NamedBy};
 pub use reader::LogReader;
 pub(crate) use reader::{SegmentFile, SegmentUse};
 pub use recovery::{
-    LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp, recover,
+    Gaps, LogDamage, RecoverError, Recovered, RecoveryReport, Replayed, Severity, StateStamp,
+    recover, recover_over,
 };
 pub(crate) use recovery::{before, numbers, successor};
 pub(crate) use rewrite::{Keep, Rewrite, RewriteStep, SOURCES_MAX};

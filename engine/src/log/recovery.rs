@@ -16,6 +16,8 @@
 //! 6. **Replay** to the caller, group by group.
 //!
 //! Opened for reading, or with damage above state, 4 and 5 are left out: nothing on disk changes.
+//! Who gives damage up ([`Gaps::Bridged`]) gets all that can be read behind it too, and a segment
+//! to go on in; what was lost is then for the caller to say.
 //!
 //! # Invariants
 //! 1. Nothing is shown to the caller that a power cut could take back.
@@ -137,6 +139,16 @@ pub struct LogDamage {
     pub severity: Severity,
 }
 
+/// What becomes of acknowledged groups that cannot be read and that state has not applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gaps {
+    /// The log is read up to there, and nothing follows.
+    Refused,
+    /// They are given up: the log is read on behind them, group by group without regard to the
+    /// bytes of chunks, and goes on. Nothing of them may be lost that the caller has not kept.
+    Bridged,
+}
+
 /// What damage of the log means for the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
@@ -215,17 +227,30 @@ pub fn recover<E: From<RecoverError>>(
     setup: LogSetup,
     state: Option<StateStamp>,
     mode: OpenMode,
+    visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
+) -> Result<Recovered, E> {
+    recover_over(setup, state, (mode, Gaps::Refused), visit)
+}
+
+/// The same, with a say in what becomes of gaps.
+///
+/// # Errors
+/// As for [`recover`].
+pub fn recover_over<E: From<RecoverError>>(
+    setup: LogSetup,
+    state: Option<StateStamp>,
+    (mode, gaps): (OpenMode, Gaps),
     mut visit: impl FnMut(Replayed<'_>) -> Result<(), E>,
 ) -> Result<Recovered, E> {
     let mut report = RecoveryReport::default();
-    let walked = walk::walk(&setup, state, mode, &mut report, &mut visit)?;
+    let walked = walk::walk(&setup, state, (mode, gaps), &mut report, &mut visit)?;
     let end = ChainEnd {
         durable_lsn: walked.durable_lsn,
         ..walked.segments.last().ok_or(RecoverError::UsedUp)?.end()
     };
     if mode == OpenMode::Read || walked.is_broken() {
         report.cut_bytes = 0;
-        let mut replay = Replay::new(&setup, state, &mut report, visit);
+        let mut replay = Replay::new(&setup, (state, gaps), &mut report, visit);
         for &pass in replay.passes()? {
             for segment in &walked.segments {
                 replay.walked(segment, segment.groups.len(), pass)?;
@@ -235,7 +260,7 @@ pub fn recover<E: From<RecoverError>>(
     }
     let writer = carry(&setup, &walked, end, &mut report)?;
     close_old(&setup, &walked, &writer)?;
-    let mut replay = Replay::new(&setup, state, &mut report, visit);
+    let mut replay = Replay::new(&setup, (state, gaps), &mut report, visit);
     for &pass in replay.passes()? {
         for segment in &walked.segments {
             replay.walked(segment, segment.kept, pass)?;
@@ -253,7 +278,9 @@ fn carry(
     report: &mut RecoveryReport,
 ) -> Result<LogWriter, RecoverError> {
     let tail = walked.segments.last().ok_or(RecoverError::UsedUp)?;
-    let number = tail.file.header.number.next_place().ok_or(RecoverError::UsedUp)?;
+    // Behind every file there is, of which some may have been passed over.
+    let last = tail.file.header.number.max(walked.last_file);
+    let number = last.next_place().ok_or(RecoverError::UsedUp)?;
     let before = ChainEnd { durable_lsn: walked.durable_lsn, ..tail.end_of(tail.kept) };
     let carried = tail.groups.get(tail.kept..).unwrap_or_default();
     report.groups_carried = crate::width::u64_of(carried.len());

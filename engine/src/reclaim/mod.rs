@@ -267,7 +267,12 @@ impl Reclaimer {
     /// Closes the copy and makes readers use it; the next checkpoint will, too.
     fn publish(&mut self, copying: Copying) -> Result<ReclaimStep, ReadError> {
         let Copying { rewrite, old, coverage } = copying;
-        let names = rewrite.names().clone();
+        let knows_keys = self.setup.committed.format_level() >= format_level::KEY_GENERATIONS;
+        if knows_keys {
+            // Before it has its name, so that nobody finds a segment of which nothing is known.
+            let names = rewrite.names().clone();
+            self.setup.committed.key_uses.set(rewrite.number().0, names);
+        }
         let (new, moved) = rewrite.finish()?;
         let mut places: BTreeMap<Lsn, Places> = BTreeMap::new();
         for place in &moved {
@@ -284,10 +289,13 @@ impl Reclaimer {
                 hash: place.hash,
             });
         }
+        let mut replaced = Vec::with_capacity(old.len());
+        for number in &old {
+            replaced.push((number.0, self.setup.committed.key_names(number.0)?));
+        }
         // Nothing fails from here on.
-        if self.setup.committed.format_level() >= format_level::KEY_GENERATIONS {
-            let old = old.iter().map(|number| number.0);
-            self.setup.committed.key_uses.set(new.0, names, old);
+        if knows_keys {
+            self.setup.committed.key_uses.leave(replaced);
         }
         self.setup.committed.switch_segment(new.0, places);
         let alive = moved.iter().map(|place| u64::from(place.length)).sum();
@@ -304,7 +312,9 @@ impl Reclaimer {
         if disk.exists(&path)? {
             disk.remove(&path)?;
         }
-        disk.sync_dir(directory)
+        disk.sync_dir(directory)?;
+        self.setup.committed.segment_released(number.0, [number.0]);
+        Ok(())
     }
 
     /// Removes the old segments, to which nothing refers any more.
@@ -329,7 +339,7 @@ impl Reclaimer {
         self.figures.segment_count.fetch_add(count, Ordering::Relaxed);
         let freed = before.saturating_sub(after);
         self.figures.freed_bytes.fetch_add(freed, Ordering::Relaxed);
-        self.setup.committed.segment_released(new.0);
+        self.setup.committed.segment_released(new.0, old.iter().map(|number| number.0));
         old.iter().for_each(|number| self.figures.orders.settled(*number));
         Ok(())
     }
@@ -341,6 +351,7 @@ impl Reclaimer {
         {
             // Nothing is wrong with them; there may be room for their copy later.
             tracing::warn!(segments = ?places, "no room to rewrite segments: {error}");
+            self.figures.orders.out_of_room(numbers);
             return ReclaimStep::Idle;
         }
         self.segments.damaged.extend(numbers);

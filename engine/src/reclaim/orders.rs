@@ -22,6 +22,8 @@ struct Inner {
     done: u64,
     total: u64,
     given_up: bool,
+    /// The disk had no room for the copy of one.
+    no_room: bool,
 }
 
 /// How far the orders are, in segments.
@@ -35,6 +37,7 @@ impl Orders {
     /// Orders segments.
     pub(crate) fn add(&self, segments: impl IntoIterator<Item = SegmentNumber>) {
         let mut inner = self.inner.lock();
+        inner.no_room = false;
         if inner.left.is_empty() {
             (inner.done, inner.total) = (0, 0);
         }
@@ -49,6 +52,23 @@ impl Orders {
     pub(crate) fn stop(&self) {
         self.inner.lock().left.clear();
         self.changed.notify_all();
+    }
+
+    /// The disk has no room for the copy of these: if one is ordered, all is taken back, because
+    /// whoever waits could wait for ever.
+    pub(super) fn out_of_room(&self, segments: &[SegmentNumber]) {
+        let mut inner = self.inner.lock();
+        if segments.iter().any(|segment| inner.left.contains(segment)) {
+            inner.left.clear();
+            inner.no_room = true;
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Whether what was ordered last was taken back for want of room.
+    pub(crate) fn had_no_room(&self) -> bool {
+        self.inner.lock().no_room
     }
 
     /// No segment will be rewritten any more.
@@ -99,5 +119,23 @@ impl Orders {
         if !inner.left.is_empty() && !inner.given_up {
             self.changed.wait_for(&mut inner, time);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_without_room_for_their_copies_are_told_and_not_tried_for_ever() {
+        let (one, other) = (SegmentNumber(1), SegmentNumber(2));
+        let orders = Orders::default();
+        orders.add([one, other]);
+        orders.out_of_room(&[one]);
+        assert_eq!((orders.progress(), orders.had_no_room()), (None, true));
+        orders.add([one]);
+        assert_eq!((orders.progress().is_some(), orders.had_no_room()), (true, false));
+        orders.out_of_room(&[other]);
+        assert!(!orders.had_no_room(), "it was not ordered");
     }
 }

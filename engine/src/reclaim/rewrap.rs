@@ -17,8 +17,8 @@ pub(crate) struct Rewrapper {
 }
 
 impl Rewrapper {
-    /// The header as it should be, if it is not; `None` also for one that does not open, which is
-    /// moved as it is: `check` names it.
+    /// The header as it should be, if it is not, with what follows that of a packed blob; `None`
+    /// also for one that does not open, which is moved as it is: `check` names it.
     pub(super) fn rewrap(&self, header: &[u8]) -> Option<Vec<u8>> {
         if self.committed.format_level() < format_level::KEY_GENERATIONS {
             return None;
@@ -46,9 +46,13 @@ impl Rewrapper {
         newest: (KeyGeneration, &Key),
     ) -> Option<Vec<u8>> {
         let lookup = |account, generation| keys.key(account, generation).cloned();
-        let header = BlobHeader::parse(header).ok()?;
-        match header.rewrap(&self.sealer, account, &lookup, newest) {
-            Ok((bytes, _)) => Some(bytes),
+        let parsed = BlobHeader::parse(header).ok()?;
+        match parsed.rewrap(&self.sealer, account, &lookup, newest) {
+            Ok((mut bytes, _)) => {
+                // As long as it was, whoever its key is sealed for.
+                bytes.extend_from_slice(header.get(bytes.len()..).unwrap_or_default());
+                Some(bytes)
+            }
             Err(error) => {
                 tracing::warn!(%account, "a blob's header keeps its retired key: {error}");
                 None

@@ -18,6 +18,20 @@
 //! A chunk is `ciphertext ‖ tag 16`; its plain bytes are those of `compress.rs`. Every chunk but
 //! the last holds CHUNK_BYTES plain bytes, so an offset in the body tells its chunk.
 //!
+//! Version 2, of a packed blob, from format level 4 on: what the log holds as item 0 is header,
+//! sealed summary and first chunk, one behind the other; its further items are the other chunks.
+//! (Of version 1, item 0 is the header, the chunks follow, and the summary is last.)
+//!
+//! ```text
+//! offset  size      field
+//!      0     8      magic, version 2, account_count as above
+//!      8    16      tag
+//!     24     4      summary_len    plain bytes of the summary
+//!     28     4      sealed_len     of the summary
+//!     32     8      plain_len      of the whole body; chunk_count follows from it
+//!     40            entries and proof as above
+//! ```
+//!
 //! # Invariants
 //! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's
 //!    number; a [`BlobSealer`] gives each number once. So a chunk costs 16 bytes and no key
@@ -39,16 +53,23 @@ use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
 use super::object::{self, OBJECT_OVERHEAD_BYTES};
 use super::parts::{self, MessageParts, NoParts, PartSource};
+use super::stream::Stream;
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
 use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::width::{u32_of, u64_of, usize_of, usize_of_u32};
 
 const MAGIC: [u8; 4] = *b"PBXB";
-pub(super) const VERSION: u16 = 1;
+/// Version of a header that stands alone.
+const APART: u16 = 1;
+/// Version of a header that summary and first chunk follow.
+pub(super) const VERSION: u16 = 2;
 const HEAD_BYTES: usize = 40;
 const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
 const ENTRY_BYTES: usize = 8 + 4 + WRAPPED_BYTES;
 const PROOF_BYTES: usize = COMMITMENT_BYTES;
+/// What a summary may take more than its plain bytes when it begins a stream: name of a dictionary,
+/// head of a frame, heads of its blocks.
+const BEGIN_MAX: usize = 8 + 64;
 const _: () = assert!(ENTRY_BYTES == 116 && HEAD_BYTES == 4 + 2 + 2 + 16 + 4 + 4 + 8);
 const _: () = assert!(BLOB_ACCOUNTS_MAX <= 0xFFFF, "the count of accounts fits its field");
 
@@ -76,12 +97,15 @@ pub struct BlobEntry {
 /// a [`BlobOpener`] has proved them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlobHeader {
+    version: u16,
     /// The blob's tag.
     pub tag: BlobTag,
     /// Chunks of the blob.
     pub chunk_count: u32,
     /// Plain bytes of the summary; 0 if there is none.
     pub summary_len: u32,
+    /// Sealed bytes of the summary of a packed blob; else 0.
+    sealed_summary_len: u32,
     /// Plain bytes of the body.
     pub plain_len: u64,
     /// Who may open it, in the order of the sealer.
@@ -90,7 +114,7 @@ pub struct BlobHeader {
 }
 
 impl BlobHeader {
-    /// Reads a header.
+    /// Reads a header. What follows that of a packed blob is not looked at.
     ///
     /// # Errors
     /// [`SealError::Truncated`] or [`SealError::Malformed`]; nothing here needs a key.
@@ -102,7 +126,7 @@ impl BlobHeader {
             return Err(SealError::Malformed { field: "magic of a blob", found });
         }
         let version = fields.u16()?;
-        if version != VERSION {
+        if !(APART..=VERSION).contains(&version) {
             return Err(SealError::Malformed {
                 field: "version of a blob",
                 found: u64::from(version),
@@ -114,16 +138,23 @@ impl BlobHeader {
             return Err(SealError::Malformed { field: "accounts of a blob", found });
         }
         let tag = BlobTag(fields.array()?);
-        let chunks = fields.u32()?;
+        let claimed = if version == APART { Some(fields.u32()?) } else { None };
         let summary_len = fields.u32()?;
-        if usize_of_u32(summary_len) > SUMMARY_BYTES_MAX {
+        let sealed_summary_len = if version == APART { 0 } else { fields.u32()? };
+        let sealed_max = SUMMARY_BYTES_MAX + 1 + TAG_BYTES;
+        if usize_of_u32(summary_len) > SUMMARY_BYTES_MAX
+            || usize_of_u32(sealed_summary_len) > sealed_max
+        {
             let found = u64::from(summary_len);
             return Err(SealError::Malformed { field: "summary length of a blob", found });
         }
         let plain_len = fields.u64()?;
-        if plain_len > u64_of(MESSAGE_BYTES_MAX) || chunk_count(plain_len) != u64::from(chunks) {
+        let expected = u32::try_from(chunk_count(plain_len)).ok();
+        let fits = plain_len <= u64_of(MESSAGE_BYTES_MAX)
+            && claimed.is_none_or(|claimed| Some(claimed) == expected);
+        let Some(chunks) = expected.filter(|_| fits) else {
             return Err(SealError::Malformed { field: "length of a blob", found: plain_len });
-        }
+        };
         let mut entries = Vec::with_capacity(account_count);
         for _ in 0..account_count {
             entries.push(BlobEntry {
@@ -133,8 +164,19 @@ impl BlobHeader {
             });
         }
         let proof = fields.array()?;
-        fields.end()?;
-        Ok(BlobHeader { tag, chunk_count: chunks, summary_len, plain_len, entries, proof })
+        if version == APART {
+            fields.end()?;
+        }
+        Ok(BlobHeader {
+            version,
+            tag,
+            chunk_count: chunks,
+            summary_len,
+            sealed_summary_len,
+            plain_len,
+            entries,
+            proof,
+        })
     }
 
     /// The bytes before the proof.
@@ -142,13 +184,18 @@ impl BlobHeader {
         let length = HEAD_BYTES + self.entries.len() * ENTRY_BYTES + PROOF_BYTES;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
         let account_count = u16::try_from(self.entries.len());
         let account_count = account_count.expect("BLOB_ACCOUNTS_MAX fits, checked by who made it");
         bytes.extend_from_slice(&account_count.to_le_bytes());
         bytes.extend_from_slice(&self.tag.0);
-        bytes.extend_from_slice(&self.chunk_count.to_le_bytes());
+        if self.version == APART {
+            bytes.extend_from_slice(&self.chunk_count.to_le_bytes());
+        }
         bytes.extend_from_slice(&self.summary_len.to_le_bytes());
+        if self.version != APART {
+            bytes.extend_from_slice(&self.sealed_summary_len.to_le_bytes());
+        }
         bytes.extend_from_slice(&self.plain_len.to_le_bytes());
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.account.0.to_le_bytes());
@@ -190,6 +237,27 @@ impl BlobHeader {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.proof, &expected)
             .map_err(|_| SealError::Altered)?;
         Ok(content_key)
+    }
+
+    /// Bytes of the header as it is stored.
+    fn stored_len(&self) -> usize {
+        HEAD_BYTES + self.entries.len() * ENTRY_BYTES + PROOF_BYTES
+    }
+
+    /// Where a chunk lies in what the log holds of the blob; the summary is the chunk behind the
+    /// last.
+    pub fn piece(&self, number: u32) -> Piece {
+        let summary_at = self.stored_len();
+        let first_at = summary_at + usize_of_u32(self.sealed_summary_len);
+        if self.version == APART {
+            Piece { item: number.saturating_add(1), start: 0, end: None }
+        } else if number == self.chunk_count {
+            Piece { item: 0, start: summary_at, end: Some(first_at) }
+        } else if number == 0 {
+            Piece { item: 0, start: first_at, end: None }
+        } else {
+            Piece { item: number, start: 0, end: None }
+        }
     }
 
     /// Plain bytes of a chunk; the summary is the one behind the last; `None` beyond.
@@ -248,6 +316,30 @@ fn wrap(
 
 fn chunk_key(content_key: &Key, number: u32) -> Key {
     Purpose::CHUNK.key(&[content_key.expose(), &number.to_le_bytes()])
+}
+
+/// Where a chunk lies in what the log holds of its blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Number of the item in the log.
+    pub item: u32,
+    /// Where in the item it begins.
+    pub start: usize,
+    /// Where in it it ends; `None`: where the item does.
+    pub end: Option<usize>,
+}
+
+impl Piece {
+    /// The chunk's sealed bytes, of those of its item.
+    pub fn of<'a>(&self, item: &'a [u8]) -> Option<&'a [u8]> {
+        item.get(self.start..self.end.unwrap_or(item.len()))
+    }
+
+    /// The same, to be opened where they lie.
+    pub fn of_mut<'a>(&self, item: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let end = self.end.unwrap_or(item.len());
+        item.get_mut(self.start..end)
+    }
 }
 
 /// A chunk as it is stored.
@@ -322,7 +414,16 @@ impl BlobSealer {
             .collect();
         let chunk_count = u32_of(usize_of(chunk_count(plain_len)));
         let proof = [0; PROOF_BYTES];
-        let header = BlobHeader { tag, chunk_count, summary_len, plain_len, entries, proof };
+        let header = BlobHeader {
+            version: APART,
+            tag,
+            chunk_count,
+            summary_len,
+            sealed_summary_len: 0,
+            plain_len,
+            entries,
+            proof,
+        };
         let header_bytes = header.encode(&content_key);
         Ok(BlobSealer { header, header_bytes, content_key, compression, next_number: 0 })
     }
@@ -374,18 +475,74 @@ impl BlobSealer {
         let start = usize_of_u32(number).saturating_mul(CHUNK_BYTES);
         let names_parts =
             parts.and_then(|parts| parts::fold(plain, start, parts)).is_some_and(|folded| {
-                compress::encode_parts(&folded, plain.len(), &self.compression, &mut bytes)
+                compress::encode_parts(None, &folded, plain.len(), &self.compression, &mut bytes)
             });
         if !names_parts {
             compress::encode(plain, content, &self.compression, &mut bytes);
         }
-        let aad = self.header.chunk_aad(number).encode();
-        let key = chunk_key(&self.content_key, number);
-        let tag = AwsLc.seal_in_place(key.expose(), &NONCE, &aad, &mut bytes);
-        bytes.extend_from_slice(&tag);
+        self.seal_text(number, &mut bytes);
         bytes.shrink_to_fit();
         let hash = blake3::hash(&bytes).into();
         SealedChunk { number, bytes, hash }
+    }
+
+    /// Seals what a chunk holds where it lies, and appends its tag.
+    fn seal_text(&self, number: u32, bytes: &mut Vec<u8>) {
+        let aad = self.header.chunk_aad(number).encode();
+        let key = chunk_key(&self.content_key, number);
+        let tag = AwsLc.seal_in_place(key.expose(), &NONCE, &aad, bytes);
+        bytes.extend_from_slice(&tag);
+    }
+
+    /// Seals a whole message that is in memory as a packed blob: the items of the log, of which
+    /// the first is header, summary and first chunk. Each item tells its BLAKE3.
+    ///
+    /// # Panics
+    /// If a length is not the announced one, or a chunk was sealed before.
+    pub fn seal_packed(self, body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+        self.seal_packed_without(body, &MessageParts::default(), summary)
+    }
+
+    /// The same for a message of which parts are stored as blobs of their own.
+    ///
+    /// # Panics
+    /// As [`seal_packed`](Self::seal_packed).
+    pub fn seal_packed_without(
+        mut self,
+        body: &[u8],
+        parts: &MessageParts,
+        summary: &[u8],
+    ) -> Vec<SealedChunk> {
+        assert_eq!(u64_of(body.len()), self.header.plain_len, "the body has the announced length");
+        let announced = usize_of_u32(self.header.summary_len);
+        assert_eq!(summary.len(), announced, "the summary has the announced length");
+        assert_eq!(self.next_number, 0, "a blob is packed as a whole");
+        self.header.version = VERSION;
+        let mut chunks = body.chunks(CHUNK_BYTES);
+        let first = chunks.next().unwrap_or_default();
+        let mut stream = Stream::new(summary);
+        let mut first_text = Vec::with_capacity(first.len() + 1 + TAG_BYTES);
+        let names_parts = parts::fold(first, 0, parts).is_some_and(|folded| {
+            let (stream, compression) = (Some(&mut stream), &self.compression);
+            compress::encode_parts(stream, &folded, first.len(), compression, &mut first_text)
+        });
+        if !names_parts {
+            compress::encode_first(&mut stream, first, &self.compression, &mut first_text);
+        }
+        let mut summary_text = Vec::with_capacity(summary.len() + 1 + TAG_BYTES);
+        compress::encode_summary(stream, summary, &self.compression, &mut summary_text);
+        self.seal_text(0, &mut first_text);
+        self.seal_text(self.header.chunk_count, &mut summary_text);
+        self.next_number = 1;
+        self.header.sealed_summary_len = u32_of(summary_text.len());
+        let mut bytes = self.header.encode(&self.content_key);
+        bytes.reserve_exact(summary_text.len() + first_text.len());
+        bytes.append(&mut summary_text);
+        bytes.append(&mut first_text);
+        let hash = blake3::hash(&bytes).into();
+        let mut items = vec![SealedChunk { number: 0, bytes, hash }];
+        items.extend(chunks.map(|chunk| self.seal_chunk_without(chunk, parts)));
+        items
     }
 
     /// Seals a whole body that is in memory.
@@ -403,7 +560,7 @@ impl BlobSealer {
 
 impl BlobHeader {
     fn chunk_aad(&self, number: u32) -> Aad<'static> {
-        Aad::Chunk { tag: self.tag, number, count: self.chunk_count, version: VERSION }
+        Aad::Chunk { tag: self.tag, number, count: self.chunk_count, version: self.version }
     }
 }
 
@@ -411,10 +568,14 @@ impl BlobHeader {
 pub struct BlobOpener {
     header: BlobHeader,
     content_key: Key,
+    /// What the summary of a packed blob holds, compressed as it is: its first chunk may go on from
+    /// it. `None` also if it is damaged.
+    summary: Option<Vec<u8>>,
 }
 
 impl BlobOpener {
-    /// Opens a header for one account. `tag` is the one of the record or row that led here.
+    /// Opens a header for one account. `tag` is the one of the record or row that led here. Of a
+    /// packed blob, the summary must be there too.
     ///
     /// # Errors
     /// [`SealError::NotForAccount`], [`SealError::NoKey`] if the key was destroyed,
@@ -426,12 +587,47 @@ impl BlobOpener {
         account: AccountNumber,
         key_lookup: &dyn Fn(AccountNumber, KeyGeneration) -> Option<Key>,
     ) -> Result<BlobOpener, SealError> {
-        let header = BlobHeader::parse(header)?;
+        let item = header;
+        let header = BlobHeader::parse(item)?;
         if header.tag != tag {
             return Err(SealError::Altered);
         }
         let content_key = header.content_key(account, key_lookup)?;
-        Ok(BlobOpener { header, content_key })
+        let mut opener = BlobOpener { header, content_key, summary: None };
+        if opener.header.version != APART {
+            let number = opener.header.chunk_count;
+            let piece = opener.header.piece(number);
+            let found = item.len();
+            let expected = piece.end.unwrap_or(found);
+            let sealed = piece.of(item).ok_or(SealError::Truncated { expected, found })?;
+            let mut text = sealed.to_vec();
+            opener.summary = match opener.open_text(number, &mut text) {
+                Ok(length) => {
+                    text.truncate(length);
+                    Some(text)
+                }
+                // Whoever asks for the summary or for what needs it is told.
+                Err(_) => None,
+            };
+        }
+        Ok(opener)
+    }
+
+    /// Where a chunk lies in what the log holds of the blob.
+    pub fn piece(&self, number: u32) -> Piece {
+        self.header.piece(number)
+    }
+
+    /// Decrypts a chunk where it lies; answers how many bytes it holds.
+    fn open_text(&self, number: u32, sealed: &mut [u8]) -> Result<usize, SealError> {
+        let found = sealed.len();
+        let (text, tag) = sealed
+            .split_last_chunk_mut::<TAG_BYTES>()
+            .ok_or(SealError::Truncated { expected: TAG_BYTES, found })?;
+        let aad = self.header.chunk_aad(number).encode();
+        let key = chunk_key(&self.content_key, number);
+        AwsLc.open_in_place(key.expose(), &NONCE, &aad, text, tag)?;
+        Ok(text.len())
     }
 
     /// Plain bytes of the body.
@@ -512,18 +708,20 @@ impl BlobOpener {
             found: u64::from(number),
             maximum: u64::from(self.header.chunk_count) - 1,
         })?;
-        let found = sealed.len();
-        let (text, tag) = sealed
-            .split_last_chunk_mut::<TAG_BYTES>()
-            .ok_or(SealError::Truncated { expected: TAG_BYTES, found })?;
-        // A codec byte is the most that sealing adds to incompressible bytes.
-        if text.len() > plain_len + 1 {
-            return Err(SealError::Truncated { expected: plain_len + 1 + TAG_BYTES, found });
+        // A codec byte is the most that sealing adds to incompressible bytes, and the name of a
+        // dictionary more to a summary that begins a stream.
+        let text_max =
+            plain_len + 1 + if number == self.header.chunk_count { BEGIN_MAX } else { 0 };
+        if sealed.len() > text_max + TAG_BYTES {
+            let found = sealed.len();
+            return Err(SealError::Truncated { expected: text_max + TAG_BYTES, found });
         }
-        let aad = self.header.chunk_aad(number).encode();
-        let key = chunk_key(&self.content_key, number);
-        AwsLc.open_in_place(key.expose(), &NONCE, &aad, text, tag)?;
-        compress::decode_onto(text, plain_len, dictionaries, parts, out)
+        let length = self.open_text(number, sealed)?;
+        let text = sealed.get(..length).unwrap_or_default();
+        let summary = self.summary.as_ref().filter(|_| number == 0);
+        let begin = summary
+            .and_then(|text| compress::begin_of(text, usize_of_u32(self.header.summary_len)));
+        compress::decode_onto(text, plain_len, begin, dictionaries, parts, out)
     }
 
     /// The chunk that holds the byte at `offset` of the body, and where in it.

@@ -8,6 +8,9 @@
 //! codec 3  length of the folded bytes u32, then what codec 0, 1 or 2 makes of those: the chunk
 //!          without its base64 (recipe.rs, from format level 3 on)
 //! codec 4  the same, of which parts are kept in other blobs (parts.rs, from format level 4 on)
+//! codec 6  blocks of zstd that follow those of the summary (stream.rs, from format level 4 on)
+//! codec 7  hash of the dictionary 8 or zeros, the begin of a zstd frame without its magic: a
+//!          summary that codec 6 goes on from (from format level 4 on)
 //! ```
 //!
 //! The plain length of every chunk is known from the blob's header and the folded one is below it,
@@ -24,6 +27,7 @@ use super::error::SealError;
 use super::fields::Fields;
 use super::parts::{self, PartSource};
 use super::recipe;
+use super::stream::{Begin, Stream};
 use crate::width::{u32_of, usize_of_u32};
 
 /// From this size on a probe decides whether compression is tried at all.
@@ -33,11 +37,16 @@ const PROBE_BYTES: usize = 4 << 10;
 /// Largest chunk that is compressed with a dictionary of the binary; larger ones gain little.
 const DICTIONARY_CHUNK_BYTES_MAX: usize = 32 << 10;
 
+/// zstd's level for the further chunks of a message whose first one is in a stream.
+const STREAMED_LEVEL: i32 = 3;
+
 const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 const CODEC_DICTIONARY: u8 = 2;
 const CODEC_FOLDED: u8 = 3;
 const CODEC_PARTS: u8 = 4;
+const CODEC_AFTER_SUMMARY: u8 = 6;
+const CODEC_BEGIN: u8 = 7;
 
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
@@ -57,6 +66,9 @@ pub enum Compression {
     BuiltIn,
     /// The same for what is left of a message without its base64.
     Folded,
+    /// The same, with the first chunk compressed after the summary, and never stored plain where a
+    /// part of it shrinks.
+    Streamed,
 }
 
 /// What a chunk holds.
@@ -81,17 +93,12 @@ impl Compression {
             (Compression::Off, _) => None,
             (Compression::Zstd(level), _) => Some(Method::Zstd(*level)),
             (Compression::Dictionary(dictionary), _) => Some(Method::Dictionary(dictionary)),
-            (Compression::BuiltIn | Compression::Folded, _)
-                if plain_len > DICTIONARY_CHUNK_BYTES_MAX =>
-            {
-                Some(Method::Zstd(1))
+            (Compression::Streamed, _) if plain_len > DICTIONARY_CHUNK_BYTES_MAX => {
+                Some(Method::Zstd(STREAMED_LEVEL))
             }
-            (Compression::BuiltIn | Compression::Folded, Content::Body) => {
-                Some(Method::Dictionary(dictionary::mail(plain_len)))
-            }
-            (Compression::BuiltIn | Compression::Folded, Content::Summary) => {
-                Some(Method::Dictionary(dictionary::summary()))
-            }
+            (_, _) if plain_len > DICTIONARY_CHUNK_BYTES_MAX => Some(Method::Zstd(1)),
+            (_, Content::Body) => Some(Method::Dictionary(dictionary::mail(plain_len))),
+            (_, Content::Summary) => Some(Method::Dictionary(dictionary::summary())),
         }
     }
 }
@@ -104,37 +111,76 @@ impl Default for Compression {
 
 /// Appends codec byte and payload of one chunk to `out`.
 pub(super) fn encode(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
-    let folds = matches!((compression, content), (Compression::Folded, Content::Body));
-    if let Some(folded) = if folds { recipe::fold(plain) } else { None }
-        && encode_folded(CODEC_FOLDED, &folded, plain.len(), compression, out)
-    {
-        return;
+    encode_in(None, plain, content, compression, out);
+}
+
+/// The same for the first chunk of a body, which may go on from the summary.
+pub(super) fn encode_first(
+    stream: &mut Stream<'_>,
+    plain: &[u8],
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) {
+    encode_in(Some(stream), plain, Content::Body, compression, out);
+}
+
+/// The same for the summary, after the first chunk.
+pub(super) fn encode_summary(
+    stream: Stream<'_>,
+    plain: &[u8],
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) {
+    match stream.into_begin() {
+        Some(begin) => {
+            out.push(CODEC_BEGIN);
+            out.extend_from_slice(&begin);
+        }
+        None => encode(plain, Content::Summary, compression, out),
     }
-    encode_unfolded(plain, content, compression, out);
+}
+
+fn encode_in(
+    mut stream: Option<&mut Stream<'_>>,
+    plain: &[u8],
+    content: Content,
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) {
+    let folds = matches!(compression, Compression::Folded | Compression::Streamed);
+    let folds = folds && content == Content::Body;
+    if let Some(folded) = if folds { recipe::fold(plain) } else { None } {
+        let lengths = (CODEC_FOLDED, plain.len());
+        if encode_folded(stream.as_deref_mut(), &folded, lengths, compression, out) {
+            return;
+        }
+    }
+    encode_unfolded(stream, plain, content, compression, out);
 }
 
 /// Appends codec byte and payload of a chunk of a body of which parts are kept elsewhere; nothing,
-/// and `false`, if that does not shorten it.
+/// and `false`, if that does not shorten it. With a stream, it is the first chunk.
 pub(super) fn encode_parts(
+    stream: Option<&mut Stream<'_>>,
     folded: &[u8],
     plain_len: usize,
     compression: &Compression,
     out: &mut Vec<u8>,
 ) -> bool {
-    encode_folded(CODEC_PARTS, folded, plain_len, compression, out)
+    encode_folded(stream, folded, (CODEC_PARTS, plain_len), compression, out)
 }
 
 fn encode_folded(
-    codec: u8,
+    stream: Option<&mut Stream<'_>>,
     folded: &[u8],
-    plain_len: usize,
+    (codec, plain_len): (u8, usize),
     compression: &Compression,
     out: &mut Vec<u8>,
 ) -> bool {
     let start = out.len();
     out.push(codec);
     out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
-    encode_unfolded(folded, Content::Body, compression, out);
+    encode_unfolded(stream, folded, Content::Body, compression, out);
     let is_shorter = out.len() - start < plain_len + 1;
     if !is_shorter {
         out.truncate(start);
@@ -142,10 +188,25 @@ fn encode_folded(
     is_shorter
 }
 
-fn encode_unfolded(plain: &[u8], content: Content, compression: &Compression, out: &mut Vec<u8>) {
+fn encode_unfolded(
+    stream: Option<&mut Stream<'_>>,
+    plain: &[u8],
+    content: Content,
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
-    let method = compression.of_chunk(content, plain.len()).filter(|_| worth_trying(plain));
-    if let Some(method) = method {
+    if let Some(stream) = stream {
+        out.push(CODEC_AFTER_SUMMARY);
+        if stream.add(plain, out).is_some() {
+            return;
+        }
+        out.truncate(start);
+    }
+    // A probe takes an image with text before it for an image alone.
+    let probes = !matches!(compression, Compression::Streamed);
+    let method = compression.of_chunk(content, plain.len());
+    if let Some(method) = method.filter(|_| !probes || worth_trying(plain)) {
         match method {
             Method::Zstd(_) => out.push(CODEC_ZSTD),
             Method::Dictionary(dictionary) => {
@@ -197,17 +258,26 @@ fn compress_onto(plain: &[u8], method: Method<'_>, out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Appends the plain bytes of a chunk to `out`; they must be exactly `plain_len`. After an error
-/// `out` is as it was.
+/// The begin of a stream in what a summary holds, for the chunk that follows it.
+pub(super) fn begin_of(summary: &[u8], summary_len: usize) -> Option<Begin<'_>> {
+    match summary.split_first() {
+        Some((&CODEC_BEGIN, stored)) => Some(Begin { stored, summary_len }),
+        _ => None,
+    }
+}
+
+/// Appends the plain bytes of a chunk to `out`; they must be exactly `plain_len`. `begin` is what
+/// the chunk may go on from. After an error `out` is as it was.
 pub(super) fn decode_onto(
     chunk: &[u8],
     plain_len: usize,
+    begin: Option<Begin<'_>>,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
     parts: &mut dyn PartSource,
     out: &mut Vec<u8>,
 ) -> Result<(), SealError> {
     let Some((&codec @ (CODEC_FOLDED | CODEC_PARTS), rest)) = chunk.split_first() else {
-        return decode_unfolded(chunk, plain_len, dictionaries, out);
+        return decode_unfolded(chunk, plain_len, begin, dictionaries, out);
     };
     let mut fields = Fields::new(rest);
     let folded_len = usize_of_u32(fields.u32()?);
@@ -215,7 +285,7 @@ pub(super) fn decode_onto(
         return Err(SealError::Truncated { expected: plain_len, found: folded_len });
     }
     let mut folded = Vec::new();
-    decode_unfolded(fields.rest(), folded_len, dictionaries, &mut folded)?;
+    decode_unfolded(fields.rest(), folded_len, begin, dictionaries, &mut folded)?;
     match codec {
         CODEC_PARTS => parts::unfold(&folded, plain_len, parts, out),
         _ => recipe::unfold(&folded, plain_len, out),
@@ -225,11 +295,21 @@ pub(super) fn decode_onto(
 fn decode_unfolded(
     chunk: &[u8],
     plain_len: usize,
+    begin: Option<Begin<'_>>,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
     out: &mut Vec<u8>,
 ) -> Result<(), SealError> {
     let mut fields = Fields::new(chunk);
     let codec = fields.u8()?;
+    match (codec, begin) {
+        (CODEC_BEGIN, _) => {
+            return Begin { stored: fields.rest(), summary_len: plain_len }.summary_onto(out);
+        }
+        (CODEC_AFTER_SUMMARY, Some(begin)) => {
+            return begin.chunk_onto(fields.rest(), plain_len, out);
+        }
+        _ => {}
+    }
     let hash = match codec {
         CODEC_DICTIONARY => Some(DictionaryHash(fields.array()?)),
         _ => None,

@@ -88,6 +88,11 @@ pub(super) fn mail(chunk_len: usize) -> &'static Dictionary {
     if chunk_len <= SMALL_CHUNK_BYTES_MAX { &MAIL } else { &LARGE_MAIL }
 }
 
+/// The dictionary of [`mail`] for the higher level, whatever the size.
+pub(super) fn small_mail() -> &'static Dictionary {
+    &MAIL
+}
+
 /// The dictionary that summaries are compressed with now.
 pub(super) fn summary() -> &'static Dictionary {
     &SUMMARY

@@ -17,6 +17,7 @@ use super::password::StoredPassword;
 use super::recipe;
 use super::recovery_key::RecoveryKey;
 use super::root_key::{RootKey, RootKeyFile};
+use super::stream::{Begin, Stream};
 use crate::fuzzing::{edit, split};
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, PartHash, VolumeId};
 use crate::limits::CHUNK_BYTES;
@@ -56,8 +57,9 @@ pub(crate) fn sealed_object(bytes: &[u8]) {
 /// A blob's header: read without a key, and opened with one.
 pub(crate) fn blob_header(bytes: &[u8]) {
     if let Ok(header) = BlobHeader::parse(bytes) {
-        assert!(bytes.len() <= BLOB_HEADER_BYTES_MAX);
-        assert_eq!(header.as_stored(), bytes, "every field has a fixed width");
+        let stored = header.as_stored();
+        assert!(stored.len() <= BLOB_HEADER_BYTES_MAX);
+        assert!(bytes.starts_with(&stored), "every field has a fixed width");
     }
     let (body, edits) = split(bytes);
     let tag = BlobTag([7; 16]);
@@ -134,17 +136,49 @@ pub(crate) fn recipe(bytes: &[u8]) {
     }
 }
 
+/// A summary that begins a stream, as it is, and one of ours with a chunk behind it.
+fn begin_of_stream(bytes: &[u8], plain_len: usize) {
+    let (stored, blocks) = split(bytes);
+    let begin = Begin { stored, summary_len: plain_len };
+    let mut plain = b"before".to_vec();
+    let read = begin.summary_onto(&mut plain);
+    assert_eq!(plain.len() - 6, if read.is_ok() { plain_len } else { 0 });
+    plain.truncate(6);
+    let read = begin.chunk_onto(blocks, plain_len, &mut plain);
+    assert_eq!(plain.len() - 6, if read.is_ok() { plain_len } else { 0 });
+    assert!(plain.starts_with(b"before"));
+    let (summary, chunk) = split(bytes);
+    let (mut stream, mut blocks) = (Stream::new(summary), Vec::new());
+    if stream.add(chunk, &mut blocks).is_none() {
+        assert!(blocks.is_empty());
+        return;
+    }
+    let stored = stream.into_begin().expect("a chunk was added");
+    let begin = Begin { stored: &stored, summary_len: summary.len() };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    begin.summary_onto(&mut first).expect("it was just written");
+    begin.chunk_onto(&blocks, chunk.len(), &mut second).expect("it was just written");
+    assert!(first == summary && second == chunk);
+}
+
 /// What a chunk holds before it is sealed: plain length, then codec and payload.
 pub(crate) fn blob_chunk(bytes: &[u8]) {
     let Some((length, chunk)) = bytes.split_first_chunk::<4>() else { return };
     let plain_len = crate::width::usize_of_u32(u32::from_le_bytes(*length)).min(CHUNK_BYTES);
     let mut plain = b"before".to_vec();
-    let decoded = compress::decode_onto(chunk, plain_len, &|_| None, &mut Counting, &mut plain);
+    let decoded =
+        compress::decode_onto(chunk, plain_len, None, &|_| None, &mut Counting, &mut plain);
     assert!(plain.starts_with(b"before"));
     assert_eq!(plain.len() - 6, if decoded.is_ok() { plain_len } else { 0 });
+    begin_of_stream(chunk, plain_len);
     let summary = (Compression::BuiltIn, Content::Summary);
-    let bodies =
-        [Compression::Off, Compression::Zstd(1), Compression::BuiltIn, Compression::Folded];
+    let bodies = [
+        Compression::Off,
+        Compression::Zstd(1),
+        Compression::BuiltIn,
+        Compression::Folded,
+        Compression::Streamed,
+    ];
     for (compression, content) in
         bodies.map(|way| (way, Content::Body)).into_iter().chain([summary])
     {
@@ -153,7 +187,7 @@ pub(crate) fn blob_chunk(bytes: &[u8]) {
         assert!(encoded.len() <= bytes.len() + 1, "a codec byte is the most that it costs");
         let mut plain = Vec::new();
         let decoded =
-            compress::decode_onto(&encoded, bytes.len(), &|_| None, &mut NoParts, &mut plain);
+            compress::decode_onto(&encoded, bytes.len(), None, &|_| None, &mut NoParts, &mut plain);
         assert!(decoded.is_ok() && plain == bytes);
     }
 }

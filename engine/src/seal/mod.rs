@@ -47,10 +47,12 @@ mod recovery_key;
 mod root_key;
 mod secret;
 mod spool;
+mod stream;
 
 pub use aad::{Aad, WrappedKey};
 pub use blob::{
-    BLOB_HEADER_BYTES_MAX, BlobEntry, BlobHeader, BlobOpener, BlobSealer, SealedChunk, chunk_count,
+    BLOB_HEADER_BYTES_MAX, BlobEntry, BlobHeader, BlobOpener, BlobSealer, Piece, SealedChunk,
+    chunk_count,
 };
 pub use compress::Compression;
 pub use derive::{COMMITMENT_BYTES, Randomness, SALT_BYTES, Salt, Sealer, SystemRandom};

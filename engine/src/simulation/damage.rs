@@ -11,7 +11,7 @@ use super::world::World;
 use crate::disk::simulated::Fault;
 use crate::error::ReadError;
 use crate::log::Severity;
-use crate::store::Store;
+use crate::store::{Consent, Store};
 
 /// No chunk of a text of ours is longer, sealed.
 const CHUNK_BYTES_MAX: u64 = 18 << 10;
@@ -82,6 +82,7 @@ impl Run {
     /// differs on the disk from what the whole world has there.
     fn judge(&mut self, whole: &World, damaged: &World, expected: &Model) {
         self.tally.damages += 1;
+        given_up(damaged);
         let Ok((store, report)) = damaged.open() else {
             // Refused, with what is wrong: nothing is served as something else.
             self.tally.unopened += 1;
@@ -108,6 +109,29 @@ impl Run {
             assert!(differs(&path), "{} at {offset} is as it was, and not served", path.display());
         }
     }
+}
+
+/// What is damaged can be given up, and afterwards nothing is wrong but what a repair mends, and
+/// messages that are kept after they were expunged.
+fn given_up(damaged: &World) {
+    let world = damaged.after_kill();
+    let given = world.give_up(Consent::Given);
+    if let Err(error) = &given {
+        // A file that is not of the log was hit: then nothing opens, and nothing was changed.
+        assert!(damaged.after_kill().open().is_err(), "{error}");
+        return;
+    }
+    let (store, report) = world.open().expect("it opens");
+    assert_eq!(store.status().stopped, None, "and takes changes: {:?} {given:?}", report.damage);
+    let found = store.check(&mut |_| {}).unwrap();
+    let is_left = |problem: &&crate::check::Problem| {
+        !(problem.about.contains("kept after expunge")
+            || problem.what.starts_with("copy")
+            || problem.what.starts_with("both copies")
+            || problem.what.contains("footer"))
+    };
+    let left: Vec<_> = found.problems.iter().filter(is_left).collect();
+    assert!(left.is_empty(), "{left:?} after {given:?}");
 }
 
 /// A scrub finds what a check finds in cold segments, but for copies of headers, which it heals.

@@ -10,14 +10,19 @@
 //! | `run` | all of it at random, from a seed |
 //! | `faults` | calls that fail once, disks that are full |
 //! | `damage` | bits that flip, writes that land elsewhere |
+//! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
+//! | `cases` | what runs found once, each as a script |
 //!
 //! Compiled for tests only.
 
+mod cases;
 mod clients;
 mod cuts;
 mod damage;
 mod faults;
+mod give_up;
+mod idle;
 mod kept;
 mod model;
 mod run;

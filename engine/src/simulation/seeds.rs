@@ -114,25 +114,6 @@ fn random_runs_keep_every_promise() {
     }
 }
 
-/// What shrunk runs found once, with what they tell. When the drawing changes they do other things
-/// than they did then, and tell little: base images, retention and other sizes of reserves came
-/// after the first two.
-#[test]
-fn runs_that_found_something_find_nothing_any_more() {
-    // Reclaim wrote over a living next generation, because the removal of the old one had failed.
-    let generation = "127,130,132-133,140,143-144,178,185,193,201,211";
-    // A full disk met the deletion of an account half-way.
-    let deletion = "210-211,240,251";
-    // A copy whose publishing failed kept its name, and opening took it for what is alive.
-    let unpublished = "46-47,54,57,61,63,67,72-73,87-88,102,106-107,110-111,114-115,122-125,140,\
-                       147-148,152-155,204-206";
-    for (seed, steps) in [(427, generation), (10_113, deletion), (30_181, unpublished)] {
-        let kept = ranges_from(steps);
-        let is_kept = |step| kept.iter().any(|(first, last)| (*first..=*last).contains(&step));
-        assert!(run(seed, 250, &is_kept).is_some(), "seed {seed}, steps {steps}");
-    }
-}
-
 #[test]
 fn every_broken_promise_is_noticed() {
     // What is broken on purpose need not be told step by step.

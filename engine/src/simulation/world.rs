@@ -13,7 +13,10 @@ use crate::disk::{Clock, Disk, durable};
 use crate::log::ZerosAhead;
 use crate::seal::{Argon2Cost, Randomness, Sealer};
 use crate::state::{MemoryTables, TableStore};
-use crate::store::{Drive, InitOptions, KeySource, OpenOptions, OpenReport, Store, Surroundings};
+use crate::store::{
+    Consent, Drive, GiveUpReport, InitOptions, KeySource, OpenOptions, OpenReport, Store,
+    Surroundings,
+};
 
 /// Where the store lies in every world.
 const DIRECTORY: &str = "/data";
@@ -143,6 +146,18 @@ impl World {
         Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
     }
 
+    /// Gives damage up.
+    pub(super) fn give_up(
+        &self,
+        consent: Consent,
+    ) -> Result<GiveUpReport, crate::error::OpenError> {
+        let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
+        options.password_cost = Argon2Cost::CHEAP;
+        options.reserve_bytes = self.bounds.reserve_bytes;
+        let surroundings = self.surroundings();
+        Store::give_up_in(&surroundings, (Path::new(DIRECTORY), &options), consent, &mut |_, _| {})
+    }
+
     /// The same world with that reserve.
     pub(super) fn with_reserve(mut self, reserve_bytes: u64) -> World {
         self.bounds.reserve_bytes = reserve_bytes;
@@ -152,6 +167,12 @@ impl World {
     /// The same world with groups of about that size.
     pub(super) fn with_group_bytes(mut self, group_bytes: usize) -> World {
         self.bounds.commit.group_bytes = group_bytes;
+        self
+    }
+
+    /// The same world with segments of that size.
+    pub(super) fn with_segment_bytes(mut self, segment_bytes: u64) -> World {
+        self.bounds.segment_bytes = segment_bytes;
         self
     }
 

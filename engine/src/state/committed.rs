@@ -25,7 +25,7 @@ use super::account::AccountState;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
-use super::key_use::{KeyUse, KeyUses, Reseal};
+use super::key_use::{KeyUse, KeyUses, Named, Reseal};
 use super::part::PartUse;
 use super::policy::Policy;
 use super::retain::References;
@@ -352,9 +352,19 @@ impl Committed {
         self.switched.lock().insert(new);
     }
 
-    /// The older generation of a segment is gone.
-    pub(crate) fn segment_released(&self, new: u64) {
+    /// The older ones that a segment was made of are gone.
+    pub(crate) fn segment_released(&self, new: u64, old: impl IntoIterator<Item = u64>) {
         self.switched.lock().remove(&new);
+        if self.format_level() >= format_level::KEY_GENERATIONS {
+            old.into_iter().for_each(|old| self.key_uses.released(old));
+        }
+    }
+
+    /// A group without records was written.
+    pub(crate) fn note_watermark(&self, named: Named) {
+        if self.format_level() >= format_level::KEY_GENERATIONS {
+            self.key_uses.note(named);
+        }
     }
 
     /// Where chunks lie that are durable; they may belong to a message that is still entering.

@@ -7,7 +7,8 @@
 //! ```
 //! The committer, replay and reclaim tell what they write or read; a checkpoint keeps it. A segment
 //! of which that is not known (an older version wrote it, or it was begun below the format level)
-//! is read through by whoever asks (`store/keys.rs`). The open segment is always in memory.
+//! is read through by whoever asks (`store/keys.rs`). The open segment is always in memory, and so
+//! is one that reclaim has written anew until its file is gone: until then it counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,8 @@ pub(crate) struct KeyUses(Mutex<Inner>);
 struct Inner {
     /// `None`: the segment was rewritten and goes.
     segments: BTreeMap<u64, Option<KeyUse>>,
+    /// What those name that were rewritten and whose files are still there; `None`: nobody knows.
+    leaving: BTreeMap<u64, Option<KeyNames>>,
     /// To be written by the next checkpoint.
     dirty: BTreeSet<u64>,
     /// Being written by a checkpoint.
@@ -64,20 +67,43 @@ impl KeyUses {
         inner.dirty.insert(segment);
     }
 
-    /// All of a segment was read, or written by reclaim in the place of `old` ones.
-    pub(crate) fn set(&self, segment: u64, names: KeyNames, old: impl IntoIterator<Item = u64>) {
+    /// All of a segment was read, or is about to be written by reclaim.
+    pub(crate) fn set(&self, segment: u64, names: KeyNames) {
         let mut inner = self.0.lock();
+        if let Some(left) = inner.leaving.get_mut(&segment) {
+            *left = Some(names);
+            return;
+        }
         inner.segments.insert(segment, Some(KeyUse { is_whole: true, names }));
         inner.dirty.insert(segment);
-        for old in old {
+    }
+
+    /// Reclaim wrote others in the place of these, whose files go later.
+    pub(crate) fn leave(&self, old: impl IntoIterator<Item = (u64, Option<KeyNames>)>) {
+        let mut inner = self.0.lock();
+        for (old, names) in old {
+            inner.leaving.insert(old, names);
             inner.segments.insert(old, None);
             inner.dirty.insert(old);
         }
     }
 
+    /// The file of a segment is gone.
+    pub(crate) fn released(&self, segment: u64) {
+        let mut inner = self.0.lock();
+        inner.leaving.remove(&segment);
+        // Whoever read it meanwhile may have said once more what it named.
+        inner.segments.insert(segment, None);
+        inner.dirty.insert(segment);
+    }
+
     /// What is in memory of a segment.
     pub(crate) fn find(&self, segment: u64) -> Option<KeyUse> {
-        self.0.lock().segments.get(&segment).cloned().flatten()
+        let inner = self.0.lock();
+        if let Some(names) = inner.leaving.get(&segment) {
+            return names.clone().map(|names| KeyUse { is_whole: true, names });
+        }
+        inner.segments.get(&segment).cloned().flatten()
     }
 
     pub(super) fn freeze(&self) -> BTreeMap<u64, Option<KeyUse>> {

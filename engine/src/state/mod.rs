@@ -11,6 +11,7 @@
 //! | `account`, `policy`, `blob` | rows |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
+//! | `history` | epochs, and what they make of positions that were given up |
 //! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
 //! | `space` | living bytes of each segment |
@@ -26,6 +27,7 @@ mod committed;
 pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
+mod history;
 mod key_use;
 mod part;
 mod policy;

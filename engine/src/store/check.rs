@@ -43,7 +43,7 @@ impl Store {
         Check::new(setup, progress).run()
     }
 
-    fn log_source(&self) -> LogSource {
+    pub(super) fn log_source(&self) -> LogSource {
         LogSource {
             disk: Arc::clone(&self.inner.disk),
             directory: Layout::of(&self.inner.directory).log(),

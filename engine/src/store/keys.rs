@@ -22,6 +22,7 @@ use crate::commit::{BELOW_LEVEL, Change};
 use crate::error::{CommitError, ReadError};
 use crate::format_level;
 use crate::ids::{AccountNumber, KeyGeneration};
+use crate::log::format::segment::GROUPS_AT;
 use crate::log::{KeyNames, NamedBy, SegmentFile, SegmentNumber};
 use crate::seal::KeyError;
 use crate::width::u64_of;
@@ -95,8 +96,8 @@ impl Store {
     /// those keys that nothing names any more. Says of each what became of it.
     ///
     /// # Errors
-    /// A format level that is too old, reclaim that is switched off, or a volume that takes no
-    /// changes.
+    /// A format level that is too old, reclaim that is switched off, a disk without room for the
+    /// copy of a segment, or a volume that takes no changes. What was done stays done.
     pub fn rewrap(
         &self,
         only: Option<AccountNumber>,
@@ -169,6 +170,10 @@ impl Store {
         loop {
             let ordered = inner.reclaimed.orders.progress();
             let is_sealing = !inner.committed.reseal.wanted().is_empty();
+            if ordered.is_none() && inner.reclaimed.orders.had_no_room() {
+                inner.committed.reseal.stop();
+                return Err(CommitError::DiskFull);
+            }
             if ordered.is_none() && !is_sealing {
                 return Ok(());
             }
@@ -279,36 +284,66 @@ impl Inner {
     }
 
     /// Every segment that is there, and the keys that it names; `None`: nobody knows.
+    ///
+    /// A segment that is gone when it is looked at was rewritten meanwhile, perhaps into one that
+    /// the list of files does not have yet: all is looked at once more then.
     fn names_of_segments(
         &self,
         unread: Unread,
     ) -> Result<BTreeMap<SegmentNumber, Option<KeyNames>>, ReadError> {
+        loop {
+            if let Some(names) = self.names_of_files(unread)? {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// The same; `None` if a segment went meanwhile.
+    fn names_of_files(
+        &self,
+        unread: Unread,
+    ) -> Result<Option<BTreeMap<SegmentNumber, Option<KeyNames>>>, ReadError> {
         let directory = Layout::of(&self.directory).log();
         let files = self.disk.list(&directory)?;
         let numbers: BTreeSet<SegmentNumber> =
             files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
+        let open = numbers.last().copied();
         let mut names = BTreeMap::new();
         for number in numbers {
             let mut found = self.committed.key_names(number.0)?;
-            if found.is_none() && unread == Unread::Read {
+            if found.is_none() {
                 let path = number.path(&directory);
-                found = self.read_names(&path).unwrap_or_else(|error| {
-                    tracing::warn!("a segment's keys are not known: {error}");
-                    None
-                });
-                if let Some(found) = &found {
-                    self.committed.key_uses.set(number.0, found.clone(), None);
-                } else if !self.disk.exists(&path)? {
-                    continue;
+                if unread == Unread::Read {
+                    found = self.read_names(&path, open == Some(number));
+                }
+                if !self.disk.exists(&path)? {
+                    return Ok(None);
                 }
             }
             names.insert(number, found);
         }
-        Ok(names)
+        Ok(Some(names))
     }
 
-    /// What a closed segment names, read from its groups.
-    fn read_names(&self, path: &std::path::Path) -> Result<Option<KeyNames>, ReadError> {
+    /// What a segment names, read from its groups; it is known from now on if the segment is
+    /// closed.
+    fn read_names(&self, path: &std::path::Path, is_open: bool) -> Option<KeyNames> {
+        let number = SegmentNumber::of(path)?;
+        let read = || match is_open {
+            true => self.read_open(path).map(Some),
+            false => self.read_closed(path),
+        };
+        let found = read().unwrap_or_else(|error| {
+            tracing::warn!("a segment's keys are not known: {error}");
+            None
+        });
+        if let Some(found) = found.as_ref().filter(|_| !is_open) {
+            self.committed.key_uses.set(number.0, found.clone());
+        }
+        found
+    }
+
+    fn read_closed(&self, path: &std::path::Path) -> Result<Option<KeyNames>, ReadError> {
         let file = SegmentFile::open_cached(self.disk.as_ref(), path)?;
         let Some(footer) = file.footer()? else { return Ok(None) };
         let mut names = KeyNames::default();
@@ -320,6 +355,20 @@ impl Inner {
             }
         }
         Ok(Some(names))
+    }
+
+    /// What the open segment names, up to its end: all that was written before is there, and what
+    /// is being written names no key that is about to end.
+    fn read_open(&self, path: &std::path::Path) -> Result<KeyNames, ReadError> {
+        let file = SegmentFile::open_cached(self.disk.as_ref(), path)?;
+        let mut names = KeyNames::default();
+        let mut buffer = Vec::new();
+        let mut at = GROUPS_AT;
+        while let Ok((found, group)) = file.group_at(at, &mut buffer)? {
+            names.merge(&KeyNames::of_group(&group));
+            at = found.end();
+        }
+        Ok(names)
     }
 
     /// How far re-wrapping is, if it goes on.

@@ -177,7 +177,10 @@ fn headers_and_values_come_under_the_newest_key_and_the_log_alone_finds_them() {
     assert_eq!((key.name.as_str(), key.generation), (ANNA, KeyGeneration(1)));
     assert_eq!((key.header_segments, key.value_count, key.unread_segments), (0, 0, 0));
     assert!(key.record_segments > 0 && !key.is_destroyed, "its records are in the log: {key:?}");
-    assert_eq!(store.status().retired_keys, keys);
+    // Reclaim may be joining segments meanwhile, which count until they are gone.
+    let shown = store.status().retired_keys;
+    let named = |key: &super::RetiredKey| (key.header_segments, key.unread_segments);
+    assert_eq!(shown.iter().map(named).collect::<Vec<_>>(), [(0, 0)], "{shown:?}");
     let found = names(&house.data());
     assert!(!found.named_by(anna, KeyGeneration(1)).unwrap().has(NamedBy::HEADERS));
     assert!(found.named_by(anna, KeyGeneration(2)).unwrap().has(NamedBy::HEADERS));

@@ -9,6 +9,9 @@
 //! DATA/volumes/main/log/      segments
 //! DATA/volumes/main/state/    tables
 //! DATA/volumes/main/state.old/  those from before a rebuild that is under way
+//! DATA/volumes/main/giving-up   damage is being given up (store/give_up/marker.rs)
+//! DATA/volumes/main/quarantine/ bytes that were given up, as they were on the disk, by file and
+//!                               place: SEGMENT.FROM-TO, or a whole file
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -66,6 +69,16 @@ impl Layout {
 
     pub(super) fn state(&self) -> PathBuf {
         self.volume().join("state")
+    }
+
+    /// Says that damage is being given up.
+    pub(super) fn giving_up(&self) -> PathBuf {
+        self.volume().join("giving-up")
+    }
+
+    /// Damaged bytes that were given up.
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.volume().join("quarantine")
     }
 
     /// The state from before a rebuild that is under way.

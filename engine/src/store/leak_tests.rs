@@ -243,8 +243,8 @@ fn of_several_messages_of_a_command_none_stays_entering_when_the_queue_takes_no_
         received: UnixSeconds(7),
     };
     let messages = vec![message(1), message(2)];
-    // A message has six chunks here; the second one's third finds no room.
-    site.store.inner.queue.refuse_after(9);
+    // A message has four items here; the second one's third finds no room.
+    site.store.inner.queue.refuse_after(6);
     assert!(matches!(site.store.inner.pending(messages), Err(CommitError::QueueFull)));
     site.store.inner.queue.refuse_after(usize::MAX);
     assert_eq!(live_bytes(&site.store), before);

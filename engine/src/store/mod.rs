@@ -18,6 +18,7 @@
 //! | `spool` | a large message while it arrives |
 //! | `status`, `recount`, `check` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
+//! | `give_up/` | damage that no copy mends is given up: kept aside, and the store goes on |
 //! | `keys` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
 
@@ -28,6 +29,7 @@ mod deliver;
 mod directory;
 mod drive;
 pub(crate) mod fuzzing;
+mod give_up;
 mod keys;
 #[cfg(test)]
 mod keys_tests;
@@ -62,6 +64,7 @@ use std::sync::Arc;
 
 pub use self::account::Account;
 pub use self::create::{InitOptions, KeySource, verify_backup};
+pub use self::give_up::{Consent, GiveUpReport};
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};

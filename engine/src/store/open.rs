@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
+use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
 use super::read::SummaryCache;
@@ -21,6 +22,7 @@ use crate::commit::{
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::ids::Lsn;
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
     LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
@@ -114,6 +116,8 @@ struct BeginWith {
     node: NodeFile,
     replayed_bytes: u64,
     upkeep: Upkeep,
+    /// Damage is given up: what the volume goes on from.
+    fork: Option<Fork>,
 }
 
 /// How much is done in the background.
@@ -182,6 +186,17 @@ impl Store {
         options: OpenOptions,
         lock: Box<dyn Send + Sync>,
     ) -> Result<(Store, OpenReport), OpenError> {
+        refuse_unfinished(surroundings.disk.as_ref(), &Layout::of(directory), options.mode)?;
+        Store::open_for(surroundings, (directory, options), lock, None)
+    }
+
+    /// The same, of a store whose damage may be given up: then what can be read behind it counts.
+    pub(super) fn open_for(
+        surroundings: &Surroundings,
+        (directory, options): (&Path, OpenOptions),
+        lock: Box<dyn Send + Sync>,
+        mut giving_up: Option<&mut GivingUp>,
+    ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
         let disk = Arc::clone(&surroundings.disk);
         let layout = Layout::of(directory);
@@ -205,6 +220,7 @@ impl Store {
         let setup = LogSetup { switched, ..log.clone() };
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
+        replay.survey(giving_up.as_deref_mut());
         let recovered = replay.run(setup, mode)?;
         let mut report = replay.finish()?;
         report.healed_root_key = healed_root_key;
@@ -239,7 +255,8 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        let with = BeginWith { log, node, replayed_bytes: report.log.bytes, upkeep };
+        let fork = giving_up.and_then(|giving_up| giving_up.fork(&recovered));
+        let with = BeginWith { log, node, replayed_bytes: report.log.bytes, upkeep, fork };
         store.begin(surroundings, with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -255,8 +272,10 @@ impl Store {
         let inner = &self.inner;
         match recovered.writer {
             Some(writer) => {
+                let is_given_up = with.fork.is_some();
                 self.start(surroundings, writer, with)?;
-                self.finish_interrupted()
+                // With records lost, nobody knows which accounts were made.
+                if is_given_up { Ok(()) } else { self.finish_interrupted() }
             }
             None => {
                 let is_cause = |damage: &&LogDamage| damage.severity == Severity::AboveState;
@@ -358,13 +377,15 @@ impl Store {
         writer: LogWriter,
         with: BeginWith,
     ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, upkeep } = with;
+        let BeginWith { log, node, replayed_bytes, upkeep, fork } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
+        let epoch = history.last().map_or(1, |link| link.number);
+        let begins = fork.map(|fork| (fork.epoch(epoch), fork));
         let setup = CommitterSetup {
             volume: node.volume,
             volume_name: MAIN_VOLUME.to_owned(),
-            epoch: history.last().map_or(1, |link| link.number),
+            epoch: begins.map_or(epoch, |(epoch, _)| epoch),
             parity: 1,
             committed: Arc::clone(&inner.committed),
             keys: Arc::clone(&inner.keys),
@@ -376,13 +397,21 @@ impl Store {
             bounds: surroundings.commit_bounds,
             room: Arc::clone(&inner.room),
         };
-        let next = writer.end().last_lsn.next().ok_or_else(|| {
+        let next = match begins {
+            Some((epoch, _)) => Lsn::new(epoch, 1),
+            None => writer.end().last_lsn.next(),
+        };
+        let next = next.ok_or_else(|| {
             OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
         })?;
         let stamp = inner.committed.highest_stamp();
         let mut committer = Committer::new(setup, writer, next, stamp, replayed_bytes);
-        if history.is_empty() {
-            committer.begin_history(node.node);
+        if begins.is_some() || history.is_empty() {
+            let volume = inner.committed.volume();
+            let parent = begins.and_then(|(_, fork)| {
+                volume.parent_at(fork.inherited).map(|link| (link.id, fork.inherited))
+            });
+            committer.begin_epoch(node.node, parent);
         }
         let checkpointer = Checkpointer::new(
             Arc::clone(&inner.saved),

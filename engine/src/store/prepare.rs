@@ -1,11 +1,13 @@
 //! A message on its way in: parsed, compressed and sealed on its caller's thread.
 //!
 //! ```text
-//! item 0            blob header: a sealed content key for each account
-//! items 1 … n       the message as received, in chunks
-//! item n + 1        its summary
+//! item 0            blob header: a sealed content key for each account; then the summary, and the
+//!                   first chunk of the message as received
+//! items 1 … n       its further chunks
 //! other blobs       its parts (parts.rs)
 //! ```
+//! In a volume below format level 4 the header is alone, all chunks follow, and the summary is
+//! last.
 
 use parking_lot::{Condvar, Mutex};
 
@@ -28,8 +30,10 @@ fn compression(format_level: u32) -> Compression {
         Compression::Zstd(1)
     } else if format_level < format_level::RECIPES {
         Compression::BuiltIn
-    } else {
+    } else if format_level < format_level::PACKED_BLOBS {
         Compression::Folded
+    } else {
+        Compression::Streamed
     }
 }
 
@@ -89,17 +93,20 @@ impl Store {
         }
         let tag = BlobTag(inner.sealer.random_id());
         let lengths = (u64::from(size), u32_of(encoded_summary.len()));
-        let compression = compression(inner.committed.format_level());
+        let level = inner.committed.format_level();
+        let compression = compression(level);
         let part_compression = compression.clone();
-        let mut sealer =
-            BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression).map_err(
-                |_| CommitError::TooLarge {
-                    what: "the number of recipients",
-                    limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
-                },
-            )?;
+        let sealer = BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression)
+            .map_err(|_| CommitError::TooLarge {
+            what: "the number of recipients",
+            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+        })?;
         let found = inner.find_parts(message, &keys, accounts);
-        let chunks = seal_all(&mut sealer, (message, &found), &encoded_summary);
+        let chunks = if level < format_level::PACKED_BLOBS {
+            seal_all(sealer, (message, &found), &encoded_summary)
+        } else {
+            sealer.seal_packed_without(message, &found, &encoded_summary)
+        };
         let parts = match openers.first() {
             Some(opener) => inner.seal_parts(found, *opener, &part_compression)?,
             None => Vec::new(),
@@ -160,7 +167,7 @@ fn own_thread(content_hash: &[u8; 16]) -> ThreadId {
 
 /// Header, body and summary, numbered as the log numbers them.
 fn seal_all(
-    sealer: &mut BlobSealer,
+    mut sealer: BlobSealer,
     (message, parts): (&[u8], &MessageParts),
     summary: &[u8],
 ) -> Vec<SealedChunk> {
@@ -189,6 +196,7 @@ mod tests {
         assert!(matches!(compression(1), Compression::Zstd(1)));
         assert!(matches!(compression(format_level::DICTIONARIES), Compression::BuiltIn));
         assert!(matches!(compression(format_level::RECIPES), Compression::Folded));
-        assert!(matches!(compression(format_level::NEWEST), Compression::Folded));
+        assert!(matches!(compression(format_level::PACKED_BLOBS), Compression::Streamed));
+        assert!(matches!(compression(format_level::NEWEST), Compression::Streamed));
     }
 }

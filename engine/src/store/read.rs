@@ -11,7 +11,7 @@ use crate::limits::CHUNK_BYTES;
 use crate::log::{ChunkPlace, LogReader, SegmentNumber};
 use crate::mailbox::Row;
 use crate::message::{Summary, SummaryError};
-use crate::seal::{BlobOpener, SealError};
+use crate::seal::{BlobOpener, Piece, SealError};
 use crate::state::{BlobRow, Places, StateChunkPlace};
 use crate::width::{u64_of, usize_of, usize_of_u32};
 
@@ -24,7 +24,8 @@ const BODY: &str = "a chunk of a message";
 const PART: &str = "a part of a message";
 /// What an error calls the chunk behind them.
 const SUMMARY: &str = "the summary of a message";
-/// Header and summary are read together if they lie this near to each other.
+/// Header and summary are read together if they lie this near to each other; of a packed blob so
+/// much is read for the summary at first.
 const SUMMARY_SPAN_BYTES: u64 = 16 << 10;
 /// Between two items that are read together there may be this much; their own headers are less.
 const GAP_BYTES: u64 = 512;
@@ -92,6 +93,13 @@ impl SealedBytes {
         self.bytes.get_mut(start..end)
     }
 
+    /// The bytes of an item that are here, from its first on.
+    fn front(&self, place: &StateChunkPlace) -> Option<&[u8]> {
+        let start = usize_of(place.offset.checked_sub(self.offset)?);
+        let end = start.saturating_add(usize_of_u32(place.length)).min(self.bytes.len());
+        self.bytes.get(start..end)
+    }
+
     /// Forgets an item that was opened where it lies, and what follows it.
     fn forget(&mut self, place: &StateChunkPlace) {
         self.bytes.truncate(usize_of(place.offset.saturating_sub(self.offset)));
@@ -125,13 +133,13 @@ impl Inner {
         let Some(place) = places.find(0) else { return Err(missing) };
         let mut sealed = SealedBytes::default();
         if next != Next::Everything {
-            let last = read_with_header(&row, &places, next).unwrap_or(place);
+            let last = read_with_header(&row, &places, next).unwrap_or_else(|| front(place, next));
             sealed.read(&self.reader, places.segment, (&place, &last))?;
         }
         let keys = self.keys.snapshot();
         let lookup = |account, generation| keys.key(account, generation).cloned();
         let open = |header: &[u8]| BlobOpener::open(header, row.shape.tag, account, &lookup);
-        let opened = sealed.item(&place).and_then(|header| open(header).ok());
+        let opened = sealed.front(&place).and_then(|header| open(header).ok());
         let opener = match opened {
             Some(opener) => opener,
             // Says whether it is the bytes or the keys that are wrong.
@@ -203,7 +211,10 @@ impl Inner {
         what: &'static str,
         out: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
-        let (_, segment, place) = self.place_of(blob, number + 1)?;
+        let piece = blob.opener.piece(number);
+        let (_, segment, place) = self.place_of(blob, piece.item)?;
+        let missing = ReadError::Missing { what: "chunk", blob: blob.id };
+        let Some(place) = narrowed(place, piece) else { return Err(missing) };
         if blob.sealed.item(&place).is_none() {
             blob.sealed.read(&self.reader, segment, (&place, &place))?;
         }
@@ -229,13 +240,15 @@ impl Inner {
         number: u32,
         what: &'static str,
     ) -> Result<Vec<u8>, ReadError> {
-        let (lsn, segment, place) = self.place_of(blob, number + 1)?;
-        let mut sealed = self.read_verified(lsn, &blob.row, segment, &place)?;
+        let piece = blob.opener.piece(number);
+        let (lsn, segment, place) = self.place_of(blob, piece.item)?;
+        let mut item = self.read_verified(lsn, &blob.row, segment, &place)?;
+        let missing = ReadError::Missing { what: "chunk", blob: blob.id };
+        let Some(sealed) = piece.of_mut(&mut item) else { return Err(missing) };
         let OpenBlob { opener, parts, account, .. } = blob;
         let mut plain = Vec::new();
         let mut source = parts.source(self);
-        let opened = opener.open_chunk_and_parts(number, &mut sealed, &mut source, &mut plain);
-        match opened {
+        match opener.open_chunk_and_parts(number, sealed, &mut source, &mut plain) {
             Ok(()) => Ok(plain),
             Err(error) => {
                 Err(parts.failure().unwrap_or_else(|| not_opened(what, *account, &error)))
@@ -411,10 +424,29 @@ fn is_released(error: &ReadError) -> bool {
     matches!(error, ReadError::Disk(error) if error.cause.kind() == std::io::ErrorKind::NotFound)
 }
 
+/// What is read first of the item that begins with the header: for a summary, not the body behind
+/// it.
+fn front(place: StateChunkPlace, next: Next) -> StateChunkPlace {
+    let span = u32::try_from(SUMMARY_SPAN_BYTES).unwrap_or(u32::MAX);
+    let length = if next == Next::Summary { place.length.min(span) } else { place.length };
+    StateChunkPlace { length, ..place }
+}
+
+/// The place of a chunk within that of its item; `None` if the item is shorter.
+fn narrowed(place: StateChunkPlace, piece: Piece) -> Option<StateChunkPlace> {
+    let start = u32::try_from(piece.start).ok()?;
+    let end = piece.end.map_or(Ok(place.length), u32::try_from).ok()?;
+    let length = end.checked_sub(start).filter(|_| end <= place.length)?;
+    Some(StateChunkPlace { offset: place.offset + u64::from(start), length, ..place })
+}
+
 /// The last item that is read in one piece with the header; `None` if none is.
 fn read_with_header(row: &BlobRow, places: &Places, next: Next) -> Option<StateChunkPlace> {
-    // Header, one chunk of the body, summary.
+    // Header, one chunk of the body, summary; of a packed blob there is one item.
     const ITEMS_OF_ONE_CHUNK: u32 = 3;
+    if row.shape.chunk_count == 1 {
+        return None;
+    }
     let last = match next {
         Next::Body if row.shape.chunk_count == ITEMS_OF_ONE_CHUNK => 1,
         Next::Summary => row.shape.chunk_count.checked_sub(1)?,

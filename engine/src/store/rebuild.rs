@@ -175,7 +175,8 @@ fn incomplete(flaw: &Flaw, directory: &Path) -> OpenError {
         offset: flaw.from,
         what: format!(
             "{} (positions {} to {}); a state made from this log would lack what lies there, so \
-             nothing was changed: run 'pillarbox check' and see the runbook in docs/operate.md",
+             nothing was changed: run 'pillarbox check --repair', with --from if there is a copy; \
+             without one, 'pillarbox check --repair --give-up'",
             flaw.what, flaw.first, flaw.last
         ),
     })

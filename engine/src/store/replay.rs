@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::give_up::{GivingUp, Survey};
 use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
 use super::unnamed::Unnamed;
 use crate::base::Installer;
 use crate::disk::OpenMode;
-use crate::error::{Damage, OpenError};
+use crate::error::{Damage, OpenError, ReadError};
 use crate::format_level;
 use crate::ids::Lsn;
 use crate::log::format::group::Group;
 use crate::log::{
-    GroupHash, GroupPlace, Item, KeyNames, LogSetup, RecordHeader, RecoverError, Recovered,
-    Replayed, SegmentNumber, StateStamp, recover,
+    Gaps, GroupHash, GroupPlace, Item, KeyNames, LogSetup, RecordHeader, RecoverError, Recovered,
+    Replayed, SegmentNumber, StateStamp, recover_over,
 };
 use crate::record::{Body, Record, open_record};
 use crate::seal::KeyTableSnapshot;
@@ -45,6 +46,8 @@ pub(super) struct Replay<'a> {
     checkpoint_bytes: u64,
     /// Whether there may be checkpoints.
     is_written: bool,
+    /// Damage is given up: what was read and what was not.
+    survey: Option<&'a mut Survey>,
 }
 
 /// Why replay stopped.
@@ -78,7 +81,13 @@ impl<'a> Replay<'a> {
             saved,
             checkpoint_bytes,
             is_written: false,
+            survey: None,
         }
+    }
+
+    /// Damage is given up.
+    pub(super) fn survey(&mut self, giving_up: Option<&'a mut GivingUp>) {
+        self.survey = giving_up.map(|giving_up| &mut giving_up.survey);
     }
 
     /// Recovers the log and applies what is new.
@@ -89,6 +98,9 @@ impl<'a> Replay<'a> {
             self.base = Some(Installer::default());
         }
         self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
+        if let Some(survey) = &mut self.survey {
+            survey.state = self.state_lsn;
+        }
         let state = stamp.map(|stamp| StateStamp {
             lsn: stamp.lsn,
             open_lsn: stamp.open_lsn,
@@ -96,7 +108,8 @@ impl<'a> Replay<'a> {
         });
         #[cfg(test)]
         crate::sabotage::set_replaying(true);
-        let recovered = recover::<ReplayError>(setup, state, mode, |replayed| {
+        let gaps = if self.survey.is_some() { Gaps::Bridged } else { Gaps::Refused };
+        let recovered = recover_over::<ReplayError>(setup, state, (mode, gaps), |replayed| {
             self.visit(replayed).map_err(ReplayError::Open)
         });
         #[cfg(test)]
@@ -212,12 +225,23 @@ impl<'a> Replay<'a> {
             if header.lsn <= self.state_lsn || is_known {
                 continue;
             }
-            let Some(record) = self.open_record(segment, offset, &header, payload)? else {
+            let record = match (self.open_record(segment, offset, &header, payload), &self.survey) {
+                (Err(OpenError::Damage(_)), Some(_)) => continue,
+                (record, _) => record?,
+            };
+            let Some(record) = record else {
                 self.report.destroyed_count += 1;
                 continue;
             };
             self.report.record_count += 1;
+            let record = match &mut self.survey {
+                Some(survey) => survey.see(self.committed, &changes, &header, record),
+                None => record,
+            };
             self.apply(&mut changes, header, record)?;
+        }
+        if let Some(survey) = &mut self.survey {
+            survey.applied(self.committed, &changes);
         }
         changes.blobs.values().for_each(|row| self.unnamed.is_named(row.shape.tag));
         self.committed.publish(changes);
@@ -330,7 +354,10 @@ impl<'a> Replay<'a> {
                 && let Some(Record { body: Body::BaseDump { rows }, .. }) =
                     self.open_record(segment, offset, &header, payload)?
             {
-                base.dump(self.saved, &header, rows)?;
+                match (base.dump(self.saved, &header, rows), &self.survey) {
+                    (Err(ReadError::Undecodable { .. }), Some(_)) => base.spoil(&header),
+                    (dumped, _) => dumped?,
+                }
             }
         }
         self.base = Some(base);
@@ -340,6 +367,10 @@ impl<'a> Replay<'a> {
     /// All dumps were seen, if there are any.
     fn installed(&mut self) -> Result<(), OpenError> {
         if let Some(base) = self.base.as_mut().filter(|base| !base.is_finished()) {
+            if let Some(survey) = &mut self.survey {
+                base.leave_out_broken(self.saved)?;
+                survey.floors = base.floors();
+            }
             base.finish(self.saved, self.committed)?;
         }
         Ok(())

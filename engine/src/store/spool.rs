@@ -10,8 +10,9 @@
 
 use std::sync::Arc;
 
+use crate::commit::Room;
 use crate::disk::{Disk, DiskFile};
-use crate::error::{DiskError, ReadError};
+use crate::error::{CommitError, DiskError, ReadError};
 use crate::ids::AccountNumber;
 use crate::seal::{SPOOL_BLOCK_BYTES, SPOOL_BLOCK_OVERHEAD_BYTES, SpoolSealer};
 use crate::width::u64_of;
@@ -23,6 +24,7 @@ use super::layout::Layout;
 pub struct SpoolFile {
     file: Box<dyn DiskFile>,
     sealer: SpoolSealer,
+    room: Arc<Room>,
     /// Sealed bytes of each block.
     lengths: Vec<usize>,
 }
@@ -31,17 +33,20 @@ impl Store {
     /// A new, empty spool file.
     ///
     /// # Errors
-    /// [`DiskError`], if the file cannot be made.
-    pub fn spool(&self) -> Result<SpoolFile, DiskError> {
+    /// [`CommitError::DiskFull`], if the reserve is all that is free; else why the file cannot be
+    /// made.
+    pub fn spool(&self) -> Result<SpoolFile, CommitError> {
         let inner = &self.inner;
+        drop(inner.room.take(0)?);
         let name: String =
             inner.sealer.random_id().iter().map(|byte| format!("{byte:02x}")).collect();
         let path = Layout::of(&inner.directory).spool().join(name);
         let disk: &Arc<dyn Disk> = &inner.disk;
-        let file = disk.create(&path)?;
+        let file = disk.create(&path).map_err(said_no)?;
         // The open file stays usable; its space is free again when it is closed, in any way.
-        disk.remove(&path)?;
-        Ok(SpoolFile { file, sealer: SpoolSealer::new(&inner.sealer), lengths: Vec::new() })
+        disk.remove(&path).map_err(said_no)?;
+        let (sealer, room) = (SpoolSealer::new(&inner.sealer), Arc::clone(&inner.room));
+        Ok(SpoolFile { file, sealer, room, lengths: Vec::new() })
     }
 }
 
@@ -52,15 +57,17 @@ impl SpoolFile {
     /// Keeps the next block, of at most [`SpoolFile::BLOCK_BYTES`].
     ///
     /// # Errors
-    /// [`DiskError`], if the disk is full or fails.
+    /// [`CommitError::DiskFull`], if it would take from the reserve, with which deleting works; or
+    /// why the disk does not take it.
     ///
     /// # Panics
     /// If the block is longer.
-    pub fn write_block(&mut self, plain: &[u8]) -> Result<(), DiskError> {
+    pub fn write_block(&mut self, plain: &[u8]) -> Result<(), CommitError> {
+        let _room = self.room.take(u64_of(plain.len() + SPOOL_BLOCK_OVERHEAD_BYTES))?;
         let mut block = Vec::with_capacity(plain.len() + SPOOL_BLOCK_OVERHEAD_BYTES);
         block.extend_from_slice(plain);
         self.sealer.seal_block(&mut block);
-        self.file.write_at(place(self.lengths.len()), &block)?;
+        self.file.write_at(place(self.lengths.len()), &block).map_err(said_no)?;
         self.lengths.push(block.len());
         Ok(())
     }
@@ -82,6 +89,14 @@ impl SpoolFile {
             why: error.to_string(),
         })?);
         Ok(())
+    }
+}
+
+/// Another process may have been quicker than the question.
+fn said_no(error: DiskError) -> CommitError {
+    match error.cause.kind() {
+        std::io::ErrorKind::StorageFull => CommitError::DiskFull,
+        _ => CommitError::Read(ReadError::Disk(error)),
     }
 }
 

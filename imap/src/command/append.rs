@@ -122,7 +122,8 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     if is_large {
         let literal = talk.wire.connection.literals().len();
         let store = &talk.session.store;
-        let file = blocking(|| store.spool()).map_err(|error| unspooled(&error))?;
+        let refused = |error| Answer::refused(&talk.session, &error);
+        let file = blocking(|| store.spool()).map_err(refused)?;
         let byte_count = offer.byte_count;
         talk.incoming.spooled.push(Spooled { literal, file, block_count: 0, byte_count });
     }
@@ -137,16 +138,11 @@ pub(crate) fn spool_literal(talk: &mut Talk) -> Result<(), Answer> {
         return Ok(());
     }
     while let Some(block) = connection.take_block(SpoolFile::BLOCK_BYTES) {
-        blocking(|| spooled.file.write_block(&block)).map_err(|error| unspooled(&error))?;
+        let refused = |error| Answer::refused(&talk.session, &error);
+        blocking(|| spooled.file.write_block(&block)).map_err(refused)?;
         spooled.block_count += 1;
     }
     Ok(())
-}
-
-/// Logged here, once.
-fn unspooled(error: &dyn std::error::Error) -> Answer {
-    tracing::error!(%error, "an appended message could not be spooled");
-    Answer::no("UNAVAILABLE", "The store takes no large messages now; try again later")
 }
 
 /// APPEND: all messages or none.

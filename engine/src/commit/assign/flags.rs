@@ -40,6 +40,11 @@ impl Assigner<'_> {
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
         let rows = state.rows_of(uids)?;
         let known = state.keywords().to_vec();
+        let history = unchanged_since.map(|_| committed.volume());
+        let is_modified = |modseq: Lsn| match (&history, unchanged_since) {
+            (Some(history), Some(since)) => history.is_modified(modseq, since),
+            _ => false,
+        };
         let wanted = Wanted::new(change, flags, &known);
         let mut stored = FlagsStored {
             changed: UidSet::new(),
@@ -51,7 +56,7 @@ impl Assigner<'_> {
         let mut removed: Vec<u16> = Vec::new();
         for (row, _) in &rows {
             existing.push(row.uid);
-            if unchanged_since.is_some_and(|since| row.modseq > since) {
+            if is_modified(row.modseq) {
                 stored.modified.push(row.uid);
             } else if wanted.changes(row) {
                 if change == FlagChange::Add

@@ -114,6 +114,16 @@ impl Assigner<'_> {
         }
         let bytes = messages.iter().map(|message| u64::from(message.sealed.size)).sum();
         self.check_quota(key.0, bytes)?;
+        self.append_beyond_quota(key, messages, chosen)
+    }
+
+    /// The same, without asking the quota.
+    pub(super) fn append_beyond_quota(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        messages: &[PendingMessage],
+        chosen: &mut Vec<ArrivalPart>,
+    ) -> Result<Appended, CommitError> {
         for message in messages {
             self.check_keywords(key, &message.flags.keywords)?;
             check_keyword_count(&message.flags)?;
@@ -206,7 +216,7 @@ impl Assigner<'_> {
     }
 
     /// A message that entered ahead has its record, or never will.
-    fn end_ahead(&mut self, message: &SealedMessage, is_named: bool) {
+    pub(super) fn end_ahead(&mut self, message: &SealedMessage, is_named: bool) {
         let Some(first) = first_chunk(message) else { return };
         let chunks = self.entering.end(first);
         if !is_named {

@@ -12,6 +12,7 @@
 mod account;
 mod base;
 mod flags;
+mod give_up;
 mod keys;
 mod level;
 mod mailbox;
@@ -219,6 +220,10 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Fence { promise } => self.reply(promise, Ok(())),
+            Change::GiveUp { account, mailbox, uids, messages, promise } => {
+                let result = self.give_up((account, mailbox), &uids, &messages);
+                self.reply(promise, result);
+            }
             Change::ChunkAhead { first, tag, chunk, promise } => {
                 let result = self.chunk_ahead(first, tag, &chunk);
                 self.reply(promise, result);

@@ -16,7 +16,8 @@
 //!      0     1  kind          2
 //!      1     1  flags         not covered by any hash. Bit 0: the bytes were left out by reclaim;
 //!                            bit 1: they were re-wrapped by it (format level 3)
-//!      2     2  number        within its blob: 0 the blob's header, then body, last the summary
+//!      2     2  number        within its blob: 0 begins with the blob's header; what is in it and
+//!                            in the others depends on its version (`seal/blob.rs`)
 //!      4     4  chunk_len     sealed bytes that follow, unless they were left out
 //!      8     8  lsn           of the blob that it belongs to, or its own when it enters ahead
 //!     16    16  tag           the blob's
@@ -92,7 +93,7 @@ impl RecordHeader {
 /// What stands before a chunk's sealed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChunkHeader {
-    /// Within its blob: 0 the blob's header, then its body, last its summary.
+    /// Within its blob: 0 begins with the blob's header.
     pub number: u16,
     /// Of the blob that it belongs to, or its own when it enters ahead.
     pub lsn: Lsn,

@@ -1,7 +1,7 @@
 //! Handing the recovered log to its reader, one group in memory at a time.
 
 use super::segment::Segment;
-use super::{RecoverError, RecoveryReport, Replayed, StateStamp};
+use super::{Gaps, RecoverError, RecoveryReport, Replayed, StateStamp};
 use crate::error::Damage;
 use crate::ids::Lsn;
 use crate::log::build::chunks_of;
@@ -15,6 +15,7 @@ use crate::log::setup::LogSetup;
 pub(super) struct Replay<'a, V> {
     pub(super) setup: &'a LogSetup,
     pub(super) applied: Option<Lsn>,
+    gaps: Gaps,
     pub(super) report: &'a mut RecoveryReport,
     pub(super) visit: V,
 }
@@ -29,11 +30,11 @@ pub(super) enum Pass {
 impl<'a, V> Replay<'a, V> {
     pub(super) fn new(
         setup: &'a LogSetup,
-        state: Option<StateStamp>,
+        (state, gaps): (Option<StateStamp>, Gaps),
         report: &'a mut RecoveryReport,
         visit: V,
     ) -> Replay<'a, V> {
-        Replay { setup, applied: state.map(|state| state.lsn), report, visit }
+        Replay { setup, applied: state.map(|state| state.lsn), gaps, report, visit }
     }
 
     /// How often the log is handed on: once, or with a look at all of it before.
@@ -56,8 +57,11 @@ impl<'a, V> Replay<'a, V> {
     {
         let mut buffer = Vec::new();
         for group in segment.groups.iter().take(count) {
-            let read =
-                segment.file.group_at(group.offset, &mut buffer).map_err(RecoverError::from)?;
+            let read = match self.gaps {
+                Gaps::Refused => segment.file.group_at(group.offset, &mut buffer),
+                Gaps::Bridged => segment.file.group_without_chunks_at(group.offset, &mut buffer),
+            };
+            let read = read.map_err(RecoverError::from)?;
             let (found, read) = read.map_err(|error| {
                 let what = format!("the group changed while it was read: {error}");
                 let file = segment.file.path.clone();

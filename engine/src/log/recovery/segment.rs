@@ -104,7 +104,7 @@ impl Segment {
                 last_lsn: group.header.stamp.last_lsn,
                 stored_len: group.stored_len,
             });
-            if let Ok((_, read)) = self.file.group_at(group.offset, &mut buffer)? {
+            if let Ok((_, read)) = self.file.group_without_chunks_at(group.offset, &mut buffer)? {
                 let place = group.place(self.file.header.number);
                 contents
                     .chunks
@@ -117,6 +117,22 @@ impl Segment {
         };
         let file = disk.open(&self.file.path, OpenMode::ReadWrite)?;
         writer::close(file.as_ref(), end, &contents)
+    }
+
+    /// Forgets the groups from the first on that is not known to be durable and whose chunks are
+    /// not whole: they are a torn tail.
+    pub(super) fn forget_torn(&mut self, durable_lsn: Lsn) -> Result<(), DiskError> {
+        let mut buffer = Vec::new();
+        for at in 0..self.groups.len() {
+            let Some(group) = self.groups.get(at) else { break };
+            let is_durable = group.header.stamp.last_lsn <= durable_lsn;
+            if !is_durable && self.file.group_at(group.offset, &mut buffer)?.is_err() {
+                self.groups.truncate(at.max(self.kept_min));
+                self.is_closed = false;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a group that the walk found good.

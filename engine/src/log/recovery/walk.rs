@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::segment::{Segment, before, successor};
-use super::{LogDamage, RecoverError, RecoveryReport, Replayed, Severity, StateStamp};
+use super::{Gaps, LogDamage, RecoverError, RecoveryReport, Replayed, Severity, StateStamp};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Damage, DiskError, ReadError};
 use crate::ids::Lsn;
@@ -29,12 +29,16 @@ pub(super) struct Walked {
     pub(super) damage: Vec<LogDamage>,
     /// Left over from reclaim: to be removed.
     pub(super) superseded: Vec<SegmentNumber>,
+    /// The last place that has a file.
+    pub(super) last_file: SegmentNumber,
+    gaps: Gaps,
 }
 
 impl Walked {
     /// Nothing may follow the end of the chain, because groups behind it are missing.
     pub(super) fn is_broken(&self) -> bool {
-        self.damage.iter().any(|damage| damage.severity == Severity::AboveState)
+        self.gaps == Gaps::Refused
+            && self.damage.iter().any(|damage| damage.severity == Severity::AboveState)
     }
 }
 
@@ -167,7 +171,7 @@ impl Segments {
 pub(super) fn walk<E: From<RecoverError>>(
     setup: &LogSetup,
     state: Option<StateStamp>,
-    mode: OpenMode,
+    (mode, gaps): (OpenMode, Gaps),
     report: &mut RecoveryReport,
     visit: &mut impl FnMut(Replayed<'_>) -> Result<(), E>,
 ) -> Result<Walked, E> {
@@ -180,8 +184,9 @@ pub(super) fn walk<E: From<RecoverError>>(
     let damage = segments.unreadable_below(start)?;
     let files = segments.readable.split_off(start);
     let superseded = std::mem::take(&mut segments.superseded);
-    let walked = Walked { segments: Vec::new(), durable_lsn, damage, superseded };
-    let mut walk = Walk { setup, state, report, walked, visit };
+    let last_file = last_file(setup).map_err(RecoverError::from)?;
+    let walked = Walked { segments: Vec::new(), durable_lsn, damage, superseded, last_file, gaps };
+    let mut walk = Walk { setup, state, gaps, report, walked, visit };
     walk.segments(&segments, files)?;
     walk.judge_tail(&segments)?;
     let walked = walk.walked;
@@ -205,9 +210,16 @@ fn first_to_walk(files: &[SegmentFile], state: Option<StateStamp>) -> Result<usi
     Ok(start)
 }
 
+fn last_file(setup: &LogSetup) -> Result<SegmentNumber, DiskError> {
+    let files = setup.disk.list(&setup.directory)?;
+    let numbers = files.iter().filter_map(|path| SegmentNumber::of(path));
+    Ok(numbers.max().unwrap_or(SegmentNumber(0)))
+}
+
 struct Walk<'a, V> {
     setup: &'a LogSetup,
     state: Option<StateStamp>,
+    gaps: Gaps,
     report: &'a mut RecoveryReport,
     walked: Walked,
     /// Sees what is above state's position, and may refuse it.
@@ -225,10 +237,10 @@ impl<V> Walk<'_, V> {
             if let Some(previous) = self.walked.segments.last_mut() {
                 let header =
                     all.unreadable_between(previous.file.header.number, Some(file.header.number));
-                if let Some(damage) = join(previous, &file, header, self.state) {
+                if let Some(damage) = join(previous, &file, header, (self.state, self.gaps)) {
                     let severity = damage.severity;
                     self.walked.damage.push(damage);
-                    if severity == Severity::AboveState {
+                    if severity == Severity::AboveState && self.gaps == Gaps::Refused {
                         return Ok(());
                     }
                 }
@@ -263,7 +275,10 @@ impl<V> Walk<'_, V> {
         let mut end = segment.end();
         let mut buffer = Vec::new();
         loop {
-            let read = segment.file.group_at(segment.stop, &mut buffer);
+            let read = match self.gaps {
+                Gaps::Refused => segment.file.group_at(segment.stop, &mut buffer),
+                Gaps::Bridged => segment.file.group_without_chunks_at(segment.stop, &mut buffer),
+            };
             let found = match read.map_err(RecoverError::from)? {
                 Ok((found, group)) => match continues(self.setup, &found.header, end) {
                     Ok(()) => {
@@ -325,6 +340,9 @@ impl<V> Walk<'_, V> {
         segment: &Segment,
         reached: Lsn,
     ) -> Result<Option<(u64, GroupHeader)>, RecoverError> {
+        if self.gaps == Gaps::Bridged {
+            return self.behind_any(segment, reached);
+        }
         let Some(state) = self.state.filter(|state| reached < state.lsn) else { return Ok(None) };
         let beyond = beyond(&segment.file, segment.stop)?;
         let follows = |header: &GroupHeader| {
@@ -335,13 +353,41 @@ impl<V> Walk<'_, V> {
         Ok(beyond.groups.into_iter().find(|(_, header)| follows(header)))
     }
 
+    /// The next group behind a gap, whatever is missing.
+    fn behind_any(
+        &self,
+        segment: &Segment,
+        reached: Lsn,
+    ) -> Result<Option<(u64, GroupHeader)>, RecoverError> {
+        let is_later = |header: &GroupHeader| {
+            header.stamp.volume == self.setup.volume && header.stamp.first_lsn > reached
+        };
+        let mut buffer = Vec::new();
+        if let Some(footer) = segment.file.footer()? {
+            for entry in footer.groups.iter().filter(|entry| entry.offset > segment.stop) {
+                let read = segment.file.group_without_chunks_at(entry.offset, &mut buffer)?;
+                if let Ok((found, _)) = read
+                    && is_later(&found.header)
+                {
+                    return Ok(Some((entry.offset, found.header)));
+                }
+            }
+            return Ok(None);
+        }
+        let beyond = beyond(&segment.file, segment.stop)?;
+        Ok(beyond.groups.into_iter().find(|(_, header)| is_later(header)))
+    }
+
     fn note_gap(&mut self, segment: &Segment, reached: Lsn, last: Lsn) {
-        self.walked.damage.push(LogDamage {
-            damage: segment.damage("a group that state has applied cannot be read"),
-            first: successor(reached),
-            last,
-            severity: Severity::BelowState,
-        });
+        let is_applied = self.state.is_some_and(|state| last <= state.lsn);
+        let (what, severity) = if is_applied {
+            ("a group that state has applied cannot be read", Severity::BelowState)
+        } else {
+            ("a group that was acknowledged cannot be read", Severity::AboveState)
+        };
+        let first = successor(reached);
+        let damage = segment.damage(what);
+        self.walked.damage.push(LogDamage { damage, first, last, severity });
     }
 
     /// Decides whether the chain ends at a torn tail or at damage, and which of its last groups are
@@ -384,6 +430,8 @@ impl<V> Walk<'_, V> {
                 last: next.map_or(durable_lsn.max(first), before),
                 severity: Severity::AboveState,
             });
+            // Given up, it is no torn tail all the same: nothing of it is removed with its file.
+            tail.is_damaged |= self.gaps == Gaps::Bridged;
         } else {
             self.report.cut_bytes = if tail.is_closed { 0 } else { beyond.byte_count };
             let is_durable = |group: &FoundGroup| {
@@ -391,7 +439,10 @@ impl<V> Walk<'_, V> {
             };
             // A watermark group takes no position, so no position proves it durable: only a later
             // group does.
-            if tail.skipped_to.is_none() {
+            if self.gaps == Gaps::Bridged {
+                tail.forget_torn(durable_lsn)?;
+                tail.kept = tail.groups.len();
+            } else if tail.skipped_to.is_none() {
                 let durable = tail.groups.iter().rposition(is_durable).map_or(0, |at| at + 1);
                 tail.kept = durable.max(tail.kept_min);
             }
@@ -408,7 +459,7 @@ fn join(
     previous: &mut Segment,
     next: &SegmentFile,
     header: Option<Damage>,
-    state: Option<StateStamp>,
+    (state, gaps): (Option<StateStamp>, Gaps),
 ) -> Option<LogDamage> {
     let next = &next.header;
     if let Some(count) = previous.count_up_to(next.previous) {
@@ -421,7 +472,7 @@ fn join(
     }
     let reached = previous.end().last_lsn;
     let is_applied = state.is_some_and(|state| next.first_lsn <= successor(state.lsn));
-    if is_applied {
+    if is_applied || gaps == Gaps::Bridged {
         previous.groups.retain(|group| group.header.stamp.last_lsn < next.first_lsn);
         previous.kept = previous.groups.len();
         previous.is_damaged = true;
