@@ -121,6 +121,9 @@ pub enum CommitError {
         /// The limit.
         limit: u64,
     },
+    /// What the message has in common with another one was removed with it, a moment ago.
+    #[error("the store is busy removing what this message shares with another; try again")]
+    PartGone,
     /// UIDs of the mailbox are used up.
     #[error("the mailbox has no UIDs left; recreate it")]
     OutOfUids,
@@ -147,9 +150,10 @@ impl CommitError {
     /// What the caller does about it.
     pub fn remedy(&self) -> Remedy {
         match self {
-            CommitError::QueueFull | CommitError::DiskFull | CommitError::OverQuota { .. } => {
-                Remedy::Retry
-            }
+            CommitError::QueueFull
+            | CommitError::DiskFull
+            | CommitError::PartGone
+            | CommitError::OverQuota { .. } => Remedy::Retry,
             CommitError::ReadOnly { .. } => Remedy::Stop,
             CommitError::Read(error) => error.remedy(),
             CommitError::NoSuchMailbox

@@ -12,6 +12,8 @@
 //!        remnants, segments that reclaim made of several; chunks without their base64 (codec 3)
 //!        keys that change: records of types 36 and 37, re-wrapped headers of blobs in rewritten
 //!        segments (`log/format/item.rs`), keys that segments name (`state/key_use.rs`)
+//!     4  parts kept once: chunks that name them (codec 4, `seal/parts.rs`), arrivals with parts in
+//!        records of type 17, format 2 of a blob's row, the table of parts (`state/part.rs`)
 //!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
 //!        go on from the summary (codecs 6 and 7);
 //!        files of released segments become the next ones (`log/spare.rs`)
@@ -37,6 +39,8 @@ pub(crate) const DICTIONARIES: u32 = 2;
 pub(crate) const BASE_IMAGES: u32 = 3;
 /// The level from which on chunks may be kept without their base64 (`seal/recipe.rs`).
 pub(crate) const RECIPES: u32 = 3;
+/// The level from which on equal parts of an account's messages are kept once (`state/part.rs`).
+pub(crate) const PARTS: u32 = 4;
 /// The level from which on header, summary and first chunk of a message are one item of the log
 /// (`seal/blob.rs`), and the chunk goes on from the summary (`seal/stream.rs`).
 pub(crate) const PACKED_BLOBS: u32 = 4;

@@ -138,6 +138,10 @@ id128!(
     /// data.
     BlobTag
 );
+/// Bytes of a part that messages of an account share, hashed under a key of the account.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartHash(pub [u8; 32]);
+
 id128!(
     /// A running process: random at every start, part of every key derivation.
     Incarnation

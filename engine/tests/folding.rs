@@ -6,14 +6,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use engine::ids::{AccountNumber, BlobTag, KeyGeneration};
+use engine::ids::{AccountNumber, BlobTag, KeyGeneration, PartHash};
 use engine::limits::CHUNK_BYTES;
 use engine::message::generator::Generator;
-use engine::seal::{BlobOpener, BlobSealer, Compression, KEY_BYTES, Key, Sealer};
+use engine::seal::{BlobOpener, BlobSealer, Compression, KEY_BYTES, Key, MessageParts, Sealer};
 
 const ACCOUNT: AccountNumber = AccountNumber(7);
 const TAG: BlobTag = BlobTag([7; 16]);
@@ -36,6 +37,38 @@ fn sealed(sealer: &Sealer, body: &[u8], compression: Compression) -> usize {
         opened.extend(opener.open_chunk(chunk.number, &chunk.bytes).unwrap());
     }
     assert!(opened == body, "a message did not come back as it was");
+    count
+}
+
+/// The same, of which the parts are kept elsewhere; answers its sealed bytes, and adds the parts
+/// that were not seen before.
+fn sealed_without_parts(
+    sealer: &Sealer,
+    body: &[u8],
+    seen: &mut HashMap<PartHash, usize>,
+) -> usize {
+    let hash = |bytes: &[u8]| PartHash(blake3::hash(bytes).into());
+    let found = MessageParts::find(body, &hash);
+    let accounts = [(ACCOUNT, KeyGeneration(1), &key())];
+    let length = u64::try_from(body.len()).unwrap();
+    let mut blob = BlobSealer::new(sealer, TAG, &accounts, length, Compression::Folded).unwrap();
+    let header = blob.header().0.to_vec();
+    let opener = BlobOpener::open(&header, TAG, ACCOUNT, &|_, _| Some(key())).unwrap();
+    let mut opened = Vec::with_capacity(body.len());
+    let mut count = 0;
+    for chunk in body.chunks(CHUNK_BYTES) {
+        let mut sealed = blob.seal_chunk_without(chunk, &found);
+        count += sealed.bytes.len();
+        let mut source = &found;
+        opener
+            .open_chunk_and_parts(sealed.number, &mut sealed.bytes, &mut source, &mut opened)
+            .unwrap();
+    }
+    assert!(opened == body, "a message with parts did not come back as it was");
+    for part in found.parts() {
+        let seal = || sealed(sealer, &part.bytes, Compression::Folded);
+        seen.entry(part.hash).or_insert_with(seal);
+    }
     count
 }
 
@@ -68,11 +101,13 @@ fn every_message_of_the_corpus_comes_back_as_it_was() {
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
     };
     let sealer = Sealer::system();
-    let (mut plain, mut before, mut after) = (0, 0, 0);
+    let (mut plain, mut before, mut after, mut apart) = (0, 0, 0, 0);
+    let mut parts = HashMap::new();
     let mut both_ways = |body: &[u8]| {
         plain += body.len();
         before += sealed(&sealer, body, Compression::BuiltIn);
         after += sealed(&sealer, body, Compression::Folded);
+        apart += sealed_without_parts(&sealer, body, &mut parts);
     };
     let mut found = Vec::new();
     files(&corpus.join("mime"), &mut found);
@@ -97,6 +132,8 @@ fn every_message_of_the_corpus_comes_back_as_it_was() {
         let mut generator = Generator::new(3);
         (0..1000).for_each(|number| both_ways(&generator.message(number * 20)));
     }
+    let part_bytes: usize = parts.values().sum();
     println!("{plain} bytes: sealed {before}, folded {after}");
+    println!("without parts {apart}, {} parts {part_bytes}", parts.len());
     assert!(after <= before + before / 1000, "folding made mail larger");
 }

@@ -14,7 +14,7 @@ use super::finding::{CheckProgress, CheckReport, Loss, Problem};
 use super::log::{LogSource, ReadGroup};
 use super::segment::{Flaw, FlawKind};
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, Lsn, MailboxId, Uid};
+use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Uid};
 use crate::log::{Item, LogDamage, SegmentNumber};
 use crate::mailbox::Row;
 use crate::record::open_record;
@@ -67,6 +67,10 @@ pub(crate) struct Check<'a> {
     bare: Vec<([u8; 36], Uid)>,
     /// References of messages that are kept after they were expunged, 36 bytes each.
     pub(super) kept: BTreeSet<[u8; 36]>,
+    /// Parts that blobs name, each once for every blob.
+    pub(super) part_names: u64,
+    /// Blobs whose parts did not look right at first.
+    pub(super) part_doubts: Vec<BlobId>,
 }
 
 impl<'a> Check<'a> {
@@ -89,6 +93,8 @@ impl<'a> Check<'a> {
             rows: 0,
             bare: Vec::new(),
             kept: BTreeSet::new(),
+            part_names: 0,
+            part_doubts: Vec::new(),
         }
     }
 
@@ -343,6 +349,9 @@ impl<'a> Check<'a> {
 
     /// Whether the row that a reference stands for is there now.
     fn has_row(&self, key: &[u8; 36]) -> bool {
+        if let Some(is_named) = self.is_of_part(key) {
+            return is_named;
+        }
         let Some(of) = mailbox_of_reference(key) else { return false };
         let uid = key.last_chunk().map_or(0, |uid| u32::from_be_bytes(*uid));
         let view = self.setup.committed.cell(of).ok().flatten().and_then(|cell| cell.view());
@@ -375,7 +384,7 @@ impl<'a> Check<'a> {
         let mut count = 0;
         scan_references(self.saved, &mut |_| count += 1)?;
         self.report.row_count += count;
-        if self.is_unsettled || count == self.rows {
+        if self.is_unsettled || count == self.rows + self.part_names {
             return Ok(());
         }
         let mut doubts = Vec::new();
@@ -393,11 +402,9 @@ impl<'a> Check<'a> {
         for key in doubts {
             let is_stored = self.saved.tables.get(Table::Reference, &key)?.is_some();
             if is_stored && !self.has_row(&key) {
-                let of = mailbox_of_reference(&key);
-                let about = of.and_then(|(account, mailbox)| self.words_of(account, Some(mailbox)));
-                let uid = key.last_chunk().map(|uid| Uid(u32::from_be_bytes(*uid)));
+                let (about, uid) = self.words_of_reference(&key);
                 let what = "a reference without a message keeps a blob's space";
-                self.problem(&about.unwrap_or_default(), uid, what, Loss::Nothing);
+                self.problem(&about, uid, what, Loss::Nothing);
             }
         }
         Ok(())

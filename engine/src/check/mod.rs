@@ -17,6 +17,7 @@
 mod finding;
 mod log;
 mod mail;
+mod parts;
 mod repair;
 mod retained;
 mod scrub;

@@ -109,6 +109,7 @@ impl Check<'_> {
         let saved = self.saved;
         let mut ahead = BTreeMap::new();
         let mut unnamed: Vec<(BlobId, BlobRow)> = Vec::new();
+        (self.part_names, self.part_doubts) = (0, Vec::new());
         let mut wrong: Vec<ReadError> = Vec::new();
         let mut count = 0;
         let scanned = saved.tables.scan_prefix(Table::Blob, &[], &mut |key, _| {
@@ -118,6 +119,7 @@ impl Check<'_> {
                 Ok(Some(row)) => {
                     let chunks = row.ahead.iter().flatten().map(|&lsn| (lsn, id));
                     ahead.extend(chunks);
+                    self.note_parts(id, &row);
                     if !is_referenced(saved, key)? && unnamed.len() < 1000 {
                         unnamed.push((id, row));
                     }
@@ -135,9 +137,10 @@ impl Check<'_> {
         for error in wrong {
             self.table_problem(Table::Blob, &error);
         }
-        if !unnamed.is_empty() {
+        if !unnamed.is_empty() || !self.part_doubts.is_empty() {
             (self.settle)();
         }
+        self.doubtful_parts();
         for (id, row) in unnamed {
             let key = id.0.bits().to_be_bytes();
             let still = saved.blob(id).is_ok_and(|row| row.is_some());

@@ -4,12 +4,13 @@ use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
-    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, ThreadId, Uid, UnixSeconds,
+    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, PartHash, ThreadId, Uid,
+    UnixSeconds,
 };
 use crate::record::base::{BasePart, DumpedRow};
 use crate::record::{AccountUpdate, BlobShape, PolicyChange};
 use crate::seal::SealedChunk;
-use crate::state::{RetainedKey, RetentionSetting, VolumeRetention};
+use crate::state::{PartUse, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::store::{Appended, Copied, FlagsStored, SpecialUse};
 use crate::ticket::Promise;
 use crate::uid_set::UidSet;
@@ -24,6 +25,8 @@ pub(crate) struct SealedMessage {
     pub(crate) chunks: Vec<SealedChunk>,
     /// Positions of chunks that went ahead, in order.
     pub(crate) ahead: Option<Vec<Lsn>>,
+    /// What of it is kept in other blobs.
+    pub(crate) parts: Vec<SealedPart>,
     pub(crate) size: u32,
     pub(crate) email: EmailId,
     /// Kept for it on the disk.
@@ -32,10 +35,24 @@ pub(crate) struct SealedMessage {
     pub(crate) accounts: Vec<(AccountNumber, [u8; 16], ThreadId)>,
 }
 
+/// A part of a message, sealed as a blob of its own for whoever turns out to need it.
+pub(crate) struct SealedPart {
+    pub(crate) hash: PartHash,
+    pub(crate) shape: BlobShape,
+    /// In order; empty once they went ahead, or where the part is known and the message is large.
+    pub(crate) chunks: Vec<SealedChunk>,
+    /// Positions of chunks that went ahead, in order.
+    pub(crate) ahead: Option<Vec<Lsn>>,
+    /// A blob with the same bytes, and a message that named it a moment ago.
+    pub(crate) known: Option<PartUse>,
+}
+
 impl SealedMessage {
     /// Bytes that it adds to a group.
     pub(crate) fn group_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.len() + 64).sum::<usize>() + 512
+        let parts = self.parts.iter().flat_map(|part| &part.chunks);
+        let bytes = self.chunks.iter().chain(parts).map(|chunk| chunk.bytes.len() + 64);
+        bytes.sum::<usize>() + 512 + self.parts.len() * 96
     }
 
     /// What was computed for that account.

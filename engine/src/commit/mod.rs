@@ -30,7 +30,7 @@ pub(crate) use assign::BELOW_LEVEL;
 pub use change::Undeleted;
 pub(crate) use change::{
     Change, CopyKind, NewAccountChange, PendingMessage, RecipientCopy, RetentionChange,
-    SealedMessage,
+    SealedMessage, SealedPart,
 };
 pub(crate) use checkpointer::{CheckpointStep, Checkpointer};
 pub(crate) use committer::{

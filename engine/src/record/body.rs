@@ -10,7 +10,8 @@
 //!    6  account destroyed  account u64
 //!    7  policy           list(u8: 1, 2 domain put, delete, 3, 4 alias put, delete; texts)
 //!   16  account update   name, credentials, option(quota)
-//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 bare, 3 shared; blob)
+//!   17  append           mailbox 16, list(row, u8: 0 inline, 1 ahead, 2 bare, 3 shared, 4 with
+//!                      parts; blob)
 //!   18  copy             mailbox 16, list(source uid, blob u64, row)
 //!   19  move             source 16, mailbox 16, list(source uid, blob u64, row)
 //!   20  flags            mailbox 16, list(uids, add u8, remove u8, keywords to add, to remove)
@@ -29,10 +30,11 @@
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
-//!      shared: u64, tag 16, chunks, plain bytes, option(list(u64))
+//!      shared: u64, tag 16, chunks, plain bytes, option(list(u64)); with parts: see `part.rs`
 //! ```
 
 use super::base::{BasePart, DumpedRow};
+use super::part::{decode_with_parts, encode_with_parts};
 use super::{
     AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
     PolicyChange, RetentionBody, Transfer,
@@ -327,7 +329,7 @@ impl NewRow {
 }
 
 impl ArrivalBlob {
-    fn encode(&self, out: &mut Encoder) {
+    pub(super) fn encode(&self, out: &mut Encoder) {
         match self {
             ArrivalBlob::Inline(shape) => {
                 out.u8(0);
@@ -342,6 +344,10 @@ impl ArrivalBlob {
             ArrivalBlob::SharedBare(blob) => {
                 out.u8(2);
                 out.lsn(*blob);
+            }
+            ArrivalBlob::WithParts(blob, parts) => {
+                out.u8(4);
+                encode_with_parts(blob, parts, out);
             }
             ArrivalBlob::Shared { blob, shape, ahead } => {
                 out.u8(3);
@@ -365,6 +371,7 @@ impl ArrivalBlob {
                 shape: BlobShape::decode(from)?,
                 ahead: from.option(|from| from.list(Decoder::lsn))?,
             },
+            4 => decode_with_parts(from)?,
             _ => return Err("a blob is of no known kind"),
         })
     }

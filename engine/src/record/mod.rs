@@ -22,11 +22,13 @@
 pub(crate) mod base;
 mod body;
 pub(crate) mod fuzzing;
+mod part;
 mod retention;
 mod sealed;
 
 use base::{BasePart, DumpedRow};
 pub(crate) use body::{special_use_number, special_use_of};
+pub(crate) use part::{ArrivalPart, PartBlob};
 pub(crate) use retention::RetentionBody;
 pub(crate) use sealed::open_record;
 
@@ -86,7 +88,7 @@ pub(crate) enum Body {
     Policy(Vec<PolicyChange>),
     /// Name, credentials and quota, complete.
     AccountUpdate(AccountUpdate),
-    /// Messages arrive in a mailbox; one position each.
+    /// Messages arrive in a mailbox; one position each, and one for each part that comes inline.
     Append { mailbox: MailboxId, messages: Vec<Arrival> },
     /// Messages are copied; one position each.
     Copy { mailbox: MailboxId, messages: Vec<Transfer> },
@@ -170,6 +172,16 @@ pub(crate) struct Arrival {
     pub(crate) blob: ArrivalBlob,
 }
 
+impl Arrival {
+    fn position_count(&self) -> usize {
+        let parts = match &self.blob {
+            ArrivalBlob::WithParts(_, parts) => parts.as_slice(),
+            _ => &[],
+        };
+        1 + parts.iter().filter(|part| part.is_inline()).count()
+    }
+}
+
 /// Where an arriving message's bytes are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ArrivalBlob {
@@ -187,8 +199,11 @@ pub(crate) enum ArrivalBlob {
         /// Positions of its chunks, if they entered ahead.
         ahead: Option<Vec<Lsn>>,
     },
-    /// The same as it was written before it told what the blob is.
+    /// The same where that is told already: in records of before, and for a second copy in the same
+    /// account.
     SharedBare(Lsn),
+    /// Inline or ahead, but for parts that are blobs of their own.
+    WithParts(Box<ArrivalBlob>, Vec<ArrivalPart>),
 }
 
 /// What a blob is, wherever it lies.
@@ -235,10 +250,10 @@ impl Record {
         self.body.kind()
     }
 
-    /// Positions that it takes: one a message, else one.
+    /// Positions that it takes: one a message and one a part that comes with it, else one.
     pub(crate) fn position_count(&self) -> u32 {
         let messages = match &self.body {
-            Body::Append { messages, .. } => messages.len(),
+            Body::Append { messages, .. } => messages.iter().map(Arrival::position_count).sum(),
             Body::Copy { messages, .. } | Body::Move { messages, .. } => messages.len(),
             Body::Retention(RetentionBody::Undelete { messages, .. }) => messages.len(),
             _ => 1,

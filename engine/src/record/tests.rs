@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::PartHash;
 use crate::state::{RetainedKey, RetentionSetting, Until, VolumeRetention};
 
 fn row(uid: u32) -> NewRow {
@@ -200,6 +201,29 @@ fn a_shared_blob_is_told_whole_in_the_record_of_every_account() {
         std::fs::write(&golden, &bytes).unwrap();
     }
     assert_eq!(std::fs::read(golden).unwrap(), bytes, "the format of records changed");
+}
+
+#[test]
+fn a_message_with_parts_says_where_each_of_them_is() {
+    let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 2, plain_bytes: 20_000 };
+    let lsn = Lsn::new(1, 77).unwrap();
+    let part = |seed, blob| ArrivalPart { hash: PartHash([seed; 32]), blob };
+    let parts = vec![
+        part(1, PartBlob::Inline(shape)),
+        part(2, PartBlob::Ahead(shape, vec![lsn, lsn.next().unwrap()])),
+        part(3, PartBlob::Known(lsn)),
+    ];
+    let with = |blob, parts| ArrivalBlob::WithParts(Box::new(blob), parts);
+    let messages = vec![
+        Arrival { row: row(1), blob: with(ArrivalBlob::Inline(shape), parts) },
+        Arrival { row: row(2), blob: with(ArrivalBlob::Ahead(shape, vec![lsn]), Vec::new()) },
+    ];
+    let record = Record::new(Stamp(42), Body::Append { mailbox: MailboxId([5; 16]), messages });
+    assert_eq!(record.position_count(), 3, "one a message, and one for the part that is inline");
+    let bytes = record.encode();
+    assert!(Record::decode(record.kind(), &bytes[..bytes.len() - 1]).is_err());
+    assert_eq!(Record::decode(record.kind(), &bytes), Ok(record));
+    crate::golden::compare("record_append_parts_4.bin", &bytes);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn report(counted: &Counted, live: Option<&BTreeMap<u64, u64>>) -> RecountReport
         }
     };
     differs("rows without a reference", counted.rows_without_reference, 0);
-    differs("references", counted.references, counted.rows);
+    differs("references", counted.references, counted.rows + counted.part_names);
     differs("referenced blobs without a row", counted.blobs_missing, 0);
     differs("blobs", counted.blob_rows, counted.blobs);
     differs("chunks without a place", counted.places_missing, 0);

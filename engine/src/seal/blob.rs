@@ -52,6 +52,7 @@ use super::error::SealError;
 use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
 use super::object::{self, OBJECT_OVERHEAD_BYTES};
+use super::parts::{self, MessageParts, NoParts, PartSource};
 use super::stream::Stream;
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
 use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX};
@@ -333,6 +334,12 @@ impl Piece {
     pub fn of<'a>(&self, item: &'a [u8]) -> Option<&'a [u8]> {
         item.get(self.start..self.end.unwrap_or(item.len()))
     }
+
+    /// The same, to be opened where they lie.
+    pub fn of_mut<'a>(&self, item: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let end = self.end.unwrap_or(item.len());
+        item.get_mut(self.start..end)
+    }
 }
 
 /// A chunk as it is stored.
@@ -448,12 +455,31 @@ impl BlobSealer {
     /// If there is no next chunk or its length differs: a caller that lost count would store a body
     /// that nobody can open.
     pub fn seal_chunk(&mut self, plain: &[u8]) -> SealedChunk {
+        self.seal_next(plain, None)
+    }
+
+    /// The same for a message of which parts are stored as blobs of their own.
+    ///
+    /// # Panics
+    /// As [`seal_chunk`](Self::seal_chunk).
+    pub fn seal_chunk_without(&mut self, plain: &[u8], parts: &MessageParts) -> SealedChunk {
+        self.seal_next(plain, Some(parts).filter(|_| !self.next_is_summary()))
+    }
+
+    fn seal_next(&mut self, plain: &[u8], parts: Option<&MessageParts>) -> SealedChunk {
         assert_eq!(self.next_chunk_len(), Some(plain.len()), "chunks come in order and whole");
         let number = self.next_number;
         let content = if self.next_is_summary() { Content::Summary } else { Content::Body };
         self.next_number += 1;
         let mut bytes = Vec::with_capacity(plain.len() + 1 + TAG_BYTES);
-        compress::encode(plain, content, &self.compression, &mut bytes);
+        let start = usize_of_u32(number).saturating_mul(CHUNK_BYTES);
+        let names_parts =
+            parts.and_then(|parts| parts::fold(plain, start, parts)).is_some_and(|folded| {
+                compress::encode_parts(None, &folded, plain.len(), &self.compression, &mut bytes)
+            });
+        if !names_parts {
+            compress::encode(plain, content, &self.compression, &mut bytes);
+        }
         self.seal_text(number, &mut bytes);
         bytes.shrink_to_fit();
         let hash = blake3::hash(&bytes).into();
@@ -473,7 +499,20 @@ impl BlobSealer {
     ///
     /// # Panics
     /// If a length is not the announced one, or a chunk was sealed before.
-    pub fn seal_packed(mut self, body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+    pub fn seal_packed(self, body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+        self.seal_packed_without(body, &MessageParts::default(), summary)
+    }
+
+    /// The same for a message of which parts are stored as blobs of their own.
+    ///
+    /// # Panics
+    /// As [`seal_packed`](Self::seal_packed).
+    pub fn seal_packed_without(
+        mut self,
+        body: &[u8],
+        parts: &MessageParts,
+        summary: &[u8],
+    ) -> Vec<SealedChunk> {
         assert_eq!(u64_of(body.len()), self.header.plain_len, "the body has the announced length");
         let announced = usize_of_u32(self.header.summary_len);
         assert_eq!(summary.len(), announced, "the summary has the announced length");
@@ -483,7 +522,13 @@ impl BlobSealer {
         let first = chunks.next().unwrap_or_default();
         let mut stream = Stream::new(summary);
         let mut first_text = Vec::with_capacity(first.len() + 1 + TAG_BYTES);
-        compress::encode_first(&mut stream, first, &self.compression, &mut first_text);
+        let names_parts = parts::fold(first, 0, parts).is_some_and(|folded| {
+            let (stream, compression) = (Some(&mut stream), &self.compression);
+            compress::encode_parts(stream, &folded, first.len(), compression, &mut first_text)
+        });
+        if !names_parts {
+            compress::encode_first(&mut stream, first, &self.compression, &mut first_text);
+        }
         let mut summary_text = Vec::with_capacity(summary.len() + 1 + TAG_BYTES);
         compress::encode_summary(stream, summary, &self.compression, &mut summary_text);
         self.seal_text(0, &mut first_text);
@@ -496,7 +541,7 @@ impl BlobSealer {
         bytes.append(&mut first_text);
         let hash = blake3::hash(&bytes).into();
         let mut items = vec![SealedChunk { number: 0, bytes, hash }];
-        items.extend(chunks.map(|chunk| self.seal_chunk(chunk)));
+        items.extend(chunks.map(|chunk| self.seal_chunk_without(chunk, parts)));
         items
     }
 
@@ -631,6 +676,34 @@ impl BlobOpener {
         dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
+        self.open_next(number, sealed, (dictionaries, &mut NoParts), out)
+    }
+
+    /// Like [`open_chunk_onto`](Self::open_chunk_onto), for a message of which parts are kept in
+    /// other blobs.
+    ///
+    /// # Errors
+    /// Also those of `parts`.
+    pub fn open_chunk_and_parts(
+        &self,
+        number: u32,
+        sealed: &mut [u8],
+        parts: &mut dyn PartSource,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        self.open_next(number, sealed, (&|_| None, parts), out)
+    }
+
+    fn open_next(
+        &self,
+        number: u32,
+        sealed: &mut [u8],
+        (dictionaries, parts): (
+            &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+            &mut dyn PartSource,
+        ),
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let plain_len = self.header.chunk_len(number).ok_or(SealError::TooLarge {
             found: u64::from(number),
             maximum: u64::from(self.header.chunk_count) - 1,
@@ -648,7 +721,7 @@ impl BlobOpener {
         let summary = self.summary.as_ref().filter(|_| number == 0);
         let begin = summary
             .and_then(|text| compress::begin_of(text, usize_of_u32(self.header.summary_len)));
-        compress::decode_onto(text, plain_len, begin, dictionaries, out)
+        compress::decode_onto(text, plain_len, begin, dictionaries, parts, out)
     }
 
     /// The chunk that holds the byte at `offset` of the body, and where in it.

@@ -7,6 +7,7 @@
 //!          (dictionary.rs, from format level 2 on), or one that the caller finds
 //! codec 3  length of the folded bytes u32, then what codec 0, 1 or 2 makes of those: the chunk
 //!          without its base64 (recipe.rs, from format level 3 on)
+//! codec 4  the same, of which parts are kept in other blobs (parts.rs, from format level 4 on)
 //! codec 6  blocks of zstd that follow those of the summary (stream.rs, from format level 4 on)
 //! codec 7  hash of the dictionary 8 or zeros, the begin of a zstd frame without its magic: a
 //!          summary that codec 6 goes on from (from format level 4 on)
@@ -24,6 +25,7 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 use super::dictionary::{self, Dictionary, DictionaryHash};
 use super::error::SealError;
 use super::fields::Fields;
+use super::parts::{self, PartSource};
 use super::recipe;
 use super::stream::{Begin, Stream};
 use crate::width::{u32_of, usize_of_u32};
@@ -42,6 +44,7 @@ const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 const CODEC_DICTIONARY: u8 = 2;
 const CODEC_FOLDED: u8 = 3;
+const CODEC_PARTS: u8 = 4;
 const CODEC_AFTER_SUMMARY: u8 = 6;
 const CODEC_BEGIN: u8 = 7;
 
@@ -147,16 +150,42 @@ fn encode_in(
     let folds = matches!(compression, Compression::Folded | Compression::Streamed);
     let folds = folds && content == Content::Body;
     if let Some(folded) = if folds { recipe::fold(plain) } else { None } {
-        let start = out.len();
-        out.push(CODEC_FOLDED);
-        out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
-        encode_unfolded(stream.as_deref_mut(), &folded, content, compression, out);
-        if out.len() - start < plain.len() + 1 {
+        let lengths = (CODEC_FOLDED, plain.len());
+        if encode_folded(stream.as_deref_mut(), &folded, lengths, compression, out) {
             return;
         }
-        out.truncate(start);
     }
     encode_unfolded(stream, plain, content, compression, out);
+}
+
+/// Appends codec byte and payload of a chunk of a body of which parts are kept elsewhere; nothing,
+/// and `false`, if that does not shorten it. With a stream, it is the first chunk.
+pub(super) fn encode_parts(
+    stream: Option<&mut Stream<'_>>,
+    folded: &[u8],
+    plain_len: usize,
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) -> bool {
+    encode_folded(stream, folded, (CODEC_PARTS, plain_len), compression, out)
+}
+
+fn encode_folded(
+    stream: Option<&mut Stream<'_>>,
+    folded: &[u8],
+    (codec, plain_len): (u8, usize),
+    compression: &Compression,
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    out.push(codec);
+    out.extend_from_slice(&u32_of(folded.len()).to_le_bytes());
+    encode_unfolded(stream, folded, Content::Body, compression, out);
+    let is_shorter = out.len() - start < plain_len + 1;
+    if !is_shorter {
+        out.truncate(start);
+    }
+    is_shorter
 }
 
 fn encode_unfolded(
@@ -244,9 +273,10 @@ pub(super) fn decode_onto(
     plain_len: usize,
     begin: Option<Begin<'_>>,
     dictionaries: &dyn Fn(DictionaryHash) -> Option<Arc<Dictionary>>,
+    parts: &mut dyn PartSource,
     out: &mut Vec<u8>,
 ) -> Result<(), SealError> {
-    let Some((&CODEC_FOLDED, rest)) = chunk.split_first() else {
+    let Some((&codec @ (CODEC_FOLDED | CODEC_PARTS), rest)) = chunk.split_first() else {
         return decode_unfolded(chunk, plain_len, begin, dictionaries, out);
     };
     let mut fields = Fields::new(rest);
@@ -256,7 +286,10 @@ pub(super) fn decode_onto(
     }
     let mut folded = Vec::new();
     decode_unfolded(fields.rest(), folded_len, begin, dictionaries, &mut folded)?;
-    recipe::unfold(&folded, plain_len, out)
+    match codec {
+        CODEC_PARTS => parts::unfold(&folded, plain_len, parts, out),
+        _ => recipe::unfold(&folded, plain_len, out),
+    }
 }
 
 fn decode_unfolded(

@@ -48,6 +48,9 @@ pub enum SealError {
     /// A chunk was compressed with a dictionary that is not at hand.
     #[error("the chunk needs dictionary {:016x}, which is not at hand", u64::from_be_bytes(*.0))]
     NoDictionary([u8; 8]),
+    /// A chunk names a part that is kept once for several messages, and that was not had.
+    #[error("the chunk needs a part that is kept apart from it, and that is not at hand")]
+    NoPart,
     /// More than fits: accounts of a blob, or its bytes.
     #[error("too large to seal: {found} where at most {maximum} fit")]
     TooLarge {

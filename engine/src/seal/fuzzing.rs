@@ -8,16 +8,18 @@ use super::aad::{Aad, WrappedKey};
 use super::blob::{BLOB_HEADER_BYTES_MAX, BlobHeader, BlobOpener, BlobSealer};
 use super::compress::{self, Compression, Content};
 use super::derive::{Randomness, Sealer};
+use super::error::SealError;
 use super::key::{KEY_BYTES, Key};
 use super::key_table::KeyTableSnapshot;
 use super::object;
+use super::parts::{self, MessageParts, NoParts, PartSource};
 use super::password::StoredPassword;
 use super::recipe;
 use super::recovery_key::RecoveryKey;
 use super::root_key::{RootKey, RootKeyFile};
 use super::stream::{Begin, Stream};
 use crate::fuzzing::{edit, split};
-use crate::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
+use crate::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, PartHash, VolumeId};
 use crate::limits::CHUNK_BYTES;
 use crate::width::u64_of;
 
@@ -84,11 +86,45 @@ pub(crate) fn blob_header(bytes: &[u8]) {
     }
 }
 
+/// Every part there could be, of any length: its bytes are counted.
+struct Counting;
+
+impl PartSource for Counting {
+    fn append(
+        &mut self,
+        part: &PartHash,
+        range: std::ops::Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        assert!(range.len() <= 2 * CHUNK_BYTES, "no more than a chunk needs is asked for");
+        let seed = part.0.first().copied().unwrap_or_default();
+        let byte = |at: usize| at.to_le_bytes().first().map_or(seed, |low| low ^ seed);
+        out.extend(range.map(byte));
+        Ok(())
+    }
+}
+
+/// A recipe that names parts, as it is.
+fn recipe_of_parts(folded: &[u8], plain_len: usize) {
+    let mut plain = b"before".to_vec();
+    let unfolded = parts::unfold(folded, plain_len, &mut Counting, &mut plain);
+    assert!(plain.starts_with(b"before"));
+    assert_eq!(plain.len() - 6, if unfolded.is_ok() { plain_len } else { 0 });
+    // Nothing that is found in it may be taken for what it is not.
+    let found = MessageParts::find(folded, &|bytes| PartHash(blake3::hash(bytes).into()));
+    if let Some(again) = parts::fold(folded, 0, &found) {
+        let mut plain = Vec::new();
+        let unfolded = parts::unfold(&again, folded.len(), &mut &found, &mut plain);
+        assert!(unfolded.is_ok() && plain == folded);
+    }
+}
+
 /// A recipe as it is, and what is found in any text.
 pub(crate) fn recipe(bytes: &[u8]) {
     let Some((length, folded)) = bytes.split_first_chunk::<4>() else { return };
     let plain_len = crate::width::usize_of_u32(u32::from_le_bytes(*length)).min(CHUNK_BYTES);
     let mut plain = b"before".to_vec();
+    recipe_of_parts(folded, plain_len);
     let unfolded = recipe::unfold(folded, plain_len, &mut plain);
     assert!(plain.starts_with(b"before"));
     assert_eq!(plain.len() - 6, if unfolded.is_ok() { plain_len } else { 0 });
@@ -130,7 +166,8 @@ pub(crate) fn blob_chunk(bytes: &[u8]) {
     let Some((length, chunk)) = bytes.split_first_chunk::<4>() else { return };
     let plain_len = crate::width::usize_of_u32(u32::from_le_bytes(*length)).min(CHUNK_BYTES);
     let mut plain = b"before".to_vec();
-    let decoded = compress::decode_onto(chunk, plain_len, None, &|_| None, &mut plain);
+    let decoded =
+        compress::decode_onto(chunk, plain_len, None, &|_| None, &mut Counting, &mut plain);
     assert!(plain.starts_with(b"before"));
     assert_eq!(plain.len() - 6, if decoded.is_ok() { plain_len } else { 0 });
     begin_of_stream(chunk, plain_len);
@@ -149,7 +186,8 @@ pub(crate) fn blob_chunk(bytes: &[u8]) {
         compress::encode(bytes, content, &compression, &mut encoded);
         assert!(encoded.len() <= bytes.len() + 1, "a codec byte is the most that it costs");
         let mut plain = Vec::new();
-        let decoded = compress::decode_onto(&encoded, bytes.len(), None, &|_| None, &mut plain);
+        let decoded =
+            compress::decode_onto(&encoded, bytes.len(), None, &|_| None, &mut NoParts, &mut plain);
         assert!(decoded.is_ok() && plain == bytes);
     }
 }

@@ -16,6 +16,8 @@ pub enum HashDomain {
     MessageId,
     /// Content of a message or part.
     Content,
+    /// Bytes of a part that messages share.
+    Part,
 }
 
 impl HashDomain {
@@ -26,6 +28,7 @@ impl HashDomain {
             HashDomain::Domain => 3,
             HashDomain::MessageId => 4,
             HashDomain::Content => 5,
+            HashDomain::Part => 6,
         }
     }
 }

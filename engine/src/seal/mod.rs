@@ -37,6 +37,7 @@ mod key;
 mod key_table;
 mod keyed_hash;
 mod object;
+mod parts;
 mod passphrase;
 mod password;
 mod prepared;
@@ -61,6 +62,7 @@ pub use key::{KEY_BYTES, Key};
 pub use key_table::{AccountKey, KeyTable, KeyTableReport, KeyTableSnapshot, TableCopy};
 pub use keyed_hash::{HashDomain, KeyedHash};
 pub use object::{OBJECT_OVERHEAD_BYTES, open, seal, seal_into};
+pub use parts::{MessageParts, NoParts, PART_BYTES_MIN, Part, PartSource};
 pub use passphrase::Argon2Cost;
 pub use password::{SCRAM_ITERATIONS, ScramKeys, StoredPassword, dummy_verify};
 pub use prepared::PreparedPassword;
@@ -78,6 +80,14 @@ pub(crate) const FORMATS: [(&str, u16); 4] = [
     ("root key file", root_key::FORMAT_VERSION),
     ("stored password", password::FORMAT_VERSION as u16),
 ];
+
+/// A line of base64, for messages of tests.
+#[cfg(test)]
+pub(crate) fn base64_for_tests(bytes: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    recipe::encode(bytes, 1 << 20, recipe::LineEnd::CrLf, &mut line);
+    line
+}
 
 #[cfg(test)]
 mod tests;

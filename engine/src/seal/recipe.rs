@@ -27,7 +27,7 @@ const RUN_CHARACTERS_MIN: usize = 64;
 /// Characters of its shortest line: words, too, are of these letters.
 const LINE_CHARACTERS_MIN: usize = 32;
 /// Runs of one chunk; the rest is text. Of the shortest, a chunk holds about so many.
-const RUNS_MAX: usize = 4096;
+pub(super) const RUNS_MAX: usize = 4096;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// No value of a letter.
@@ -36,24 +36,24 @@ static VALUES: [u8; 256] = values();
 static PAIRS: [[u8; 2]; 4096] = pairs();
 
 /// Base64 in the text.
-struct Run {
+pub(super) struct Run {
     /// Where it begins in the chunk.
-    start: usize,
+    pub(super) start: usize,
     /// Where it ends.
-    end: usize,
-    line_characters: usize,
-    line_end: LineEnd,
-    decoded: Vec<u8>,
+    pub(super) end: usize,
+    pub(super) line_characters: usize,
+    pub(super) line_end: LineEnd,
+    pub(super) decoded: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum LineEnd {
+pub(super) enum LineEnd {
     CrLf,
     Lf,
 }
 
 impl LineEnd {
-    fn bytes(self) -> &'static [u8] {
+    pub(super) fn bytes(self) -> &'static [u8] {
         match self {
             LineEnd::CrLf => b"\r\n",
             LineEnd::Lf => b"\n",
@@ -159,24 +159,30 @@ fn read_run(recipe: &mut Fields<'_>) -> Result<(usize, usize, usize, LineEnd), S
 }
 
 /// The base64 of a chunk, from its begin to its end.
-fn runs_of(plain: &[u8]) -> Vec<Run> {
+pub(super) fn runs_of(plain: &[u8]) -> Vec<Run> {
     let mut runs = Vec::new();
+    runs_from(plain, &mut |run| {
+        runs.push(run);
+        runs.len() < RUNS_MAX
+    });
+    runs
+}
+
+/// Visits the base64 of a text in order, until told to stop.
+pub(super) fn runs_from(plain: &[u8], visit: &mut dyn FnMut(Run) -> bool) {
     let mut at = 0;
     while let Some(rest) = plain.get(at..).filter(|rest| !rest.is_empty()) {
-        let run = if runs.len() < RUNS_MAX { run_at(plain, at) } else { None };
-        let from = match run {
-            Some(run) => {
-                let end = run.end;
-                runs.push(run);
-                end
+        let mut from = at;
+        if let Some(run) = run_at(plain, at) {
+            from = run.end;
+            if !visit(run) {
+                return;
             }
-            None => at,
-        };
+        }
         let rest = plain.get(from..).unwrap_or(rest);
-        let Some(line_end) = memchr::memchr(b'\n', rest) else { break };
+        let Some(line_end) = memchr::memchr(b'\n', rest) else { return };
         at = from + line_end + 1;
     }
-    runs
 }
 
 /// The run that begins with the line at `start`, if it is long enough.
@@ -291,14 +297,14 @@ fn decode_padded(quad: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// Bytes of a run in the message.
-fn encoded_len(byte_count: usize, line_characters: usize, line_end: LineEnd) -> usize {
+pub(super) fn encoded_len(byte_count: usize, line_characters: usize, line_end: LineEnd) -> usize {
     let characters = byte_count.div_ceil(3).saturating_mul(4);
     let line_ends = characters.div_ceil(line_characters).saturating_sub(1);
     characters.saturating_add(line_ends.saturating_mul(line_end.bytes().len()))
 }
 
 /// Appends a run as it stood in the message.
-fn encode(decoded: &[u8], line_characters: usize, line_end: LineEnd, out: &mut Vec<u8>) {
+pub(super) fn encode(decoded: &[u8], line_characters: usize, line_end: LineEnd, out: &mut Vec<u8>) {
     let mut lines = decoded.chunks(line_characters / 4 * 3).peekable();
     while let Some(line) = lines.next() {
         let start = out.len();
@@ -358,7 +364,7 @@ const fn pairs() -> [[u8; 2]; 4096] {
 }
 
 /// Seven bits a byte, the lowest first, the highest bit of all but the last set.
-fn put_varint(out: &mut Vec<u8>, value: usize) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: usize) {
     let mut left = value;
     while left >= 0x80 {
         let [low, ..] = left.to_le_bytes();
@@ -369,7 +375,7 @@ fn put_varint(out: &mut Vec<u8>, value: usize) {
     out.push(low);
 }
 
-fn varint(fields: &mut Fields<'_>) -> Result<usize, SealError> {
+pub(super) fn varint(fields: &mut Fields<'_>) -> Result<usize, SealError> {
     // Four bytes hold what a chunk is long.
     let mut value = 0;
     for shift in [0, 7, 14, 21] {
@@ -382,9 +388,9 @@ fn varint(fields: &mut Fields<'_>) -> Result<usize, SealError> {
     Err(malformed("number of a recipe", value))
 }
 
-fn malformed(field: &'static str, found: usize) -> SealError {
+pub(super) fn malformed(field: &'static str, found: usize) -> SealError {
     SealError::Malformed { field, found: crate::width::u64_of(found) }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -14,7 +14,7 @@ use crate::log::Severity;
 use crate::store::{Consent, Store};
 
 /// No chunk of a text of ours is longer, sealed.
-const CHUNK_BYTES_MAX: u64 = 16 << 10;
+const CHUNK_BYTES_MAX: u64 = 18 << 10;
 
 impl Run {
     /// Some worlds with damage; the run itself goes no further.

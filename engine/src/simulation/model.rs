@@ -180,11 +180,28 @@ pub(super) fn text(number: u64) -> Vec<u8> {
         return bytes;
     }
     bytes.extend(noise);
+    if number % 8 == 5 {
+        attach(&mut bytes, u8::try_from(number / 8 % 16).unwrap());
+    }
     if number % 64 == 33 {
         // Several chunks, which compress to little: it enters over several groups.
         bytes.extend(b"the same again\r\n".iter().cycle().take(600_000));
     }
     bytes
+}
+
+/// Appends one of few attachments, which messages have in common and the store keeps once; one of
+/// them is of several chunks, which compress to little.
+fn attach(bytes: &mut Vec<u8>, kind: u8) {
+    let (seed, length, times) = if kind == 0 { (9, 700, 500) } else { (kind % 3, 17_001, 1) };
+    let mut attachment = vec![0; length];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut attachment);
+    let attachment = attachment.repeat(times);
+    bytes.extend(b"\r\n");
+    for line in attachment.chunks(57) {
+        bytes.extend(crate::seal::base64_for_tests(line));
+        bytes.extend(b"\r\n");
+    }
 }
 
 pub(super) fn size(number: u64) -> u64 {

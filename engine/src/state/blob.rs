@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! blob value       key: blob id. Format 1, tag 16, chunks, plain bytes,
-//!                  option(list(chunk position u64))
+//!                  option(list(chunk position u64)); format 2, from level 4 on: then its role
+//!                  (part.rs)
 //! placement value  key: position: the blob's id, or that of a chunk which entered ahead.
 //!                  Format 1, segment, offset of the first,
 //!                  list(number, offset − previous end, length, hash 32)
-//! reference key    blob id u64, account u64, mailbox 16, uid u32, big-endian; no value
+//! reference key    blob id u64, account u64, mailbox 16, uid u32, big-endian; no value. That of
+//!                  a part: see part.rs
 //! ```
 //!
 //! # Invariants
 //! 1. A blob is alive exactly while a reference to it exists; a reference exists exactly while a
-//!    row names it.
+//!    row, or a blob whose part it is, names it.
 //! 2. Placement is this node's own: never in a record, never in a digest, rebuilt from segments.
 
+use super::part::BlobRole;
 use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Uid};
@@ -25,7 +28,11 @@ pub(crate) struct BlobRow {
     pub(crate) shape: BlobShape,
     /// Positions of chunks that entered ahead; `None`: all lie under the blob's id.
     pub(crate) ahead: Option<Vec<Lsn>>,
+    pub(crate) role: BlobRole,
 }
+
+/// Format of the row of a blob that is or has parts.
+pub(super) const FORMAT_WITH_ROLE: u8 = 2;
 
 /// Chunks under one position, as they lie in a segment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,24 +70,30 @@ impl BlobRow {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
-        out.u8(FORMAT);
+        out.u8(if self.role == BlobRole::Whole { FORMAT } else { FORMAT_WITH_ROLE });
         self.shape.encode(&mut out);
         out.option(self.ahead.as_ref(), |out, chunks| {
             out.count(chunks.len());
             chunks.iter().for_each(|&lsn| out.lsn(lsn));
         });
+        self.role.encode(&mut out);
         out.bytes
     }
 
     pub(crate) fn decode(value: &[u8]) -> Result<BlobRow, Broken> {
         let mut from = Decoder::new(value);
-        if from.u8()? != FORMAT {
+        let format = from.u8()?;
+        if format != FORMAT && format != FORMAT_WITH_ROLE {
             return Err("its format is not known to this version");
         }
         let shape = BlobShape::decode(&mut from)?;
         let ahead = from.option(|from| from.list(Decoder::lsn))?;
+        let role = match format {
+            FORMAT_WITH_ROLE => BlobRole::decode(&mut from)?,
+            _ => BlobRole::Whole,
+        };
         from.end()?;
-        Ok(BlobRow { shape, ahead })
+        Ok(BlobRow { shape, ahead, role })
     }
 }
 
@@ -171,7 +184,7 @@ mod tests {
     fn blobs_and_places_read_back() {
         let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 3, plain_bytes: 12 };
         for ahead in [None, Some(vec![Lsn::new(1, 5).unwrap(), Lsn::new(1, 9).unwrap()])] {
-            let row = BlobRow { shape, ahead };
+            let row = BlobRow { shape, ahead, role: BlobRole::Whole };
             assert_eq!(BlobRow::decode(&row.encode()), Ok(row));
         }
         let chunk = |number, offset| ChunkPlace { number, offset, length: 10, hash: [9; 32] };

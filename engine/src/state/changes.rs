@@ -20,17 +20,19 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
 use super::key_use::Named;
+use super::part::{BlobRole, PartUse};
 use super::policy::Policy;
 use super::retain::References;
 use super::retained::{RetainedChanges, VolumeRetention};
 use crate::error::ReadError;
 use crate::flags::Keyword;
 use crate::ids::{
-    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, Stamp, Uid, UidValidity, UnixSeconds,
+    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, PartHash, Stamp, Uid, UidValidity,
+    UnixSeconds,
 };
 use crate::mailbox::{DirtyPages, FlagDelta, KeywordSet, MailboxState, Row, RowIds};
 use crate::record::{
-    Arrival, ArrivalBlob, Body, EpochBegin, FlagsChanged, NewRow, Record, Transfer,
+    Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow, Record, Transfer,
 };
 use crate::uid_set::UidSet;
 
@@ -84,6 +86,8 @@ pub(crate) struct Changes {
     pub(crate) volume: Option<VolumeState>,
     pub(crate) blobs: HashMap<BlobId, BlobRow>,
     pub(crate) places: HashMap<Lsn, Places>,
+    /// Parts that messages brought or named.
+    pub(crate) parts: HashMap<(AccountNumber, PartHash), PartUse>,
     /// `true`: made, `false`: removed.
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
@@ -290,24 +294,34 @@ impl Changes {
         messages: &[Arrival],
     ) -> Result<(), ReadError> {
         let mut arriving = Vec::with_capacity(messages.len());
+        let mut parts = positions(first).skip(messages.len());
+        let whole = |shape: &BlobShape, ahead: Option<&Vec<Lsn>>| BlobRow {
+            shape: *shape,
+            ahead: ahead.cloned(),
+            role: BlobRole::Whole,
+        };
         for (lsn, arrival) in positions(first).zip(messages) {
             let blob = match &arrival.blob {
                 ArrivalBlob::Inline(shape) => {
-                    self.blobs.insert(BlobId(lsn), BlobRow { shape: *shape, ahead: None });
+                    self.blobs.insert(BlobId(lsn), whole(shape, None));
                     lsn
                 }
                 ArrivalBlob::Ahead(shape, chunks) => {
                     let id = chunks.first().copied().unwrap_or(lsn);
-                    let row = BlobRow { shape: *shape, ahead: Some(chunks.clone()) };
-                    self.blobs.insert(BlobId(id), row);
+                    self.blobs.insert(BlobId(id), whole(shape, Some(chunks)));
                     id
                 }
                 ArrivalBlob::Shared { blob, shape, ahead } => {
-                    let row = BlobRow { shape: *shape, ahead: ahead.clone() };
-                    self.blobs.insert(BlobId(*blob), row);
+                    self.blobs.insert(BlobId(*blob), whole(shape, ahead.as_ref()));
                     *blob
                 }
                 ArrivalBlob::SharedBare(blob) => *blob,
+                ArrivalBlob::WithParts(blob, brought) => {
+                    let mailbox = self.mailbox_mut(committed, key)?;
+                    let is_new = mailbox.is_some_and(|(state, _)| !state.is_given(arrival.row.uid));
+                    let message = (lsn, &arrival.row, is_new);
+                    self.arrive_with_parts(key, message, (blob, brought), &mut parts)
+                }
             };
             arriving.push((lsn, BlobId(blob), &arrival.row));
         }

@@ -8,6 +8,8 @@
 //! A batch that was written but not flushed is wholly there or not at all after a crash (no WAL,
 //! one atomic flush), and replay begins where the flushed stamp says, so either is right.
 
+mod parts;
+
 use std::collections::{BTreeSet, HashSet};
 
 use super::account::AccountState;
@@ -23,7 +25,7 @@ use super::saved::{
 use super::space::SpaceChange;
 use super::table::{Table, TableBatch};
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, Lsn};
+use crate::ids::{AccountNumber, BlobId, Lsn, PartHash};
 use crate::mailbox::{Columns, VanishedEntry};
 use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
@@ -56,6 +58,10 @@ struct Writer<'a> {
     destroyed: BTreeSet<AccountNumber>,
     /// Whether accounts may have rows about retention.
     has_retained: bool,
+    /// Blobs that it removes.
+    dead: BTreeSet<BlobId>,
+    /// Parts among them.
+    dead_parts: Vec<(AccountNumber, PartHash, BlobId)>,
 }
 
 /// Writes `unsaved`, which reflects the log up to `stamp`, into the tables; to be flushed next.
@@ -73,6 +79,8 @@ pub(crate) fn write(
         made: BTreeSet::new(),
         destroyed: unsaved.destroyed.clone(),
         has_retained: has_rows(saved, Table::Retained)?,
+        dead: BTreeSet::new(),
+        dead_parts: Vec::new(),
     };
     // First: what changes a value anyway comes later in the batch and wins.
     writer.reseal(unsaved)?;
@@ -83,6 +91,7 @@ pub(crate) fn write(
     writer.blobs(unsaved)?;
     writer.references(unsaved);
     writer.dead_blobs(unsaved)?;
+    writer.parts(unsaved)?;
     writer.retained(unsaved)?;
     writer.dead_chunks(unsaved)?;
     writer.key_uses(unsaved)?;
@@ -358,10 +367,10 @@ impl Writer<'_> {
     /// Removes the rows of blobs that lost their last reference. No later record names one of them:
     /// a record may name only what is referenced at its own place in the log.
     fn dead_blobs(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
-        let candidates: BTreeSet<BlobId> =
+        let mut candidates: BTreeSet<BlobId> =
             self.removed.iter().filter_map(|key| blob_of_reference(key)).collect();
-        for id in candidates {
-            if self.is_referenced(id)? {
+        while let Some(id) = candidates.pop_last() {
+            if self.dead.contains(&id) || self.is_referenced(id)? {
                 continue;
             }
             let row = match unsaved.blobs.get(&id) {
@@ -369,6 +378,8 @@ impl Writer<'_> {
                 None => self.saved.blob(id)?,
             };
             let Some(row) = row else { continue };
+            self.dead.insert(id);
+            candidates.extend(self.release_parts(id, &row.role));
             self.batch.delete(Table::Blob, &id.0.bits().to_be_bytes());
             for lsn in row.positions(id) {
                 let places = match unsaved.places.get(&lsn) {

@@ -26,6 +26,7 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
 use super::key_use::{KeyUse, KeyUses, Named, Reseal};
+use super::part::PartUse;
 use super::policy::Policy;
 use super::retain::References;
 use super::retained::{
@@ -35,7 +36,7 @@ use super::saved::Saved;
 use super::table::Table;
 use crate::error::ReadError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Stamp, Uid};
+use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, PartHash, Stamp, Uid};
 use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 
@@ -65,6 +66,7 @@ pub(crate) struct Unsaved {
     pub(crate) volume: Option<VolumeState>,
     pub(crate) blobs: Arc<HashMap<BlobId, BlobRow>>,
     pub(crate) places: Arc<HashMap<Lsn, Places>>,
+    pub(crate) parts: Arc<HashMap<(AccountNumber, PartHash), PartUse>>,
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Vec<Gone>,
     pub(crate) retained: Arc<RetainedChanges>,
@@ -85,9 +87,11 @@ pub(crate) struct Unsaved {
 struct BlobMaps {
     blobs: HashMap<BlobId, BlobRow>,
     places: HashMap<Lsn, Places>,
+    parts: HashMap<(AccountNumber, PartHash), PartUse>,
     /// Being written by a checkpoint, and still to be found here until it has flushed.
     frozen_blobs: Arc<HashMap<BlobId, BlobRow>>,
     frozen_places: Arc<HashMap<Lsn, Places>>,
+    frozen_parts: Arc<HashMap<(AccountNumber, PartHash), PartUse>>,
 }
 
 /// The committed state of a volume.
@@ -297,6 +301,13 @@ impl Committed {
         self.saved.blob(id)?.ok_or(ReadError::Missing { what: "blob", blob: id })
     }
 
+    /// A part that is not in the tables yet.
+    pub(crate) fn recent_part(&self, account: AccountNumber, hash: &PartHash) -> Option<PartUse> {
+        let maps = self.blobs.read();
+        let key = (account, *hash);
+        maps.parts.get(&key).or_else(|| maps.frozen_parts.get(&key)).copied()
+    }
+
     /// Whether a row or a reference that is not saved yet tells of the blob.
     pub(crate) fn knows_blob(&self, id: BlobId) -> Result<bool, ReadError> {
         {
@@ -381,6 +392,7 @@ impl Committed {
             let mut maps = self.blobs.write();
             maps.blobs.extend(std::mem::take(&mut changes.blobs));
             maps.places.extend(std::mem::take(&mut changes.places));
+            maps.parts.extend(std::mem::take(&mut changes.parts));
         }
         if let Some(policy) = &changes.policy {
             *self.policy.write() = Arc::clone(policy);
@@ -526,6 +538,8 @@ impl Committed {
         maps.frozen_places = Arc::new(std::mem::take(&mut maps.places));
         unsaved.blobs = Arc::clone(&maps.frozen_blobs);
         unsaved.places = Arc::clone(&maps.frozen_places);
+        maps.frozen_parts = Arc::new(std::mem::take(&mut maps.parts));
+        unsaved.parts = Arc::clone(&maps.frozen_parts);
         unsaved.switched = self.switched.lock().clone();
         unsaved.retained = self.retained.freeze();
         unsaved.key_uses = self.key_uses.freeze();
@@ -538,6 +552,7 @@ impl Committed {
         let mut maps = self.blobs.write();
         maps.frozen_blobs = Arc::default();
         maps.frozen_places = Arc::default();
+        maps.frozen_parts = Arc::default();
         self.retained.saved();
         self.key_uses.flushed();
         self.reseal.flushed();

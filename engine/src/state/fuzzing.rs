@@ -5,6 +5,7 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
 use super::key_use;
+use super::part::PartUse;
 use super::policy::Policy;
 use super::retained::{AccountRetention, RetainedKey, RetainedMessage, VolumeRetention};
 use super::saved::CheckpointStamp;
@@ -38,8 +39,11 @@ pub(crate) fn key_use_row(bytes: &[u8]) {
     assert_eq!(key_use::decode(&key_use::encode(&names)), Ok(names));
 }
 
-/// What a blob is made of.
+/// What a blob is made of, or which blob has a part.
 pub(crate) fn blob_row(bytes: &[u8]) {
+    if let Ok(used) = PartUse::decode(bytes) {
+        assert_eq!(PartUse::decode(&used.encode()), Ok(used));
+    }
     let Ok(row) = BlobRow::decode(bytes) else { return };
     assert_eq!(BlobRow::decode(&row.encode()).as_ref(), Ok(&row));
     assert_eq!(row.position_of(BlobId(Lsn::ZERO), row.shape.chunk_count), None);

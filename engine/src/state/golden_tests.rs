@@ -8,6 +8,7 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
 use super::changes::{EpochLink, VolumeState};
 use super::key_use;
+use super::part::{BlobRole, NamedPart, PartUse, part_key, part_reference_key};
 use super::policy::Policy;
 use super::retained::{
     AccountRetention, RetainedKey, RetainedMessage, RetentionSetting, Until, VolumeRetention,
@@ -19,7 +20,7 @@ use crate::flags::{Keyword, SystemFlags};
 use crate::golden::compare;
 use crate::ids::{
     AccountNumber, BlobId, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, Lsn, MailboxId,
-    NodeId, Stamp, ThreadId, Uid, UidValidity, UnixSeconds,
+    NodeId, PartHash, Stamp, ThreadId, Uid, UidValidity, UnixSeconds,
 };
 use crate::log::KeyNames;
 use crate::record::base::BaseUnit;
@@ -73,8 +74,9 @@ fn policy_is_written_as_it_always_was() {
 #[test]
 fn blobs_and_places_are_written_as_they_always_were() {
     let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 3, plain_bytes: 600_000 };
-    let here = BlobRow { shape, ahead: None };
-    let ahead = BlobRow { shape, ahead: Some(vec![at(1, 5), at(1, 6), at(1, 9)]) };
+    let here = BlobRow { shape, ahead: None, role: BlobRole::Whole };
+    let chunks = Some(vec![at(1, 5), at(1, 6), at(1, 9)]);
+    let ahead = BlobRow { shape, ahead: chunks, role: BlobRole::Whole };
     for (name, row) in [("blob_row_1.bin", here), ("blob_row_ahead_1.bin", ahead)] {
         compare(name, &row.encode());
         assert_eq!(BlobRow::decode(&row.encode()), Ok(row));
@@ -84,6 +86,27 @@ fn blobs_and_places_are_written_as_they_always_were() {
     let places = Places { segment: 300, chunks };
     compare("places_row_1.bin", &places.encode());
     assert_eq!(Places::decode(&places.encode()), Ok(places));
+}
+
+#[test]
+fn parts_are_written_as_they_always_were() {
+    let shape = BlobShape { tag: BlobTag([4; 16]), chunk_count: 2, plain_bytes: 20_000 };
+    let (account, hash) = (AccountNumber(7), PartHash([6; 32]));
+    let part = BlobId(at(1, 5));
+    let roles = [
+        ("blob_row_names_parts_2.bin", BlobRole::Names(account, vec![NamedPart { part, hash }])),
+        ("blob_row_part_2.bin", BlobRole::Part(account, hash)),
+    ];
+    for (name, role) in roles {
+        let row = BlobRow { shape, ahead: None, role };
+        compare(name, &row.encode());
+        assert_eq!(BlobRow::decode(&row.encode()), Ok(row));
+    }
+    let used = PartUse { part, blob: BlobId(at(1, 9)), mailbox: MailboxId([3; 16]), uid: Uid(300) };
+    let keys =
+        [part_key(account, &hash).to_vec(), part_reference_key(part, account, used.blob).to_vec()];
+    compare("part_row_1.bin", &[keys.concat(), used.encode()].concat());
+    assert_eq!(PartUse::decode(&used.encode()), Ok(used));
 }
 
 #[test]

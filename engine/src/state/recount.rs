@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::account::Usage;
 use super::blob::{BlobRow, Places, blob_of_reference, reference_key};
+use super::part::part_reference_key;
 use super::retained::{AccountRetention, RetainedKey, RetainedMessage};
 use super::saved::{CheckpointStamp, STAMP, Saved};
 use super::table::{Table, TableSnapshot};
@@ -31,6 +32,8 @@ pub(crate) struct Counted {
     pub(crate) accounts: BTreeMap<AccountNumber, (Counts, Counts)>,
     /// Rows of mailboxes and of kept messages.
     pub(crate) rows: u64,
+    /// Parts that blobs name, each once for every blob.
+    pub(crate) part_names: u64,
     pub(crate) rows_without_reference: u64,
     pub(crate) references: u64,
     /// Blobs that references name.
@@ -204,7 +207,16 @@ impl<'w> Walk<'w> {
             return Ok(());
         };
         let value = self.saved.values.open(Table::Blob, &key, AccountNumber::VOLUME, &sealed)?;
-        for lsn in decoded("blob row", BlobRow::decode(&value))?.positions(id) {
+        let row = decoded("blob row", BlobRow::decode(&value))?;
+        let (account, named) = row.role.named();
+        for named in named {
+            self.counted.part_names += 1;
+            let reference = part_reference_key(named.part, account, id);
+            if self.tables.get(Table::Reference, &reference)?.is_none() {
+                self.counted.rows_without_reference += 1;
+            }
+        }
+        for lsn in row.positions(id) {
             match self.tables.get(Table::Placement, &lsn.bits().to_be_bytes())? {
                 None => self.counted.places_missing += 1,
                 Some(value) => {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
 use super::base::BaseImage;
-use super::blob::{BlobRow, Places, blob_of_reference};
+use super::blob::{BlobRow, FORMAT_WITH_ROLE, Places, blob_of_reference};
 use super::changes::{EpochLink, MailboxKey, VolumeState};
 use super::key_use::{self, key_use_key};
 use super::policy::Policy;
@@ -233,7 +233,7 @@ impl Saved {
         let key = id.0.bits().to_be_bytes();
         let Some(sealed) = self.tables.get(Table::Blob, &key)? else { return Ok(None) };
         let value = self.values.open(Table::Blob, &key, AccountNumber::VOLUME, &sealed)?;
-        refuse_newer("blob row", &value)?;
+        refuse_newer_than("blob row", &value, FORMAT_WITH_ROLE)?;
         let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
         BlobRow::decode(&value).map(Some).map_err(undecodable)
     }
@@ -247,7 +247,7 @@ impl Saved {
             let undecodable = |why| ReadError::Undecodable { what: "blob row", why };
             let id = blob_of_reference(key).ok_or(undecodable("its key is not a position"))?;
             let value = self.values.open(Table::Blob, key, AccountNumber::VOLUME, sealed)?;
-            refuse_newer("blob row", &value)?;
+            refuse_newer_than("blob row", &value, FORMAT_WITH_ROLE)?;
             visit(id, BlobRow::decode(&value).map_err(undecodable)?);
             Ok(true)
         })
@@ -263,13 +263,17 @@ impl Saved {
     }
 }
 
-/// Every value begins with its format, and all that we know are of the first.
+/// Every value begins with its format, and nearly all that we know are of the first.
 pub(super) fn refuse_newer(what: &str, value: &[u8]) -> Result<(), ReadError> {
+    refuse_newer_than(what, value, FORMAT)
+}
+
+fn refuse_newer_than(what: &str, value: &[u8], known: u8) -> Result<(), ReadError> {
     match value.first() {
-        Some(&found) if found > FORMAT => Err(ReadError::NewerFormat {
+        Some(&found) if found > known => Err(ReadError::NewerFormat {
             what: format!("a stored {what}"),
             found: u32::from(found),
-            known: u32::from(FORMAT),
+            known: u32::from(known),
         }),
         _ => Ok(()),
     }

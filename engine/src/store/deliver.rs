@@ -7,7 +7,8 @@
 
 use crate::commit::{Change, PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
-use crate::ids::{Lsn, UnixSeconds};
+use crate::ids::{BlobTag, Lsn, UnixSeconds};
+use crate::seal::SealedChunk;
 use crate::ticket::Ticket;
 
 use super::{Announcement, Appended, DeliverTo, Inner, PreparedMessage, Store};
@@ -42,10 +43,10 @@ impl Store {
             .into_iter()
             .map(|to| RecipientCopy { account: to.account, mailbox: to.mailbox, flags: to.flags })
             .collect();
-        let first = first_ahead(&message);
+        let ahead = all_ahead(&message);
         let (promise, answer) = self.inner.ticket();
         let change = Change::Deliver { message, received, recipients, promise };
-        self.inner.push(change, &first.into_iter().collect::<Vec<_>>());
+        self.inner.push(change, &ahead);
         answer
     }
 }
@@ -58,16 +59,31 @@ impl Inner {
         message: &mut SealedMessage,
         beside: usize,
     ) -> Result<(), CommitError> {
-        if message.group_bytes() + beside <= self.inline_message_bytes_max {
+        let max = self.inline_message_bytes_max;
+        if message.group_bytes() + beside <= max {
             return Ok(());
         }
-        let mut positions: Vec<Lsn> = Vec::with_capacity(message.chunks.len());
-        let result = self.enter_ahead(message, &mut positions);
-        if result.is_err() {
-            self.end_ahead(positions.get(..1).unwrap_or_default());
-            return result;
+        // What is known already need not enter. If it is gone when the record comes, the message is
+        // refused and its sender sends it anew.
+        let known = message.parts.iter_mut().filter(|part| part.known.is_some());
+        known.for_each(|part| part.chunks.clear());
+        if message.group_bytes() + beside <= max {
+            return Ok(());
         }
-        message.ahead = Some(positions);
+        let entered = self.enter_all_ahead(message);
+        if entered.is_err() {
+            self.end_ahead(&all_ahead(message));
+        }
+        entered
+    }
+
+    fn enter_all_ahead(&self, message: &mut SealedMessage) -> Result<(), CommitError> {
+        let (tag, chunks) = (message.shape.tag, std::mem::take(&mut message.chunks));
+        self.enter_ahead(tag, chunks, message.ahead.insert(Vec::new()))?;
+        for part in message.parts.iter_mut().filter(|part| part.known.is_none()) {
+            let chunks = std::mem::take(&mut part.chunks);
+            self.enter_ahead(part.shape.tag, chunks, part.ahead.insert(Vec::new()))?;
+        }
         Ok(())
     }
 
@@ -78,13 +94,13 @@ impl Inner {
 
     fn enter_ahead(
         &self,
-        message: &mut SealedMessage,
+        tag: BlobTag,
+        chunks: Vec<SealedChunk>,
         positions: &mut Vec<Lsn>,
     ) -> Result<(), CommitError> {
-        let tag = message.shape.tag;
         let mut in_flight: std::collections::VecDeque<Ticket<Result<Lsn, CommitError>>> =
             std::collections::VecDeque::new();
-        for chunk in std::mem::take(&mut message.chunks) {
+        for chunk in chunks {
             let first = positions.first().copied();
             in_flight.push_back(self.submit(|promise| Change::ChunkAhead {
                 first,
@@ -115,8 +131,8 @@ impl Inner {
             let mut sealed = message.prepared.sealed;
             if let Err(error) = self.enter_ahead_if_large(&mut sealed, beside) {
                 // Those before it are not committed either, so no record will name their chunks.
-                let first = |other: &PendingMessage| first_ahead(&other.sealed);
-                self.end_ahead(&pending.iter().filter_map(first).collect::<Vec<_>>());
+                let ahead = |other: &PendingMessage| all_ahead(&other.sealed);
+                self.end_ahead(&pending.iter().flat_map(ahead).collect::<Vec<_>>());
                 return Err(error);
             }
             beside += sealed.group_bytes();
@@ -130,7 +146,14 @@ impl Inner {
     }
 }
 
+/// Positions of the first chunks of a message, and of its parts, that entered ahead.
+pub(super) fn all_ahead(message: &SealedMessage) -> Vec<Lsn> {
+    let parts = message.parts.iter().flat_map(|part| &part.ahead);
+    message.ahead.iter().chain(parts).filter_map(|chunks| chunks.first().copied()).collect()
+}
+
 /// Position of the first chunk of a message that entered ahead.
+#[cfg(test)]
 pub(super) fn first_ahead(message: &SealedMessage) -> Option<Lsn> {
     message.ahead.as_ref().and_then(|chunks| chunks.first().copied())
 }

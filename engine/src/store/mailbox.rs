@@ -11,7 +11,7 @@ use crate::state::MailboxCell;
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
 
-use super::deliver::first_ahead;
+use super::deliver::all_ahead;
 use super::{Appended, Copied, FlagsStored, Inner, NewMessage};
 
 /// A mailbox of an account. Cheap to clone; stays usable after a rename, and answers
@@ -68,7 +68,7 @@ impl Mailbox {
             Err(error) => return Ticket::answered(Err(error)),
         };
         let ahead: Vec<Lsn> =
-            messages.iter().filter_map(|message| first_ahead(&message.sealed)).collect();
+            messages.iter().flat_map(|message| all_ahead(&message.sealed)).collect();
         let (account, mailbox) = (self.account, self.id);
         let (promise, answer) = self.inner.ticket();
         self.inner.push(Change::Append { account, mailbox, messages, promise }, &ahead);

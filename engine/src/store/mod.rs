@@ -40,6 +40,9 @@ mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
 mod open;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod prepare;
 mod read;
 mod rebuild;

@@ -4,6 +4,7 @@
 //! item 0            blob header: a sealed content key for each account; then the summary, and the
 //!                   first chunk of the message as received
 //! items 1 … n       its further chunks
+//! other blobs       its parts (parts.rs)
 //! ```
 //! In a volume below format level 4 the header is alone, all chunks follow, and the summary is
 //! last.
@@ -17,7 +18,7 @@ use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
-use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, SealedChunk};
+use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, MessageParts, SealedChunk};
 use crate::width::{u32_of, u64_of};
 
 use super::Store;
@@ -94,15 +95,21 @@ impl Store {
         let lengths = (u64::from(size), u32_of(encoded_summary.len()));
         let level = inner.committed.format_level();
         let compression = compression(level);
+        let part_compression = compression.clone();
         let sealer = BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression)
             .map_err(|_| CommitError::TooLarge {
             what: "the number of recipients",
             limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
         })?;
+        let found = inner.find_parts(message, &keys, accounts);
         let chunks = if level < format_level::PACKED_BLOBS {
-            seal_all(sealer, message, &encoded_summary)
+            seal_all(sealer, (message, &found), &encoded_summary)
         } else {
-            sealer.seal_packed(message, &encoded_summary)
+            sealer.seal_packed_without(message, &found, &encoded_summary)
+        };
+        let parts = match openers.first() {
+            Some(opener) => inner.seal_parts(found, *opener, &part_compression)?,
+            None => Vec::new(),
         };
         let shape =
             BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: u64::from(size) };
@@ -112,6 +119,7 @@ impl Store {
                 shape,
                 chunks,
                 ahead: None,
+                parts,
                 size,
                 email,
                 _room,
@@ -158,14 +166,18 @@ fn own_thread(content_hash: &[u8; 16]) -> ThreadId {
 }
 
 /// Header, body and summary, numbered as the log numbers them.
-fn seal_all(mut sealer: BlobSealer, message: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+fn seal_all(
+    mut sealer: BlobSealer,
+    (message, parts): (&[u8], &MessageParts),
+    summary: &[u8],
+) -> Vec<SealedChunk> {
     let (header, hash) = sealer.header();
     let mut chunks = vec![SealedChunk { number: 0, bytes: header.to_vec(), hash }];
     let mut left = message;
     while !sealer.next_is_summary() {
         let length = sealer.next_chunk_len().unwrap_or_default();
         let (chunk, rest) = left.split_at(length.min(left.len()));
-        chunks.push(sealer.seal_chunk(chunk));
+        chunks.push(sealer.seal_chunk_without(chunk, parts));
         left = rest;
     }
     chunks.push(sealer.seal_chunk(summary));

@@ -16,9 +16,12 @@ use crate::state::{BlobRow, Places, StateChunkPlace};
 use crate::width::{u64_of, usize_of, usize_of_u32};
 
 use super::Inner;
+use super::parts::PartReader;
 
 /// What an error calls the chunks of a body.
 const BODY: &str = "a chunk of a message";
+/// What an error calls a chunk of what several messages share.
+const PART: &str = "a part of a message";
 /// What an error calls the chunk behind them.
 const SUMMARY: &str = "the summary of a message";
 /// Header and summary are read together if they lie this near to each other; of a packed blob so
@@ -44,6 +47,8 @@ pub(super) struct OpenBlob {
     places: Places,
     opener: BlobOpener,
     sealed: SealedBytes,
+    /// What of it is kept in other blobs.
+    parts: PartReader,
 }
 
 /// What will be read of a blob next to its header.
@@ -141,7 +146,8 @@ impl Inner {
             None => open(&self.read_verified(lsn, &row, places.segment, &place)?)
                 .map_err(|error| not_opened("the header of a message", account, &error))?,
         };
-        Ok(OpenBlob { account, id, row, places, opener, sealed })
+        let parts = PartReader::of(account, &row.role);
+        Ok(OpenBlob { account, id, row, places, opener, sealed, parts })
     }
 
     /// The sealed bytes of an item, compared with their hash.
@@ -212,12 +218,15 @@ impl Inner {
         if blob.sealed.item(&place).is_none() {
             blob.sealed.read(&self.reader, segment, (&place, &place))?;
         }
-        let OpenBlob { sealed, opener, .. } = blob;
+        let OpenBlob { sealed, opener, parts, .. } = blob;
         if let Some(item) = sealed.item(&place) {
-            let opened = opener.open_chunk_onto(number, item, &|_| None, out);
+            let opened = opener.open_chunk_and_parts(number, item, &mut parts.source(self), out);
             sealed.forget(&place);
             if opened.is_ok() {
                 return Ok(());
+            }
+            if let Some(error) = parts.failure() {
+                return Err(error);
             }
         }
         out.extend_from_slice(&self.open_verified(blob, number, what)?);
@@ -227,18 +236,24 @@ impl Inner {
     /// The plain bytes of a chunk, whose sealed ones were compared with their hash.
     fn open_verified(
         &self,
-        blob: &OpenBlob,
+        blob: &mut OpenBlob,
         number: u32,
         what: &'static str,
     ) -> Result<Vec<u8>, ReadError> {
         let piece = blob.opener.piece(number);
         let (lsn, segment, place) = self.place_of(blob, piece.item)?;
-        let item = self.read_verified(lsn, &blob.row, segment, &place)?;
+        let mut item = self.read_verified(lsn, &blob.row, segment, &place)?;
         let missing = ReadError::Missing { what: "chunk", blob: blob.id };
-        let Some(sealed) = piece.of(&item) else { return Err(missing) };
-        blob.opener
-            .open_chunk(number, sealed)
-            .map_err(|error| not_opened(what, blob.account, &error))
+        let Some(sealed) = piece.of_mut(&mut item) else { return Err(missing) };
+        let OpenBlob { opener, parts, account, .. } = blob;
+        let mut plain = Vec::new();
+        let mut source = parts.source(self);
+        match opener.open_chunk_and_parts(number, sealed, &mut source, &mut plain) {
+            Ok(()) => Ok(plain),
+            Err(error) => {
+                Err(parts.failure().unwrap_or_else(|| not_opened(what, *account, &error)))
+            }
+        }
     }
 
     /// The summary, from the cache if it is there.
@@ -269,18 +284,67 @@ impl Inner {
     }
 
     fn verify_blob_once(&self, account: AccountNumber, row: &Row) -> Result<u64, ReadError> {
-        let blob = self.open_blob(account, row.blob, Next::Everything)?;
+        let mut blob = self.open_blob(account, row.blob, Next::Everything)?;
         let mut bytes = 0;
         for number in 0..blob.opener.chunk_count() {
-            bytes += u64_of(self.open_verified(&blob, number, BODY)?.len());
+            bytes += u64_of(self.open_verified(&mut blob, number, BODY)?.len());
         }
-        let summary = self.open_verified(&blob, blob.opener.chunk_count(), SUMMARY)?;
+        let summary = blob.opener.chunk_count();
+        let summary = self.open_verified(&mut blob, summary, SUMMARY)?;
         decode_summary(account, &summary)?;
+        self.verify_parts(&blob)?;
         if bytes != u64::from(row.size) {
             let why = "its length is not that of its row";
             return Err(ReadError::Undecodable { what: "message", why });
         }
         Ok(bytes)
+    }
+}
+
+impl OpenBlob {
+    /// The chunk that holds a byte, and where in it.
+    pub(super) fn locate(&self, offset: u64) -> Option<(u32, usize)> {
+        self.opener.locate(offset)
+    }
+}
+
+impl Inner {
+    /// Opens a part for an account.
+    pub(super) fn open_part(
+        &self,
+        account: AccountNumber,
+        id: BlobId,
+    ) -> Result<OpenBlob, ReadError> {
+        let mut blob = self.open_blob(account, id, Next::Body)?;
+        // A part names none, whatever its row may say.
+        blob.parts = PartReader::default();
+        Ok(blob)
+    }
+
+    /// Appends bytes of a part from `at` on to `out`, at most to the end of the chunk that holds
+    /// it; none at its end.
+    pub(super) fn read_part(
+        &self,
+        blob: &mut OpenBlob,
+        at: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<(u32, usize)>, ReadError> {
+        let Some((number, within)) = blob.opener.locate(at) else { return Ok(None) };
+        self.open_chunk(blob, number, PART, out)?;
+        Ok(Some((number, within)))
+    }
+
+    /// Verifies every byte of the parts that a blob names.
+    fn verify_parts(&self, blob: &OpenBlob) -> Result<(), ReadError> {
+        let (account, named) = blob.row.role.named();
+        for named in named {
+            let mut part = self.open_blob(account, named.part, Next::Everything)?;
+            part.parts = PartReader::default();
+            for number in 0..part.opener.chunk_count() {
+                self.open_verified(&mut part, number, PART)?;
+            }
+        }
+        Ok(())
     }
 }
 

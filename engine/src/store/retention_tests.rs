@@ -167,7 +167,7 @@ fn expunged_mail_is_gone_for_clients_kept_for_the_operator_and_comes_back() {
     site.append(ANNA, "INBOX", 0..5);
     site.expunge(ANNA, "INBOX", &[2, 4]);
     assert_eq!(site.uids(ANNA, "INBOX"), [1, 3, 5]);
-    let three = (0..5).filter(|n| n % 2 == 0).map(|n| text(n).len() as u64).sum();
+    let three = (0..5).filter(|n| n % 2 == 0).map(|n| text(n).len() as u64).sum::<u64>();
     assert_eq!(site.account(ANNA).quota().unwrap().0, three, "quota does not count what is kept");
     let expected = [("INBOX".to_owned(), 2), ("INBOX".to_owned(), 4)];
     assert_eq!(site.kept_uids(ANNA), expected);

@@ -132,7 +132,7 @@ impl Answer {
             CommitError::MessagesGone => "EXPUNGEISSUED",
             CommitError::OverQuota { .. } => "OVERQUOTA",
             CommitError::TooLarge { .. } | CommitError::OutOfUids => "LIMIT",
-            CommitError::QueueFull => "INUSE",
+            CommitError::QueueFull | CommitError::PartGone => "INUSE",
             CommitError::DiskFull | CommitError::ReadOnly { .. } => {
                 tracing::error!(rip = %session.peer.ip(), %error, "change refused");
                 return Answer::no(

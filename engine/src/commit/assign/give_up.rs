@@ -17,9 +17,14 @@ impl Assigner<'_> {
         uids: &UidSet,
         messages: &[PendingMessage],
     ) -> Result<Appended, CommitError> {
-        let result = self.append_beyond_quota(key, messages);
+        let mut chosen = Vec::new();
+        let result = self.append_beyond_quota(key, messages, &mut chosen);
+        if result.is_err() {
+            chosen.clear();
+        }
         for message in messages {
             self.end_ahead(&message.sealed, result.is_ok());
+            self.end_parts(&message.sealed, &chosen);
         }
         let appended = result?;
         let committed = self.context.committed;

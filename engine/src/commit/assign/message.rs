@@ -6,13 +6,14 @@ use crate::flags::FlagList;
 use crate::ids::{AccountNumber, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
 use crate::limits::{MESSAGE_KEYWORDS_MAX, RECORD_BYTES_MAX, RECORD_MESSAGES_MAX};
 use crate::log::ChunkHeader;
-use crate::record::{Arrival, ArrivalBlob, Body, NewRow};
+use crate::record::{Arrival, ArrivalBlob, ArrivalPart, Body, NewRow};
 use crate::seal::SealedChunk;
 use crate::state::INBOX;
 use crate::store::Appended;
 
 use super::Assigner;
 use super::flags::too_many_keywords;
+use super::parts::{Brought, part_bytes, with_parts};
 use super::record_too_large;
 
 impl Assigner<'_> {
@@ -25,11 +26,15 @@ impl Assigner<'_> {
         recipients: &[RecipientCopy],
     ) -> Vec<Result<Appended, CommitError>> {
         let mut brought = None;
+        let mut chosen = Vec::new();
         let answers = recipients
             .iter()
-            .map(|recipient| self.deliver_to(&message, received, recipient, &mut brought))
+            .map(|recipient| {
+                self.deliver_to(&message, received, recipient, (&mut brought, &mut chosen))
+            })
             .collect();
         self.end_ahead(&message, brought.is_some());
+        self.end_parts(&message, &chosen);
         answers
     }
 
@@ -38,7 +43,7 @@ impl Assigner<'_> {
         message: &SealedMessage,
         received: UnixSeconds,
         recipient: &RecipientCopy,
-        brought: &mut Option<Lsn>,
+        (brought, chosen): (&mut Option<Lsn>, &mut Vec<ArrivalPart>),
     ) -> Result<Appended, CommitError> {
         let account = recipient.account;
         let state = self
@@ -60,9 +65,20 @@ impl Assigner<'_> {
         let uid = self.next_uids((account, mailbox), 1)?;
         let row = self.new_row(account, message, uid, &recipient.flags, received);
         let blob = self.blob_of(message, *brought);
+        let mut beside = Brought::default();
+        let parts = match brought {
+            None => self.choose_parts(account, message, (1, &mut beside))?,
+            Some(_) => Vec::new(),
+        };
         let chunks = if brought.is_none() { message.chunks.as_slice() } else { &[] };
+        let mut brings = vec![(0, message.shape.tag, chunks)];
+        brings.extend(beside.chunks);
+        let blob = with_parts(blob, parts.clone());
         let body = Body::Append { mailbox, messages: vec![Arrival { row, blob }] };
-        let id = self.emit_with_chunks(account, body, &[(0, message.shape.tag, chunks)])?;
+        let id = self.emit_with_chunks(account, body, &brings)?;
+        if brought.is_none() {
+            *chosen = parts;
+        }
         brought.get_or_insert_with(|| first_chunk(message).unwrap_or(id));
         self.appended((account, mailbox), uid, 1)
     }
@@ -74,9 +90,14 @@ impl Assigner<'_> {
         mailbox: MailboxId,
         messages: Vec<PendingMessage>,
     ) -> Result<Appended, CommitError> {
-        let result = self.append_all((account, mailbox), &messages);
+        let mut chosen = Vec::new();
+        let result = self.append_all((account, mailbox), &messages, &mut chosen);
+        if result.is_err() {
+            chosen.clear();
+        }
         for message in &messages {
             self.end_ahead(&message.sealed, result.is_ok());
+            self.end_parts(&message.sealed, &chosen);
         }
         result
     }
@@ -85,6 +106,7 @@ impl Assigner<'_> {
         &mut self,
         key: (AccountNumber, MailboxId),
         messages: &[PendingMessage],
+        chosen: &mut Vec<ArrivalPart>,
     ) -> Result<Appended, CommitError> {
         if messages.len() > RECORD_MESSAGES_MAX {
             let limit = crate::width::u64_of(RECORD_MESSAGES_MAX);
@@ -92,7 +114,7 @@ impl Assigner<'_> {
         }
         let bytes = messages.iter().map(|message| u64::from(message.sealed.size)).sum();
         self.check_quota(key.0, bytes)?;
-        self.append_beyond_quota(key, messages)
+        self.append_beyond_quota(key, messages, chosen)
     }
 
     /// The same, without asking the quota.
@@ -100,6 +122,7 @@ impl Assigner<'_> {
         &mut self,
         key: (AccountNumber, MailboxId),
         messages: &[PendingMessage],
+        chosen: &mut Vec<ArrivalPart>,
     ) -> Result<Appended, CommitError> {
         for message in messages {
             self.check_keywords(key, &message.flags.keywords)?;
@@ -109,13 +132,19 @@ impl Assigner<'_> {
         let first = self.next_uids(key, count)?;
         let mut arrivals = Vec::with_capacity(messages.len());
         let mut chunks = Vec::with_capacity(messages.len());
+        let mut beside = Brought::default();
         for (message, index) in messages.iter().zip(0u32..) {
             let uid = Uid(first.0 + index);
             let sealed = &message.sealed;
             let row = self.new_row(key.0, sealed, uid, &message.flags, message.received);
-            arrivals.push(Arrival { row, blob: self.blob_of(sealed, None) });
+            let around = (u64::from(count), &mut beside);
+            let parts = self.choose_parts(key.0, sealed, around)?;
+            chosen.extend_from_slice(&parts);
+            let blob = with_parts(self.blob_of(sealed, None), parts);
+            arrivals.push(Arrival { row, blob });
             chunks.push((u64::from(index), sealed.shape.tag, sealed.chunks.as_slice()));
         }
+        chunks.extend(beside.chunks);
         let body = Body::Append { mailbox: key.1, messages: arrivals };
         self.emit_with_chunks(key.0, body, &chunks)?;
         self.appended(key, first, count)
@@ -133,7 +162,7 @@ impl Assigner<'_> {
         let chunk_count = brings.iter().map(|(.., chunks)| chunks.len()).sum();
         let chunk_bytes =
             brings.iter().flat_map(|(.., chunks)| *chunks).map(|chunk| chunk.bytes.len()).sum();
-        let payload = RECORD_BYTES + brings.len() * 256 + keyword_bytes(&body);
+        let payload = RECORD_BYTES + brings.len() * 256 + variable_bytes(&body);
         // Judged before the first chunk is in the group: a chunk without its record would be read
         // as one of the next record's.
         if payload > RECORD_BYTES_MAX {
@@ -197,6 +226,8 @@ impl Assigner<'_> {
 
     fn blob_of(&self, message: &SealedMessage, brought: Option<Lsn>) -> ArrivalBlob {
         match (brought, &message.ahead) {
+            // A message with parts is of one account, whose record has told what it is.
+            (Some(blob), _) if !message.parts.is_empty() => ArrivalBlob::SharedBare(blob),
             (Some(blob), ahead) => {
                 ArrivalBlob::Shared { blob, shape: message.shape, ahead: ahead.clone() }
             }
@@ -281,13 +312,13 @@ fn check_keyword_count(flags: &FlagList) -> Result<(), CommitError> {
     Ok(())
 }
 
-/// What the keywords of arriving messages add to their record.
-fn keyword_bytes(body: &Body) -> usize {
+/// What keywords and parts of arriving messages add to their record.
+fn variable_bytes(body: &Body) -> usize {
     let Body::Append { messages, .. } = body else { return 0 };
     let of_row = |row: &NewRow| -> usize {
         row.keywords.iter().map(|keyword| keyword.as_str().len() + 2).sum()
     };
-    messages.iter().map(|arrival| of_row(&arrival.row)).sum()
+    messages.iter().map(|arrival| of_row(&arrival.row)).sum::<usize>() + part_bytes(messages)
 }
 
 fn first_chunk(message: &SealedMessage) -> Option<Lsn> {

@@ -18,6 +18,7 @@ mod level;
 mod mailbox;
 mod message;
 mod name;
+mod parts;
 mod retention;
 mod transfer;
 

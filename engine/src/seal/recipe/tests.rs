@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{fold, unfold};
 
 /// As a mailer writes it: lines of so many characters.
-fn base64(bytes: &[u8], characters: usize, line_end: &str) -> String {
+pub(in crate::seal) fn base64(bytes: &[u8], characters: usize, line_end: &str) -> String {
     const LETTERS: &[u8] = super::ALPHABET;
     let mut letters = String::new();
     for triple in bytes.chunks(3) {

@@ -48,6 +48,8 @@ pub(crate) enum Table {
     Base,
     /// Messages that are kept after they were expunged.
     Retained,
+    /// Parts that messages share, by the hash of their bytes.
+    Part,
 }
 
 impl Table {
@@ -56,12 +58,13 @@ impl Table {
         match self {
             Table::Base => crate::format_level::BASE_IMAGES,
             Table::Retained => crate::format_level::RETENTION,
+            Table::Part => crate::format_level::PARTS,
             _ => 1,
         }
     }
 
     /// Every table.
-    pub(crate) const ALL: [Table; 12] = [
+    pub(crate) const ALL: [Table; 13] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -74,11 +77,12 @@ impl Table {
         Table::Reference,
         Table::Base,
         Table::Retained,
+        Table::Part,
     ];
 
     /// Tables whose keys begin with an account (u64, big-endian) and whose values are sealed under
     /// its key: what is sealed anew when that changes. A new table of this kind belongs here.
-    pub(crate) const OF_ACCOUNTS: [Table; 8] = [
+    pub(crate) const OF_ACCOUNTS: [Table; 9] = [
         Table::Account,
         Table::Mailbox,
         Table::Head,
@@ -87,6 +91,7 @@ impl Table {
         Table::Vanished,
         Table::Retained,
         Table::Base,
+        Table::Part,
     ];
 
     /// Its name on disk.
@@ -104,6 +109,7 @@ impl Table {
             Table::Reference => "reference",
             Table::Base => "base",
             Table::Retained => "retained",
+            Table::Part => "part",
         }
     }
 }
@@ -129,6 +135,7 @@ impl Table {
             Table::Reference => 10,
             Table::Base => 13,
             Table::Retained => 11,
+            Table::Part => 15,
         }
     }
 }

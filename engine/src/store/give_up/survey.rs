@@ -51,7 +51,11 @@ impl Survey {
             Body::Append { messages, .. } => {
                 for (arrival, count) in messages.iter().zip(0..) {
                     let Some(lsn) = header.lsn.advance(count) else { break };
-                    let blob = match &arrival.blob {
+                    let own = match &arrival.blob {
+                        ArrivalBlob::WithParts(own, _) => own,
+                        blob => blob,
+                    };
+                    let blob = match own {
                         ArrivalBlob::Inline(_) => lsn,
                         ArrivalBlob::Ahead(_, chunks) => chunks.first().copied().unwrap_or(lsn),
                         _ => continue,
