@@ -111,9 +111,11 @@ impl Segment {
                     .extend(chunks_of(&read).iter().map(|chunk| chunk.at(place).entry()));
             }
         }
-        let end = match self.skipped_to {
-            Some(_) => aligned(self.file.byte_count),
-            None => self.kept_groups().last().map_or(GROUPS_AT, FoundGroup::end),
+        // A group that landed elsewhere may end the chain before others that are alive.
+        let end = if self.skipped_to.is_some() || self.is_damaged {
+            aligned(self.file.byte_count)
+        } else {
+            self.kept_groups().last().map_or(GROUPS_AT, FoundGroup::end)
         };
         let file = disk.open(&self.file.path, OpenMode::ReadWrite)?;
         writer::close(file.as_ref(), end, &contents)
