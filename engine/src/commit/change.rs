@@ -4,8 +4,8 @@ use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{
-    AccountNumber, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, PartHash, ThreadId, Uid,
-    UnixSeconds,
+    AccountNumber, BlobId, BlobTag, EmailId, KeyGeneration, Lsn, MailboxId, PartHash, ThreadId,
+    Uid, UnixSeconds,
 };
 use crate::record::base::{BasePart, DumpedRow};
 use crate::record::{AccountUpdate, BlobShape, PolicyChange};
@@ -45,6 +45,8 @@ pub(crate) struct SealedPart {
     pub(crate) ahead: Option<Vec<Lsn>>,
     /// A blob with the same bytes, and a message that named it a moment ago.
     pub(crate) known: Option<PartUse>,
+    /// A blob that should have the same bytes and does not give them: it is not named again.
+    pub(crate) unreadable: Option<BlobId>,
 }
 
 impl SealedMessage {

@@ -46,6 +46,8 @@ pub(super) enum Told {
     Unknown,
     /// That there is no room, before anything was begun.
     NotDone,
+    /// That it is to try again: nothing was begun.
+    TryAgain,
     /// No, without regard to what waits for the committer.
     RefusedAtOnce,
 }
@@ -251,6 +253,7 @@ fn told<T>(answer: Result<T, CommitError>, outcome: impl FnOnce(T) -> Outcome) -
         Ok(answer) => Told::Outcome(outcome(answer)),
         Err(CommitError::ReadOnly { .. } | CommitError::Read(_)) => Told::Unknown,
         Err(CommitError::DiskFull | CommitError::QueueFull) => Told::NotDone,
+        Err(CommitError::PartGone) => Told::TryAgain,
         Err(_) => Told::Outcome(Outcome::Refused),
     }
 }

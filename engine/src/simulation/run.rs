@@ -37,6 +37,8 @@ pub(super) struct Tally {
     pub(super) faults: u64,
     /// Changes that a full disk refused.
     pub(super) refusals: u64,
+    /// Messages whose part died while they waited.
+    pub(super) parts_gone: u64,
     /// Openings or readings that met a read that failed once.
     pub(super) failed_reads: u64,
     /// Worlds with flipped bits or misdirected writes, and those of them that did not open.
@@ -58,6 +60,7 @@ impl std::ops::AddAssign for Tally {
         self.crash_points += other.crash_points;
         self.faults += other.faults;
         self.refusals += other.refusals;
+        self.parts_gone += other.parts_gone;
         self.failed_reads += other.failed_reads;
         self.damages += other.damages;
         self.unopened += other.unopened;
@@ -204,6 +207,8 @@ impl Run {
                         self.model.apply(&operation);
                     }
                 }
+                // A part that it shares died while it waited; its sender comes back.
+                Ok((_, Told::TryAgain)) => self.tally.parts_gone += 1,
                 Ok((operation, Told::RefusedAtOnce)) => {
                     let expected = self.model.clone().apply(&operation);
                     assert_eq!(Outcome::Refused, expected, "{operation:?}");

@@ -39,6 +39,8 @@ pub(super) struct Bounds {
     zeros_bytes: u64,
     /// What is kept free for deleting, reclaim and checkpoints.
     pub(super) reserve_bytes: u64,
+    /// Longer messages enter ahead of their records.
+    inline_bytes: usize,
     commit: CommitBounds,
 }
 
@@ -55,6 +57,7 @@ impl Bounds {
             segment_bytes: pick([32 << 10, 64 << 10, 96 << 10, 256 << 10], 2),
             zeros_bytes: pick([4 << 10, 16 << 10, 16 << 10, 64 << 10], 3),
             reserve_bytes: pick([0, 512 << 10, 768 << 10, 1 << 20], 4),
+            inline_bytes: 6 << 10,
             commit: CommitBounds {
                 group_bytes: usize::try_from(group_bytes).unwrap(),
                 checkpoint_log_bytes: pick([24 << 10, 96 << 10, 1 << 20, 64 << 20], 5),
@@ -134,7 +137,7 @@ impl World {
             segment_bytes: self.bounds.segment_bytes,
             image_bytes_min: 2_000,
             spare_part: 1,
-            inline_message_bytes_max: 6 << 10,
+            inline_message_bytes_max: self.bounds.inline_bytes,
             commit_bounds: self.bounds.commit,
         }
     }
@@ -162,6 +165,12 @@ impl World {
     /// The same world with that reserve.
     pub(super) fn with_reserve(mut self, reserve_bytes: u64) -> World {
         self.bounds.reserve_bytes = reserve_bytes;
+        self
+    }
+
+    /// The same world with messages up to that size in the groups of their records.
+    pub(super) fn with_inline_bytes(mut self, inline_bytes: usize) -> World {
+        self.bounds.inline_bytes = inline_bytes;
         self
     }
 

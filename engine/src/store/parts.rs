@@ -75,31 +75,35 @@ impl Inner {
             }
             let shape = BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: length };
             // Whatever cannot be read is not shared; check tells of it.
-            let known = self.known_part(opener.0, hash, bytes).unwrap_or_default();
-            sealed.push(SealedPart { hash: *hash, shape, chunks, ahead: None, known });
+            let (known, unreadable) = self.known_part(opener.0, hash, bytes).unwrap_or_default();
+            let (hash, ahead) = (*hash, None);
+            sealed.push(SealedPart { hash, shape, chunks, ahead, known, unreadable });
         }
         Ok(sealed)
     }
 
-    /// The blob of the account that has these bytes, with a message that names it.
+    /// The blob of the account that has these bytes, with a message that names it; or one that
+    /// should have them.
     fn known_part(
         &self,
         account: AccountNumber,
         hash: &PartHash,
         bytes: &[u8],
-    ) -> Result<Option<PartUse>, ReadError> {
+    ) -> Result<(Option<PartUse>, Option<BlobId>), ReadError> {
         let used = match self.committed.recent_part(account, hash) {
             Some(used) => Some(used),
             None => self.saved.part(account, hash)?,
         };
-        let Some(used) = used else { return Ok(None) };
+        let Some(used) = used else { return Ok((None, None)) };
         let used = match self.is_used(account, &used)? {
             true => Some(used),
             false => self.other_use(account, used.part)?,
         };
-        let Some(used) = used else { return Ok(None) };
-        let is_same = self.has_bytes(account, used.part, bytes)?;
-        Ok(Some(used).filter(|_| is_same))
+        let Some(used) = used else { return Ok((None, None)) };
+        Ok(match self.has_bytes(account, used.part, bytes) {
+            Ok(true) => (Some(used), None),
+            Ok(false) | Err(_) => (None, Some(used.part)),
+        })
     }
 
     /// Whether the row is there.

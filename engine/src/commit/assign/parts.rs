@@ -72,7 +72,7 @@ impl Assigner<'_> {
             part.known,
         ];
         for used in candidates.into_iter().flatten() {
-            if self.is_used(account, &used)? {
+            if part.unreadable != Some(used.part) && self.is_used(account, &used)? {
                 return Ok(Some(used.part.0));
             }
         }

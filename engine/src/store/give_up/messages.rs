@@ -1,7 +1,7 @@
 //! Messages that cannot be read any more, and what stands in their place.
 
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, MailboxId};
+use crate::ids::{AccountNumber, BlobId, MailboxId};
 use crate::mailbox::Row;
 use crate::message::{Summary, decode_words};
 use crate::store::Store;
@@ -99,6 +99,10 @@ fn about(summary: &Summary) -> (String, String) {
 }
 
 impl Damaged {
+    pub(super) fn blob(&self) -> (AccountNumber, BlobId) {
+        (self.account, self.row.blob)
+    }
+
     /// What is put in its place: a message of its own, under a UID of its own, that says what is
     /// missing. Names nothing that could change from one try to the next.
     pub(super) fn notice(&self) -> Vec<u8> {

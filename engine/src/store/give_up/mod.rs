@@ -19,6 +19,7 @@
 
 mod marker;
 mod messages;
+mod parts;
 mod quarantine;
 mod salvage;
 mod survey;
@@ -41,7 +42,7 @@ use crate::commit::{Change, NewAccountChange};
 use crate::disk::{Disk, OpenMode, PlainDisk};
 use crate::error::{CommitError, OpenError};
 use crate::flags::FlagList;
-use crate::ids::{AccountNumber, Lsn, MailboxId, Uid, UnixSeconds};
+use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Uid, UnixSeconds};
 use crate::limits::EPOCH_UID_GAP;
 use crate::log::{LogDamage, Recovered, Severity, before};
 use crate::record::AccountUpdate;
@@ -70,7 +71,8 @@ pub enum Consent {
 pub struct GiveUpReport {
     /// One sentence for each thing that is lost.
     pub lost: Vec<String>,
-    /// Messages that come back into "Recovered", because no record names them any more.
+    /// Messages that come back into "Recovered", because no record names them any more, or with a
+    /// new UID into their mailbox, because no record brings a part of them any more.
     pub recovered_count: u64,
     /// Whether changes are lost, so that the volume goes on in a new epoch.
     pub changes_lost: bool,
@@ -221,6 +223,8 @@ struct Look {
     report: GiveUpReport,
     flaws: Vec<Flaw>,
     messages: Vec<Damaged>,
+    /// Their blobs.
+    hurt: HashSet<(AccountNumber, BlobId)>,
     inherited: Option<Lsn>,
     /// Something is damaged in the log that was not given up before.
     has_new_flaws: bool,
@@ -252,19 +256,33 @@ impl Look {
                 damage.first, damage.last, damage.damage
             )
         }));
-        report.lost.extend(messages.iter().map(ToString::to_string));
+        let hurt: HashSet<_> = messages.iter().map(Damaged::blob).collect();
+        let mut mended = HashSet::new();
         let mut count = 0;
         let keys = store.inner.keys.snapshot();
         if report.changes_lost {
-            let salvage = Salvage::new(survey, &keys, &log, u16::MAX);
-            salvage.run(&switched, (&flaws, &[]), &mut |_| {
+            let salvage = Salvage::new(survey, &keys, &log, (u16::MAX, &hurt));
+            let without_part = salvage.run(&switched, (&flaws, &[]), &mut |found| {
+                mended.insert((found.account, found.blob));
                 count += 1;
                 Ok(())
             })?;
+            let unnamed = without_part.into_iter().filter(|of| !hurt.contains(of));
+            report.lost.extend(unnamed.map(|(account, _)| {
+                let account = store.inner.committed.account(account);
+                let name = account.map(|account| account.profile.name.clone());
+                format!(
+                    "{}: a message that no record names any more does not come back: a part that \
+                     it had in common with others is lost, too",
+                    name.unwrap_or_default()
+                )
+            }));
         }
+        let lost = messages.iter().filter(|message| !mended.contains(&message.blob()));
+        report.lost.extend(lost.map(ToString::to_string));
         report.recovered_count = count;
         let inherited = above().map(|damage| before(damage.first)).min();
-        Ok(Look { report, flaws, messages, inherited, has_new_flaws })
+        Ok(Look { report, flaws, messages, hurt, inherited, has_new_flaws })
     }
 
     fn is_empty(&self) -> bool {
@@ -283,6 +301,7 @@ fn finish(
     (survey, look, files): (&Survey, &Look, &[PathBuf]),
 ) -> Result<u64, OpenError> {
     let mut count = 0;
+    let mut mended = HashSet::new();
     if look.report.changes_lost {
         take_accounts_in(store, survey)?;
         let keys = store.inner.keys.snapshot();
@@ -290,15 +309,22 @@ fn finish(
         let switched = store.inner.committed.switched()?;
         let mut there = HashSet::new();
         let mut opened = HashSet::new();
-        let salvage = Salvage::new(survey, &keys, &log, store.status().epoch);
+        let salvage = Salvage::new(survey, &keys, &log, (store.status().epoch, &look.hurt));
         salvage.run(&switched, (&look.flaws, files), &mut |found| {
-            bring_back(store, found, (&mut opened, &mut there))?;
             count += 1;
+            let of = (found.account, found.blob);
+            if !look.hurt.contains(&of) {
+                return bring_back(store, found, (&mut opened, &mut there));
+            }
+            mended.insert(of);
+            for message in look.messages.iter().filter(|message| message.blob() == of) {
+                replace(store, message, &found.text)?;
+            }
             Ok(())
         })?;
     }
-    for message in &look.messages {
-        replace(store, message)?;
+    for message in look.messages.iter().filter(|message| !mended.contains(&message.blob())) {
+        replace(store, message, &message.notice())?;
     }
     if !store.checkpoint() {
         let why = "the checkpoint was not written; run the command again";
@@ -403,9 +429,9 @@ fn hashes_in(
     }
 }
 
-/// Expunges a damaged message, and puts a notice in its mailbox.
-fn replace(store: &Store, damaged: &Damaged) -> Result<(), OpenError> {
-    let prepared = store.prepare(&damaged.notice(), &[damaged.account]).map_err(refused)?;
+/// Expunges a damaged message, and puts a notice in its mailbox, or what it was.
+fn replace(store: &Store, damaged: &Damaged, text: &[u8]) -> Result<(), OpenError> {
+    let prepared = store.prepare(text, &[damaged.account]).map_err(refused)?;
     let flags = FlagList { system: damaged.row.flags, keywords: Vec::new() };
     let new = NewMessage { prepared, flags, received: damaged.row.received };
     let uids: UidSet = [damaged.row.uid].into_iter().collect();

@@ -1,10 +1,12 @@
 //! Blobs that no record brings any more, found by what they say of themselves.
 //!
 //! The whole log is read once, and the bytes that were given up are searched for headers of blobs.
-//! Each header says for whom the blob is; whose key is there and opens it, gets it back.
+//! Each header says for whom the blob is; whose key is there and opens it, gets it back. What names
+//! parts waits until all that can be read was, and they are found by their hashes (`parts.rs`).
 //!
 //! # Invariants
-//! 1. Only a blob of which every chunk has its hash and its seal is brought back.
+//! 1. Only a blob of which every chunk has its hash and its seal is brought back, with its parts;
+//!    a part is no message.
 //! 2. What a record brought is left alone, also when it went again since.
 //!
 //! Memory: a group, and about 100 bytes for each chunk that entered ahead of its record.
@@ -12,15 +14,16 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::parts::{self, Parts, Reader, Stored};
 use super::survey::Survey;
 use crate::check::{Flaw, LogSource, ReadGroup};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, ReadError};
-use crate::ids::{AccountNumber, BlobId, BlobTag, KeyGeneration, Lsn};
+use crate::ids::{AccountNumber, BlobId, BlobTag, Lsn};
 use crate::log::Item;
 use crate::log::format::item::{CHUNK_HEADER_BYTES, parse};
 use crate::record::NewRow;
-use crate::seal::{BlobHeader, BlobOpener, KeyTableSnapshot};
+use crate::seal::{BlobHeader, KeyTableSnapshot, NoParts, SealError};
 use crate::width::{usize_of, usize_of_u32};
 
 /// First bytes of a blob's header.
@@ -31,6 +34,7 @@ const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// A message that comes back.
 pub(super) struct Found {
     pub(super) account: AccountNumber,
+    pub(super) blob: BlobId,
     /// Its row, if its record could be read.
     pub(super) row: Option<NewRow>,
     pub(super) text: Vec<u8>,
@@ -49,8 +53,9 @@ struct Chunk {
     at: (usize, usize),
 }
 
-/// A chunk whose blob is not all in one group.
-struct Apart {
+/// An item of a blob, and where it lies.
+#[derive(Clone)]
+pub(super) struct Lying {
     number: u16,
     lsn: Lsn,
     hash: [u8; 32],
@@ -66,8 +71,12 @@ pub(super) struct Salvage<'a> {
     pub(super) log: &'a LogSource,
     /// What came in this epoch or later is not looked for: it is what came back.
     epoch: u16,
+    /// Blobs of damaged messages: a part of them may be there, though no record brings it.
+    hurt: &'a HashSet<(AccountNumber, BlobId)>,
     seen: HashSet<(AccountNumber, BlobId)>,
-    apart: HashMap<BlobTag, Vec<Apart>>,
+    /// Items whose blob is not all in one group.
+    apart: HashMap<BlobTag, Vec<Lying>>,
+    parts: Parts,
 }
 
 impl<'a> Salvage<'a> {
@@ -75,19 +84,20 @@ impl<'a> Salvage<'a> {
         survey: &'a Survey,
         keys: &'a KeyTableSnapshot,
         log: &'a LogSource,
-        epoch: u16,
+        (epoch, hurt): (u16, &'a HashSet<(AccountNumber, BlobId)>),
     ) -> Salvage<'a> {
-        Salvage { survey, keys, log, epoch, seen: HashSet::new(), apart: HashMap::new() }
+        let (seen, apart, parts) = (HashSet::new(), HashMap::new(), Parts::default());
+        Salvage { survey, keys, log, epoch, hurt, seen, apart, parts }
     }
 
     /// Reads the log, then `flaws` in it, then `files` that were kept aside; hands what was found
-    /// to `take`.
+    /// to `take`. Answers the messages that were found without one of their parts.
     pub(super) fn run(
         mut self,
         switched: &[u64],
         (flaws, files): (&[Flaw], &[PathBuf]),
         take: &mut Take<'_>,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Vec<(AccountNumber, BlobId)>, OpenError> {
         let log = self.log;
         let mut result = Ok(());
         log.read(switched, Lsn::ZERO, &mut |read| {
@@ -108,7 +118,43 @@ impl<'a> Salvage<'a> {
         for (tag, chunks) in std::mem::take(&mut self.apart) {
             self.gather(disk, tag, chunks, take)?;
         }
-        Ok(())
+        self.those_with_parts(disk, take)
+    }
+
+    /// Messages that name parts, after all parts that can be read are known.
+    fn those_with_parts(
+        &mut self,
+        disk: &dyn Disk,
+        take: &mut Take<'_>,
+    ) -> Result<Vec<(AccountNumber, BlobId)>, OpenError> {
+        let mut without = HashSet::new();
+        for stored in std::mem::take(&mut self.parts.waiting) {
+            let Stored { account, id, .. } = stored;
+            if !self.is_wanted(account, id) {
+                continue;
+            }
+            let (parts, keys) = (&self.parts, self.keys);
+            let mut reader = Reader { parts, keys, disk, account, last: None, failure: None };
+            match reader.read(&stored)? {
+                Some(text) => self.found((account, id), text, take)?,
+                None => drop(without.insert((account, id))),
+            }
+        }
+        without.retain(|of| !self.seen.contains(of));
+        let mut without: Vec<_> = without.into_iter().collect();
+        without.sort_unstable();
+        Ok(without)
+    }
+
+    fn found(
+        &mut self,
+        (account, id): (AccountNumber, BlobId),
+        text: Vec<u8>,
+        take: &mut Take<'_>,
+    ) -> Result<(), OpenError> {
+        self.seen.insert((account, id));
+        let row = self.survey.row(account, id).cloned();
+        take(Found { account, blob: id, row, text })
     }
 
     /// The chunks of a group that was verified.
@@ -142,19 +188,14 @@ impl<'a> Salvage<'a> {
             let count = BlobHeader::parse(header).map(|header| item_count(&header));
             let is_all = first.number == 0 && count.is_ok_and(|count| count == run.len());
             if is_all && are_whole {
-                self.blob(BlobId(first.lsn), first.tag, &whole, take)?;
+                let lying =
+                    || run.iter().map(|(chunk, bytes)| chunk.lying(bytes, path, offset)).collect();
+                self.blob((BlobId(first.lsn), first.tag), &whole, &lying, take)?;
                 continue;
             }
             for (chunk, bytes) in run.iter().filter(|(chunk, bytes)| is_whole(&chunk.hash, bytes)) {
-                let (at, _) = chunk.at;
-                self.apart.entry(chunk.tag).or_default().push(Apart {
-                    number: chunk.number,
-                    lsn: chunk.lsn,
-                    hash: chunk.hash,
-                    file: path.to_path_buf(),
-                    offset: offset + crate::width::u64_of(at),
-                    length: crate::width::u32_of(bytes.len()),
-                });
+                let lying = chunk.lying(bytes, path, offset);
+                self.apart.entry(chunk.tag).or_default().push(lying);
             }
         }
         Ok(())
@@ -194,7 +235,7 @@ impl<'a> Salvage<'a> {
         &mut self,
         disk: &dyn Disk,
         tag: BlobTag,
-        mut chunks: Vec<Apart>,
+        mut chunks: Vec<Lying>,
         take: &mut Take<'_>,
     ) -> Result<(), OpenError> {
         chunks.sort_by_key(|chunk| chunk.number);
@@ -204,73 +245,77 @@ impl<'a> Salvage<'a> {
         let header = first.read(disk)?;
         let Ok(parsed) = BlobHeader::parse(&header) else { return Ok(()) };
         let is_wanted = |entry: &crate::seal::BlobEntry| self.is_wanted(entry.account, id);
-        if item_count(&parsed) != chunks.len() || !parsed.entries.iter().any(is_wanted) {
+        let is_wanted = is_part(&parsed) || parsed.entries.iter().any(is_wanted);
+        if item_count(&parsed) != chunks.len() || !is_wanted {
             return Ok(());
         }
         let mut whole = Vec::with_capacity(chunks.len());
         for chunk in &chunks {
-            let bytes = chunk.read(disk)?;
-            if !is_whole(&chunk.hash, &bytes) {
-                return Ok(());
-            }
+            let Some(bytes) = chunk.read_whole(disk)? else { return Ok(()) };
             whole.push(bytes);
         }
         let whole: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
-        self.blob(id, tag, &whole, take)
+        self.blob((id, tag), &whole, &|| chunks.clone(), take)
     }
 
     fn is_wanted(&self, account: AccountNumber, blob: BlobId) -> bool {
         self.keys.current(account).is_some()
             && blob.0.epoch() < self.epoch
-            && self.survey.is_lost(account, blob)
+            && (self.survey.is_lost(account, blob) || self.hurt.contains(&(account, blob)))
             && !self.seen.contains(&(account, blob))
     }
 
-    /// A blob with all of its chunks.
+    /// A blob with all of its items.
     fn blob(
         &mut self,
-        id: BlobId,
-        tag: BlobTag,
+        (id, tag): (BlobId, BlobTag),
         items: &[&[u8]],
+        lying: &dyn Fn() -> Vec<Lying>,
         take: &mut Take<'_>,
     ) -> Result<(), OpenError> {
         let Some(header) = items.first() else { return Ok(()) };
         let Ok(parsed) = BlobHeader::parse(header) else { return Ok(()) };
+        if is_part(&parsed) {
+            self.parts.note(self.keys, (id, tag), (&parsed, items), lying);
+            return Ok(());
+        }
         for account in parsed.entries.iter().map(|entry| entry.account) {
             if !self.is_wanted(account, id) {
                 continue;
             }
-            if let Some(text) = self.text(header, tag, account, items) {
-                self.seen.insert((account, id));
-                let row = self.survey.row(account, id).cloned();
-                take(Found { account, row, text })?;
+            match parts::text(self.keys, (account, tag), items, &mut NoParts) {
+                Ok(text) => self.found((account, id), text, take)?,
+                Err(SealError::NoPart) => {
+                    let items = lying();
+                    self.parts.waiting.push(Stored { account, id, tag, items });
+                }
+                Err(_) => {}
             }
         }
         Ok(())
     }
+}
 
-    fn text(
-        &self,
-        header: &[u8],
-        tag: BlobTag,
-        account: AccountNumber,
-        items: &[&[u8]],
-    ) -> Option<Vec<u8>> {
-        let lookup = |account: AccountNumber, generation: KeyGeneration| {
-            self.keys.key(account, generation).cloned()
-        };
-        let opener = BlobOpener::open(header, tag, account, &lookup).ok()?;
-        let mut text = Vec::new();
-        for number in 0..opener.chunk_count() {
-            let piece = opener.piece(number);
-            let sealed = piece.of(items.get(usize_of_u32(piece.item))?)?;
-            text.extend(opener.open_chunk(number, sealed).ok()?);
+impl Chunk {
+    fn lying(&self, bytes: &[u8], path: &Path, offset: u64) -> Lying {
+        let (at, _) = self.at;
+        Lying {
+            number: self.number,
+            lsn: self.lsn,
+            hash: self.hash,
+            file: path.to_path_buf(),
+            offset: offset + crate::width::u64_of(at),
+            length: crate::width::u32_of(bytes.len()),
         }
-        (crate::width::u64_of(text.len()) == opener.plain_len()).then_some(text)
     }
 }
 
-impl Apart {
+impl Lying {
+    /// Its bytes, if they are those of its hash.
+    pub(super) fn read_whole(&self, disk: &dyn Disk) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(Some(self.read(disk)?).filter(|bytes| is_whole(&self.hash, bytes)))
+    }
+
     fn read(&self, disk: &dyn Disk) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; usize_of_u32(self.length)];
         let found = disk.open(&self.file, OpenMode::Read)?.read_at(self.offset, &mut bytes)?;
@@ -281,6 +326,11 @@ impl Apart {
 
 fn is_whole(hash: &[u8; 32], bytes: &[u8]) -> bool {
     blake3::hash(bytes).as_bytes() == hash
+}
+
+/// A message has a summary; a part of one has none.
+fn is_part(header: &BlobHeader) -> bool {
+    header.summary_len == 0
 }
 
 /// Items of a blob: header, body, summary, or header and what is packed with it, and the rest.
