@@ -163,7 +163,10 @@ impl LogSource {
             return false;
         }
         let kept = self.disk.list(&folder).unwrap_or_default();
-        kept.iter().any(|path| flaw.is_kept_in(path))
+        let files = self.disk.list(&self.directory).unwrap_or_default();
+        let places = files.iter().filter_map(|path| SegmentNumber::of(path)).map(|n| n.place());
+        let next = places.filter(|place| *place > flaw.segment.place()).min();
+        kept.iter().any(|path| flaw.is_kept_in(path, next))
     }
 
     /// The folder.

@@ -358,12 +358,13 @@ impl Flaw {
     }
 
     /// Whether a file of that name holds the bytes from where the damage begins. A gap between two
-    /// segments may be the end of the first, which was cut when it was given up.
-    pub(crate) fn is_kept_in(&self, path: &Path) -> bool {
+    /// segments may be the end of the first, which was cut when it was given up, or the begin of
+    /// the `next` that is there: places between them need not have been taken.
+    pub(crate) fn is_kept_in(&self, path: &Path, next: Option<u64>) -> bool {
         let Some((number, from, to)) = kept_in(path) else { return false };
         if self.kind == FlawKind::Missing && self.to == 0 {
             let place = self.segment.place();
-            return number.place() == place || number.place() + 1 == place;
+            return (place.saturating_sub(1)..=next.unwrap_or(place)).contains(&number.place());
         }
         number == self.segment && (from..to.max(from + 1)).contains(&self.from)
     }
