@@ -237,6 +237,17 @@ fn a_large_message_whose_part_died_is_refused_and_stored_by_the_next_try() {
     let refused = site.append(ANNA, vec![prepared]).unwrap_err();
     assert!(matches!(refused, CommitError::PartGone), "{refused}");
     assert_eq!(refused.remedy(), crate::error::Remedy::Retry);
+    // A mailbox that the delivery would have made is not left behind.
+    let third = site.add(ANNA, &message(3, &attachment));
+    let prepared = site.prepare(ANNA, &message(4, &attachment));
+    site.expunge(ANNA, &[third]);
+    let account = site.account(ANNA);
+    let flags = FlagList::default();
+    let to = DeliverTo { account: account.number(), mailbox: "New".into(), flags };
+    let refused = site.store().deliver(prepared, UnixSeconds(0), vec![to]).wait().remove(0);
+    assert!(matches!(refused, Err(CommitError::PartGone)), "{refused:?}");
+    assert!(account.mailbox("New").unwrap().is_none());
+    drop(account);
     let third = site.add(ANNA, &message(3, &attachment));
     site.restart_without_state();
     assert!(site.read(ANNA, "INBOX", third) == message(3, &attachment));

@@ -59,7 +59,12 @@ impl Assigner<'_> {
             }
             // Everything that can refuse a message in a new mailbox has been asked by now: a
             // mailbox that a refused delivery left behind would be an offer to fill accounts.
-            None => self.create_mailbox(account, &recipient.mailbox, None)?,
+            None => {
+                if brought.is_none() {
+                    self.check_parts(account, message)?;
+                }
+                self.create_mailbox(account, &recipient.mailbox, None)?
+            }
         };
         self.check_keywords((account, mailbox), &recipient.flags.keywords)?;
         let uid = self.next_uids((account, mailbox), 1)?;

@@ -59,6 +59,22 @@ impl Assigner<'_> {
         Ok(chosen)
     }
 
+    /// Whether every part of a message can be brought or named: of a large one that its sender
+    /// found, the bytes were not kept.
+    pub(super) fn check_parts(
+        &mut self,
+        account: AccountNumber,
+        message: &SealedMessage,
+    ) -> Result<(), CommitError> {
+        for part in &message.parts {
+            let has_bytes = part.ahead.is_some() || !part.chunks.is_empty();
+            if !has_bytes && self.living_part(account, part)?.is_none() {
+                return Err(CommitError::PartGone);
+            }
+        }
+        Ok(())
+    }
+
     /// The part with those bytes that a living message of the account names, if there is one.
     fn living_part(
         &mut self,
