@@ -57,7 +57,7 @@ fn sealed_without_parts(
     let mut opened = Vec::with_capacity(body.len());
     let mut count = 0;
     for chunk in body.chunks(CHUNK_BYTES) {
-        let mut sealed = blob.seal_chunk_without(chunk, &found);
+        let mut sealed = blob.seal_chunk_naming_parts(chunk, &found);
         count += sealed.bytes.len();
         let mut source = &found;
         opener

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::flags::SystemFlags;
+use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{BlobId, EmailId, InstanceId, Lsn, ThreadId, Uid, UnixSeconds};
 
 /// A message's keywords as ascending indexes into its mailbox's list of keywords.
@@ -29,6 +29,13 @@ pub struct Row {
     pub thread: ThreadId,
     /// Its bytes.
     pub blob: BlobId,
+}
+
+impl Row {
+    /// Its keywords, of those that its mailbox knows.
+    pub fn keywords_in<'a>(&self, known: &'a [Keyword]) -> impl Iterator<Item = &'a Keyword> {
+        self.keywords.iter().filter_map(|&index| known.get(usize::from(index)))
+    }
 }
 
 /// The 16-byte columns, stored apart because few commands ask for them.

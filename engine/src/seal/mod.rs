@@ -62,7 +62,7 @@ pub use key::{KEY_BYTES, Key};
 pub use key_table::{AccountKey, KeyTable, KeyTableReport, KeyTableSnapshot, TableCopy};
 pub use keyed_hash::{HashDomain, KeyedHash};
 pub use object::{OBJECT_OVERHEAD_BYTES, open, seal, seal_into};
-pub use parts::{MessageParts, NoParts, PART_BYTES_MIN, Part, PartSource};
+pub use parts::{MessageParts, NoParts, PART_BYTES_MIN, Part, PartSource, append_range};
 pub use passphrase::Argon2Cost;
 pub use password::{SCRAM_ITERATIONS, ScramKeys, StoredPassword, dummy_verify};
 pub use prepared::PreparedPassword;

@@ -185,10 +185,15 @@ impl PartSource for &MessageParts {
     ) -> Result<(), SealError> {
         let found = self.parts.iter().find(|found| found.hash == *part);
         let bytes = &found.ok_or(SealError::NoPart)?.bytes;
-        let range = range.start.min(bytes.len())..range.end.min(bytes.len());
-        out.extend_from_slice(bytes.get(range).unwrap_or_default());
+        append_range(bytes, range, out);
         Ok(())
     }
+}
+
+/// Appends those bytes of a part that is in memory, or as many of them as it has.
+pub fn append_range(part: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
+    let range = range.start.min(part.len())..range.end.min(part.len());
+    out.extend_from_slice(part.get(range).unwrap_or_default());
 }
 
 /// The chunk that begins at `start` of the message as a recipe and its bytes; `None` if it has

@@ -131,7 +131,7 @@ pub(crate) enum References {
 }
 
 fn new_row(row: &Row, ids: &RowIds, keywords: &[Keyword]) -> NewRow {
-    let named = row.keywords.iter().filter_map(|&index| keywords.get(usize::from(index)));
+    let named = row.keywords_in(keywords);
     NewRow {
         uid: row.uid,
         flags: row.flags,

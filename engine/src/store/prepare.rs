@@ -105,7 +105,7 @@ impl Store {
         let chunks = if level < format_level::PACKED_BLOBS {
             seal_all(sealer, (message, &found), &encoded_summary)
         } else {
-            sealer.seal_packed_without(message, &found, &encoded_summary)
+            sealer.seal_packed_naming_parts(message, &found, &encoded_summary)
         };
         let parts = match openers.first() {
             Some(opener) => inner.seal_parts(found, *opener, &part_compression)?,
@@ -177,7 +177,7 @@ fn seal_all(
     while !sealer.next_is_summary() {
         let length = sealer.next_chunk_len().unwrap_or_default();
         let (chunk, rest) = left.split_at(length.min(left.len()));
-        chunks.push(sealer.seal_chunk_without(chunk, parts));
+        chunks.push(sealer.seal_chunk_naming_parts(chunk, parts));
         left = rest;
     }
     chunks.push(sealer.seal_chunk(summary));

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::Uid;
+use engine::uid_set::UidSet;
 use engine::{Consent, GiveUpReport, Store};
 
 use super::{
@@ -58,6 +60,13 @@ fn a_healthy_store_is_left_as_it_is_to_the_byte() {
 fn a_damaged_message_goes_with_a_notice_in_its_place_and_its_bytes_are_kept_aside() {
     let folder = tempfile::tempdir().unwrap();
     let directory = closed_store(folder.path());
+    let store = open(&directory);
+    let second: UidSet = [Uid(2)].into_iter().collect();
+    let keywords = vec![Keyword::new("$Work").unwrap()];
+    let flags = FlagList { system: SystemFlags::default(), keywords };
+    inbox(&store).store_flags(&second, FlagChange::Add, &flags, None).wait().unwrap();
+    store.close();
+    drop(store);
     let (file, at) = group_of(&directory, 2);
     flip(&file, at + 5000);
     let damaged = contents(&directory);
@@ -84,6 +93,11 @@ fn a_damaged_message_goes_with_a_notice_in_its_place_and_its_bytes_are_kept_asid
     assert_eq!(uids, [1, 3, 4, 6], "the notice has a UID of its own");
     let notice = String::from_utf8(found[3].1.clone()).unwrap();
     assert!(notice.contains("20000 bytes in the mailbox INBOX (UID 2)"), "{notice}");
+    let view = inbox(&store).view().unwrap().unwrap();
+    let row = view.row(Uid(6)).unwrap().unwrap();
+    let named: Vec<&str> = row.keywords_in(view.keywords()).map(Keyword::as_str).collect();
+    assert_eq!(named, ["$Work"], "it is found where the message was looked for");
+    drop(view);
     assert_eq!(found[1].1, noise(3, 20_000));
     store.close();
     drop(store);

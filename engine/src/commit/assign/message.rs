@@ -57,7 +57,7 @@ impl Assigner<'_> {
             None if recipient.mailbox.eq_ignore_ascii_case(INBOX) => {
                 return Err(CommitError::NoSuchMailbox);
             }
-            // Everything that can refuse a message in a new mailbox has been asked by now: a
+            // Everything that can refuse a message in a new mailbox is asked before it is made: a
             // mailbox that a refused delivery left behind would be an offer to fill accounts.
             None => {
                 if brought.is_none() {

@@ -75,7 +75,7 @@ impl Assigner<'_> {
     }
 
     fn transfer_of(&self, row: &Row, ids: &RowIds, keywords: &[Keyword], uid: Uid) -> Transfer {
-        let named = row.keywords.iter().filter_map(|&index| keywords.get(usize::from(index)));
+        let named = row.keywords_in(keywords);
         Transfer {
             source_uid: row.uid,
             blob: row.blob.0,

@@ -1,6 +1,7 @@
 //! Messages that cannot be read any more, and what stands in their place.
 
 use crate::error::ReadError;
+use crate::flags::Keyword;
 use crate::ids::{AccountNumber, BlobId, MailboxId};
 use crate::mailbox::Row;
 use crate::message::{Summary, decode_words};
@@ -14,6 +15,7 @@ pub(super) struct Damaged {
     pub(super) mailbox: MailboxId,
     pub(super) mailbox_name: String,
     pub(super) row: Row,
+    pub(super) keywords: Vec<Keyword>,
     why: String,
     /// Who sent it, and its subject, where its summary can still be read.
     about: Option<(String, String)>,
@@ -62,6 +64,7 @@ pub(super) fn damaged(
                         mailbox: entry.id,
                         mailbox_name: entry.name.clone(),
                         row: row.clone(),
+                        keywords: row.keywords_in(view.keywords()).cloned().collect(),
                         why: why.to_string(),
                         about: inner.summary(account.number, row.blob).ok().map(|s| about(&s)),
                     }),

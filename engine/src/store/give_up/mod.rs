@@ -432,7 +432,7 @@ fn hashes_in(
 /// Expunges a damaged message, and puts a notice in its mailbox, or what it was.
 fn replace(store: &Store, damaged: &Damaged, text: &[u8]) -> Result<(), OpenError> {
     let prepared = store.prepare(text, &[damaged.account]).map_err(refused)?;
-    let flags = FlagList { system: damaged.row.flags, keywords: Vec::new() };
+    let flags = FlagList { system: damaged.row.flags, keywords: damaged.keywords.clone() };
     let new = NewMessage { prepared, flags, received: damaged.row.received };
     let uids: UidSet = [damaged.row.uid].into_iter().collect();
     put(&store.inner, (damaged.account, damaged.mailbox), &uids, new)

@@ -13,6 +13,7 @@ use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, BlobTag, KeyGeneration, PartHash};
 use crate::seal::{
     BlobHeader, BlobOpener, HashDomain, KeyTableSnapshot, KeyedHash, PartSource, SealError,
+    append_range,
 };
 use crate::width::{u64_of, usize_of_u32};
 
@@ -123,8 +124,7 @@ impl PartSource for Reader<'_> {
             }
         }
         let bytes = self.last.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
-        let range = range.start.min(bytes.len())..range.end.min(bytes.len());
-        out.extend_from_slice(bytes.get(range).unwrap_or_default());
+        append_range(bytes, range, out);
         Ok(())
     }
 }
