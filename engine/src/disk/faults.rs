@@ -32,6 +32,7 @@ pub(super) struct Calls {
     /// All that change something.
     pub(super) changing: u64,
     pub(super) writes: u64,
+    pub(super) written_bytes: u64,
     pub(super) flushes: u64,
     pub(super) removes: u64,
     pub(super) renames: u64,

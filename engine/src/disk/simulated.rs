@@ -193,6 +193,11 @@ impl SimulatedDisk {
         self.state.lock().calls.writes
     }
 
+    /// Bytes that `write_at` was given so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.state.lock().calls.written_bytes
+    }
+
     /// Calls of `sync_data` so far.
     pub fn flushes(&self) -> u64 {
         self.state.lock().calls.flushes
@@ -648,6 +653,7 @@ impl SimulatedFile {
         let mut state = self.state.lock();
         let power = state.count_call()?;
         state.calls.writes += 1;
+        state.calls.written_bytes += u64_of(bytes.len());
         let writes = state.calls.writes;
         if state.calls.faults.remove(&Fault::Write(writes)) {
             return Err(input_output_error());
