@@ -233,7 +233,7 @@ fn in_a_recycled_file_each_byte_is_written_once() {
     };
     let ((with, flushes, groups), (without, flushes_without, _)) = (written(true), written(false));
     println!(
-        "{groups} groups of a page in {SEGMENTS} segments: {with} bytes and {flushes} flushes with \
+        "{groups} groups of a page, {SEGMENTS} segments: {with} bytes and {flushes} flushes with \
          spares, {without} and {flushes_without} without: {:.2} times",
         with as f64 / without as f64
     );

@@ -114,8 +114,8 @@ impl BlobOpener {
     }
 
     /// Appends the plain bytes of a chunk to `out`, and leaves nothing of use in `sealed`. The way
-    /// without copies, for readers of many chunks; after an error `out` is as it was. The summary of
-    /// a packed blob came with its header, and is not opened a second time.
+    /// without copies, for readers of many chunks; after an error `out` is as it was. The summary
+    /// of a packed blob came with its header, and is not opened a second time.
     ///
     /// # Errors
     /// As for [`open_chunk_with`](Self::open_chunk_with).
