@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::create::KeySource;
 use super::layout::{Layout, NodeFile};
+use super::live_copy::copy_live;
 use super::surroundings::Surroundings;
 use super::{InitOptions, NewAccount, NewMessage, OpenOptions, Store};
 use crate::disk::{Disk, OpenMode, PlainDisk};
@@ -262,7 +263,7 @@ fn a_copy_from_before_a_deletion_is_unreadable_with_the_keys_of_after() {
     store.close();
     drop(store);
     let (before, copy) = (house.keys(), house.folder.path().join("copy"));
-    copy_directory(&house.data(), &copy);
+    copy_live(&house.data(), &copy);
 
     let store = house.open();
     store.delete_account(anna).unwrap();
@@ -301,7 +302,7 @@ fn a_copy_from_before_a_key_was_destroyed_is_unreadable_where_that_key_sealed() 
     mailbox.append(vec![NewMessage { prepared: sealed, flags, received }]).wait().unwrap();
     assert!(store.checkpoint());
     let copy = house.folder.path().join("copy");
-    copy_directory(&house.data(), &copy);
+    copy_live(&house.data(), &copy);
     let blobs = |keys: &KeyTableSnapshot, data: &Path| {
         let opened = opened_of(data, keys, (anna, bert)).into_iter();
         opened.filter(|(.., kind, _)| *kind == "blob").map(|(.., ok)| ok).collect::<Vec<_>>()
@@ -368,7 +369,7 @@ fn values(data: &Path, visit: &mut impl FnMut(crate::state::Table, &[u8], &[u8])
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
-    copy_directory(&state, scratch.path());
+    copy_live(&state, scratch.path());
     let tables = RocksTables::open_in(scratch.path(), OpenMode::ReadWrite).unwrap();
     for table in crate::state::Table::OF_ACCOUNTS {
         tables
@@ -377,18 +378,5 @@ fn values(data: &Path, visit: &mut impl FnMut(crate::state::Table, &[u8], &[u8])
                 Ok(true)
             })
             .unwrap();
-    }
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
-        } else if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }

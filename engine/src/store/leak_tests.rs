@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::deliver::first_ahead;
+use super::live_copy::copy_live;
 use super::*;
 use crate::disk::PlainDisk;
 use crate::flags::FlagList;
@@ -49,9 +50,8 @@ impl Site {
     /// The store as a kill at this moment leaves it.
     fn after_kill(&self, name: &str) -> Store {
         let image = self.root.join(name);
-        // Nothing is removed while it is copied.
         self.store.wait_for_reclaim();
-        copy_folder(&self.root.join("data"), &image);
+        copy_live(&self.root.join("data"), &image);
         open(&self.root, &image)
     }
 
@@ -82,22 +82,6 @@ fn open_with(root: &Path, data: &Path, reclaim_rate: u64) -> Store {
     surroundings.segment_bytes = SEGMENT_BYTES;
     surroundings.inline_message_bytes_max = INLINE_BYTES;
     Store::open_in(&surroundings, data, options).unwrap().0
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else if entry.file_type().unwrap().is_file() {
-            // RocksDB removes what it needs no more at any time.
-            match std::fs::copy(entry.path(), target) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                copied => drop(copied.unwrap()),
-            }
-        }
-    }
 }
 
 /// Neither compresses nor repeats.
@@ -269,7 +253,7 @@ fn after_a_kill_chunks_that_no_record_named_are_dead_and_the_others_are_not() {
     // With state lost, the log alone tells the same.
     let image = site.root.join("without");
     site.store.wait_for_reclaim();
-    copy_folder(&site.root.join("data"), &image);
+    copy_live(&site.root.join("data"), &image);
     std::fs::remove_dir_all(image.join("volumes/main/state")).unwrap();
     assert_eq!(live_bytes(&open(&site.root, &image)), live);
 }
@@ -287,16 +271,16 @@ fn mail_of_an_account_whose_key_went_before_its_rows_were_read_dies() {
     live_bytes(&site.store);
     // The tables as they are now, the log and the key table as they will be.
     let old_state = site.root.join("old-state");
-    copy_folder(&site.root.join("data/volumes/main/state"), &old_state);
+    copy_live(&site.root.join("data/volumes/main/state"), &old_state);
     site.store.delete_account(site.account(USERS[0])).unwrap();
     let after = live_bytes(&site.store);
     assert!(after > before && after < before + 20_000, "what is shared lives on");
     for (name, state) in [("older", Some(&old_state)), ("none", None)] {
         let image = site.root.join(name);
-        copy_folder(&site.root.join("data"), &image);
+        copy_live(&site.root.join("data"), &image);
         std::fs::remove_dir_all(image.join("volumes/main/state")).unwrap();
         if let Some(state) = state {
-            copy_folder(state, &image.join("volumes/main/state"));
+            copy_live(state, &image.join("volumes/main/state"));
         }
         let opened = open(&site.root, &image);
         assert_eq!(live_bytes(&opened), after, "{name} tables");

@@ -36,6 +36,8 @@ mod keys_tests;
 mod layout;
 #[cfg(test)]
 mod leak_tests;
+#[cfg(test)]
+mod live_copy;
 mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
