@@ -17,6 +17,7 @@
 //!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
 //!        go on from the summary (codecs 6 and 7);
 //!        files of released segments become the next ones (`log/spare.rs`)
+//!     5  sums of a mailbox's messages in its row, format 2 (`mailbox/sum.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -32,7 +33,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::SEGMENT_VERSION;
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 4;
+pub(crate) const NEWEST: u32 = 5;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
