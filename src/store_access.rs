@@ -155,6 +155,7 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         live_bytes,
         reclaimed_segments,
         image_rounds,
+        images_refused,
         covered_lsn,
         reclaim_copied_bytes,
         reclaimed_bytes,
@@ -186,6 +187,7 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("live_bytes", live_bytes.map_or_else(|| "not counted yet".into(), |b| b.to_string())),
         ("segments_reclaimed_since_start", reclaimed_segments.to_string()),
         ("base_image_rounds_since_start", image_rounds.to_string()),
+        ("base_images_refused", refused_words(images_refused)),
         ("records_covered_by_base_images_to", covered_lsn.to_string()),
         ("reclaim_copied_bytes_since_start", reclaim_copied_bytes.to_string()),
         ("reclaimed_bytes_since_start", reclaimed_bytes.to_string()),
@@ -199,6 +201,14 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
     let lines = lines.into_iter().chain(keys);
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).collect();
     StoreStatus { lines, stopped }
+}
+
+/// Whether accounts keep all their records in the log.
+fn refused_words(count: u64) -> String {
+    match count {
+        0 => "none since the start".to_owned(),
+        _ => format!("{count}: THE STATE IS NOT WHAT WAS CHANGED; run 'pillarbox check'"),
+    }
 }
 
 /// What the last recount found.

@@ -375,6 +375,14 @@ def lines_in(path):
         return sum(b"= 0" in line for line in file)
 
 
+def build_load(scratch):
+    """Compiles the load generator."""
+    binary = os.path.join(scratch, "load")
+    source = os.path.join(HERE, "load.rs")
+    subprocess.run(["rustc", "-O", "--edition", "2024", "-o", binary, source], check=True)
+    return binary
+
+
 def load(arguments, verb, **options):
     command = [arguments.load, verb]
     for key, value in options.items():
@@ -488,10 +496,7 @@ def main():
     os.chmod(scratch, 0o755)
     try:
         if not arguments.load:
-            arguments.load = os.path.join(scratch, "load")
-            source = os.path.join(HERE, "load.rs")
-            compiler = ["rustc", "-O", "--edition", "2024", "-o", arguments.load, source]
-            subprocess.run(compiler, check=True)
+            arguments.load = build_load(scratch)
         chosen, source = choose_messages(corpus, 2000)
         messages = os.path.join(scratch, "messages")
         with open(messages, "wb") as file:

@@ -17,7 +17,7 @@
 //!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
 //!        go on from the summary (codecs 6 and 7);
 //!        files of released segments become the next ones (`log/spare.rs`)
-//!     5  sums of a mailbox's messages in its row, format 2 (`mailbox/sum.rs`)
+//!     5  digests of mailboxes, in format 2 of their rows (`mailbox/digest.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -49,6 +49,8 @@ pub(crate) const PACKED_BLOBS: u32 = 4;
 pub(crate) const KEY_GENERATIONS: u32 = 3;
 /// The level from which on files of released segments become the next ones (`log/spare.rs`).
 pub(crate) const SPARES: u32 = 4;
+/// The level from which on a mailbox's row has its digest (`mailbox/digest.rs`).
+pub(crate) const MAILBOX_DIGESTS: u32 = 5;
 
 const _: () = assert!(
     GROUP_VERSION == 1 && SEGMENT_VERSION == 1,

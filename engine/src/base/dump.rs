@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::proof::Proof;
 use super::unit::{Cutter, owner, tables};
 use super::{BaseSetup, submit};
 use crate::commit::Change;
 use crate::error::{CommitError, ReadError};
-use crate::ids::{AccountNumber, Lsn};
+use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::record::base::{BasePart, BaseUnit, DumpedRow, digest, unit_hash};
 use crate::state::{Saved, Table, is_node_local};
 use crate::ticket::Ticket;
@@ -40,12 +41,15 @@ pub(super) struct Dump {
     new: Vec<(AccountNumber, Vec<NewUnit>)>,
     new_bytes: usize,
     waiting: Vec<Wait>,
+    /// Accounts that got no image.
+    refused: u64,
 }
 
 /// An image that is being made.
 #[derive(Default)]
 struct Making {
     cutter: Cutter,
+    proof: Proof,
     /// The blob whose references are being collected.
     blob: Option<[u8; 8]>,
     units: Vec<BaseUnit>,
@@ -104,7 +108,13 @@ impl Dump {
             new: Vec::new(),
             new_bytes: 0,
             waiting: Vec::new(),
+            refused: 0,
         })
+    }
+
+    /// Accounts that got no image, because their rows did not agree.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Commits what is ready, or reads on.
@@ -211,17 +221,15 @@ impl Dump {
             let mut ended = Vec::new();
             if is_other && let Some(id) = blob {
                 making.blob = blob;
-                let id = Lsn::from_bits(u64::from_be_bytes(id)).map(crate::ids::BlobId);
-                let row = match id {
-                    Some(id) => self.saved.blob(id)?,
-                    None => None,
-                };
                 let undecodable =
-                    ReadError::Undecodable { what: "reference", why: "it names no blob" };
-                let value = row.ok_or(undecodable)?.encode();
-                let blob = blob.unwrap_or_default();
-                ended.extend(making.cutter.push(Table::Blob, &blob, value, true));
+                    || ReadError::Undecodable { what: "reference", why: "it names no blob" };
+                let blob = Lsn::from_bits(u64::from_be_bytes(id)).map(BlobId);
+                let blob = blob.ok_or_else(undecodable)?;
+                let row = self.saved.blob(blob)?.ok_or_else(undecodable)?;
+                making.proof.blob(blob, &row);
+                ended.extend(making.cutter.push(Table::Blob, &id, row.encode(), true));
             }
+            making.proof.reference(&key);
             ended.extend(making.cutter.push(Table::Reference, &key, Vec::new(), false));
             ended.into_iter().for_each(|rows| self.add(account, rows));
         }
@@ -273,8 +281,9 @@ impl Dump {
                 }
                 Err(error) => return Err(error),
             };
-            let making = self.images.get_mut(&account);
-            let ended = making.and_then(|making| making.cutter.push(table, &key, value, true));
+            let Some(making) = self.images.get_mut(&account) else { break };
+            making.proof.row(account, table, &key, &value)?;
+            let ended = making.cutter.push(table, &key, value, true);
             ended.into_iter().for_each(|rows| self.add(account, rows));
         }
         self.source = match next {
@@ -324,9 +333,17 @@ impl Dump {
         if account != AccountNumber::VOLUME {
             self.next_account();
         }
-        let Some(Making { units, .. }) = self.images.remove(&account) else {
+        let Some(Making { units, proof, .. }) = self.images.remove(&account) else {
             return DumpStep::Worked(0);
         };
+        if let Some(objection) = proof.objection().filter(|_| account != AccountNumber::VOLUME) {
+            tracing::error!(
+                "no base image is made of account {account}, and its records stay in the log: \
+                 {objection}; run 'pillarbox check'"
+            );
+            self.refused += 1;
+            return DumpStep::Worked(0);
+        }
         let (begun, digest) = (self.begun, digest(&units));
         let mut chunks = units.chunks(PART_UNITS_MAX);
         let first = chunks.next().unwrap_or_default().to_vec();

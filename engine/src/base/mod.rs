@@ -11,6 +11,7 @@
 //! # Invariants
 //! 1. Images are made from flushed tables, as they were at v and at no other position.
 //! 2. The volume's own image is the last of a round.
+//! 3. An account gets an image only if its rows are what was changed (`proof`).
 //!
 //! # What can go wrong
 //! A stop of any kind leaves dumps that no image names: they go with the next round's rewriting.
@@ -18,12 +19,15 @@
 
 mod dump;
 mod install;
+mod proof;
 mod unit;
 
 use std::sync::Arc;
 
 use self::dump::{Dump, DumpStep};
 pub(crate) use self::install::Installer;
+#[cfg(test)]
+pub(crate) use self::unit::owner as owner_of_row;
 use crate::commit::{Change, CheckpointSlot, Queue};
 use crate::error::{CommitError, ReadError};
 use crate::ids::{AccountNumber, Lsn};
@@ -60,8 +64,8 @@ pub(crate) enum RoundStep {
     Worked(u64),
     /// Waits for a commit or a checkpoint.
     Waiting,
-    /// The images are in the log.
-    Done,
+    /// The images are in the log, but for those of so many accounts whose rows did not agree.
+    Done { refused: u64 },
     /// Given up; nothing was lost, and a later round begins anew.
     Abandoned,
 }
@@ -115,7 +119,7 @@ impl Round {
                 DumpStep::Done => {
                     // Records are dropped under images that flushed state knows.
                     self.setup.checkpoints.want();
-                    Ok(RoundStep::Done)
+                    Ok(RoundStep::Done { refused: dump.refused() })
                 }
             },
         }

@@ -59,7 +59,7 @@ fn is_boundary(table: Table, key: &[u8]) -> bool {
 }
 
 /// The account that a row belongs to by its key; `None` if it is no row of an image.
-pub(super) fn owner(table: Table, key: &[u8]) -> Option<AccountNumber> {
+pub(crate) fn owner(table: Table, key: &[u8]) -> Option<AccountNumber> {
     let number = match table {
         Table::Reference => key.get(8..16)?.first_chunk()?,
         table if tables().any(|of_account| of_account == table) => key.first_chunk()?,

@@ -281,6 +281,9 @@ impl Change {
         self.state.uid_epoch = self.state.uid_epoch.max(last.modseq.epoch());
         let highest = rows.iter().map(|(row, _)| row.modseq).max().unwrap_or(Lsn::ZERO);
         self.touch(highest);
+        if let Some(digest) = &mut self.state.digest {
+            rows.iter().for_each(|(row, ids)| digest.add(row, ids));
+        }
         let mut rest = rows.as_slice();
         let in_tail = self.state.content.tail.as_ref().map_or(0, |t| t.rows_len());
         if in_tail + rest.len() > TAIL_ROWS_MAX {
@@ -387,7 +390,13 @@ impl Change {
             if different.is_empty() {
                 continue;
             }
-            different.iter().for_each(|&uid| changed.push(uid));
+            for index in different {
+                let (Some(before), Some(after)) = (page.row(index), rows.get(index)) else {
+                    continue;
+                };
+                changed.push(after.uid);
+                self.state.digest.iter_mut().for_each(|digest| digest.change(&before, after));
+            }
             let version = self.next_version();
             let first_uid = slot.head.first_uid;
             let rows = Page::from_rows(version, rows);
@@ -414,7 +423,12 @@ impl Change {
             let stay = (0..opened.rows.len()).filter(|index| indexes.binary_search(index).is_err());
             let (rows, ids): (Vec<Row>, Vec<RowIds>) =
                 stay.filter_map(|index| opened.row(index)).unzip();
+            let gone = removed.len();
             removed.extend(indexes.iter().rev().filter_map(|&index| opened.row(index)));
+            if let Some(digest) = &mut self.state.digest {
+                let gone = removed.get(gone..).unwrap_or_default();
+                gone.iter().for_each(|(row, ids)| digest.remove(row, ids));
+            }
             let first_uid = slot.head.first_uid;
             let new = if rows.is_empty() {
                 None
@@ -446,10 +460,10 @@ impl Slot {
     }
 }
 
-/// A page's rows after the changes, and the UIDs of those that differ, ascending.
-fn rows_after(page: &Page, changes: &[(UidSet, FlagDelta)], modseq: Lsn) -> (Vec<Row>, Vec<Uid>) {
+/// A page's rows after the changes, and the indexes of those that differ, ascending.
+fn rows_after(page: &Page, changes: &[(UidSet, FlagDelta)], modseq: Lsn) -> (Vec<Row>, Vec<usize>) {
     let mut different = Vec::new();
-    let after = |mut row: Row| {
+    let after = |(index, mut row): (usize, Row)| {
         if row.modseq > modseq {
             return row;
         }
@@ -463,10 +477,10 @@ fn rows_after(page: &Page, changes: &[(UidSet, FlagDelta)], modseq: Lsn) -> (Vec
         }
         if row.flags != flags || row.keywords != keywords {
             row.modseq = modseq;
-            different.push(row.uid);
+            different.push(index);
         }
         row
     };
-    let rows = page.rows().map(after).collect();
+    let rows = page.rows().enumerate().map(after).collect();
     (rows, different)
 }

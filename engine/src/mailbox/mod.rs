@@ -11,6 +11,7 @@
 //! | `change` | append, flags, expunge |
 //! | `dirty` | what a checkpoint has to write |
 //! | `view`, `compare` | what readers see, and what differs between two views |
+//! | `digest` | what a mailbox's messages add up to, kept with every change |
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
 
@@ -20,6 +21,7 @@
 mod change;
 mod compare;
 mod content;
+mod digest;
 mod dirty;
 pub(crate) mod fuzzing;
 mod head;
@@ -42,19 +44,22 @@ pub(crate) const FORMATS: [(&str, u8); 5] = [
     ("ids page", ids_page::FORMAT),
     ("head block", head::FORMAT),
     ("vanished entry", vanished::FORMAT),
-    ("mailbox row", state::FORMAT),
+    ("mailbox row", state::FORMAT_WITH_DIGEST),
 ];
 
 #[allow(unused_imports, reason = "the committer and the checkpoint are built on this next")]
 pub(crate) use self::{
     change::{FlagDelta, LoadedPages},
+    digest::DigestProof,
     dirty::DirtyPages,
     head::Counts,
     page::rows_of_page,
     source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
     vanished::{VanishedEntry, VanishedList},
-    verify::decodes,
+    verify::{NOT_ITS_DIGEST, decodes},
 };
+#[cfg(test)]
+pub(crate) use digest::with_flag_in_first_row;
 pub use row::{KeywordSet, Row, RowIds};
 pub use view::{View, ViewChanges};

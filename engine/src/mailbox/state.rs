@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! size  field            meaning
-//!    1  format           1
+//!    1  format           2; 1 below format level 5, and of mailboxes whose digest is not known
 //!    n  uid_validity     number
 //!    n  uid_next         number: one above the highest UID ever given, at most 2^32
 //!    n  uid_epoch        number: the epoch that UID was given in, or of the mailbox's creation
@@ -19,20 +19,24 @@
 //!    n  block_count      number of head blocks
 //!    n  block_messages   number of messages in them
 //!    1  tail             1: the head of the tail page follows, as in a head block; 0: no tail page
+//!   32  digest           of its messages (digest.rs); not in format 1
 //! ```
 //!
 //! Invariants:
 //! 1. UIDs of all rows are below `uid_next`.
 //! 2. No row names a keyword that is not in the list; the list only grows.
 //! 3. Every page that is changed gets a version that no page of this mailbox had before.
+//! 4. The digest, where it is known, is that of the messages.
 
 use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::flags::Keyword;
+use crate::format_level;
 use crate::ids::{AccountNumber, Lsn, MailboxId, Uid, UidValidity};
 use crate::limits::{EPOCH_UID_GAP, KEYWORD_BYTES_MAX, MAILBOX_KEYWORDS_MAX};
 use crate::mailbox::content::{Block, MailboxContent, Slot};
+use crate::mailbox::digest::{DIGEST_BYTES, MailboxDigest};
 use crate::mailbox::dirty::DirtyPages;
 use crate::mailbox::head::{self, Counts, PageHead};
 use crate::mailbox::source::{BlockKey, Columns, PageCell, PageKey, PageReader};
@@ -40,7 +44,8 @@ use crate::mailbox::varint::{self, Reader};
 use crate::mailbox::view::View;
 use crate::width::u64_of;
 
-pub(super) const FORMAT: u8 = 1;
+const FORMAT: u8 = 1;
+pub(super) const FORMAT_WITH_DIGEST: u8 = 2;
 const UID_NEXT_MAX: u64 = 1 << 32;
 
 /// A mailbox at one moment. Cheap to clone.
@@ -55,6 +60,8 @@ pub(crate) struct MailboxState {
     pub(super) page_version: u64,
     pub(super) keywords: Arc<Vec<Keyword>>,
     pub(super) content: MailboxContent,
+    /// Not known of a mailbox that has messages from before there were digests.
+    pub(super) digest: Option<MailboxDigest>,
     pub(super) reader: PageReader,
 }
 
@@ -77,6 +84,7 @@ impl MailboxState {
             page_version: 0,
             keywords: Arc::default(),
             content: MailboxContent::default(),
+            digest: Some(MailboxDigest::default()),
             reader,
         }
     }
@@ -164,8 +172,10 @@ impl MailboxState {
     }
 
     /// The mailbox's row as it is stored.
-    pub(crate) fn encode_row(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+    pub(crate) fn encode_row(&self, format_level: u32) -> Vec<u8> {
+        let has_digests = format_level >= format_level::MAILBOX_DIGESTS;
+        let digest = self.digest.filter(|_| has_digests);
+        let mut out = vec![if digest.is_some() { FORMAT_WITH_DIGEST } else { FORMAT }];
         varint::put(&mut out, u64::from(self.uid_validity.0));
         varint::put(&mut out, self.uid_next);
         varint::put(&mut out, u64::from(self.uid_epoch));
@@ -183,6 +193,7 @@ impl MailboxState {
         if let Some(head) = tail {
             head.put(&mut out, None);
         }
+        out.extend(digest.into_iter().flat_map(MailboxDigest::to_bytes));
         out
     }
 
@@ -234,26 +245,14 @@ impl MailboxState {
         blocks: impl IntoIterator<Item = &'a [u8]>,
         reader: PageReader,
     ) -> Result<MailboxState, ReadError> {
-        let mut bytes = Reader::new(row, "mailbox row");
-        bytes.format(FORMAT)?;
-        let validity = UidValidity(bytes.number32()?);
-        let mut state = MailboxState::new(account, mailbox, validity, Lsn::ZERO, reader);
-        state.uid_next = bytes.number()?;
-        if !(1..=UID_NEXT_MAX).contains(&state.uid_next) {
-            return Err(bytes.wrong("UIDNEXT is out of range"));
-        }
-        state.uid_epoch = bytes.number16()?;
-        state.highest_modseq = bytes.position()?;
-        state.page_version = bytes.number()?;
-        state.keywords = Arc::new(take_keywords(&mut bytes)?);
-        let block_count = bytes.number()?;
-        let block_messages = bytes.number32()?;
-        let tail = match bytes.byte()? {
-            0 => None,
-            1 => Some(PageHead::take(&mut bytes, None)?),
-            _ => return Err(bytes.wrong("its mark of a tail page is neither 0 nor 1")),
-        };
-        bytes.end()?;
+        let stored = StoredRow::decode(row)?;
+        let mut state = MailboxState::new(account, mailbox, stored.uid_validity, Lsn::ZERO, reader);
+        state.uid_next = stored.uid_next;
+        state.uid_epoch = stored.uid_epoch;
+        state.highest_modseq = stored.highest_modseq;
+        state.page_version = stored.page_version;
+        state.keywords = Arc::new(stored.keywords);
+        let StoredRow { block_count, block_messages, tail, digest, .. } = stored;
         state.open_blocks(blocks)?;
         let wrong = |why| ReadError::Undecodable { what: "mailbox", why };
         if u64_of(state.content.blocks.len()) != block_count
@@ -265,6 +264,8 @@ impl MailboxState {
             state.content.counts.add(head.counts);
             state.content.tail = Some(state.slot_of_head(head));
         }
+        let is_empty = state.content.counts.messages == 0;
+        state.digest = digest.or_else(|| is_empty.then(MailboxDigest::default));
         if !state.ascends() {
             return Err(wrong("its pages overlap or pass UIDNEXT"));
         }
@@ -307,6 +308,68 @@ impl MailboxState {
         let below = below.is_none_or(|slot| u64::from(slot.head.last_uid.0) < self.uid_next);
         ascending && keyed && below
     }
+}
+
+/// A mailbox's row as it is stored.
+struct StoredRow {
+    uid_validity: UidValidity,
+    uid_next: u64,
+    uid_epoch: u16,
+    highest_modseq: Lsn,
+    page_version: u64,
+    keywords: Vec<Keyword>,
+    block_count: u64,
+    block_messages: u32,
+    tail: Option<PageHead>,
+    digest: Option<MailboxDigest>,
+}
+
+impl StoredRow {
+    fn decode(row: &[u8]) -> Result<StoredRow, ReadError> {
+        let mut bytes = Reader::new(row, "mailbox row");
+        bytes.format(FORMAT_WITH_DIGEST)?;
+        let uid_validity = UidValidity(bytes.number32()?);
+        let uid_next = bytes.number()?;
+        if !(1..=UID_NEXT_MAX).contains(&uid_next) {
+            return Err(bytes.wrong("UIDNEXT is out of range"));
+        }
+        let uid_epoch = bytes.number16()?;
+        let highest_modseq = bytes.position()?;
+        let page_version = bytes.number()?;
+        let keywords = take_keywords(&mut bytes)?;
+        let block_count = bytes.number()?;
+        let block_messages = bytes.number32()?;
+        let tail = match bytes.byte()? {
+            0 => None,
+            1 => Some(PageHead::take(&mut bytes, None)?),
+            _ => return Err(bytes.wrong("its mark of a tail page is neither 0 nor 1")),
+        };
+        let digest = match row.first() {
+            Some(&FORMAT_WITH_DIGEST) => {
+                let stored = bytes.bytes(DIGEST_BYTES)?.first_chunk().copied();
+                stored.map(MailboxDigest::from_bytes)
+            }
+            _ => None,
+        };
+        bytes.end()?;
+        Ok(StoredRow {
+            uid_validity,
+            uid_next,
+            uid_epoch,
+            highest_modseq,
+            page_version,
+            keywords,
+            block_count,
+            block_messages,
+            tail,
+            digest,
+        })
+    }
+}
+
+/// The digest that a stored row has, if it is known.
+pub(super) fn digest_of_row(row: &[u8]) -> Result<Option<MailboxDigest>, ReadError> {
+    StoredRow::decode(row).map(|row| row.digest)
 }
 
 fn take_keywords(bytes: &mut Reader<'_>) -> Result<Vec<Keyword>, ReadError> {

@@ -1,7 +1,9 @@
-//! What a mailbox says twice, compared: heads with their pages, rows with their ids.
+//! What a mailbox says twice, compared: heads with their pages, rows with their ids, all of them
+//! with the digest.
 
 use crate::error::ReadError;
 use crate::ids::Uid;
+use crate::mailbox::digest::MailboxDigest;
 use crate::mailbox::head::{self, PageHead};
 use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::Page;
@@ -14,6 +16,7 @@ impl View {
     pub(crate) fn wrong_heads(&self) -> Vec<(Option<Uid>, String)> {
         let mut wrong = Vec::new();
         let reader = &self.state.reader;
+        let mut digest = MailboxDigest::default();
         for slot in self.state.content.slots() {
             let first = Some(slot.head.first_uid);
             let (page, ids) = match (slot.rows.page(reader), slot.ids.page(reader)) {
@@ -25,6 +28,8 @@ impl View {
                     continue;
                 }
             };
+            digest.add_rows(&page);
+            digest.add_ids(&ids);
             let found = PageHead::of(slot.head.first_uid, &page, slot.head.ids_version);
             if found != slot.head {
                 wrong.push((first, "a page's head does not count what its page has".to_owned()));
@@ -33,9 +38,17 @@ impl View {
                 wrong.push((first, "a page has other rows than ids".to_owned()));
             }
         }
+        let is_digest_wrong = self.state.digest.is_some_and(|expected| expected != digest);
+        if wrong.is_empty() && is_digest_wrong {
+            wrong.push((None, NOT_ITS_DIGEST.to_owned()));
+        }
         wrong
     }
 }
+
+/// What is said of a mailbox whose pages do not hold what was changed in it.
+pub(crate) const NOT_ITS_DIGEST: &str = "its messages are not what all changes together make of \
+    them; 'pillarbox check --rebuild' makes the state anew from the log";
 
 /// Whether a stored page, ids page or head block decodes.
 pub(crate) fn decodes(table: Table, bytes: &[u8]) -> Result<(), ReadError> {

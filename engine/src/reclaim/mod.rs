@@ -115,6 +115,8 @@ pub(crate) struct ReclaimFigures {
     pub(crate) freed_bytes: AtomicU64,
     /// Rounds of base images.
     pub(crate) image_rounds: AtomicU64,
+    /// Images that were not made, because an account's rows are not what was changed.
+    pub(crate) images_refused: AtomicU64,
 }
 
 /// What a step did.
@@ -183,6 +185,15 @@ impl Reclaimer {
         self.setup.committed.format_level() >= format_level::BASE_IMAGES
     }
 
+    /// After a refusal no round is begun until the next start: the records that stay would ask for
+    /// it again and again.
+    fn image_bytes_min(&self) -> u64 {
+        match self.figures.images_refused.load(Ordering::Relaxed) {
+            0 => self.setup.image_bytes_min,
+            _ => u64::MAX,
+        }
+    }
+
     fn choose(&mut self) -> Result<ReclaimStep, ReadError> {
         let (Some(live), Some(stamp)) = (self.setup.space.live(), self.setup.saved.stamp()?) else {
             return Ok(ReclaimStep::Idle);
@@ -203,7 +214,7 @@ impl Reclaimer {
             free: disk.free_bytes(directory)?,
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             allows_images: self.allows_images(),
-            image_bytes_min: self.setup.image_bytes_min,
+            image_bytes_min: self.image_bytes_min(),
             orders: &self.figures.orders,
         };
         match self.segments.choose(&self.setup.log, &situation)? {
@@ -236,8 +247,9 @@ impl Reclaimer {
                 self.phase = Phase::Imaging(round);
                 Ok(ReclaimStep::Waiting)
             }
-            RoundStep::Done => {
+            RoundStep::Done { refused } => {
                 self.figures.image_rounds.fetch_add(1, Ordering::Relaxed);
+                self.figures.images_refused.fetch_add(refused, Ordering::Relaxed);
                 Ok(ReclaimStep::Waiting)
             }
             RoundStep::Abandoned => Ok(ReclaimStep::Idle),

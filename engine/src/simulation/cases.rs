@@ -1,147 +1,13 @@
 //! What random runs, or somebody by reading, found once: each as a script of its own, which stays
 //! what it is however the drawing of runs changes. Each was seen to fail without its mend.
 
-use std::path::Path;
-
-use super::world::World;
+use super::house::{ANNA, BERT, House, inbox};
 use crate::disk::simulated::Fault;
-use crate::error::{CommitError, ReadError};
-use crate::flags::{FlagChange, FlagList, SystemFlags};
-use crate::ids::{AccountNumber, Uid, UnixSeconds};
-use crate::log::format::segment::GROUPS_AT;
-use crate::log::{Item, SegmentFile};
+use crate::error::CommitError;
 use crate::reclaim::ReclaimStep;
-use crate::seal::Secret;
-use crate::store::{NewAccount, NewMessage, Store};
-use crate::uid_set::UidSet;
 
-const ANNA: &str = "anna@example.org";
-const BERT: &str = "bert@example.org";
 /// Type of the record that an account's key is destroyed.
 const ACCOUNT_DESTROYED: u8 = 6;
-
-/// A store with two accounts and small segments.
-struct House {
-    world: World,
-    store: Store,
-}
-
-fn text(number: u64) -> Vec<u8> {
-    let key = blake3::hash(&number.to_le_bytes());
-    let mut bytes = vec![0; 4000];
-    blake3::Hasher::new_keyed(key.as_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-impl House {
-    fn new(seed: u64, reserve_bytes: u64) -> House {
-        let world = World::new(seed)
-            .with_segment_bytes(64 << 10)
-            .with_group_bytes(6 << 10)
-            .with_reserve(reserve_bytes);
-        let (store, _) = world.open().unwrap();
-        store.add_domain("example.org").unwrap();
-        for name in [ANNA, BERT] {
-            let (name, password) = (name.to_owned(), Secret::new("x".into()));
-            store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
-        }
-        House { world, store }
-    }
-
-    fn number(&self, name: &str) -> AccountNumber {
-        self.store.account(name).unwrap().unwrap().number()
-    }
-
-    fn append(&self, name: &str, texts: std::ops::Range<u64>) -> Result<(), CommitError> {
-        let account = self.store.account(name).unwrap().unwrap();
-        let inbox = account.mailbox("INBOX").unwrap().unwrap();
-        for number in texts {
-            let prepared = self.store.prepare(&text(number), &[account.number()])?;
-            let (flags, received) = (FlagList::default(), UnixSeconds(7));
-            inbox.append(vec![NewMessage { prepared, flags, received }]).wait()?;
-        }
-        Ok(())
-    }
-
-    /// What was appended as the first, second, ... goes where `goes` says so of its number.
-    fn expunge(&self, name: &str, goes: impl Fn(u32) -> bool) {
-        let account = self.store.account(name).unwrap().unwrap();
-        let inbox = account.mailbox("INBOX").unwrap().unwrap();
-        let going: UidSet = (1..200).filter(|uid| goes(*uid)).map(Uid).collect();
-        let deleted = FlagList { system: SystemFlags::DELETED, keywords: Vec::new() };
-        inbox.store_flags(&going, FlagChange::Add, &deleted, None).wait().unwrap();
-        inbox.expunge(&going).wait().unwrap();
-    }
-
-    /// Steps of reclaim until it waits for a checkpoint.
-    fn reclaim_until_published(&self) {
-        loop {
-            match self.store.steps().reclaim().unwrap() {
-                ReclaimStep::Waiting => return,
-                ReclaimStep::Copied(_) => {}
-                ReclaimStep::Idle => panic!("there is something to reclaim"),
-            }
-        }
-    }
-
-    /// Reclaims until nothing is left to do; answers how often it failed.
-    fn reclaim_all(&self) -> u32 {
-        let (mut failures, mut rests) = (0, 0);
-        while rests < 3 {
-            match self.store.steps().reclaim() {
-                Ok(ReclaimStep::Copied(_)) => {}
-                Ok(ReclaimStep::Waiting) => assert!(self.store.checkpoint()),
-                Ok(ReclaimStep::Idle) => {
-                    rests += 1;
-                    assert!(self.store.checkpoint());
-                }
-                Err(_) => failures += 1,
-            }
-        }
-        failures
-    }
-
-    /// INBOX of whoever it is, also after a kill and after power cuts, is what it was.
-    fn assert_whole(&self, name: &str) {
-        let expected = inbox(&self.store, name).unwrap();
-        let mut worlds = self.world.after_power_loss(3);
-        worlds.push(self.world.after_kill());
-        worlds.push(self.world.after_kill().without_tables());
-        for world in worlds {
-            let (store, report) = world.open().unwrap();
-            assert_eq!(report.damage, []);
-            assert!(inbox(&store, name).unwrap() == expected);
-            assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
-        }
-    }
-
-    /// Records of that type in the log.
-    fn records(&self, kind: u8) -> usize {
-        let mut count = 0;
-        let mut buffer = Vec::new();
-        for path in self.world.segments() {
-            let file = SegmentFile::open_cached(&self.world.disk, Path::new(&path)).unwrap();
-            let mut at = GROUPS_AT;
-            while let Ok((found, group)) = file.group_at(at, &mut buffer).unwrap() {
-                for placed in group.items() {
-                    if let Item::Record { header, .. } = placed.item {
-                        count += usize::from(header.record_type == kind);
-                    }
-                }
-                at = found.end();
-            }
-        }
-        count
-    }
-}
-
-/// UIDs and texts.
-fn inbox(store: &Store, name: &str) -> Result<Vec<(u32, Vec<u8>)>, ReadError> {
-    let account = store.account(name)?.unwrap();
-    let view = account.mailbox("INBOX")?.unwrap().view()?.unwrap();
-    let rows = view.rows_from(Uid(1), usize::MAX)?.into_iter();
-    rows.map(|row| Ok((row.uid.0, account.message(&row)?.read_all()?))).collect()
-}
 
 /// Seed 427: the segment was chosen again, and its new generation written over.
 #[test]
@@ -300,32 +166,18 @@ fn a_message_is_not_spooled_into_the_reserve() {
 /// must not bring it back (seed 90236).
 #[test]
 fn an_account_whose_deletion_was_not_finished_does_not_come_back_with_an_old_image() {
-    let make_images = |house: &House| {
-        let before = house.store.status().image_rounds;
-        for _ in 0..1000 {
-            // Taken up when reclaim is at nothing else.
-            house.store.steps().want_images();
-            house.store.steps().commit();
-            house.store.steps().checkpoint();
-            house.store.steps().reclaim().unwrap();
-            if house.store.status().image_rounds > before {
-                return;
-            }
-        }
-        panic!("no images were made");
-    };
     // The number of the call that gives the key table its name.
     let half_deleted = (1..100).find_map(|rename| {
         let house = House::new(6, 0);
         house.append(ANNA, 0..8).unwrap();
         house.append(BERT, 8..10).unwrap();
-        make_images(&house);
+        house.make_images();
         house.world.disk.inject(Fault::Rename(rename));
         house.store.delete_account(house.number(ANNA)).is_err().then_some(house)
     });
     let house = half_deleted.expect("a rename fails in a deletion");
     assert!(house.store.account(ANNA).unwrap().is_none(), "it is gone");
-    make_images(&house);
+    house.make_images();
     let world = house.world.after_kill().without_tables();
     let (store, _) = world.open().unwrap();
     assert!(store.account(ANNA).unwrap().is_none(), "and stays gone");

@@ -12,7 +12,8 @@
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
-//! | `cases` | what runs found once, each as a script |
+//! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
+//! | `proof` | rows of state that are not what was changed, and base images |
 //!
 //! Compiled for tests only.
 
@@ -22,9 +23,11 @@ mod cuts;
 mod damage;
 mod faults;
 mod give_up;
+mod house;
 mod idle;
 mod kept;
 mod model;
+mod proof;
 mod run;
 mod seeds;
 mod world;

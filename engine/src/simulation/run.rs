@@ -349,7 +349,9 @@ impl Run {
         self.store.steps().want_images();
         let steps = self.dice.below(200);
         self.reclaim(steps);
-        self.tally.image_rounds += self.store.status().image_rounds - before;
+        let status = self.store.status();
+        self.tally.image_rounds += status.image_rounds - before;
+        assert_eq!(status.images_refused, 0, "state is not what was changed");
     }
 
     fn cut_soon(&mut self) {

@@ -231,8 +231,13 @@ impl Writer<'_> {
     }
 
     fn mailboxes(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        let level = match &unsaved.volume {
+            Some(volume) => volume.format_level,
+            None => self.saved.volume()?.format_level,
+        };
         for (key, state) in &unsaved.mailboxes {
-            self.put(Table::Mailbox, &mailbox_key(*key), key.0, &state.encode_row())?;
+            let row = state.encode_row(level);
+            self.put(Table::Mailbox, &mailbox_key(*key), key.0, &row)?;
         }
         let dirty = &unsaved.pages;
         let pages = dirty.rows.keys().map(|page| (Table::Page, Columns::Rows, page));

@@ -39,6 +39,7 @@ mod space;
 mod table;
 mod values;
 
+pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
@@ -52,8 +53,8 @@ pub(crate) use key_use::Named;
 pub(crate) use part::{BlobRole, NamedPart, PartUse, blob_naming, part_reference_key};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 pub(crate) use recount::{Counted, Counts, count_all};
+pub(crate) use retained::{AccountRetention, RetainedMessage, Until};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
-pub(crate) use retained::{RetainedMessage, Until};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
 pub(crate) use saved::{CheckpointStamp, Saved, is_node_local, scan_references};

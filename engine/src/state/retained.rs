@@ -206,7 +206,7 @@ impl AccountRetention {
         out.bytes
     }
 
-    pub(super) fn decode(value: &[u8]) -> Result<AccountRetention, Broken> {
+    pub(crate) fn decode(value: &[u8]) -> Result<AccountRetention, Broken> {
         let mut from = row(value)?;
         let retention = AccountRetention {
             setting: RetentionSetting::decode(&mut from)?,

@@ -23,6 +23,8 @@
 //! | `upgrade` | raising the format level |
 
 mod account;
+#[cfg(test)]
+mod altered;
 mod check;
 mod create;
 mod deliver;

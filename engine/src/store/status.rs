@@ -49,6 +49,9 @@ pub struct Status {
     pub reclaimed_bytes: u64,
     /// Rounds of base images since the start.
     pub image_rounds: u64,
+    /// Images that were not made since the start, because the rows of an account are not what was
+    /// changed: `check` names it.
+    pub images_refused: u64,
     /// Records up to here are covered by base images, so the log can do without them.
     pub covered_lsn: Lsn,
     /// What the last recount since the start found, if there was one.
@@ -105,6 +108,7 @@ impl Store {
             reclaim_copied_bytes: reclaimed.copied_bytes.load(Ordering::Relaxed),
             reclaimed_bytes: reclaimed.freed_bytes.load(Ordering::Relaxed),
             image_rounds: reclaimed.image_rounds.load(Ordering::Relaxed),
+            images_refused: reclaimed.images_refused.load(Ordering::Relaxed),
             covered_lsn: self
                 .inner
                 .committed

@@ -44,14 +44,19 @@ fn sample() -> (MailboxState, DirtyPages) {
 #[test]
 fn mailbox_rows_are_written_as_they_always_were() {
     let disk = Arc::new(Disk::default());
-    compare("mailbox_row_empty_1.bin", &empty(&disk, 0).encode_row());
+    compare("mailbox_row_empty_1.bin", &empty(&disk, 0).encode_row(4));
+    compare("mailbox_row_empty_2.bin", &empty(&disk, 0).encode_row(NEWEST));
     let (state, dirty) = sample();
-    compare("mailbox_row_1.bin", &state.encode_row());
-    disk.checkpoint(&state, &dirty);
-    let again = disk.open(0);
-    assert_eq!(again.encode_row(), state.encode_row());
-    assert_eq!(again.counts().messages, 1000);
-    assert!(!again.keywords().is_empty());
+    compare("mailbox_row_1.bin", &state.encode_row(4));
+    compare("mailbox_row_2.bin", &state.encode_row(NEWEST));
+    for level in [4, NEWEST] {
+        disk.checkpoint(&state, &dirty);
+        *disk.row.lock() = state.encode_row(level);
+        let again = disk.open(0);
+        assert_eq!(again.encode_row(level), state.encode_row(level));
+        assert_eq!(again.counts().messages, 1000);
+        assert!(!again.keywords().is_empty());
+    }
 }
 
 #[test]
