@@ -23,6 +23,8 @@
 //! | `upgrade` | raising the format level |
 
 mod account;
+#[cfg(test)]
+mod append_tests;
 mod check;
 mod create;
 mod deliver;
