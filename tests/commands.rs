@@ -9,6 +9,8 @@
 
 #[path = "commands/give_up.rs"]
 mod give_up;
+#[path = "commands/import.rs"]
+mod import;
 #[path = "commands/keys.rs"]
 mod keys;
 #[path = "commands/retention.rs"]

@@ -171,6 +171,7 @@ fn setup(disk: Arc<dyn Disk>, directory: &Path) -> LogSetup {
         directory: directory.to_path_buf(),
         volume: VolumeId([7; 16]),
         segment_bytes: SEGMENT_BYTES,
+        footer: Arc::new(|| FooterVersion::CountsChunks),
         role: Role::Primary,
         switched: Vec::new(),
     }

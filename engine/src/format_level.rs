@@ -17,7 +17,9 @@
 //!     4  packed blobs: headers of version 2, which summary and first chunk follow, and chunks that
 //!        go on from the summary (codecs 6 and 7);
 //!        files of released segments become the next ones (`log/spare.rs`)
-//!     5  digests of mailboxes, in format 2 of their rows (`mailbox/digest.rs`)
+//!     5  digests of mailboxes, in format 2 of their rows (`mailbox/digest.rs`),
+//!        footers of segments that do not list the chunks (`log/format/segment.rs`),
+//!        headers of blobs with masked content keys, version 3 (`seal/blob.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -30,7 +32,7 @@
 //!    changes anything.
 
 use crate::log::format::group::GROUP_VERSION;
-use crate::log::format::segment::SEGMENT_VERSION;
+use crate::log::format::segment::{FOOTER_VERSION, SEGMENT_VERSION};
 
 /// The newest level that this binary reads and writes.
 pub(crate) const NEWEST: u32 = 5;
@@ -45,6 +47,10 @@ pub(crate) const PARTS: u32 = 4;
 /// The level from which on header, summary and first chunk of a message are one item of the log
 /// (`seal/blob.rs`), and the chunk goes on from the summary (`seal/stream.rs`).
 pub(crate) const PACKED_BLOBS: u32 = 4;
+/// The level from which on footers of segments do not list the chunks.
+pub(crate) const SHORT_FOOTERS: u32 = 5;
+/// The level from which on headers of packed blobs mask content keys instead of sealing them.
+pub(crate) const MASKED_KEYS: u32 = 5;
 /// The level from which on accounts' keys have generations that come and go.
 pub(crate) const KEY_GENERATIONS: u32 = 3;
 /// The level from which on files of released segments become the next ones (`log/spare.rs`).
@@ -53,7 +59,7 @@ pub(crate) const SPARES: u32 = 4;
 pub(crate) const MAILBOX_DIGESTS: u32 = 5;
 
 const _: () = assert!(
-    GROUP_VERSION == 1 && SEGMENT_VERSION == 1,
+    GROUP_VERSION == 1 && SEGMENT_VERSION == 1 && FOOTER_VERSION == 2,
     "a new version of a format belongs to a new level: add its row above, and write the old \
      version to volumes below it"
 );

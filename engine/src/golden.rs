@@ -84,6 +84,7 @@ fn versions() -> Vec<(&'static str, u64)> {
         ("format level", u64::from(crate::format_level::NEWEST)),
         ("group", u64::from(group::GROUP_VERSION)),
         ("segment", u64::from(segment::SEGMENT_VERSION)),
+        ("segment footer", u64::from(segment::FOOTER_VERSION)),
         ("message parser", u64::from(crate::message::PARSER_VERSION)),
         ("search folding", u64::from(crate::message::text::FOLD_VERSION)),
     ];

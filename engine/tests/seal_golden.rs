@@ -15,8 +15,8 @@ use engine::disk::{Disk, PlainDisk};
 use engine::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, VolumeId};
 use engine::seal::{
     Aad, Argon2Cost, BlobOpener, BlobSealer, Compression, Key, KeyFile, KeyTable, KeyTableSnapshot,
-    Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKey, RootKeyFile, Sealer, Secret,
-    StoredPassword, open, seal,
+    Passphrase, PreparedPassword, Randomness, RecoveryKey, RootKey, RootKeyFile, SealError, Sealer,
+    Secret, StoredPassword, open, seal,
 };
 
 struct Counting(AtomicU64);
@@ -138,25 +138,41 @@ fn folded() -> [(&'static str, Vec<u8>); 2] {
     [("seal_folded_header.bin", header), ("seal_folded_body.bin", body)]
 }
 
-/// A packed blob of that message and its summary; as for those with dictionaries.
-fn packed() -> [(&'static str, Vec<u8>); 1] {
-    let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(29))));
+/// Packed blobs of that message and its summary, the second with a masked key; as for those with
+/// dictionaries.
+fn packed() -> [(&'static str, Vec<u8>); 2] {
     let mail = with_base64();
     let accounts = [(ANNA, FIRST, &key(1))];
     let lengths = (u64::try_from(mail.len()).unwrap(), u32::try_from(SUMMARY.len()).unwrap());
-    let streamed = Compression::Streamed;
-    let blob = BlobSealer::with_summary(&sealer, TAG, &accounts, lengths, streamed).unwrap();
-    [("seal_packed_4.bin", blob.seal_packed(&mail, SUMMARY).remove(0).bytes)]
+    let begin: [(_, _, Begin); 2] = [
+        ("seal_packed_4.bin", 29, BlobSealer::with_summary),
+        ("seal_packed_5.bin", 39, BlobSealer::to_pack),
+    ];
+    begin.map(|(name, seed, begin)| {
+        let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(seed))));
+        let blob = begin(&sealer, TAG, &accounts, lengths, Compression::Streamed).unwrap();
+        (name, blob.seal_packed(&mail, SUMMARY).remove(0).bytes)
+    })
 }
+
+type Begin = fn(
+    &Sealer,
+    BlobTag,
+    &[(AccountNumber, KeyGeneration, &Key)],
+    (u64, u32),
+    Compression,
+) -> Result<BlobSealer, SealError>;
 
 #[test]
 fn what_was_once_packed_opens() {
-    let item = fs::read(golden("seal_packed_4.bin")).unwrap();
-    let opener = BlobOpener::open(&item, TAG, ANNA, &|_, _| Some(key(1))).unwrap();
-    let opened = |number| opener.open_chunk(number, opener.piece(number).of(&item).unwrap());
-    assert_eq!(opened(0).unwrap(), with_base64());
-    assert_eq!(opened(1).unwrap(), SUMMARY);
-    assert_eq!(packed()[0].1.len(), item.len(), "the file was made as it is made now");
+    for (name, made) in packed() {
+        let item = fs::read(golden(name)).unwrap();
+        let opener = BlobOpener::open(&item, TAG, ANNA, &|_, _| Some(key(1))).unwrap();
+        let opened = |number| opener.open_chunk(number, opener.piece(number).of(&item).unwrap());
+        assert_eq!(opened(0).unwrap(), with_base64());
+        assert_eq!(opened(1).unwrap(), SUMMARY);
+        assert_eq!(made.len(), item.len(), "{name} was made as it is made now");
+    }
 }
 
 #[test]

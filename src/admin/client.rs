@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::operation::{Answer, Begun, Desk, Request, begin};
+use super::together::Together;
 use super::{ANSWER_BODY_BYTES_MAX, ANSWER_LINE_BYTES_MAX, socket_address, socket_path};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -18,7 +19,7 @@ pub(crate) struct Connection {
 
 enum Way {
     Socket { input: BufReader<UnixStream>, output: BufWriter<UnixStream> },
-    Directory { desk: Desk, owed: VecDeque<Begun> },
+    Directory { desk: Desk, together: Together, owed: VecDeque<Begun> },
 }
 
 impl Connection {
@@ -37,7 +38,8 @@ impl Connection {
                 let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
                 tracing::debug!("{report}");
                 let desk = Desk { store, detail_mailboxes: config.delivery.detail_mailboxes };
-                Ok(Connection { way: Way::Directory { desk, owed: VecDeque::new() } })
+                let (together, owed) = (Together::default(), VecDeque::new());
+                Ok(Connection { way: Way::Directory { desk, together, owed } })
             }
         }
     }
@@ -98,11 +100,11 @@ impl Connection {
                     .and_then(|()| output.write_all(body));
                 sent.map_err(|cause| lost(&cause.to_string()))
             }
-            Way::Directory { desk, owed } => {
+            Way::Directory { desk, together, owed } => {
                 // Through the same bytes as the socket, so that both mean the same.
                 let request =
                     serde_json::from_slice(&line).map_err(|why| lost(&why.to_string()))?;
-                owed.push_back(begin(desk, request, body, progress));
+                owed.push_back(begin(desk, together, request, body, progress));
                 Ok(())
             }
         }
@@ -116,7 +118,14 @@ impl Connection {
                     output.flush().map_err(|cause| lost(&cause.to_string()))?;
                     read_answer(input)?
                 }
-                Way::Directory { owed, .. } => owed.pop_front().map_or(Answer::Done, Begun::finish),
+                Way::Directory { together, owed, .. } => {
+                    let begun = owed.pop_front().unwrap_or(Begun::Answered(Answer::Done));
+                    // Nothing more comes while the answer is waited for.
+                    if matches!(&begun, Begun::Held(held) if together.holds(held)) {
+                        together.commit();
+                    }
+                    begun.finish()
+                }
             };
             match answer {
                 Answer::Progress { done, total } => progress(done, total),

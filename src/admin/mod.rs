@@ -4,6 +4,8 @@
 //! many raw bytes as its `body_bytes` says. Answers are one line of JSON each, in the order of the
 //! requests; a `progress` answer comes before the answer that it belongs to, and the line of a
 //! `piece` is followed by as many raw bytes as its `body_bytes` says. Requests may be sent ahead.
+//! An `append` with `"together":true` may be answered only after more of them came, or any other
+//! request (`append-commit`, which does nothing else).
 //!
 //! ```text
 //! C: {"verb":"append","account":"u@example.org","mailbox":"INBOX",…,"body_bytes":12}
@@ -28,6 +30,7 @@ mod operation;
 mod reading;
 mod retained;
 mod server;
+mod together;
 
 pub(crate) use client::Connection;
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
@@ -48,7 +51,12 @@ const ANSWER_BODY_BYTES_MAX: u64 = engine::width::u64_of(engine::limits::CHUNK_B
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 32;
 /// Answers owed to one connection before its next request is read.
-const ANSWERS_OWED_MAX: usize = 64;
+const ANSWERS_OWED_MAX: usize = 512;
+/// Appends that are held to be committed together; who is owed more has an answer to come.
+pub(crate) const TOGETHER_COUNT_MAX: usize = 256;
+/// Bytes of mail in appends that are held to be committed together; who is owed more has an answer
+/// to come.
+pub(crate) const TOGETHER_MAIL_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes of a socket's path, with the byte that ends it.
 const SOCKET_PATH_BYTES_MAX: usize = 108;

@@ -5,13 +5,14 @@ use engine::flags::{FlagList, Keyword, SystemFlags};
 use engine::ids::{Uid, UnixSeconds};
 use engine::seal::Secret;
 use engine::{
-    Account, AccountEntry, AliasEntry, Announcement, Appended, DeliverTo, NewAccount, NewMessage,
-    Resolution, Store, Ticket, Upgrade,
+    Account, AccountEntry, AliasEntry, Announcement, Appended, DeliverTo, Mailbox, NewAccount,
+    NewMessage, Resolution, Store, Ticket, Upgrade,
 };
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::retained::{RetentionAnswer, RetentionRequest};
+use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
@@ -53,7 +54,18 @@ pub(crate) enum Request {
     /// Makes a mailbox unless it is there.
     MailboxEnsure { account: String, mailbox: String },
     /// Appends the body to a mailbox.
-    Append { account: String, mailbox: String, flags: Vec<String>, received: i64, body_bytes: u64 },
+    Append {
+        account: String,
+        mailbox: String,
+        flags: Vec<String>,
+        received: i64,
+        body_bytes: u64,
+        /// Whether it may wait for others like it, to be committed with them.
+        #[serde(default)]
+        together: bool,
+    },
+    /// Commits the appends that wait for others.
+    AppendCommit,
     /// Subscribes to a mailbox, or ends that.
     Subscribe { account: String, mailbox: String, subscribed: bool },
     /// Lists an account's mailboxes and subscriptions.
@@ -193,9 +205,10 @@ impl From<AccountEntry> for AccountLine {
 pub(crate) enum Begun {
     /// Answered already.
     Answered(Answer),
-    /// An append on its way to the log. Announced, so that the many of an import share groups and
-    /// flushes: a group of one message pads about 2 KiB.
+    /// An append on its way to the log, announced, so that many share groups and flushes.
     Append(Ticket<Result<Appended, CommitError>>, Announcement),
+    /// An append that waits for others.
+    Held(Held),
     /// A delivery on its way to the log.
     Delivery(Ticket<Vec<Result<Appended, CommitError>>>),
 }
@@ -206,6 +219,13 @@ impl Begun {
         let committed = match self {
             Begun::Answered(answer) => return answer,
             Begun::Append(ticket, _announced) => ticket.wait().map(drop),
+            Begun::Held(held) => match held.wait() {
+                Some(outcome) => outcome.map(drop),
+                None => {
+                    let sentence = "the conversation ended before the message was committed";
+                    return Answer::Failed(Failure::new(Exit::Later, sentence));
+                }
+            },
             // One bad recipient of an alias fails the delivery: whoever sends it again may make a
             // second copy for the others, which is better than none for this one.
             Begun::Delivery(ticket) => {
@@ -230,14 +250,28 @@ pub(crate) struct Desk {
     pub(crate) detail_mailboxes: bool,
 }
 
-/// Begins a request on an open store. `progress` hears how far long work is.
+/// Begins a request on an open store. `together`: the appends of this conversation that are held.
+/// `progress` hears how far long work is.
 pub(crate) fn begin(
     desk: &Desk,
+    together: &mut Together,
     request: Request,
     body: &[u8],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Begun {
-    match dispatch(desk, request, body, progress) {
+    let begun = match request {
+        Request::Append { account, mailbox, flags, received, together: true, .. } => {
+            let into = (account.as_str(), mailbox.as_str());
+            let held = |(mailbox, message)| Begun::Held(together.hold(mailbox, message));
+            let received = UnixSeconds(received);
+            prepare(&desk.store, into, &flags, received, body).map(held)
+        }
+        other => {
+            together.commit();
+            dispatch(desk, other, body, progress)
+        }
+    };
+    match begun {
         Ok(begun) => begun,
         Err(failure) => Begun::Answered(Answer::Failed(failure)),
     }
@@ -289,8 +323,13 @@ fn dispatch(
             ensure_mailbox(&find_account(store, &name)?, &mailbox)?;
         }
         Request::Append { account: name, mailbox, flags, received, .. } => {
-            return append(store, &name, &mailbox, &flags, UnixSeconds(received), body);
+            let announced = store.announce();
+            let received = UnixSeconds(received);
+            let (mailbox, message) = prepare(store, (&name, &mailbox), &flags, received, body)?;
+            return Ok(Begun::Append(mailbox.append(vec![message]), announced));
         }
+        // Whatever comes between appends commits those that are held.
+        Request::AppendCommit => {}
         Request::Subscribe { account: name, mailbox, subscribed } => {
             let account = find_account(store, &name)?;
             let change = if subscribed { Account::subscribe } else { Account::unsubscribe };
@@ -371,21 +410,18 @@ fn deliver(
     Ok(Begun::Delivery(store.deliver(prepared, now(), recipients)))
 }
 
-fn append(
+/// A message for a mailbox of an account, ready to be appended.
+fn prepare(
     store: &Store,
-    name: &str,
-    mailbox: &str,
+    (account, mailbox): (&str, &str),
     flags: &[String],
     received: UnixSeconds,
     message: &[u8],
-) -> Result<Begun, Failure> {
-    let account = find_account(store, name)?;
+) -> Result<(Mailbox, NewMessage), Failure> {
+    let account = find_account(store, account)?;
     let mailbox = account.mailbox(mailbox)?.ok_or(CommitError::NoSuchMailbox)?;
-    let announced = store.announce();
     let prepared = store.prepare(message, &[account.number()])?;
-    let flags = flag_list(flags);
-    let appended = mailbox.append(vec![NewMessage { prepared, flags, received }]);
-    Ok(Begun::Append(appended, announced))
+    Ok((mailbox, NewMessage { prepared, flags: flag_list(flags), received }))
 }
 
 /// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move
@@ -441,6 +477,7 @@ mod tests {
             flags: vec!["\\Seen".to_owned()],
             received: -1,
             body_bytes: 7,
+            together: true,
         };
         let line = serde_json::to_string(&request).unwrap();
         assert!(line.starts_with("{\"verb\":\"append\""), "{line}");

@@ -10,6 +10,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::operation::{Answer, Begun, Desk, Request, begin};
+use super::together::Together;
 use super::{
     ANSWERS_OWED_MAX, CONNECTIONS_MAX, REQUEST_LINE_BYTES_MAX, socket_address, socket_path,
 };
@@ -105,9 +106,12 @@ fn read_requests(
 ) -> std::io::Result<()> {
     let mut line = Vec::new();
     let mut body = Vec::new();
+    let mut together = Together::default();
     loop {
         line.clear();
         if input.by_ref().take(REQUEST_LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            // Whoever asked may still read its answers.
+            together.commit();
             return Ok(());
         }
         let refused = |sentence: String| {
@@ -136,7 +140,7 @@ fn read_requests(
         if engine::width::u64_of(body.len()) < body_bytes {
             return Ok(());
         }
-        let begun = begin(desk, request, &body, &mut |done, total| {
+        let begun = begin(desk, &mut together, request, &body, &mut |done, total| {
             let _ = owed.send(Begun::Answered(Answer::Progress { done, total }));
         });
         if owed.send(begun).is_err() {

@@ -1,7 +1,7 @@
 //! `import`: mail from a Maildir or an mbox, many messages in flight.
 //!
 //! Messages are read one at a time and sent ahead; the answers are collected behind them, so that
-//! one flush of the log serves many messages. A message that is refused is named and counted, and
+//! the store commits many together, in one record of the log and with one flush. A message that is refused is named and counted, and
 //! the import goes on; when the store itself takes nothing more, it stops.
 //!
 //! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use crate::admin::{Answer, Connection, Request};
+use crate::admin::{Answer, Connection, Request, TOGETHER_COUNT_MAX, TOGETHER_MAIL_BYTES_MAX};
 use crate::failure::{Exit, Failure};
 
 pub(crate) use maildir::import_maildir;
@@ -22,10 +22,15 @@ pub(crate) use maildir::import_maildir;
 pub(crate) use mbox::received;
 pub(crate) use mbox::{fuzz_mbox, import_mbox};
 
-/// Messages sent ahead of their answers.
-const IN_FLIGHT_MAX: usize = 48;
+/// Messages sent ahead of their answers: some are being committed while the next are held.
+const IN_FLIGHT_MAX: usize = 512;
 /// Bytes of them.
-const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
+
+const _: () = assert!(
+    TOGETHER_COUNT_MAX <= IN_FLIGHT_MAX && TOGETHER_MAIL_BYTES_MAX <= IN_FLIGHT_BYTES_MAX,
+    "whoever waits for its oldest answer does not wait for what is held"
+);
 /// Refused messages that are named; the rest are only counted.
 const REFUSALS_NAMED_MAX: u64 = 20;
 
@@ -49,8 +54,8 @@ pub(crate) struct Importer<'a> {
     made: HashSet<String>,
     /// Subscriptions before the import and those that it brings, if it brings any.
     subscriptions: Option<(HashSet<String>, HashSet<String>)>,
-    owed: VecDeque<(String, usize)>,
-    owed_bytes: usize,
+    owed: VecDeque<(String, u64)>,
+    owed_bytes: u64,
     imported: u64,
     refused: u64,
 }
@@ -80,7 +85,7 @@ impl<'a> Importer<'a> {
         if self.made.contains(mailbox) {
             return Ok(());
         }
-        self.settle(0)?;
+        self.settle_all()?;
         let request = Request::MailboxEnsure {
             account: self.account.to_owned(),
             mailbox: mailbox.to_owned(),
@@ -126,17 +131,29 @@ impl<'a> Importer<'a> {
 
     fn send(&mut self, incoming: Incoming<'_>) -> Result<(), Failure> {
         self.ensure_mailbox(incoming.mailbox)?;
+        let body_bytes = engine::width::u64_of(incoming.message.len());
         let request = Request::Append {
             account: self.account.to_owned(),
             mailbox: incoming.mailbox.to_owned(),
             flags: incoming.flags,
             received: incoming.received,
-            body_bytes: engine::width::u64_of(incoming.message.len()),
+            body_bytes,
+            together: true,
         };
         self.connection.submit(&request, incoming.message)?;
-        self.owed_bytes += incoming.message.len();
-        self.owed.push_back((incoming.origin, incoming.message.len()));
+        self.owed_bytes += body_bytes;
+        self.owed.push_back((incoming.origin, body_bytes));
         self.settle(IN_FLIGHT_MAX)
+    }
+
+    /// Collects all answers.
+    fn settle_all(&mut self) -> Result<(), Failure> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        self.connection.submit(&Request::AppendCommit, b"")?;
+        self.settle(0)?;
+        self.connection.answer(&mut |_, _| {}).map(drop)
     }
 
     /// Collects answers until at most `left` are owed, and few enough bytes.
@@ -170,7 +187,7 @@ impl<'a> Importer<'a> {
 
     /// Waits for everything, and says what was done.
     pub(crate) fn finish(mut self) -> Result<String, Failure> {
-        self.settle(0)?;
+        self.settle_all()?;
         self.settle_subscriptions()?;
         self.bar.finish_and_clear();
         let Importer { imported, refused, account, .. } = self;

@@ -22,7 +22,7 @@ use crate::ids::Lsn;
 use crate::log::format::segment::{
     Footer, GROUPS_AT, GroupEntry, Joined, Role, SegmentHeader, aligned,
 };
-use crate::log::{GroupPlace, SegmentNumber, chunks_of, close, successor};
+use crate::log::{FooterVersion, GroupPlace, SegmentNumber, chunks_of, close, successor};
 use crate::width::{u64_of, usize_of};
 
 /// Bytes that are copied at a time.
@@ -204,7 +204,8 @@ impl LogSource {
     ) -> Result<(), ReadError> {
         let begun = SegmentScan::begin_file(self.disk.as_ref(), path, number, self.volume)?;
         let Ok(mut scan) = begun else { return Ok(()) };
-        let mut contents = Footer::default();
+        // Without state nobody knows what the volume's level allows; this every binary reads.
+        let mut contents = Footer::new(FooterVersion::ListsChunks);
         let mut end = GROUPS_AT;
         let step = &mut |offset: u64, group: &crate::log::format::group::Group<'_>| {
             let stored_len = crate::width::u32_of(group.stored_len());
@@ -216,8 +217,9 @@ impl LogSource {
                 last_lsn: stamp.last_lsn,
                 stored_len,
             });
-            let chunks = chunks_of(group);
-            contents.chunks.extend(chunks.iter().map(|chunk| chunk.at(place).entry()));
+            for chunk in chunks_of(group) {
+                contents.add_chunk(chunk.at(place).entry());
+            }
             contents.last = group.hash;
             contents.durable_lsn = stamp.last_lsn;
             end = offset + u64::from(stored_len);

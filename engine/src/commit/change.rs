@@ -157,6 +157,14 @@ pub(crate) enum Change {
         messages: Vec<PendingMessage>,
         promise: Answer<Appended>,
     },
+    /// Messages of several senders, or of one that wants each judged for itself, for one record.
+    AppendEach {
+        account: AccountNumber,
+        mailbox: MailboxId,
+        messages: Vec<PendingMessage>,
+        /// One for each message, in order.
+        promises: Vec<Answer<Appended>>,
+    },
     Transfer {
         kind: CopyKind,
         account: AccountNumber,
@@ -298,6 +306,9 @@ impl Change {
             Change::Append { promise, .. } | Change::GiveUp { promise, .. } => {
                 promise.answer(Err(why()));
             }
+            Change::AppendEach { promises, .. } => {
+                promises.into_iter().for_each(|promise| promise.answer(Err(why())));
+            }
             Change::Transfer { promise, .. } => promise.answer(Err(why())),
             Change::Flags { promise, .. } => promise.answer(Err(why())),
             Change::Expunge { promise, .. } => promise.answer(Err(why())),
@@ -344,7 +355,9 @@ impl Change {
             Change::Deliver { message, recipients, .. } => {
                 message.group_bytes() + recipients.len() * 512
             }
-            Change::Append { messages, .. } | Change::GiveUp { messages, .. } => {
+            Change::Append { messages, .. }
+            | Change::AppendEach { messages, .. }
+            | Change::GiveUp { messages, .. } => {
                 messages.iter().map(|message| message.sealed.group_bytes() + 512).sum()
             }
             Change::Transfer { uids, .. } => {

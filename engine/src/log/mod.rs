@@ -23,7 +23,7 @@ pub(crate) use build::chunks_of;
 pub use build::{BuiltChunk, BuiltGroup, GroupBuilder};
 pub use format::group::{GroupHash, GroupHeader, GroupStamp};
 pub use format::item::{ChunkHeader, Item, RecordHeader};
-pub use format::segment::{Role, SegmentNumber};
+pub use format::segment::{FooterVersion, Role, SegmentNumber};
 pub(crate) use key_names::{KeyNames, NamedBy};
 pub use reader::LogReader;
 pub(crate) use reader::{SegmentFile, SegmentUse};

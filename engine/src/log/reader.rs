@@ -240,13 +240,12 @@ impl SegmentFile {
     /// What its bytes are; `None` if it was not closed.
     pub(crate) fn usage(&self) -> Result<Option<SegmentUse>, ReadError> {
         let Some(footer) = self.footer()? else { return Ok(None) };
-        let chunks: u64 = footer.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
-        let chunk_headers = u64_of(footer.chunks.len() * CHUNK_HEADER_BYTES);
+        let chunks = footer.chunks.byte_count();
+        let chunk_headers = u64::from(footer.chunks.count()) * u64_of(CHUNK_HEADER_BYTES);
         let groups: u64 = footer.groups.iter().map(|group| u64::from(group.stored_len)).sum();
-        let footer_bytes = u64_of(footer.groups.len() * 32 + footer.chunks.len() * 72);
         Ok(Some(SegmentUse {
-            fixed: GROUPS_AT + chunk_headers + footer_bytes,
-            records: groups.saturating_sub(chunks + chunk_headers),
+            fixed: GROUPS_AT + chunk_headers + u64_of(footer.byte_count()),
+            records: groups.saturating_sub(chunks.saturating_add(chunk_headers)),
             last_lsn: footer.groups.last().map_or(Lsn::ZERO, |group| group.last_lsn),
         }))
     }

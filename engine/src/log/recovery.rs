@@ -293,7 +293,7 @@ fn close_old(setup: &LogSetup, walked: &Walked, writer: &LogWriter) -> Result<()
     let is_superfluous = |segment: &&segment::Segment| segment.kept == 0 && !segment.is_damaged;
     for segment in walked.segments.iter().filter(|segment| !is_superfluous(segment)) {
         if !segment.is_closed {
-            segment.close(setup.disk.as_ref(), writer.end().durable_lsn)?;
+            segment.close(setup, writer.end().durable_lsn)?;
         }
     }
     let mut removed = false;

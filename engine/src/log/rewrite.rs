@@ -95,7 +95,7 @@ impl Rewrite {
         numbers: &[SegmentNumber],
     ) -> Result<Option<Rewrite>, ReadError> {
         let mut sources = Vec::with_capacity(numbers.len());
-        let mut contents = Footer::default();
+        let mut contents = Footer::new((setup.footer)());
         for number in numbers {
             let file = SegmentFile::open(setup.disk.as_ref(), &number.path(&setup.directory))?;
             let Some(Footer { durable_lsn, last, mut groups, .. }) = file.footer()? else {
@@ -233,7 +233,7 @@ impl Rewrite {
         self.names.merge(&KeyNames::of_group(&group));
         let chunks = chunks_of(&group);
         self.moved.extend(chunks.iter().map(|chunk| chunk.at(place)));
-        self.contents.chunks.extend(chunks.iter().map(|chunk| chunk.at(place).entry()));
+        chunks.iter().for_each(|chunk| self.contents.add_chunk(chunk.at(place).entry()));
         self.contents.groups.push(GroupEntry {
             offset: self.position,
             first_lsn: group.header.stamp.first_lsn,

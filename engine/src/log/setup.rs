@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::format::group::GroupHash;
-use super::format::segment::{GROUPS_AT, Role, SegmentNumber};
+use super::format::segment::{FooterVersion, GROUPS_AT, Role, SegmentNumber};
 use crate::disk::{Clock, Disk};
 use crate::ids::{BlobTag, Lsn, VolumeId};
 
@@ -67,6 +67,9 @@ pub struct LogSetup {
     pub volume: VolumeId,
     /// A segment is closed before its groups exceed this; see [`crate::limits::SEGMENT_BYTES`].
     pub segment_bytes: u64,
+    /// How the next segment to be closed says what it holds: as the volume's format level allows
+    /// then.
+    pub footer: Arc<dyn Fn() -> FooterVersion + Send + Sync>,
     /// Whether zeros are written ahead.
     pub zeros: ZerosAhead,
     /// Whose groups this node writes from now on.

@@ -25,6 +25,7 @@ fn setup(disk: &SimulatedDisk) -> LogSetup {
         volume: VOLUME,
         segment_bytes: 40 << 10,
         zeros: ZerosAhead::Inline { step_bytes: 16 << 10 },
+        footer: Arc::new(|| FooterVersion::CountsChunks),
         role: Role::Primary,
         switched: Vec::new(),
     }
@@ -690,24 +691,30 @@ mod formats {
             stored_len: u32::try_from(group.bytes().len()).unwrap(),
             hash: group.hash(),
         };
-        let footer = Footer {
-            durable_lsn: Lsn::new(1, 1).unwrap(),
-            last: group.hash(),
-            groups: vec![super::super::format::segment::GroupEntry {
-                offset: 8192,
-                first_lsn: Lsn::new(1, 1).unwrap(),
-                last_lsn: Lsn::new(1, 1).unwrap(),
-                stored_len: place.stored_len,
-            }],
-            chunks: group.chunk_places(place).map(|place| place.entry()).collect(),
-        };
-        let bytes = footer.encode(12288);
-        golden("segment-footer.bin", &bytes);
-        let trailer = &bytes[bytes.len() - 64..];
-        let length = 12288 + bytes.len() as u64;
-        let (offset, footer_len) = Footer::locate(trailer, length).unwrap();
-        assert_eq!(offset, 12288);
-        assert_eq!(Footer::decode(&bytes[..footer_len as usize], trailer), Ok(footer));
+        let groups = vec![super::super::format::segment::GroupEntry {
+            offset: 8192,
+            first_lsn: Lsn::new(1, 1).unwrap(),
+            last_lsn: Lsn::new(1, 1).unwrap(),
+            stored_len: place.stored_len,
+        }];
+        let files = [
+            (FooterVersion::ListsChunks, "segment-footer.bin"),
+            (FooterVersion::CountsChunks, "segment-footer_2.bin"),
+        ];
+        for (version, file) in files {
+            let (durable_lsn, last) = (Lsn::new(1, 1).unwrap(), group.hash());
+            let groups = groups.clone();
+            let mut footer = Footer { durable_lsn, last, groups, ..Footer::new(version) };
+            group.chunk_places(place).for_each(|place| footer.add_chunk(place.entry()));
+            assert_eq!((footer.chunks.count(), footer.chunks.byte_count()), (1, 1400));
+            let bytes = footer.encode(12288);
+            golden(file, &bytes);
+            let trailer = &bytes[bytes.len() - 64..];
+            let length = 12288 + bytes.len() as u64;
+            let (offset, footer_len) = Footer::locate(trailer, length).unwrap();
+            assert_eq!(offset, 12288);
+            assert_eq!(Footer::decode(&bytes[..footer_len as usize], trailer), Ok(footer));
+        }
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl LogWriter {
             joined: Joined::default(),
         };
         file.write_at(0, &header.encode_twice())?;
-        let contents = Footer { durable_lsn, last: before.hash, ..Footer::default() };
+        let version = (setup.footer)();
+        let contents = Footer { durable_lsn, last: before.hash, ..Footer::new(version) };
         let mut writer = LogWriter {
             setup,
             file,
@@ -310,7 +311,7 @@ impl LogWriter {
             last_lsn: stamp.last_lsn,
             stored_len,
         });
-        self.contents.chunks.extend(group.chunk_places(place).map(|place| place.entry()));
+        group.chunk_places(place).for_each(|place| self.contents.add_chunk(place.entry()));
         self.contents.last = group.hash();
         self.position = aligned(self.position + u64::from(stored_len));
         self.filled = self.filled.max(self.position);
@@ -323,6 +324,7 @@ impl LogWriter {
     fn roll(&mut self) -> Result<(), DiskError> {
         self.wait_for_zeros()?;
         self.contents.durable_lsn = self.end.durable_lsn;
+        self.contents.shorten((self.setup.footer)());
         close(self.file.as_ref(), self.position, &self.contents)?;
         // No zeros are ahead of it any more; its end is its footer.
         self.filled = self.position;

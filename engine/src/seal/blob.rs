@@ -32,10 +32,17 @@
 //!     40            entries and proof as above
 //! ```
 //!
+//! Version 3, from format level 5 on, is version 2 with shorter entries of 68 bytes: account 8, key
+//! generation 4, salt 24 (incarnation and serial of `derive.rs`), content key 32, xor a mask that is
+//! derived from the account's key, the salt, tag, account and generation. What a sealed object says
+//! more the header says already: the tag is 128 fresh random bits, the proof commits to the content
+//! key and tells whether anything was altered.
+//!
 //! # Invariants
 //! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's
 //!    number; a [`BlobSealer`] gives each number once. So a chunk costs 16 bytes and no key
-//!    repeats.
+//!    repeats. A mask hides one content key: its salt is another for every entry, and its tag for
+//!    every blob.
 //! 2. The proof commits to the content key and vouches for the header: nobody without a key of the
 //!    blob can alter lengths, or move an entry to another header.
 //! 3. Destroying one account's key takes nothing from the other entries.
@@ -47,9 +54,11 @@ mod sealer;
 pub use opener::BlobOpener;
 pub use sealer::{BlobSealer, SealedChunk};
 
+use zeroize::Zeroizing;
+
 use super::aad::Aad;
 use super::aead::TAG_BYTES;
-use super::derive::{COMMITMENT_BYTES, Purpose, Sealer};
+use super::derive::{COMMITMENT_BYTES, Purpose, SHORT_SALT_BYTES, Sealer};
 use super::error::SealError;
 use super::fields::Fields;
 use super::key::{KEY_BYTES, Key};
@@ -62,19 +71,24 @@ const MAGIC: [u8; 4] = *b"PBXB";
 /// Version of a header that stands alone.
 const APART: u16 = 1;
 /// Version of a header that summary and first chunk follow.
-pub(super) const VERSION: u16 = 2;
+const PACKED: u16 = 2;
+/// The same, with masked content keys.
+pub(super) const VERSION: u16 = 3;
 const HEAD_BYTES: usize = 40;
-const WRAPPED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
-const ENTRY_BYTES: usize = 8 + 4 + WRAPPED_BYTES;
+const SEALED_BYTES: usize = KEY_BYTES + OBJECT_OVERHEAD_BYTES;
+const MASKED_BYTES: usize = SHORT_SALT_BYTES + KEY_BYTES;
+const ENTRY_BYTES_MAX: usize = 8 + 4 + SEALED_BYTES;
 const PROOF_BYTES: usize = COMMITMENT_BYTES;
 /// What a summary may take more than its plain bytes when it begins a stream: name of a dictionary,
 /// head of a frame, heads of its blocks.
 const BEGIN_MAX: usize = 8 + 64;
-const _: () = assert!(ENTRY_BYTES == 116 && HEAD_BYTES == 4 + 2 + 2 + 16 + 4 + 4 + 8);
+const _: () = assert!(8 + 4 + MASKED_BYTES == 68, "an entry of version 3");
+const _: () = assert!(ENTRY_BYTES_MAX == 116 && HEAD_BYTES == 4 + 2 + 2 + 16 + 4 + 4 + 8);
 const _: () = assert!(BLOB_ACCOUNTS_MAX <= 0xFFFF, "the count of accounts fits its field");
 
 /// Bytes of the largest header.
-pub const BLOB_HEADER_BYTES_MAX: usize = HEAD_BYTES + BLOB_ACCOUNTS_MAX * ENTRY_BYTES + PROOF_BYTES;
+pub const BLOB_HEADER_BYTES_MAX: usize =
+    HEAD_BYTES + BLOB_ACCOUNTS_MAX * ENTRY_BYTES_MAX + PROOF_BYTES;
 
 /// Chunks of a body: at least one, so that an empty body is a blob too.
 pub const fn chunk_count(plain_len: u64) -> u64 {
@@ -89,8 +103,29 @@ pub struct BlobEntry {
     pub account: AccountNumber,
     /// Which of its keys seals the content key.
     pub generation: KeyGeneration,
-    /// The content key, sealed.
-    sealed_key: [u8; WRAPPED_BYTES],
+    wrapped: Wrapped,
+}
+
+/// A content key under an account's key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Wrapped {
+    /// A sealed object: versions 1 and 2.
+    Sealed(Box<[u8; SEALED_BYTES]>),
+    /// Salt, and the key with its mask: version 3.
+    Masked([u8; SHORT_SALT_BYTES], [u8; KEY_BYTES]),
+}
+
+impl Wrapped {
+    const fn byte_count(version: u16) -> usize {
+        if version < VERSION { SEALED_BYTES } else { MASKED_BYTES }
+    }
+
+    fn read(version: u16, fields: &mut Fields<'_>) -> Result<Wrapped, SealError> {
+        Ok(match version {
+            VERSION => Wrapped::Masked(fields.array()?, fields.array()?),
+            _ => Wrapped::Sealed(Box::new(fields.array()?)),
+        })
+    }
 }
 
 /// A blob's header, read without any key: what reclaim and check need. Its lengths are claims until
@@ -160,7 +195,7 @@ impl BlobHeader {
             entries.push(BlobEntry {
                 account: AccountNumber(fields.u64()?),
                 generation: KeyGeneration(fields.u32()?),
-                sealed_key: fields.array()?,
+                wrapped: Wrapped::read(version, &mut fields)?,
             });
         }
         let proof = fields.array()?;
@@ -181,8 +216,7 @@ impl BlobHeader {
 
     /// The bytes before the proof.
     fn encode_front(&self) -> Vec<u8> {
-        let length = HEAD_BYTES + self.entries.len() * ENTRY_BYTES + PROOF_BYTES;
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = Vec::with_capacity(self.stored_len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&self.version.to_le_bytes());
         let account_count = u16::try_from(self.entries.len());
@@ -200,7 +234,13 @@ impl BlobHeader {
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.account.0.to_le_bytes());
             bytes.extend_from_slice(&entry.generation.0.to_le_bytes());
-            bytes.extend_from_slice(&entry.sealed_key);
+            match &entry.wrapped {
+                Wrapped::Sealed(sealed) => bytes.extend_from_slice(sealed.as_slice()),
+                Wrapped::Masked(salt, masked) => {
+                    bytes.extend_from_slice(salt);
+                    bytes.extend_from_slice(masked);
+                }
+            }
         }
         bytes
     }
@@ -229,10 +269,17 @@ impl BlobHeader {
         let generation = entry.generation;
         let key = key_lookup(account, generation);
         let key = key.ok_or(SealError::NoKey { account, generation })?;
-        let aad = Aad::BlobKey { tag: self.tag, account, generation };
-        let plain = zeroize::Zeroizing::new(object::open(&key, aad, &entry.sealed_key)?);
-        let content_key = Key::from_slice(&plain)
-            .ok_or(SealError::Truncated { expected: KEY_BYTES, found: plain.len() })?;
+        let content_key = match &entry.wrapped {
+            Wrapped::Sealed(sealed) => {
+                let aad = Aad::BlobKey { tag: self.tag, account, generation };
+                let plain = Zeroizing::new(object::open(&key, aad, sealed.as_slice())?);
+                Key::from_slice(&plain)
+                    .ok_or(SealError::Truncated { expected: KEY_BYTES, found: plain.len() })?
+            }
+            Wrapped::Masked(salt, masked) => {
+                Key::take(&mut masked_key(self.tag, (account, generation, &key), salt, masked))
+            }
+        };
         let expected = prove(&content_key, &self.encode_front());
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.proof, &expected)
             .map_err(|_| SealError::Altered)?;
@@ -241,7 +288,8 @@ impl BlobHeader {
 
     /// Bytes of the header as it is stored.
     fn stored_len(&self) -> usize {
-        HEAD_BYTES + self.entries.len() * ENTRY_BYTES + PROOF_BYTES
+        let entry_bytes = 8 + 4 + Wrapped::byte_count(self.version);
+        HEAD_BYTES + self.entries.len() * entry_bytes + PROOF_BYTES
     }
 
     /// Where a chunk lies in what the log holds of the blob; the summary is the chunk behind the
@@ -287,7 +335,8 @@ impl BlobHeader {
         let content_key = self.content_key(account, key_lookup)?;
         let mut header = self.clone();
         for entry in header.entries.iter_mut().filter(|entry| entry.account == account) {
-            *entry = wrap(sealer, self.tag, account, (generation, key), &content_key);
+            let opener = (account, generation, key);
+            *entry = wrap(sealer, self.version, self.tag, opener, &content_key);
         }
         let bytes = header.encode(&content_key);
         let hash = blake3::hash(&bytes).into();
@@ -307,15 +356,36 @@ fn prove(content_key: &Key, front: &[u8]) -> [u8; PROOF_BYTES] {
 
 fn wrap(
     sealer: &Sealer,
+    version: u16,
     tag: BlobTag,
-    account: AccountNumber,
-    (generation, key): (KeyGeneration, &Key),
+    (account, generation, key): (AccountNumber, KeyGeneration, &Key),
     content_key: &Key,
 ) -> BlobEntry {
-    let aad = Aad::BlobKey { tag, account, generation };
-    let sealed = object::seal(sealer, key, aad, content_key.expose());
-    let sealed_key = sealed.try_into().expect("a sealed key has a constant length");
-    BlobEntry { account, generation, sealed_key }
+    let wrapped = if version == VERSION {
+        let salt = sealer.short_salt();
+        let opener = (account, generation, key);
+        Wrapped::Masked(salt, *masked_key(tag, opener, &salt, content_key.expose()))
+    } else {
+        let aad = Aad::BlobKey { tag, account, generation };
+        let sealed = object::seal(sealer, key, aad, content_key.expose());
+        Wrapped::Sealed(Box::new(sealed.try_into().expect("a sealed key has a constant length")))
+    };
+    BlobEntry { account, generation, wrapped }
+}
+
+/// A content key with its mask; of one with its mask, the key.
+fn masked_key(
+    tag: BlobTag,
+    (account, generation, key): (AccountNumber, KeyGeneration, &Key),
+    salt: &[u8; SHORT_SALT_BYTES],
+    content_key: &[u8; KEY_BYTES],
+) -> Zeroizing<[u8; KEY_BYTES]> {
+    let mut mask = Zeroizing::new([0; KEY_BYTES]);
+    let (account, generation) = (account.0.to_le_bytes(), generation.0.to_le_bytes());
+    let material = [key.expose().as_slice(), salt, &tag.0, &account, &generation];
+    Purpose::CONTENT_KEY_MASK.derive(&material, mask.as_mut_slice());
+    mask.iter_mut().zip(content_key).for_each(|(byte, with)| *byte ^= with);
+    mask
 }
 
 fn chunk_key(content_key: &Key, number: u32) -> Key {

@@ -25,6 +25,8 @@ use crate::ids::Incarnation;
 
 /// Bytes of a stored [`Salt`].
 pub const SALT_BYTES: usize = 40;
+/// Bytes of a salt whose randomness stands elsewhere: incarnation and serial.
+pub(super) const SHORT_SALT_BYTES: usize = 24;
 /// Bytes of a key commitment.
 pub const COMMITMENT_BYTES: usize = 16;
 
@@ -35,6 +37,7 @@ pub(super) struct Purpose(&'static str);
 impl Purpose {
     pub(super) const OBJECT: Purpose = Purpose("Pillarbox 2026 v1 sealed object");
     pub(super) const CONTENT_KEY: Purpose = Purpose("Pillarbox 2026 v1 blob content key");
+    pub(super) const CONTENT_KEY_MASK: Purpose = Purpose("Pillarbox 2026 v1 blob content key mask");
     pub(super) const CHUNK: Purpose = Purpose("Pillarbox 2026 v1 blob chunk");
     pub(super) const BLOB_PROOF: Purpose = Purpose("Pillarbox 2026 v1 blob header proof");
     pub(super) const SPOOL_FILE: Purpose = Purpose("Pillarbox 2026 v1 spool file");
@@ -135,14 +138,21 @@ impl Sealer {
 
     /// The next salt; no other is equal to it.
     pub fn salt(&self) -> Salt {
-        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         let mut salt = [0; SALT_BYTES];
-        let (incarnation, rest) = salt.split_at_mut(16);
-        let (serial_field, random) = rest.split_at_mut(8);
-        incarnation.copy_from_slice(&self.0.incarnation.0);
-        serial_field.copy_from_slice(&serial.to_le_bytes());
+        let (short, random) = salt.split_at_mut(SHORT_SALT_BYTES);
+        short.copy_from_slice(&self.short_salt());
         self.0.random.fill(random);
         Salt(salt)
+    }
+
+    /// The next salt without randomness, for whoever has it stored beside it already.
+    pub(super) fn short_salt(&self) -> [u8; SHORT_SALT_BYTES] {
+        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        let mut salt = [0; SHORT_SALT_BYTES];
+        let (incarnation, serial_field) = salt.split_at_mut(16);
+        incarnation.copy_from_slice(&self.0.incarnation.0);
+        serial_field.copy_from_slice(&serial.to_le_bytes());
+        salt
     }
 
     /// A fresh key that is stored only wrapped: random, and mixed with a salt against a poor

@@ -21,7 +21,7 @@ use super::stream::{Begin, Stream};
 use crate::fuzzing::{edit, split};
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration, Lsn, PartHash, VolumeId};
 use crate::limits::CHUNK_BYTES;
-use crate::width::u64_of;
+use crate::width::{u32_of, u64_of};
 
 struct Counted(AtomicU64);
 
@@ -81,6 +81,33 @@ pub(crate) fn blob_header(bytes: &[u8]) {
     edit(&mut altered, edits);
     if altered != header {
         // Nothing of it may be trusted for anybody, not even by whose entry is as it was.
+        assert!(BlobOpener::open(&altered, tag, anna, &keys).is_err());
+        assert!(BlobOpener::open(&altered, tag, bert, &keys).is_err());
+    }
+    masked_header(body, edits);
+}
+
+/// The same of a packed blob, whose header masks the content key.
+fn masked_header(body: &[u8], edits: &[u8]) {
+    const SUMMARY: &[u8] = b"a summary";
+    let tag = BlobTag([7; 16]);
+    let (anna, bert) = (AccountNumber(1), AccountNumber(2));
+    let keys = |account: AccountNumber, _| Some(key(if account == anna { 1 } else { 2 }));
+    let accounts = [(anna, KeyGeneration(1), &key(1)), (bert, KeyGeneration(1), &key(2))];
+    let lengths = (u64_of(body.len()), u32_of(SUMMARY.len()));
+    let blob = BlobSealer::to_pack(&sealer(), tag, &accounts, lengths, Compression::Streamed);
+    let blob = blob.expect("two accounts and a small body are within every bound");
+    let item = blob.seal_packed(body, SUMMARY).remove(0).bytes;
+    let header = BlobHeader::parse(&item).expect("it was just sealed");
+    let number = header.chunk_count;
+    let header_len = header.piece(number).start;
+    let opener = BlobOpener::open(&item, tag, bert, &keys).expect("it is one of his");
+    let summary = opener.piece(number).of(&item).expect("it is in the item");
+    assert_eq!(opener.open_chunk(number, summary).ok().as_deref(), Some(SUMMARY));
+    let mut altered = item.get(..header_len).unwrap_or_default().to_vec();
+    edit(&mut altered, edits);
+    altered.extend_from_slice(item.get(header_len..).unwrap_or_default());
+    if altered != item {
         assert!(BlobOpener::open(&altered, tag, anna, &keys).is_err());
         assert!(BlobOpener::open(&altered, tag, bert, &keys).is_err());
     }

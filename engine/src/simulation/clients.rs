@@ -211,7 +211,11 @@ fn answer_of_account(
                     Err(error) => return Some(Err(error)),
                 }
             }
-            Answer::Appended(mailbox.append(messages))
+            // Of one message both mean the same.
+            Answer::Appended(match messages.len() {
+                1 => mailbox.append_each(messages).remove(0),
+                _ => mailbox.append(messages),
+            })
         }
         Operation::Transfer { moves, from, to, uids, .. } => {
             let (from, to) = (mailbox(from)?, mailbox(to)?);

@@ -10,7 +10,7 @@ use super::surroundings::Surroundings;
 use crate::disk::{Disk, PlainDisk, durable};
 use crate::error::{DiskError, OpenError};
 use crate::ids::{Lsn, NodeId, VolumeId};
-use crate::log::{ChainEnd, GroupHash, LogSetup, LogWriter, Role, ZerosAhead};
+use crate::log::{ChainEnd, FooterVersion, GroupHash, LogSetup, LogWriter, Role, ZerosAhead};
 use crate::seal::{
     Argon2Cost, Credential, KeyError, KeyFile, KeyProvider, KeyTable, Passphrase, RecoveryKey,
     RootKey, RootKeyFile, Sealer, Secret,
@@ -246,6 +246,7 @@ pub(super) fn log_setup(
         directory: layout.log(),
         volume,
         segment_bytes: surroundings.segment_bytes,
+        footer: Arc::new(FooterVersion::default),
         role: Role::Primary,
         switched: Vec::new(),
     })

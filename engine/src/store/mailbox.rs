@@ -75,6 +75,32 @@ impl Mailbox {
         answer
     }
 
+    /// Appends messages, each taken or refused for itself, as if by that many calls of
+    /// [`Mailbox::append`]; answers one ticket a message, in order. Taken together they share a
+    /// record of the log and its seal, and at most 4096 may come at once. Those that together are
+    /// above 1 MiB ([`PreparedMessage::group_bytes`](crate::PreparedMessage::group_bytes)) block the
+    /// caller while they enter the log.
+    pub fn append_each(
+        &self,
+        messages: Vec<NewMessage>,
+    ) -> Vec<Ticket<Result<Appended, CommitError>>> {
+        let count = messages.len();
+        let messages = match self.inner.pending(messages) {
+            Ok(messages) => messages,
+            Err(error) => {
+                let others = (1..count).map(|_| Err(self.inner.refusal()));
+                let all = std::iter::once(Err(error)).chain(others);
+                return all.map(Ticket::answered).collect();
+            }
+        };
+        let ahead: Vec<Lsn> =
+            messages.iter().flat_map(|message| all_ahead(&message.sealed)).collect();
+        let (account, mailbox) = (self.account, self.id);
+        let (promises, answers) = messages.iter().map(|_| self.inner.ticket()).unzip();
+        self.inner.push(Change::AppendEach { account, mailbox, messages, promises }, &ahead);
+        answers
+    }
+
     /// Copies messages of this mailbox to another of the same account, all or none; ignores UIDs
     /// that do not exist.
     pub fn copy(

@@ -25,6 +25,8 @@
 mod account;
 #[cfg(test)]
 mod altered;
+#[cfg(test)]
+mod append_tests;
 mod check;
 mod create;
 mod deliver;

@@ -16,10 +16,12 @@ use crate::disk::{Disk, OpenMode, PlainDisk};
 use crate::error::OpenError;
 use crate::format_level::{self, NEWEST};
 use crate::ids::{AccountNumber, Stamp};
+use crate::log::format::segment::{Footer, TRAILER_BYTES};
 use crate::log::{GroupBuilder, GroupHash, GroupStamp, RecordHeader, RecoverError, StateStamp};
 use crate::record::{Body, Record};
 use crate::seal::{Aad, KeyTable, RootKeyFile, Sealer, Secret, seal};
 use crate::state::{RocksTables, Saved, Values, put_volume_value};
+use crate::width::{u64_of, usize_of};
 
 fn key(directory: &Path) -> KeySource {
     KeySource::KeyFile(directory.with_extension("key"))
@@ -153,6 +155,59 @@ fn a_volume_of_the_first_level_is_written_without_dictionaries() {
     append_record(&directory, Body::FORMAT_LEVEL, &level_record(1));
     let without = sealed_bytes();
     assert!(with_dictionaries < without, "{with_dictionaries} bytes, {without} of level 1");
+}
+
+/// Versions of the footers of closed segments, in the order of the log.
+fn footers_of(directory: &Path) -> Vec<u16> {
+    let version = |bytes: &Vec<u8>| {
+        let trailer = bytes.get(bytes.len() - TRAILER_BYTES..)?;
+        let (at, _) = Footer::locate(trailer, u64_of(bytes.len())).ok()?;
+        let at = usize_of(at);
+        Some(u16::from_le_bytes([bytes[at + 8], bytes[at + 9]]))
+    };
+    log_of(directory).values().filter_map(version).collect()
+}
+
+#[test]
+fn a_volume_below_level_5_is_written_with_headers_and_footers_that_its_binaries_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    Store::init(&directory, &InitOptions { key: key(&directory) }).unwrap();
+    let store = open(&directory).unwrap();
+    store.add_domain("example.org").unwrap();
+    let (name, password) = ("anna@example.org".into(), Secret::new("a password".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    store.close();
+    drop(store);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(4));
+    open(&directory).unwrap().close();
+    let versions_before = footers_of(&directory).len();
+    let add = |store: &Store| {
+        let account = store.account("anna@example.org").unwrap().unwrap();
+        let prepared = store.prepare(b"Subject: x\r\n\r\n", &[account.number()]).unwrap();
+        let version = prepared.sealed.chunks[0].bytes[4];
+        let (flags, received) = (crate::flags::FlagList::default(), crate::ids::UnixSeconds(1));
+        let message = crate::NewMessage { prepared, flags, received };
+        let inbox = account.mailbox("INBOX").unwrap().unwrap();
+        inbox.append(vec![message]).wait().unwrap();
+        version
+    };
+    let store = open(&directory).unwrap();
+    assert_eq!(add(&store), 2, "the header of a packed blob of level 4");
+    store.close();
+    drop(store);
+    let store = open(&directory).unwrap();
+    let below = footers_of(&directory).split_off(versions_before);
+    assert!(!below.is_empty() && below.iter().all(|version| *version == 1), "{below:?}");
+    store.finish_upgrade().unwrap();
+    assert_eq!(add(&store), 3);
+    store.close();
+    drop(store);
+    let store = open(&directory).unwrap();
+    assert_eq!(footers_of(&directory).last(), Some(&2));
+    let report = store.check(&mut |_| {}).unwrap();
+    assert_eq!((report.problems, report.message_count), (Vec::new(), 2));
+    store.close();
 }
 
 #[test]

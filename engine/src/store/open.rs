@@ -22,10 +22,12 @@ use crate::commit::{
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::format_level;
 use crate::ids::Lsn;
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
-    LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, SegmentNumber, Severity,
+    FooterVersion, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport,
+    SegmentNumber, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
@@ -215,7 +217,8 @@ impl Store {
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let pages = pages_of(&saved, options.page_cache_bytes);
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
-        let log = log_setup(surroundings, &layout, node.volume)?;
+        let footer = footer_of(&committed);
+        let log = LogSetup { footer, ..log_setup(surroundings, &layout, node.volume)? };
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
         let bytes = options.replay_checkpoint_bytes;
@@ -517,6 +520,15 @@ impl Store {
 fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> {
     let directory = layout.directory().to_path_buf();
     Room::new(Arc::clone(disk), directory, layout.log(), reserve_bytes)
+}
+
+/// How segments are closed, as the volume's level allows at that moment.
+fn footer_of(committed: &Arc<Committed>) -> Arc<dyn Fn() -> FooterVersion + Send + Sync> {
+    let committed = Arc::clone(committed);
+    Arc::new(move || match committed.format_level() {
+        level if level < format_level::SHORT_FOOTERS => FooterVersion::ListsChunks,
+        _ => FooterVersion::CountsChunks,
+    })
 }
 
 fn pages_of(saved: &Arc<Saved>, cache_bytes: u64) -> PageReader {

@@ -237,6 +237,21 @@ fn a_large_message_whose_part_died_is_refused_and_stored_by_the_next_try() {
     let refused = site.append(ANNA, vec![prepared]).unwrap_err();
     assert!(matches!(refused, CommitError::PartGone), "{refused}");
     assert_eq!(refused.remedy(), crate::error::Remedy::Retry);
+    // Nor does it take others along that come with it.
+    let third = site.add(ANNA, &message(3, &attachment));
+    let prepared = site.prepare(ANNA, &message(4, &attachment));
+    site.expunge(ANNA, &[third]);
+    let (flags, received) = (FlagList::default(), UnixSeconds(7));
+    let beside = site.prepare(ANNA, b"Subject: beside\r\n\r\n");
+    let together =
+        [beside, prepared].map(|prepared| NewMessage { prepared, flags: flags.clone(), received });
+    let inbox = site.account(ANNA).mailbox("INBOX").unwrap().unwrap();
+    let answers: Vec<_> =
+        inbox.append_each(together.into()).into_iter().map(crate::ticket::Ticket::wait).collect();
+    assert!(matches!(answers[1], Err(CommitError::PartGone)), "{answers:?}");
+    let beside = answers[0].as_ref().unwrap().uids[0];
+    site.expunge(ANNA, &[beside]);
+    drop(inbox);
     // A mailbox that the delivery would have made is not left behind.
     let third = site.add(ANNA, &message(3, &attachment));
     let prepared = site.prepare(ANNA, &message(4, &attachment));

@@ -52,6 +52,11 @@ impl PreparedMessage {
     pub fn message_bytes(&self) -> u64 {
         u64::from(self.sealed.size)
     }
+
+    /// Bytes that it will add to a group of the log, about.
+    pub fn group_bytes(&self) -> u64 {
+        u64_of(self.sealed.group_bytes())
+    }
 }
 
 impl Store {
@@ -96,10 +101,15 @@ impl Store {
         let level = inner.committed.format_level();
         let compression = compression(level);
         let part_compression = compression.clone();
-        let sealer = BlobSealer::with_summary(&inner.sealer, tag, &openers, lengths, compression)
-            .map_err(|_| CommitError::TooLarge {
-            what: "the number of recipients",
-            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+        let begin = match level {
+            level if level < format_level::MASKED_KEYS => BlobSealer::with_summary,
+            _ => BlobSealer::to_pack,
+        };
+        let sealer = begin(&inner.sealer, tag, &openers, lengths, compression).map_err(|_| {
+            CommitError::TooLarge {
+                what: "the number of recipients",
+                limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
+            }
         })?;
         let found = inner.find_parts(message, &keys, accounts);
         let chunks = if level < format_level::PACKED_BLOBS {

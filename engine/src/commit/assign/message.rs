@@ -107,6 +107,32 @@ impl Assigner<'_> {
         result
     }
 
+    /// Several messages into one mailbox, each taken or refused for itself: in one record if all are
+    /// taken, and else each in a record of its own. Answers one result a message, in order.
+    pub(super) fn append_each(
+        &mut self,
+        account: AccountNumber,
+        mailbox: MailboxId,
+        messages: Vec<PendingMessage>,
+    ) -> Vec<Result<Appended, CommitError>> {
+        let mut chosen = Vec::new();
+        match self.append_all((account, mailbox), &messages, &mut chosen) {
+            Ok(Appended { uid_validity, uids }) => {
+                for message in &messages {
+                    self.end_ahead(&message.sealed, true);
+                    self.end_parts(&message.sealed, &chosen);
+                }
+                let one = |uid| Ok(Appended { uid_validity, uids: vec![uid] });
+                uids.into_iter().map(one).collect()
+            }
+            // What is refused leaves nothing behind, so all are judged again.
+            Err(_) => messages
+                .into_iter()
+                .map(|message| self.append(account, mailbox, vec![message]))
+                .collect(),
+        }
+    }
+
     fn append_all(
         &mut self,
         key: (AccountNumber, MailboxId),

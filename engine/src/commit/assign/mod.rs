@@ -136,6 +136,12 @@ impl<'a> Assigner<'a> {
                 let result = self.append(account, mailbox, messages);
                 self.reply(promise, result);
             }
+            Change::AppendEach { account, mailbox, messages, promises } => {
+                let results = self.append_each(account, mailbox, messages);
+                for (promise, result) in promises.into_iter().zip(results) {
+                    self.reply(promise, result);
+                }
+            }
             Change::Transfer { kind, account, source, destination, uids, promise } => {
                 let result = self.transfer(kind, account, source, destination, &uids);
                 self.reply(promise, result);

@@ -83,11 +83,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A version, which is at least 1 and at most `known`.
-    pub(crate) fn version(&mut self, known: u16) -> Result<(), FormatError> {
+    pub(crate) fn version(&mut self, known: u16) -> Result<u16, FormatError> {
         match self.u16()? {
             0 => Err(FormatError::Field { what: self.what, field: "version" }),
             found if found > known => Err(FormatError::Version { what: self.what, found, known }),
-            _ => Ok(()),
+            found => Ok(found),
         }
     }
 

@@ -4,7 +4,7 @@
 //! header, 4 KiB, twice: at 0 and at 4096      footer, after the last group's padding
 //! offset  size  field                         offset  size  field
 //!      0     8  magic "PBXsegmt"                   0     8  magic "PBXindex"
-//!      8     2  version 1                          8     2  version 1
+//!      8     2  version 1                          8     2  version 1 or 2
 //!     10     1  role  1 primary wrote,            10     2  zero
 //!               2 follower wrote, 3 reclaimed     12     4  group_count
 //!     11     1  sources (*)                       16     4  chunk_count
@@ -27,6 +27,10 @@
 //!     24     8  zero
 //!     32    32  checksum  BLAKE3 of the footer and of bytes 0..32
 //! ```
+//!
+//! Of a footer of version 2, from format level 5 on, groups begin at 72, after the bytes of all
+//! chunks (8); no chunks follow, for their headers stand in the groups, and nobody needs one without
+//! its group.
 //!
 //! (*) Of a segment that reclaim made of several, from format level 3 on: how many they were, and
 //! how many places behind its own they took; else zero.
@@ -58,8 +62,10 @@ pub const HEADER_COPY_BYTES: usize = 4096;
 pub const GROUPS_AT: u64 = 8192;
 /// Bytes of the trailer.
 pub const TRAILER_BYTES: usize = 64;
-/// Version of header and footer.
+/// Version of the header.
 pub const SEGMENT_VERSION: u16 = 1;
+/// Newest version of the footer.
+pub const FOOTER_VERSION: u16 = FooterVersion::CountsChunks.number();
 
 const PADDED_TO: u64 = 4096;
 const HEADER_MAGIC: [u8; 8] = *b"PBXsegmt";
@@ -69,11 +75,13 @@ const CHECKSUM_AT: usize = 112;
 const FOOTER_HEAD_BYTES: usize = 64;
 const GROUP_ENTRY_BYTES: usize = 32;
 const CHUNK_ENTRY_BYTES: usize = 72;
+const CHUNK_BYTES_BYTES: usize = 8;
 
 const _: () = assert!(8 + 2 + 1 + 5 + 16 + 8 + 16 + 8 + 8 + 32 + 8 == CHECKSUM_AT);
 const _: () = assert!(8 + 2 + 2 + 4 + 4 + 4 + 8 + 32 == FOOTER_HEAD_BYTES);
 const _: () = assert!(8 + 8 + 8 + 4 + 4 == GROUP_ENTRY_BYTES);
 const _: () = assert!(8 + 8 + 4 + 2 + 2 + 16 + 32 == CHUNK_ENTRY_BYTES);
+const _: () = assert!(FOOTER_HEAD_BYTES + CHUNK_BYTES_BYTES == 72, "groups of version 2");
 const _: () = assert!(HEADER_COPY_BYTES == GROUP_ALIGNMENT);
 
 /// A segment's number: its place in the log, counted from 1 (48 bits; gaps are possible), and above
@@ -338,6 +346,72 @@ pub struct ChunkEntry {
     pub hash: [u8; 32],
 }
 
+/// Versions of a footer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FooterVersion {
+    /// It lists the chunks of its segment.
+    #[default]
+    ListsChunks,
+    /// It says how many they are.
+    CountsChunks,
+}
+
+impl FooterVersion {
+    const fn number(self) -> u16 {
+        match self {
+            FooterVersion::ListsChunks => 1,
+            FooterVersion::CountsChunks => 2,
+        }
+    }
+}
+
+/// What a footer says of the chunks whose bytes are in its segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FooterChunks {
+    /// Each of them, in order.
+    Listed(Vec<ChunkEntry>),
+    /// How many they are, and the sealed bytes of all.
+    Counted {
+        /// How many.
+        count: u32,
+        /// Sealed bytes.
+        byte_count: u64,
+    },
+}
+
+impl FooterChunks {
+    /// How many they are.
+    pub fn count(&self) -> u32 {
+        match self {
+            FooterChunks::Listed(chunks) => u32_of(chunks.len()),
+            FooterChunks::Counted { count, .. } => *count,
+        }
+    }
+
+    /// Sealed bytes of all.
+    pub fn byte_count(&self) -> u64 {
+        match self {
+            FooterChunks::Listed(chunks) => {
+                chunks.iter().map(|chunk| u64::from(chunk.length)).fold(0, u64::saturating_add)
+            }
+            FooterChunks::Counted { byte_count, .. } => *byte_count,
+        }
+    }
+
+    fn version(&self) -> FooterVersion {
+        match self {
+            FooterChunks::Listed(_) => FooterVersion::ListsChunks,
+            FooterChunks::Counted { .. } => FooterVersion::CountsChunks,
+        }
+    }
+}
+
+impl Default for FooterChunks {
+    fn default() -> FooterChunks {
+        FooterChunks::Listed(Vec::new())
+    }
+}
+
 /// What a closed segment holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Footer {
@@ -347,26 +421,64 @@ pub struct Footer {
     pub last: GroupHash,
     /// Its groups in order.
     pub groups: Vec<GroupEntry>,
-    /// Its chunks whose bytes are here, in order.
-    pub chunks: Vec<ChunkEntry>,
+    /// Its chunks whose bytes are here.
+    pub chunks: FooterChunks,
 }
 
 impl Footer {
+    /// That of a segment without groups.
+    pub fn new(version: FooterVersion) -> Footer {
+        let chunks = match version {
+            FooterVersion::ListsChunks => FooterChunks::Listed(Vec::new()),
+            FooterVersion::CountsChunks => FooterChunks::Counted { count: 0, byte_count: 0 },
+        };
+        Footer { chunks, ..Footer::default() }
+    }
+
+    /// Takes the next chunk of the segment in.
+    pub fn add_chunk(&mut self, chunk: ChunkEntry) {
+        match &mut self.chunks {
+            FooterChunks::Listed(chunks) => chunks.push(chunk),
+            FooterChunks::Counted { count, byte_count } => {
+                *count += 1;
+                *byte_count += u64::from(chunk.length);
+            }
+        }
+    }
+
+    /// Lists chunks no longer, if that version says so; what is not listed cannot be listed again.
+    pub(crate) fn shorten(&mut self, version: FooterVersion) {
+        if version == FooterVersion::CountsChunks {
+            let (count, byte_count) = (self.chunks.count(), self.chunks.byte_count());
+            self.chunks = FooterChunks::Counted { count, byte_count };
+        }
+    }
+
+    /// Its bytes, without zeros and trailer.
+    pub fn byte_count(&self) -> usize {
+        let of_chunks = match &self.chunks {
+            FooterChunks::Listed(chunks) => chunks.len() * CHUNK_ENTRY_BYTES,
+            FooterChunks::Counted { .. } => CHUNK_BYTES_BYTES,
+        };
+        FOOTER_HEAD_BYTES + self.groups.len() * GROUP_ENTRY_BYTES + of_chunks
+    }
+
     /// Footer, zeros and trailer as they stand at `offset` to the file's end; a multiple of 4 KiB.
     pub fn encode(&self, offset: u64) -> Vec<u8> {
-        let footer_len = FOOTER_HEAD_BYTES
-            + self.groups.len() * GROUP_ENTRY_BYTES
-            + self.chunks.len() * CHUNK_ENTRY_BYTES;
+        let footer_len = self.byte_count();
         let total = (footer_len + TRAILER_BYTES).next_multiple_of(GROUP_ALIGNMENT);
         let mut bytes = Vec::with_capacity(total);
         bytes.extend(FOOTER_MAGIC);
-        bytes.extend(SEGMENT_VERSION.to_le_bytes());
+        bytes.extend(self.chunks.version().number().to_le_bytes());
         bytes.extend([0; 2]);
         bytes.extend(u32_of(self.groups.len()).to_le_bytes());
-        bytes.extend(u32_of(self.chunks.len()).to_le_bytes());
+        bytes.extend(self.chunks.count().to_le_bytes());
         bytes.extend([0; 4]);
         bytes.extend(self.durable_lsn.bits().to_le_bytes());
         bytes.extend(self.last.0);
+        if let FooterChunks::Counted { byte_count, .. } = &self.chunks {
+            bytes.extend(byte_count.to_le_bytes());
+        }
         for group in &self.groups {
             bytes.extend(group.offset.to_le_bytes());
             bytes.extend(group.first_lsn.bits().to_le_bytes());
@@ -374,14 +486,8 @@ impl Footer {
             bytes.extend(group.stored_len.to_le_bytes());
             bytes.extend([0; 4]);
         }
-        for chunk in &self.chunks {
-            bytes.extend(chunk.lsn.bits().to_le_bytes());
-            bytes.extend(chunk.offset.to_le_bytes());
-            bytes.extend(chunk.length.to_le_bytes());
-            bytes.extend(chunk.number.to_le_bytes());
-            bytes.extend([0; 2]);
-            bytes.extend(chunk.tag.0);
-            bytes.extend(chunk.hash);
+        if let FooterChunks::Listed(chunks) = &self.chunks {
+            chunks.iter().for_each(|chunk| encode_chunk(chunk, &mut bytes));
         }
         let mut trailer = Vec::with_capacity(TRAILER_BYTES);
         trailer.extend(TRAILER_MAGIC);
@@ -430,13 +536,15 @@ impl Footer {
         if fields.array()? != FOOTER_MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        fields.version(SEGMENT_VERSION)?;
+        let version = fields.version(FOOTER_VERSION)?;
         fields.bytes(2)?;
         let group_count = usize_of_u32(fields.u32()?);
-        let chunk_count = usize_of_u32(fields.u32()?);
+        let chunk_count = fields.u32()?;
         fields.bytes(4)?;
         let durable_lsn = fields.lsn("durable_lsn")?;
         let last = GroupHash(fields.array()?);
+        let lists_chunks = version == FooterVersion::ListsChunks.number();
+        let byte_count = if lists_chunks { 0 } else { fields.u64()? };
         // The counts are believed only as far as bytes are there, so they bound no allocation.
         let mut groups = Vec::with_capacity(group_count.min(footer.len() / GROUP_ENTRY_BYTES));
         for _ in 0..group_count {
@@ -448,12 +556,27 @@ impl Footer {
             });
             fields.bytes(4)?;
         }
+        if !lists_chunks {
+            let chunks = FooterChunks::Counted { count: chunk_count, byte_count };
+            return Ok(Footer { durable_lsn, last, groups, chunks });
+        }
+        let chunk_count = usize_of_u32(chunk_count);
         let mut chunks = Vec::with_capacity(chunk_count.min(footer.len() / CHUNK_ENTRY_BYTES));
         for _ in 0..chunk_count {
             chunks.push(decode_chunk(&mut fields)?);
         }
-        Ok(Footer { durable_lsn, last, groups, chunks })
+        Ok(Footer { durable_lsn, last, groups, chunks: FooterChunks::Listed(chunks) })
     }
+}
+
+fn encode_chunk(chunk: &ChunkEntry, bytes: &mut Vec<u8>) {
+    bytes.extend(chunk.lsn.bits().to_le_bytes());
+    bytes.extend(chunk.offset.to_le_bytes());
+    bytes.extend(chunk.length.to_le_bytes());
+    bytes.extend(chunk.number.to_le_bytes());
+    bytes.extend([0; 2]);
+    bytes.extend(chunk.tag.0);
+    bytes.extend(chunk.hash);
 }
 
 fn decode_chunk(fields: &mut Fields<'_>) -> Result<ChunkEntry, FormatError> {

@@ -1,6 +1,6 @@
 //! A segment as recovery sees it: the groups of the chain that lie in it, and where they end.
 
-use crate::disk::{Disk, OpenMode};
+use crate::disk::OpenMode;
 use crate::error::{Damage, DiskError};
 use crate::ids::Lsn;
 use crate::log::build::{BuiltGroup, chunks_of};
@@ -8,6 +8,7 @@ use crate::log::format::FormatError;
 use crate::log::format::group::GroupHash;
 use crate::log::format::segment::{Footer, GROUPS_AT, GroupEntry, aligned};
 use crate::log::reader::{FoundGroup, SegmentFile};
+use crate::log::setup::LogSetup;
 use crate::log::writer::{self, ChainEnd};
 use crate::width::usize_of_u32;
 
@@ -93,9 +94,9 @@ impl Segment {
 
     /// Cuts the file behind the groups that stay and gives it a footer; durable on return. Damaged
     /// groups at its end are no torn tail: then nothing is cut.
-    pub(super) fn close(&self, disk: &dyn Disk, durable_lsn: Lsn) -> Result<(), DiskError> {
-        let mut contents =
-            Footer { durable_lsn, last: self.end_of(self.kept).hash, ..Footer::default() };
+    pub(super) fn close(&self, setup: &LogSetup, durable_lsn: Lsn) -> Result<(), DiskError> {
+        let last = self.end_of(self.kept).hash;
+        let mut contents = Footer { durable_lsn, last, ..Footer::new((setup.footer)()) };
         let mut buffer = Vec::new();
         for group in self.kept_groups() {
             contents.groups.push(GroupEntry {
@@ -106,9 +107,9 @@ impl Segment {
             });
             if let Ok((_, read)) = self.file.group_without_chunks_at(group.offset, &mut buffer)? {
                 let place = group.place(self.file.header.number);
-                contents
-                    .chunks
-                    .extend(chunks_of(&read).iter().map(|chunk| chunk.at(place).entry()));
+                for chunk in chunks_of(&read) {
+                    contents.add_chunk(chunk.at(place).entry());
+                }
             }
         }
         // A group that landed elsewhere may end the chain before others that are alive.
@@ -117,7 +118,7 @@ impl Segment {
         } else {
             self.kept_groups().last().map_or(GROUPS_AT, FoundGroup::end)
         };
-        let file = disk.open(&self.file.path, OpenMode::ReadWrite)?;
+        let file = setup.disk.open(&self.file.path, OpenMode::ReadWrite)?;
         writer::close(file.as_ref(), end, &contents)
     }
 

@@ -38,13 +38,19 @@ fn newer_header(disk: &SimulatedDisk, place: &GroupPlace) -> Vec<u8> {
 
 /// For writing and for reading.
 fn refuses(disk: &SimulatedDisk, expected: &str) {
+    refuses_version(disk, expected, 1);
+}
+
+/// The same of what has the version behind `known`.
+fn refuses_version(disk: &SimulatedDisk, expected: &str, known_version: u32) {
     for mode in [OpenMode::ReadWrite, OpenMode::Read] {
         // What is to be read is flushed before; that changes nothing that lies there.
         let calls = u64::from(mode == OpenMode::Read);
         let image = disk.image_after_kill();
         let visit = |_: Replayed<'_>| Ok::<(), RecoverError>(());
         match recover(setup(&image), None, mode, visit).map(|_| ()) {
-            Err(RecoverError::NewerFormat { what, found: 2, known: 1 }) => {
+            Err(RecoverError::NewerFormat { what, found, known }) => {
+                assert_eq!((found, known), (known_version + 1, known_version));
                 assert!(what.starts_with(expected), "{what}");
                 assert!(what.ends_with("000000000001.segment"), "{what}");
             }
@@ -145,11 +151,12 @@ fn s19_a_newer_footer_is_refused_and_its_segment_not_closed_anew() {
     let at = u64::from_le_bytes(trailer[8..16].try_into().unwrap());
     let count = u64::from_le_bytes(trailer[16..24].try_into().unwrap()) as usize;
     let mut footer = read(&disk, segment, at, count);
-    footer[8] = 2;
+    assert_eq!(footer[8], 2, "the newest version that we know");
+    footer[8] = 3;
     let checksum = blake3::Hasher::new().update(&footer).update(&trailer[..32]).finalize();
     let image = with_bytes(&disk, segment, at, &footer);
     let image = with_bytes(&image, segment, trailer_at + 32, checksum.as_bytes());
-    refuses(&image, "a segment footer in ");
+    refuses_version(&image, "a segment footer in ", 2);
 }
 
 #[test]

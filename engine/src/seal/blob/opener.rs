@@ -28,7 +28,8 @@ impl BlobOpener {
     ///
     /// # Errors
     /// [`SealError::NotForAccount`], [`SealError::NoKey`] if the key was destroyed,
-    /// [`SealError::WrongKey`], [`SealError::Altered`] (also for another blob's header), or those
+    /// [`SealError::WrongKey`], [`SealError::Altered`] (also for another blob's header, and, of
+    /// version 3, for another key), or those
     /// of [`BlobHeader::parse`].
     pub fn open(
         header: &[u8],

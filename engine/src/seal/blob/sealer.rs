@@ -1,6 +1,6 @@
 //! Sealing a blob: its header, then its chunks, or all of it as a packed blob.
 
-use super::{APART, BlobHeader, PROOF_BYTES, VERSION, chunk_count, chunk_key, wrap};
+use super::{APART, BlobHeader, PACKED, PROOF_BYTES, VERSION, chunk_count, chunk_key, wrap};
 use crate::ids::{AccountNumber, BlobTag, KeyGeneration};
 use crate::limits::{BLOB_ACCOUNTS_MAX, CHUNK_BYTES, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::seal::aead::{Aead, AwsLc, NONCE, TAG_BYTES};
@@ -57,6 +57,31 @@ impl BlobSealer {
         sealer: &Sealer,
         tag: BlobTag,
         accounts: &[(AccountNumber, KeyGeneration, &Key)],
+        lengths: (u64, u32),
+        compression: Compression,
+    ) -> Result<BlobSealer, SealError> {
+        BlobSealer::begin(APART, sealer, (tag, accounts), lengths, compression)
+    }
+
+    /// The same of what is to be packed, with a header of version 3: for volumes of format level 5
+    /// and above.
+    ///
+    /// # Errors
+    /// As [`BlobSealer::with_summary`].
+    pub fn to_pack(
+        sealer: &Sealer,
+        tag: BlobTag,
+        accounts: &[(AccountNumber, KeyGeneration, &Key)],
+        lengths: (u64, u32),
+        compression: Compression,
+    ) -> Result<BlobSealer, SealError> {
+        BlobSealer::begin(VERSION, sealer, (tag, accounts), lengths, compression)
+    }
+
+    fn begin(
+        version: u16,
+        sealer: &Sealer,
+        (tag, accounts): (BlobTag, &[(AccountNumber, KeyGeneration, &Key)]),
         (plain_len, summary_len): (u64, u32),
         compression: Compression,
     ) -> Result<BlobSealer, SealError> {
@@ -78,14 +103,12 @@ impl BlobSealer {
         let content_key = sealer.fresh_key(Purpose::CONTENT_KEY);
         let entries = accounts
             .iter()
-            .map(|(account, generation, key)| {
-                wrap(sealer, tag, *account, (*generation, key), &content_key)
-            })
+            .map(|opener| wrap(sealer, version, tag, *opener, &content_key))
             .collect();
         let chunk_count = u32_of(usize_of(chunk_count(plain_len)));
         let proof = [0; PROOF_BYTES];
         let header = BlobHeader {
-            version: APART,
+            version,
             tag,
             chunk_count,
             summary_len,
@@ -94,7 +117,11 @@ impl BlobSealer {
             entries,
             proof,
         };
-        let header_bytes = header.encode(&content_key);
+        // That of a packed blob is not known before its summary is sealed.
+        let header_bytes = match version {
+            APART => header.encode(&content_key),
+            _ => Vec::new(),
+        };
         Ok(BlobSealer { header, header_bytes, content_key, compression, next_number: 0 })
     }
 
@@ -103,7 +130,7 @@ impl BlobSealer {
         self.header.chunk_count
     }
 
-    /// The header and its BLAKE3.
+    /// The header of a blob that is not to be packed, and its BLAKE3.
     pub fn header(&self) -> (&[u8], [u8; 32]) {
         (&self.header_bytes, blake3::hash(&self.header_bytes).into())
     }
@@ -187,7 +214,7 @@ impl BlobSealer {
         let announced = usize_of_u32(self.header.summary_len);
         assert_eq!(summary.len(), announced, "the summary has the announced length");
         assert_eq!(self.next_number, 0, "a blob is packed as a whole");
-        self.header.version = VERSION;
+        self.header.version = self.header.version.max(PACKED);
         let mut chunks = body.chunks(CHUNK_BYTES);
         let first = chunks.next().unwrap_or_default();
         let mut stream = Stream::new(summary);

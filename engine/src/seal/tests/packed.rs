@@ -30,8 +30,20 @@ fn begin(body: &[u8], summary: &[u8], compression: Compression) -> BlobSealer {
     BlobSealer::with_summary(&sealer(), TAG, &accounts, lengths, compression).unwrap()
 }
 
-fn packed(body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+/// With a header of version 2, as below format level 5.
+fn packed_before(body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
     begin(body, summary, Compression::Streamed).seal_packed(body, summary)
+}
+
+fn packed(body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+    packed_by(&sealer(), body, summary)
+}
+
+fn packed_by(sealer: &Sealer, body: &[u8], summary: &[u8]) -> Vec<SealedChunk> {
+    let accounts = [(ANNA, FIRST, &key(1)), (BERT, FIRST, &key(2))];
+    let lengths = (body.len() as u64, summary.len() as u32);
+    let blob = BlobSealer::to_pack(sealer, TAG, &accounts, lengths, Compression::Streamed);
+    blob.unwrap().seal_packed(body, summary)
 }
 
 fn mail(length: usize) -> (Vec<u8>, Vec<u8>) {
@@ -127,19 +139,43 @@ fn a_damaged_summary_is_an_error_of_whoever_needs_it() {
 #[test]
 fn a_retired_key_generation_is_replaced_and_what_follows_the_header_stays() {
     let (body, summary) = mail(4_000);
-    let mut items = packed(&body, &summary);
-    let parsed = BlobHeader::parse(&items[0].bytes).unwrap();
-    let (header, _) = parsed.rewrap(&sealer(), BERT, &keys, (SECOND, &key(3))).unwrap();
-    assert_eq!(header.len(), parsed.piece(parsed.chunk_count).start, "as long as it was");
-    items[0].bytes[..header.len()].copy_from_slice(&header);
-    let only_new = |account, generation| match generation {
-        FIRST if account == BERT => None,
-        _ => keys(account, generation),
-    };
-    for account in [ANNA, BERT] {
-        let opener = BlobOpener::open(&items[0].bytes, TAG, account, &only_new).unwrap();
-        assert_eq!(read(&opener, &items, 0).unwrap(), body);
+    for mut items in [packed(&body, &summary), packed_before(&body, &summary)] {
+        let parsed = BlobHeader::parse(&items[0].bytes).unwrap();
+        let (header, _) = parsed.rewrap(&sealer(), BERT, &keys, (SECOND, &key(3))).unwrap();
+        assert_eq!(header.len(), parsed.piece(parsed.chunk_count).start, "as long as it was");
+        items[0].bytes[..header.len()].copy_from_slice(&header);
+        let only_new = |account, generation| match generation {
+            FIRST if account == BERT => None,
+            _ => keys(account, generation),
+        };
+        for account in [ANNA, BERT] {
+            let opener = BlobOpener::open(&items[0].bytes, TAG, account, &only_new).unwrap();
+            assert_eq!(read(&opener, &items, 0).unwrap(), body);
+        }
     }
+}
+
+#[test]
+fn a_masked_key_opens_for_its_account_alone_and_says_nothing_about_others() {
+    let (body, summary) = mail(2_000);
+    let sealer = sealer();
+    let items = packed_by(&sealer, &body, &summary);
+    let before = packed_before(&body, &summary);
+    assert_eq!(items[0].bytes.len() + 2 * 48, before[0].bytes.len(), "of two accounts");
+    let refused = |keys: &dyn Fn(AccountNumber, KeyGeneration) -> Option<Key>| {
+        BlobOpener::open(&items[0].bytes, TAG, ANNA, keys).err()
+    };
+    assert_eq!(refused(&|_, _| Some(key(2))), Some(SealError::Altered), "the other's key");
+    let no_key = SealError::NoKey { account: ANNA, generation: FIRST };
+    assert_eq!(refused(&|_, _| None), Some(no_key), "shredded");
+    let entries = items[0].bytes[40..40 + 2 * 68].to_vec();
+    assert_ne!(entries[36..68], entries[68 + 36..], "the same content key, masked twice");
+    let parsed = BlobHeader::parse(&items[0].bytes).unwrap();
+    let [once, again] = [0, 1].map(|_| {
+        let (header, _) = parsed.rewrap(&sealer, BERT, &keys, (SECOND, &key(3))).unwrap();
+        header[40 + 68 + 36..40 + 2 * 68].to_vec()
+    });
+    assert_ne!(once, again, "and twice for one account");
 }
 
 proptest! {
@@ -149,9 +185,11 @@ proptest! {
         length in 300..3000_usize,
         place: prop::sample::Index,
         bit in 0..8_u32,
+        is_new: bool,
     ) {
         let (body, summary) = mail(length);
-        let mut items = packed(&body, &summary);
+        let pack = if is_new { packed } else { packed_before };
+        let mut items = pack(&body, &summary);
         let whole = BlobOpener::open(&items[0].bytes, TAG, ANNA, &keys).unwrap();
         let (summary_at, body_at) = (whole.piece(1).start, whole.piece(0).start);
         let at = place.index(items[0].bytes.len());

@@ -1,0 +1,83 @@
+//! An import hands messages to the store many at a time, and speaks of each for itself.
+
+use super::site;
+use crate::support::imap::Imap;
+use crate::support::site::{DOMAIN, PASSWORD, Site};
+
+const COUNT: usize = 300;
+/// The one that is refused: others come before and after it in the same batch.
+const LARGE: usize = 290;
+
+/// An mbox of small messages and a large one.
+fn mbox(site: &Site) -> String {
+    let path = site.folder.join("many.mbox");
+    let mut text = String::new();
+    for number in 0..COUNT {
+        let body = if number == LARGE { "large\n".repeat(3_000) } else { "small\n".to_owned() };
+        text.push_str("From a@b Mon Jan  1 00:00:00 2001\n");
+        text.push_str(&format!("Subject: number {number}\nX-Filler: {}\n\n", "x".repeat(80)));
+        text.push_str(&body);
+        text.push('\n');
+    }
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// All but the large one, in their order.
+fn assert_taken(site: &Site, name: &str, mailbox: &str) {
+    let mut imap = Imap::login(site.imap, name, PASSWORD).unwrap();
+    assert_eq!(imap.select(mailbox).unwrap().exists, u32::try_from(COUNT - 1).unwrap());
+    let found = imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])").unwrap();
+    let expected = (0..COUNT).filter(|number| *number != LARGE);
+    for (message, number) in found.into_iter().zip(expected) {
+        let subject = String::from_utf8(message.body.unwrap()).unwrap();
+        assert_eq!(subject.trim_end(), format!("Subject: number {number}"), "{mailbox}");
+    }
+}
+
+/// `import` says which message it could not take and why, on a stopped store and on a running one.
+fn import_into(site: &Site, name: &str, mailbox: &str, path: &str, why: &str) {
+    let refused = site.pillarbox(&["import", "mbox", name, path, "--into", mailbox]);
+    assert_eq!(refused.code, Some(1), "{}", refused.output());
+    let output = refused.output();
+    assert_eq!(output.matches("not imported: ").count(), 1, "{output}");
+    assert!(output.contains(why), "{output}");
+    let counts = format!("imported {} messages into {name}, but 1 were not taken", COUNT - 1);
+    assert!(output.contains(&counts), "{output}");
+}
+
+#[test]
+fn a_message_beyond_the_quota_is_named_and_the_others_are_taken() {
+    let Some(mut site) = site() else { return };
+    let path = mbox(&site);
+    for (name, is_running) in [("stopped", false), ("running", true)] {
+        let name = format!("{name}@{DOMAIN}");
+        site.pillarbox(&["account", "add", &name, "--quota", "50000"]).well("account add");
+        if is_running {
+            site.start();
+        }
+        import_into(&site, &name, "Old", &path, "quota");
+    }
+    for name in ["stopped", "running"] {
+        assert_taken(&site, &format!("{name}@{DOMAIN}"), "Old");
+    }
+    site.stop();
+    site.pillarbox(&["check"]).well("check");
+}
+
+#[test]
+fn a_message_beyond_the_limit_is_named_and_the_others_are_taken() {
+    let Some(mut site) = site() else { return };
+    site.configure("[limits]\nmessage_bytes = 16000");
+    let path = mbox(&site);
+    let name = format!("third@{DOMAIN}");
+    site.pillarbox(&["account", "add", &name]).well("account add");
+    import_into(&site, &name, "Stopped", &path, "16000");
+    site.start();
+    import_into(&site, &name, "Running", &path, "16000");
+    for mailbox in ["Stopped", "Running"] {
+        assert_taken(&site, &name, mailbox);
+    }
+    site.stop();
+    site.pillarbox(&["check"]).well("check");
+}
