@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
+use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
 use super::read::SummaryCache;
@@ -239,6 +240,7 @@ impl Store {
             space: Arc::default(),
             reclaimed: Arc::default(),
             recounted: Arc::default(),
+            ending: Ending::default(),
             clock: Arc::clone(&surroundings.clock),
             scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
@@ -469,7 +471,14 @@ impl Store {
         let inner = &self.inner;
         let Upkeep { reclaim_rate, recount_interval, scrub_rate } = upkeep;
         if reclaim_rate > 0 {
-            inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
+            // It holds nothing of the store that keeps it open.
+            let weak = Arc::downgrade(inner);
+            let at_rest = move || {
+                if let Some(inner) = weak.upgrade() {
+                    Store { inner }.end_unnamed_keys();
+                }
+            };
+            inner.driver.start_reclaim(reclaimer, reclaim_rate, at_rest)?;
         }
         inner.driver.start_purge(self.purger(surroundings))?;
         if !recount_interval.is_zero() {
