@@ -8,8 +8,8 @@
 //!    └─────► Imaging ─► Imaged ─► (checkpoint flushed) ─► Choosing
 //! ```
 //! On the way the headers of blobs are re-wrapped whose keys are retired (`rewrap`); for their sake
-//! alone images are made and segments rewritten when that is ordered (`orders`). Files of released segments become
-//! spares, a few of them (`log/spare.rs`).
+//! alone images are made and segments rewritten when that is ordered (`orders`). Files of released
+//! segments become spares, a few of them (`log/spare.rs`).
 //!
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Nothing here touches the log's open segment or the committer, but that base images are

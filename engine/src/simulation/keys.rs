@@ -11,6 +11,7 @@ use crate::ids::{AccountNumber, KeyGeneration};
 use crate::log::format::group::Group;
 use crate::log::format::segment::GROUPS_AT;
 use crate::log::{Item, SegmentFile};
+use crate::reclaim::ReclaimStep;
 use crate::state::RetentionSetting;
 use crate::store::{RetiredKey, Store};
 
@@ -145,6 +146,25 @@ fn a_segment_made_of_several_names_what_they_named() {
     assert_eq!(rewrap_wholly(&house.store, "joined"), 13);
     house.assert_whole(ANNA);
     house.assert_whole(BERT);
+}
+
+/// The copy has the records of what it is made of, which was what had been ordered.
+#[test]
+fn what_was_being_copied_before_there_were_images_is_copied_once_more() {
+    let house = House::new(17, 0);
+    house.append(ANNA, 0..60).unwrap();
+    house.rotate(&[ANNA]);
+    house.expunge(ANNA, |uid| uid % 4 != 0);
+    assert!(house.store.checkpoint());
+    let mut groups = 0;
+    while groups < 3 {
+        match house.store.steps().reclaim().unwrap() {
+            ReclaimStep::Copied(bytes) => groups += u32::from(bytes > 0),
+            other => panic!("there is something to copy: {other:?}"),
+        }
+    }
+    assert_eq!(rewrap_wholly(&house.store, "while a copy was made"), 1);
+    house.assert_whole(ANNA);
 }
 
 #[test]

@@ -199,8 +199,7 @@ impl Store {
         mut giving_up: Option<&mut GivingUp>,
     ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
-        let disk = Arc::clone(&surroundings.disk);
-        let layout = Layout::of(directory);
+        let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));

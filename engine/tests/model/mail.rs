@@ -100,7 +100,7 @@ impl Run {
         if matches!(attachment, Attachment::Shared) {
             // Base64, as attachments come.
             text.extend_from_slice(b"\r\n");
-            let piece: &[u8] = if self.texts % 2 == 0 { b"QUJD" } else { b"REVG" };
+            let piece: &[u8] = if self.texts.is_multiple_of(2) { b"QUJD" } else { b"REVG" };
             let line = [piece.repeat(19), b"\r\n".to_vec()].concat();
             text.extend(line.repeat(400));
         }
