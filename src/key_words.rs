@@ -19,7 +19,10 @@ pub(crate) fn status_lines(
     };
     let rewrap = match rewrap {
         None => "not going on".to_owned(),
-        Some(RewrapProgress { segment_count, segment_total }) => {
+        Some(RewrapProgress { is_imaging: true, segment_total, .. }) => {
+            format!("base images first, then {segment_total} segments")
+        }
+        Some(RewrapProgress { segment_count, segment_total, .. }) => {
             format!("{segment_count} of {segment_total} segments")
         }
     };

@@ -20,6 +20,8 @@ pub(crate) enum Sabotage {
     Reference,
     /// Records are dropped that no base image covers.
     Base,
+    /// A retired key is destroyed although something names it.
+    Key,
     /// Callers are told that all is well whatever the write said.
     Answer,
 }
@@ -27,7 +29,7 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Every one, with its name on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 8] = [
+    pub(crate) const ALL: [(Sabotage, &str); 9] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
@@ -36,6 +38,7 @@ impl Sabotage {
         (Sabotage::Release, "release"),
         (Sabotage::Reference, "reference"),
         (Sabotage::Base, "base"),
+        (Sabotage::Key, "key"),
     ];
 }
 

@@ -143,7 +143,7 @@ fn sentence(key: &RetiredLine) -> String {
         return format!("{account}, key {generation}: destroyed, nothing needed it any more");
     }
     let holders = [
-        (key.record_segments, "segments have records under it, until base images replace them"),
+        (key.record_segments, "segments have records under it: run this command again"),
         (key.header_segments, "segments have messages under it: run this command again"),
         (key.value_count, "values of state are under it: run this command again"),
         (key.unread_segments, "segments cannot be read: run 'pillarbox check'"),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::proof::Proof;
 use super::unit::{Cutter, owner, tables};
-use super::{BaseSetup, submit};
+use super::{Abandon, BaseSetup, Spans, submit};
 use crate::commit::Change;
 use crate::error::{CommitError, ReadError};
 use crate::ids::{AccountNumber, BlobId, Lsn};
@@ -25,7 +25,7 @@ pub(super) enum DumpStep {
     Worked(u64),
     Waiting,
     Done,
-    Abandoned,
+    Abandoned(Abandon),
 }
 
 /// The images of a round.
@@ -87,6 +87,7 @@ impl Dump {
         saved: Saved,
         begun: Lsn,
         accounts: Vec<AccountNumber>,
+        anew: &Spans,
     ) -> Result<Dump, ReadError> {
         let there: HashSet<AccountNumber> = saved.accounts()?.into_keys().collect();
         let accounts: VecDeque<AccountNumber> =
@@ -95,6 +96,7 @@ impl Dump {
         for account in accounts.iter().copied().chain([AccountNumber::VOLUME]) {
             let last = setup.committed.base(account);
             let units = last.iter().flat_map(|image| &image.units);
+            let units = units.filter(|unit| !anew.has(unit.lsn));
             let known = units.map(|unit| (unit.hash, *unit)).collect();
             images.insert(account, Making { known, ..Making::default() });
         }
@@ -144,12 +146,12 @@ impl Dump {
                     Err(ticket) => still.push(Wait::Units(account, indexes, ticket)),
                     Ok(Ok(positions)) => self.place(account, &indexes, &positions),
                     Ok(Err(CommitError::NoSuchAccount)) => self.forget(account),
-                    Ok(Err(_)) => return DumpStep::Abandoned,
+                    Ok(Err(error)) => return DumpStep::Abandoned(Abandon::of(&error)),
                 },
                 Wait::Image(ticket) => match ticket.now() {
                     Err(ticket) => still.push(Wait::Image(ticket)),
                     Ok(Ok(()) | Err(CommitError::NoSuchAccount)) => {}
-                    Ok(Err(_)) => return DumpStep::Abandoned,
+                    Ok(Err(error)) => return DumpStep::Abandoned(Abandon::of(&error)),
                 },
             }
         }
@@ -184,7 +186,7 @@ impl Dump {
             }
             let ticket =
                 submit(&self.setup, |promise| Change::BaseDump { account, units, promise });
-            let Some(ticket) = ticket else { return DumpStep::Abandoned };
+            let Some(ticket) = ticket else { return DumpStep::Abandoned(Abandon::Otherwise) };
             self.waiting.push(Wait::Units(account, indexes, ticket));
         }
         DumpStep::Worked(bytes)
@@ -355,7 +357,7 @@ impl Dump {
             units: units.to_vec(),
         }));
         let ticket = submit(&self.setup, |promise| Change::BaseImage { account, parts, promise });
-        let Some(ticket) = ticket else { return DumpStep::Abandoned };
+        let Some(ticket) = ticket else { return DumpStep::Abandoned(Abandon::Otherwise) };
         self.waiting.push(Wait::Image(ticket));
         DumpStep::Worked(0)
     }

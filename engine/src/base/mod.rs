@@ -6,7 +6,8 @@
 //! ```
 //! A state machine with a `step`, driven by reclaim, which says when it is worth it. All images of
 //! a round hold state as of one position v; while it is written, mail goes on coming. A unit that
-//! the account's last image has already is named again and not written again.
+//! the account's last image has already is named again and not written again, unless it lies where
+//! all records are to go (`Spans`): so a retired key that sealed it comes to be needed no more.
 //!
 //! # Invariants
 //! 1. Images are made from flushed tables, as they were at v and at no other position.
@@ -22,6 +23,7 @@ mod install;
 mod proof;
 mod unit;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use self::dump::{Dump, DumpStep};
@@ -43,10 +45,62 @@ pub(crate) struct BaseSetup {
     pub(crate) queue: Arc<Queue>,
 }
 
+/// Spans of positions of which no record is to be needed any more.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Spans(pub(crate) Vec<RangeInclusive<Lsn>>);
+
+impl Spans {
+    /// Of spans in ascending order; neighbours become one.
+    pub(crate) fn of(spans: impl IntoIterator<Item = RangeInclusive<Lsn>>) -> Spans {
+        let mut merged: Vec<RangeInclusive<Lsn>> = Vec::new();
+        for span in spans {
+            match merged.last_mut() {
+                Some(last) if last.end().next().is_some_and(|next| *span.start() <= next) => {
+                    *last = *last.start()..=*span.end().max(last.end());
+                }
+                _ => merged.push(span),
+            }
+        }
+        Spans(merged)
+    }
+
+    /// Whether that position lies in one.
+    pub(crate) fn has(&self, lsn: Lsn) -> bool {
+        self.0.iter().any(|span| span.contains(&lsn))
+    }
+
+    /// The last position of all; none if there are no spans.
+    pub(crate) fn last(&self) -> Option<Lsn> {
+        self.0.iter().map(|span| *span.end()).max()
+    }
+}
+
 /// One round of base images, of all accounts.
 pub(crate) struct Round {
     setup: BaseSetup,
+    /// Units in there are written anew.
+    anew: Spans,
     phase: Phase,
+}
+
+/// Why a round was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Abandon {
+    /// The disk has no room for it.
+    NoRoom,
+    /// An account's rows did not agree: its records stay, however often it is tried.
+    Refused,
+    /// Another checkpoint came between, or the committer takes nothing now.
+    Otherwise,
+}
+
+impl Abandon {
+    fn of(error: &CommitError) -> Abandon {
+        match error {
+            CommitError::DiskFull => Abandon::NoRoom,
+            _ => Abandon::Otherwise,
+        }
+    }
 }
 
 enum Phase {
@@ -67,12 +121,12 @@ pub(crate) enum RoundStep {
     /// The images are in the log, but for those of so many accounts whose rows did not agree.
     Done { refused: u64 },
     /// Given up; nothing was lost, and a later round begins anew.
-    Abandoned,
+    Abandoned(Abandon),
 }
 
 impl Round {
-    pub(crate) fn new(setup: BaseSetup) -> Round {
-        Round { setup, phase: Phase::Begin }
+    pub(crate) fn new(setup: BaseSetup, anew: Spans) -> Round {
+        Round { setup, anew, phase: Phase::Begin }
     }
 
     /// Does the next thing.
@@ -90,7 +144,9 @@ impl Round {
                     accounts.into_iter().map(|account| account.number).collect();
                 let named = accounts.clone();
                 let begun = self.submit(|promise| Change::BaseBegin { accounts: named, promise });
-                let Some(begun) = begun else { return Ok(RoundStep::Abandoned) };
+                let Some(begun) = begun else {
+                    return Ok(RoundStep::Abandoned(Abandon::Otherwise));
+                };
                 self.phase = Phase::Begun(begun, accounts);
                 Ok(RoundStep::Waiting)
             }
@@ -103,7 +159,7 @@ impl Round {
                     self.phase = Phase::Snapshot(lsn, accounts);
                     Ok(RoundStep::Waiting)
                 }
-                Ok(Err(_)) => Ok(RoundStep::Abandoned),
+                Ok(Err(error)) => Ok(RoundStep::Abandoned(Abandon::of(&error))),
             },
             Phase::Snapshot(lsn, accounts) => self.snapshot(lsn, accounts),
             Phase::Dumping(mut dump) => match dump.step()? {
@@ -115,7 +171,7 @@ impl Round {
                     self.phase = Phase::Dumping(dump);
                     Ok(RoundStep::Waiting)
                 }
-                DumpStep::Abandoned => Ok(RoundStep::Abandoned),
+                DumpStep::Abandoned(why) => Ok(RoundStep::Abandoned(why)),
                 DumpStep::Done => {
                     // Records are dropped under images that flushed state knows.
                     self.setup.checkpoints.want();
@@ -131,12 +187,13 @@ impl Round {
         match self.setup.checkpoints.take_snapshot(lsn) {
             Some(tables) => {
                 let values = Arc::clone(&self.setup.saved.values);
-                let dump = Dump::new(self.setup.clone(), Saved { tables, values }, lsn, accounts)?;
+                let (setup, saved) = (self.setup.clone(), Saved { tables, values });
+                let dump = Dump::new(setup, saved, lsn, accounts, &self.anew)?;
                 self.phase = Phase::Dumping(Box::new(dump));
                 Ok(RoundStep::Worked(0))
             }
             // Another checkpoint was on its way, so none was made at that position.
-            None if is_idle => Ok(RoundStep::Abandoned),
+            None if is_idle => Ok(RoundStep::Abandoned(Abandon::Otherwise)),
             None => {
                 self.phase = Phase::Snapshot(lsn, accounts);
                 Ok(RoundStep::Waiting)

@@ -25,6 +25,11 @@ impl NamedBy {
     /// Headers of blobs.
     pub(crate) const HEADERS: NamedBy = NamedBy(2);
 
+    /// Both.
+    pub(crate) fn and(self, other: NamedBy) -> NamedBy {
+        NamedBy(self.0 | other.0)
+    }
+
     /// Whether it is all of `other`.
     pub(crate) fn has(self, other: NamedBy) -> bool {
         self.0 & other.0 == other.0

@@ -5,11 +5,11 @@
 //! Choosing ─► Copying ─► Published ─► (checkpoint flushed) ─► the old segments go ─► Choosing
 //!    │        a group      places are in memory and
 //!    │        a step       in the next checkpoint
-//!    └─────► Imaging ─► Choosing
+//!    └─────► Imaging ─► Imaged ─► (checkpoint flushed) ─► Choosing
 //! ```
 //! On the way the headers of blobs are re-wrapped whose keys are retired (`rewrap`); for their sake
-//! alone segments are rewritten when that is ordered (`orders`). Files of released segments become
-//! spares, a few of them (`log/spare.rs`).
+//! alone images are made and segments rewritten when that is ordered (`orders`). Files of released
+//! segments become spares, a few of them (`log/spare.rs`).
 //!
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Nothing here touches the log's open segment or the committer, but that base images are
@@ -40,8 +40,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::choice::{Choice, Segments, Situation, named_bytes};
 use self::orders::Orders;
+pub(crate) use self::orders::OrdersProgress;
 pub(crate) use self::rewrap::Rewrapper;
-use crate::base::{BaseSetup, Round, RoundStep};
+use crate::base::{Abandon, BaseSetup, Round, RoundStep, Spans};
 use crate::commit::CheckpointSlot;
 use crate::error::{DiskError, ReadError};
 use crate::format_level;
@@ -84,6 +85,9 @@ pub(crate) struct Reclaimer {
 enum Phase {
     Choosing,
     Imaging(Box<Round>),
+    /// Images are in the log; waits until more checkpoints than that are completed, because records
+    /// go only under what flushed state knows.
+    Imaged(u64),
     Copying(Box<Copying>),
     /// A copy whose publishing failed may have its name already.
     Unpublished(SegmentNumber),
@@ -149,6 +153,14 @@ impl Reclaimer {
         match std::mem::replace(&mut self.phase, Phase::Choosing) {
             Phase::Choosing => self.choose(),
             Phase::Imaging(round) => self.image(round),
+            Phase::Imaged(completed) => {
+                if self.setup.checkpoints.completed_beyond(completed) {
+                    self.figures.orders.images_made();
+                    return Ok(ReclaimStep::Copied(0));
+                }
+                self.phase = Phase::Imaged(completed);
+                Ok(ReclaimStep::Waiting)
+            }
             Phase::Copying(copying) => self.copy(copying),
             Phase::Unpublished(number) => match self.remove_unpublished(number) {
                 Ok(()) => Ok(ReclaimStep::Copied(0)),
@@ -177,8 +189,13 @@ impl Reclaimer {
     #[cfg(test)]
     pub(crate) fn want_images(&mut self) {
         if matches!(self.phase, Phase::Choosing) && self.allows_images() {
-            self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone())));
+            self.make_images(Spans::default());
         }
+    }
+
+    /// Makes base images next; units in those spans of positions are written anew.
+    fn make_images(&mut self, anew: Spans) {
+        self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone(), anew)));
     }
 
     fn allows_images(&self) -> bool {
@@ -198,6 +215,12 @@ impl Reclaimer {
         let (Some(live), Some(stamp)) = (self.setup.space.live(), self.setup.saved.stamp()?) else {
             return Ok(ReclaimStep::Idle);
         };
+        if self.allows_images()
+            && let Some(records) = self.figures.orders.take_images()
+        {
+            self.make_images(records);
+            return Ok(ReclaimStep::Copied(0));
+        }
         let images = self.setup.committed.bases();
         let coverage = Coverage::new(&images, stamp.lsn, self.setup.rewrapper.keys.snapshot());
         let horizon = coverage.horizon();
@@ -220,7 +243,7 @@ impl Reclaimer {
         match self.segments.choose(&self.setup.log, &situation)? {
             Choice::Nothing => Ok(ReclaimStep::Idle),
             Choice::Images => {
-                self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone())));
+                self.make_images(Spans::default());
                 Ok(ReclaimStep::Copied(0))
             }
             Choice::Rewrite(old) => match Rewrite::begin(&self.setup.log, &old) {
@@ -238,7 +261,10 @@ impl Reclaimer {
     }
 
     fn image(&mut self, mut round: Box<Round>) -> Result<ReclaimStep, ReadError> {
-        match round.step()? {
+        let step = round.step().inspect_err(|_| {
+            self.figures.orders.images_abandoned(Abandon::Otherwise);
+        })?;
+        match step {
             RoundStep::Worked(bytes) => {
                 self.phase = Phase::Imaging(round);
                 Ok(ReclaimStep::Copied(bytes))
@@ -250,9 +276,16 @@ impl Reclaimer {
             RoundStep::Done { refused } => {
                 self.figures.image_rounds.fetch_add(1, Ordering::Relaxed);
                 self.figures.images_refused.fetch_add(refused, Ordering::Relaxed);
+                if refused > 0 {
+                    self.figures.orders.images_abandoned(Abandon::Refused);
+                }
+                self.phase = Phase::Imaged(self.setup.checkpoints.want());
                 Ok(ReclaimStep::Waiting)
             }
-            RoundStep::Abandoned => Ok(ReclaimStep::Idle),
+            RoundStep::Abandoned(why) => {
+                self.figures.orders.images_abandoned(why);
+                Ok(ReclaimStep::Idle)
+            }
         }
     }
 
@@ -267,12 +300,16 @@ impl Reclaimer {
                 Ok(ReclaimStep::Copied(bytes))
             }
             Ok(RewriteStep::AllCopied) => {
-                let number = copying.rewrite.number();
-                let published = self.publish(*copying);
-                if published.is_err() {
+                let (number, old) = (copying.rewrite.number(), copying.old.clone());
+                self.publish(*copying).or_else(|error| {
                     self.phase = Phase::Unpublished(number);
-                }
-                published
+                    // It would be copied over and over.
+                    if is_for_want_of_room(&error) {
+                        Ok(self.give_up(&old, &error))
+                    } else {
+                        Err(error)
+                    }
+                })
             }
             Err(error) => {
                 let Copying { rewrite, old, .. } = *copying;
@@ -379,9 +416,7 @@ impl Reclaimer {
 
     fn give_up(&mut self, numbers: &[SegmentNumber], error: &ReadError) -> ReclaimStep {
         let places: Vec<u64> = numbers.iter().map(|number| number.place()).collect();
-        if let ReadError::Disk(error) = error
-            && error.cause.kind() == std::io::ErrorKind::StorageFull
-        {
+        if is_for_want_of_room(error) {
             // Nothing is wrong with them; there may be room for their copy later.
             tracing::warn!(segments = ?places, "no room to rewrite segments: {error}");
             self.figures.orders.out_of_room(numbers);
@@ -394,6 +429,11 @@ impl Reclaimer {
         );
         ReclaimStep::Copied(0)
     }
+}
+
+fn is_for_want_of_room(error: &ReadError) -> bool {
+    matches!(error, ReadError::Disk(error)
+        if error.cause.kind() == std::io::ErrorKind::StorageFull)
 }
 
 /// What of a segment stays.

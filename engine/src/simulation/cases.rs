@@ -125,6 +125,8 @@ fn rewrapping_on_a_full_disk_ends_and_goes_on_when_there_is_room() {
     let house = House::new(6, 0);
     house.append(ANNA, 0..60).unwrap();
     house.store.rotate_account_keys(&[house.number(ANNA)]).unwrap();
+    // These are enough, so that nothing but copies needs room.
+    house.make_images();
     assert!(house.store.checkpoint());
     // Room for records and for half a copy.
     house.world.disk.set_capacity_bytes(house.world.disk.used_bytes() + (32 << 10));
@@ -133,7 +135,7 @@ fn rewrapping_on_a_full_disk_ends_and_goes_on_when_there_is_room() {
     assert_eq!(house.store.status().stopped, None);
     house.world.disk.set_capacity_bytes(u64::MAX);
     let keys = house.store.rewrap(None, &mut |_| {}).unwrap();
-    assert_eq!((keys[0].header_segments, keys[0].unread_segments), (0, 0), "{keys:?}");
+    assert!(keys[0].is_destroyed, "{keys:?}");
     house.assert_whole(ANNA);
 }
 

@@ -10,6 +10,7 @@
 //! | `run` | all of it at random, from a seed |
 //! | `faults` | calls that fail once, disks that are full |
 //! | `damage` | bits that flip, writes that land elsewhere |
+//! | `keys` | keys of accounts that begin and end, at every point |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
@@ -26,6 +27,7 @@ mod give_up;
 mod house;
 mod idle;
 mod kept;
+mod keys;
 mod model;
 mod proof;
 mod run;

@@ -47,6 +47,9 @@ pub(super) struct Tally {
     pub(super) misdirected: u64,
     pub(super) reclaimed_bytes: u64,
     pub(super) image_rounds: u64,
+    /// Retired keys that re-wrapping destroyed, and those that something still named.
+    pub(super) keys_destroyed: u64,
+    pub(super) keys_kept: u64,
     /// Times that files of released segments lay ready to become the next ones.
     pub(super) spares: u64,
     /// Worlds of which state was made from base images, because records were dropped.
@@ -67,6 +70,8 @@ impl std::ops::AddAssign for Tally {
         self.misdirected += other.misdirected;
         self.reclaimed_bytes += other.reclaimed_bytes;
         self.image_rounds += other.image_rounds;
+        self.keys_destroyed += other.keys_destroyed;
+        self.keys_kept += other.keys_kept;
         self.spares += other.spares;
         self.remnant_worlds += other.remnant_worlds;
     }
@@ -259,7 +264,7 @@ impl Run {
     }
 
     /// The store shows exactly what was acknowledged.
-    fn verify(&mut self) {
+    pub(super) fn verify(&mut self) {
         self.collect();
         if self.world.disk.is_off() || self.store.status().stopped.is_some() {
             return;
@@ -315,7 +320,9 @@ impl Run {
     /// either; what fails half-way is gone on with at another time.
     fn change_keys(&mut self) {
         if self.dice.below(2) == 0 {
-            drop(self.store.rewrap(None, &mut |_| {}));
+            if let Ok(keys) = self.store.rewrap(None, &mut |_| {}) {
+                self.verify_ended(&keys);
+            }
             return;
         }
         let names: Vec<&String> = self.model.accounts.keys().collect();
@@ -331,7 +338,10 @@ impl Run {
         for _ in 0..steps {
             self.tally.spares += u64::from(self.world.has_spare());
             match self.store.steps().reclaim() {
-                Ok(ReclaimStep::Idle) => return,
+                Ok(ReclaimStep::Idle) => {
+                    self.store.end_unnamed_keys();
+                    return;
+                }
                 Ok(ReclaimStep::Copied(bytes)) => self.tally.reclaimed_bytes += bytes,
                 Ok(ReclaimStep::Waiting) => {
                     self.store.steps().commit();

@@ -124,6 +124,19 @@ impl Coverage {
         self.images.get(&AccountNumber::VOLUME).map_or(Lsn::ZERO, |covered| covered.begun)
     }
 
+    /// Whether nothing of an account that stands at or below `last` and where `is_there` says so is
+    /// needed any more.
+    pub(crate) fn frees(
+        &self,
+        account: AccountNumber,
+        last: Lsn,
+        is_there: &dyn Fn(Lsn) -> bool,
+    ) -> bool {
+        self.images.get(&account).is_some_and(|covered| {
+            covered.begun >= last && !covered.named.iter().any(|lsn| is_there(*lsn))
+        })
+    }
+
     /// Whether the record may be needed.
     pub(crate) fn is_needed(&self, record: &RecordHeader) -> bool {
         let RecordHeader { account, record_type, lsn, .. } = *record;

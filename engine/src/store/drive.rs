@@ -115,11 +115,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Starts reclaiming space, at that rate.
+    /// Starts reclaiming space, at that rate; `at_rest` is called whenever nothing is worth it.
     pub(super) fn start_reclaim(
         &self,
         mut reclaimer: Reclaimer,
         bytes_per_second: u64,
+        mut at_rest: impl FnMut() + Send + 'static,
     ) -> Result<(), OpenError> {
         let pause = Arc::clone(&self.reclaim);
         let body = move || {
@@ -129,7 +130,10 @@ impl Driver {
                         Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second)
                     }
                     Ok(ReclaimStep::Waiting) => RECLAIM_WAIT,
-                    Ok(ReclaimStep::Idle) => RECLAIM_IDLE,
+                    Ok(ReclaimStep::Idle) => {
+                        at_rest();
+                        RECLAIM_IDLE
+                    }
                     Err(error) => {
                         tracing::error!("reclaiming space failed and is tried again: {error}");
                         RECLAIM_IDLE

@@ -19,7 +19,7 @@
 //! | `status`, `recount`, `check` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
 //! | `give_up/` | damage that no copy mends is given up: kept aside, and the store goes on |
-//! | `keys` | keys of accounts: new generations, re-wrapping, destroying |
+//! | `keys/` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
 
 mod account;
@@ -71,6 +71,7 @@ use std::sync::Arc;
 pub use self::account::Account;
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
+use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
@@ -132,6 +133,7 @@ pub(crate) struct Inner {
     space: Arc<SpaceUse>,
     reclaimed: Arc<ReclaimFigures>,
     recounted: Arc<LastRecount>,
+    ending: Ending,
     clock: Arc<dyn Clock>,
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,

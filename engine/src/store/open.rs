@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
+use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
 use super::read::SummaryCache;
@@ -200,8 +201,7 @@ impl Store {
         mut giving_up: Option<&mut GivingUp>,
     ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
-        let disk = Arc::clone(&surroundings.disk);
-        let layout = Layout::of(directory);
+        let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));
@@ -242,6 +242,7 @@ impl Store {
             space: Arc::default(),
             reclaimed: Arc::default(),
             recounted: Arc::default(),
+            ending: Ending::default(),
             clock: Arc::clone(&surroundings.clock),
             scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
@@ -472,7 +473,14 @@ impl Store {
         let inner = &self.inner;
         let Upkeep { reclaim_rate, recount_interval, scrub_rate } = upkeep;
         if reclaim_rate > 0 {
-            inner.driver.start_reclaim(reclaimer, reclaim_rate)?;
+            // It holds nothing of the store that keeps it open.
+            let weak = Arc::downgrade(inner);
+            let at_rest = move || {
+                if let Some(inner) = weak.upgrade() {
+                    Store { inner }.end_unnamed_keys();
+                }
+            };
+            inner.driver.start_reclaim(reclaimer, reclaim_rate, at_rest)?;
         }
         inner.driver.start_purge(self.purger(surroundings))?;
         if !recount_interval.is_zero() {

@@ -3,32 +3,45 @@
 //!
 //! ```text
 //! rotate ─► key table, both copies ─► record ─► all that follows is sealed under the newest
-//! rewrap ─► values of the tables sealed anew (checkpoints) ─┐
-//!           headers of blobs re-wrapped (reclaim) ──────────┴─► fence ─► what names nothing more:
+//! rewrap ─► base images, where records name it ─► segments rewritten: those records go, headers
+//!           of blobs are re-wrapped (reclaim) ──────────────┐
+//!           values of the tables sealed anew (checkpoints) ─┴─► fence ─► what names nothing more:
 //!                                                               key table, then record
 //! ```
 //! Resumable, because what is left to do is found again from what segments and tables name.
+//! `holders` finds what names a key, `ending` destroys it: for whoever asks, and by itself when
+//! reclaim has removed the last that named it.
+//!
+//! Records are never sealed anew. Where some name a retired key, base images are made that name
+//! nothing in those segments, for all accounts, because a group is kept for any one record in it;
+//! units of other segments are named again. Images that are there already are enough.
 //!
 //! # Invariants
 //! 1. A key is destroyed only when no segment of the log, living or not yet released, and no value
 //!    of the tables names it; and nothing that was sealed under it before can enter any more: the
-//!    fence lies between refusing that and looking.
+//!    fence lies between refusing that and looking. What was seen in the tables is flushed before.
 //! 2. The key table comes before the record that tells of it.
+//! 3. One at a time destroys keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ending;
+mod holders;
+
+pub(super) use self::ending::Ending;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::holders::Unread;
+use super::{Inner, Store};
+use crate::base::Spans;
 use crate::commit::{BELOW_LEVEL, Change};
 use crate::error::{CommitError, ReadError};
 use crate::format_level;
 use crate::ids::{AccountNumber, KeyGeneration};
-use crate::log::format::segment::GROUPS_AT;
-use crate::log::{KeyNames, NamedBy, SegmentFile, SegmentNumber};
+use crate::log::NamedBy;
+use crate::reclaim::OrdersProgress;
 use crate::seal::KeyError;
-use crate::width::u64_of;
-
-use super::layout::Layout;
-use super::{Inner, Store};
+use crate::state::Coverage;
 
 /// How often progress is told while reclaim works.
 const WAIT: Duration = Duration::from_millis(200);
@@ -36,10 +49,19 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How far re-wrapping is, in segments of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RewrapProgress {
+    /// Base images are made first, so that records under retired keys can go.
+    pub is_imaging: bool,
     /// Rewritten.
     pub segment_count: u64,
     /// Of how many.
     pub segment_total: u64,
+}
+
+impl From<OrdersProgress> for RewrapProgress {
+    fn from(at: OrdersProgress) -> RewrapProgress {
+        let OrdersProgress { done, total, is_imaging } = at;
+        RewrapProgress { is_imaging, segment_count: done, segment_total: total }
+    }
 }
 
 /// A retired generation of an account's key, and what still names it.
@@ -65,12 +87,22 @@ pub struct RetiredKey {
 }
 
 impl RetiredKey {
+    /// Whether anything names it.
     fn is_named(&self) -> bool {
         self.record_segments + self.header_segments + self.unread_segments + self.value_count > 0
     }
 }
 
 type Retired = (AccountNumber, KeyGeneration);
+
+/// What to do about records that no base image covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Images {
+    /// Order images.
+    Order,
+    /// Leave the records, and segments that are named for nothing else.
+    Use,
+}
 
 impl Store {
     /// Begins a new generation of these accounts' keys: what comes from now on is sealed under it.
@@ -93,11 +125,13 @@ impl Store {
     }
 
     /// Takes over what retired keys seal, of one account or of all, at reclaim's rate, and destroys
-    /// those keys that nothing names any more. Says of each what became of it.
+    /// those keys that nothing names any more. Says of each what became of it. What was sealed
+    /// before and came meanwhile may keep one; asked again, this takes it over too.
     ///
     /// # Errors
     /// A format level that is too old, reclaim that is switched off, a disk without room for the
-    /// copy of a segment, or a volume that takes no changes. What was done stays done.
+    /// copy of a segment or for base images, or a volume that takes no changes. What was done stays
+    /// done.
     pub fn rewrap(
         &self,
         only: Option<AccountNumber>,
@@ -116,19 +150,14 @@ impl Store {
         // What the tables get from now on is sealed under the newest keys, and segments that were
         // closed for these keys' sake lie below flushed state.
         self.checkpoint_or_refuse()?;
-        let names = inner.names_of_segments(Unread::Read)?;
-        let open = names.keys().next_back().copied();
-        let closed = names.iter().filter(|(segment, _)| Some(**segment) != open);
-        let ordered = closed.filter(|(_, names)| {
-            let has = |(account, generation): &Retired| {
-                let by = names.as_ref().and_then(|names| names.named_by(*account, *generation));
-                by.is_some_and(|by| by.has(NamedBy::HEADERS))
-            };
-            retired.iter().any(has)
-        });
-        inner.reclaimed.orders.add(ordered.map(|(segment, _)| *segment));
+        inner.order(&retired, Images::Order)?;
         inner.committed.reseal.want(retired.iter().map(|(account, _)| *account));
         self.wait_for_rewrap(progress)?;
+        // One that reclaim was copying before there were images has its records still.
+        let is_left = !inner.reclaimed.orders.was_stopped();
+        if is_left && inner.order(&retired, Images::Use)? > 0 {
+            self.wait_for_rewrap(progress)?;
+        }
         self.destroy(&retired)
     }
 
@@ -180,8 +209,7 @@ impl Store {
             if inner.commit_status.stopped().is_some() {
                 return Err(inner.refusal());
             }
-            let at = ordered.unwrap_or_default();
-            progress(RewrapProgress { segment_count: at.done, segment_total: at.total });
+            progress(ordered.unwrap_or_default().into());
             if is_sealing {
                 self.checkpoint_or_refuse()?;
             }
@@ -194,40 +222,6 @@ impl Store {
             }
         }
     }
-
-    /// Destroys those of the retired keys that nothing names.
-    fn destroy(&self, retired: &[Retired]) -> Result<Vec<RetiredKey>, CommitError> {
-        let inner = &self.inner;
-        inner.keys.begin_ending(retired);
-        inner.submit(|promise| Change::Fence { promise }).wait()?;
-        let mut keys = inner.held(retired, Unread::Read)?;
-        for key in keys.iter_mut().filter(|key| !key.is_named()) {
-            let (account, generation) = (key.account, key.generation);
-            match inner.keys.remove_generation(account, generation) {
-                // The account was deleted meanwhile, with all its keys.
-                Ok(_) | Err(KeyError::NoAccount(_)) => key.is_destroyed = true,
-                Err(error) => return Err(key_error(error)),
-            }
-        }
-        let kept = keys.iter().filter(|key| !key.is_destroyed);
-        let kept: Vec<Retired> = kept.map(|key| (key.account, key.generation)).collect();
-        inner.keys.stop_ending(&kept);
-        for key in keys.iter().filter(|key| key.is_destroyed) {
-            let (account, generation) = (key.account, key.generation);
-            let change = |promise| Change::KeyDestroyed { account, generation, promise };
-            inner.submit(change).wait()?;
-        }
-        Ok(keys)
-    }
-}
-
-/// What to do about segments of which it is not known what they name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unread {
-    /// Read them.
-    Read,
-    /// Count them.
-    Leave,
 }
 
 impl Inner {
@@ -253,132 +247,39 @@ impl Inner {
         self.held(&retired, Unread::Leave).unwrap_or_default()
     }
 
-    fn held(&self, retired: &[Retired], unread: Unread) -> Result<Vec<RetiredKey>, ReadError> {
-        let segments = self.names_of_segments(unread)?;
-        let unread_segments = u64_of(segments.values().filter(|names| names.is_none()).count());
-        let mut values = BTreeMap::new();
-        let mut keys = Vec::with_capacity(retired.len());
-        for &(account, generation) in retired {
-            let count = |by: NamedBy| {
-                let named = segments.values().flatten();
-                let named = named.filter_map(|names| names.named_by(account, generation));
-                u64_of(named.filter(|named| named.has(by)).count())
-            };
-            if unread == Unread::Read && !values.contains_key(&account) {
-                values.insert(account, self.saved.generations(account)?);
-            }
-            let sealed = values.get(&account).and_then(|counts| counts.get(&generation));
-            let state = self.committed.account(account);
-            keys.push(RetiredKey {
-                account,
-                name: state.map(|state| state.profile.name.clone()).unwrap_or_default(),
-                generation,
-                is_destroyed: false,
-                record_segments: count(NamedBy::RECORDS),
-                header_segments: count(NamedBy::HEADERS),
-                unread_segments,
-                value_count: sealed.copied().unwrap_or_default(),
-            });
+    /// Orders all that has to be rewritten so that nothing names these keys; answers how many
+    /// segments.
+    fn order(&self, retired: &[Retired], images: Images) -> Result<usize, CommitError> {
+        let mut named = self.segments_naming(retired)?;
+        let has_records = |by: NamedBy| by.has(NamedBy::RECORDS);
+        let with_records = named.iter().filter(|(_, by)| has_records(**by));
+        let mut records = Spans::of(with_records.filter_map(|(number, _)| self.span_of(*number)));
+        if self.is_free(&records)? {
+            records = Spans::default();
+        } else if images == Images::Use {
+            records = Spans::default();
+            named.retain(|_, by| by.has(NamedBy::HEADERS));
         }
-        Ok(keys)
+        let count = named.len();
+        self.reclaimed.orders.add(named.into_keys(), records);
+        Ok(count)
     }
 
-    /// Every segment that is there, and the keys that it names; `None`: nobody knows.
-    ///
-    /// A segment that is gone when it is looked at was rewritten meanwhile, perhaps into one that
-    /// the list of files does not have yet: all is looked at once more then.
-    fn names_of_segments(
-        &self,
-        unread: Unread,
-    ) -> Result<BTreeMap<SegmentNumber, Option<KeyNames>>, ReadError> {
-        loop {
-            if let Some(names) = self.names_of_files(unread)? {
-                return Ok(names);
-            }
-        }
-    }
-
-    /// The same; `None` if a segment went meanwhile.
-    fn names_of_files(
-        &self,
-        unread: Unread,
-    ) -> Result<Option<BTreeMap<SegmentNumber, Option<KeyNames>>>, ReadError> {
-        let directory = Layout::of(&self.directory).log();
-        let files = self.disk.list(&directory)?;
-        let numbers: BTreeSet<SegmentNumber> =
-            files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
-        let open = numbers.last().copied();
-        let mut names = BTreeMap::new();
-        for number in numbers {
-            let mut found = self.committed.key_names(number.0)?;
-            if found.is_none() {
-                let path = number.path(&directory);
-                if unread == Unread::Read {
-                    found = self.read_names(&path, open == Some(number));
-                }
-                if !self.disk.exists(&path)? {
-                    return Ok(None);
-                }
-            }
-            names.insert(number, found);
-        }
-        Ok(Some(names))
-    }
-
-    /// What a segment names, read from its groups; it is known from now on if the segment is
-    /// closed.
-    fn read_names(&self, path: &std::path::Path, is_open: bool) -> Option<KeyNames> {
-        let number = SegmentNumber::of(path)?;
-        let read = || match is_open {
-            true => self.read_open(path).map(Some),
-            false => self.read_closed(path),
-        };
-        let found = read().unwrap_or_else(|error| {
-            tracing::warn!("a segment's keys are not known: {error}");
-            None
-        });
-        if let Some(found) = found.as_ref().filter(|_| !is_open) {
-            self.committed.key_uses.set(number.0, found.clone());
-        }
-        found
-    }
-
-    fn read_closed(&self, path: &std::path::Path) -> Result<Option<KeyNames>, ReadError> {
-        let file = SegmentFile::open_cached(self.disk.as_ref(), path)?;
-        let Some(footer) = file.footer()? else { return Ok(None) };
-        let mut names = KeyNames::default();
-        let mut buffer = Vec::new();
-        for entry in footer.groups {
-            match file.group_at(entry.offset, &mut buffer)? {
-                Ok((_, group)) => names.merge(&KeyNames::of_group(&group)),
-                Err(_) => return Ok(None),
-            }
-        }
-        Ok(Some(names))
-    }
-
-    /// What the open segment names, up to its end: all that was written before is there, and what
-    /// is being written names no key that is about to end.
-    fn read_open(&self, path: &std::path::Path) -> Result<KeyNames, ReadError> {
-        let file = SegmentFile::open_cached(self.disk.as_ref(), path)?;
-        let mut names = KeyNames::default();
-        let mut buffer = Vec::new();
-        let mut at = GROUPS_AT;
-        while let Ok((found, group)) = file.group_at(at, &mut buffer)? {
-            names.merge(&KeyNames::of_group(&group));
-            at = found.end();
-        }
-        Ok(names)
+    /// Whether base images that flushed state knows let all records there go.
+    fn is_free(&self, records: &Spans) -> Result<bool, CommitError> {
+        let Some(last) = records.last() else { return Ok(true) };
+        let Some(stamp) = self.saved.stamp()? else { return Ok(false) };
+        let coverage = Coverage::new(&self.committed.bases(), stamp.lsn, self.keys.snapshot());
+        let accounts = self.committed.accounts().into_iter().map(|account| account.number);
+        let mut all = accounts.chain([AccountNumber::VOLUME]);
+        Ok(all.all(|account| coverage.frees(account, last, &|lsn| records.has(lsn))))
     }
 
     /// How far re-wrapping is, if it goes on.
     pub(super) fn rewrap_progress(&self) -> Option<RewrapProgress> {
         let at = self.reclaimed.orders.progress();
         let is_sealing = !self.committed.reseal.wanted().is_empty();
-        (at.is_some() || is_sealing).then(|| {
-            let at = at.unwrap_or_default();
-            RewrapProgress { segment_count: at.done, segment_total: at.total }
-        })
+        (at.is_some() || is_sealing).then(|| at.unwrap_or_default().into())
     }
 }
 

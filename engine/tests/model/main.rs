@@ -1,0 +1,84 @@
+//! Random operations against the store and against a small map; both must agree, also after every
+//! restart, kill, checkpoint, change of keys and rebuild. What fails is shrunk to few operations.
+//!
+//! | file | holds |
+//! |--|--|
+//! | `operation` | what may happen, and how often it is drawn |
+//! | `expected` | what accounts should hold, and what each operation does to it |
+//! | `run` | the store beside it: opening, stopping, keys, accounts |
+//! | `mail` | operations on mailboxes and messages |
+//! | `compare` | everything that readers see, beside what they should |
+//!
+//! A kill is an image of the data directory taken while the store is open: what the system would
+//! have if the process ended now. (Un-flushed writes are lost in the tests of the log and in the
+//! simulation, on the simulated disk.)
+//!
+//! # What is in
+//! All that changes a store through its façade. `Store`: `create_account`, `delete_account`,
+//! `set_password`, `set_quota`, `add_domain`, `delete_domain`, `add_alias`, `delete_alias`,
+//! `set_retention`, `set_account_retention`, `deliver`, `rotate_account_keys`, `rewrap`,
+//! `change_key`, `rotate_key`, `new_recovery_key`, `checkpoint`, `close`, `open`, `rebuild`.
+//! `Account`: mailboxes made, renamed, deleted, subscribed; `undelete`, `purge_retained`.
+//! `Mailbox`: `append`, `copy`, `move_to`, `store_flags`, also with UNCHANGEDSINCE, `expunge`.
+//! Reclaim comes with `rewrap`, which makes base images and rewrites segments.
+//!
+//! # What is not, and where it is
+//! Giving damage up and `repair` (`check/`, the simulation: nothing is damaged here). `spool` and
+//! `announce`, which change nothing. `finish_upgrade` (a new store has the newest level). Several
+//! changes at a time, faults and full disks (the simulation). Time: what a retention of no time
+//! keeps may go at any moment, what one of years keeps stays.
+//!
+//! # Invariants
+//! 1. What was acknowledged is there, bit for bit; also what is kept after it was expunged.
+//! 2. UIDs ascend and are never given twice; no UIDVALIDITY of a name comes back.
+//! 3. HIGHESTMODSEQ rises with every change of its mailbox, and a message's MODSEQ with every
+//!    change of it, and only then.
+//! 4. Counters of mailboxes, accounts and the quota equal a recount.
+//! 5. A retired key is destroyed when it is told to be, and nothing needs it.
+//!
+//! `PILLARBOX_MODEL_CASES` says how many sequences are tried.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
+#![allow(missing_docs, reason = "tests")]
+
+mod compare;
+mod expected;
+mod mail;
+mod operation;
+mod run;
+
+use proptest::prelude::*;
+
+use self::operation::operations;
+use self::run::Run;
+
+/// How many sequences are tried where nobody says.
+const CASES: u32 = 24;
+
+fn cases() -> u32 {
+    let given = std::env::var("PILLARBOX_MODEL_CASES").ok();
+    given.map_or(CASES, |given| given.parse().expect("a number of sequences"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_reads_like_a_map_after_any_operations_and_stops(operations in operations()) {
+        let mut run = Run::new();
+        for operation in &operations {
+            run.step(operation);
+            if operation.is_compared() {
+                run.compare();
+            }
+        }
+        run.compare();
+        let report = run.store().check(&mut |_| {}).unwrap();
+        prop_assert_eq!(report.problems, []);
+    }
+}
