@@ -1,6 +1,7 @@
 # make run     a demo store on loopback ports, in the foreground (DATA=<dir> PORT_BASE=<n>)
 # make test    the whole check: format, clippy, docs, tests, tidy
 # make simulate  random runs of whole stores with power cuts and faults (SEED=n SEEDS=n)
+# make kills   the server killed again and again under load, on each disk (KILLS=n)
 # make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
 # make deps    Debian packages for all of the above
@@ -24,7 +25,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate fuzz bench bench-peers deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate kills fuzz bench bench-peers deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -65,6 +66,14 @@ KEEP ?=
 simulate: deps-build
 	@$(WITH_ROCKSDB) PILLARBOX_SEED=$(SEED) PILLARBOX_SEEDS=$(SEEDS) PILLARBOX_STEPS=$(STEPS) PILLARBOX_BREAK=$(BREAK) PILLARBOX_KEEP=$(KEEP) \
 		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox-engine --lib random_runs_keep_every_promise -- --nocapture
+
+# SIGKILL under load through the whole server, over plain calls and over io_uring; then stores killed
+# in chosen system calls, and the commands that mend them.
+KILLS ?= 200
+kills: deps-build deps-test
+	@$(WITH_ROCKSDB) PILLARBOX_KILLS=$(KILLS) PILLARBOX_KILL_POINTS=$(KILLS) \
+		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox -p pillarbox-engine --lib \
+		--test crash --test interrupted -- --nocapture kill
 
 # On stable Rust: without a sanitizer, which finds nothing in safe code that an assertion does not.
 # New inputs go into the cache; the committed ones in fuzz/corpus only grow by hand.

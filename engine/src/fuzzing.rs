@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("blob_row", state::fuzzing::blob_row),
     ("checkpoint_stamp", state::fuzzing::checkpoint_stamp),
     ("encoded_words", message::fuzzing::encoded_words),
+    ("giving_up", store::fuzzing::giving_up),
     ("head_block", mailbox::fuzzing::head_block),
     ("ids_page", mailbox::fuzzing::ids_page),
     ("key_table", seal::fuzzing::key_table),

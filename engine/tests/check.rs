@@ -8,7 +8,7 @@ mod give_up;
 
 use std::path::{Path, PathBuf};
 
-use engine::disk::OpenMode;
+use engine::disk::{IoChoice, OpenMode, system_disk};
 use engine::flags::FlagList;
 use engine::ids::{Uid, UnixSeconds};
 use engine::seal::{Argon2Cost, Secret};
@@ -26,6 +26,10 @@ fn options(directory: &Path) -> OpenOptions {
     options.reserve_bytes = 0;
     options.reclaim_bytes_per_second = 0;
     options.scrub_bytes_per_second = 0;
+    // What plain calls wrote is damaged in tests/interrupted.rs; here what io_uring did.
+    if directory.exists() && system_disk(IoChoice::Uring, directory).is_ok() {
+        options.io = IoChoice::Uring;
+    }
     options
 }
 

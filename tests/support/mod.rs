@@ -10,3 +10,4 @@ pub(crate) mod random;
 pub(crate) mod site;
 pub(crate) mod smtp;
 pub(crate) mod tool;
+pub(crate) mod traced;

@@ -1,7 +1,8 @@
-//! Fuzz body of the file that names a store; see [`crate::fuzzing`].
+//! Fuzz bodies of the small files of a store; see [`crate::fuzzing`].
 
 use std::path::Path;
 
+use super::give_up::marker;
 use super::layout::NodeFile;
 
 /// `node.toml`.
@@ -10,4 +11,10 @@ pub(crate) fn node_file(bytes: &[u8]) {
     let Ok(node) = NodeFile::decode(path, &String::from_utf8_lossy(bytes)) else { return };
     let again = NodeFile::decode(path, &node.encode());
     assert_eq!(again.ok(), Some(node));
+}
+
+/// `giving-up` of a volume.
+pub(crate) fn giving_up(bytes: &[u8]) {
+    let Some(inherited) = marker::decode(&String::from_utf8_lossy(bytes)) else { return };
+    assert_eq!(marker::decode(&marker::encode(inherited)), Some(inherited));
 }

@@ -37,6 +37,8 @@ mod give_up;
 mod keys;
 #[cfg(test)]
 mod keys_tests;
+#[cfg(test)]
+mod kill_tests;
 mod layout;
 #[cfg(test)]
 mod leak_tests;

@@ -125,6 +125,10 @@ impl RocksTables {
         if let Some(newer) = unknown_table(directory) {
             return Err(newer);
         }
+        // Its making was cut short. Nothing is written before all of them are there.
+        if is_half_made(directory) {
+            return Ok(Arc::new(MemoryTables::default()));
+        }
         Ok(Arc::new(RocksTables::open_for_reading(directory, None)?))
     }
 
@@ -171,6 +175,13 @@ fn unknown_table(directory: &Path) -> Option<ReadError> {
         found: format_level::NEWEST + 1,
         known: format_level::NEWEST,
     })
+}
+
+/// Whether a table is missing that is always there: they are made one after the other.
+fn is_half_made(directory: &Path) -> bool {
+    let Ok(names) = Db::list_cf(&Options::default(), directory) else { return false };
+    let always = Table::ALL.into_iter().filter(|table| table.level() < FIRST_LATER_LEVEL);
+    always.into_iter().any(|table| names.iter().all(|name| name != table.name()))
 }
 
 fn failed(error: rocksdb::Error) -> ReadError {
@@ -384,6 +395,16 @@ mod tests {
         drop(store);
         let store = RocksTables::open_in(directory.path(), OpenMode::Read).unwrap();
         assert_eq!(store.get(Table::Retained, b"key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn tables_whose_making_was_cut_short_are_read_as_empty_and_then_made() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Db::open(&store_options(), directory.path()).unwrap());
+        let store = RocksTables::open_in(directory.path(), OpenMode::Read).unwrap();
+        assert_eq!(store.get(Table::Page, b"key").unwrap(), None);
+        let store = RocksTables::open(directory.path()).unwrap();
+        put(&store, &Table::ALL, b"key", b"value");
     }
 
     #[test]

@@ -17,11 +17,13 @@ const FORMAT: u64 = 1;
 const HEAD: &str = "# Damage of this volume is being given up, and that is not finished: run\n\
                     # 'pillarbox check --repair --give-up' again.\n";
 
-fn encode(inherited: Lsn) -> String {
+/// Its text.
+pub(in crate::store) fn encode(inherited: Lsn) -> String {
     format!("{HEAD}format = {FORMAT}\ninherited = {}\n", inherited.bits())
 }
 
-fn decode(text: &str) -> Option<Lsn> {
+/// The last position inherited, if that is such a text of a format that is known.
+pub(in crate::store) fn decode(text: &str) -> Option<Lsn> {
     let number = |key: &str| {
         text.lines().find_map(|line| {
             let (name, value) = line.split_once('=')?;

@@ -17,7 +17,7 @@
 //! A stop at any moment leaves a store that opens for reading, or as before; called again, this
 //! goes on. What came back already is known by its content hash.
 
-mod marker;
+pub(super) mod marker;
 mod messages;
 mod parts;
 mod quarantine;
