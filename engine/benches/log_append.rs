@@ -24,8 +24,8 @@ use engine::disk::{
 use engine::ids::{AccountNumber, BlobTag, KeyTableVersion, Lsn, VolumeId};
 use engine::limits::SEGMENT_BYTES;
 use engine::log::{
-    BuiltGroup, ChainEnd, ChunkHeader, GroupBuilder, GroupHash, GroupStamp, LogSetup, LogWriter,
-    RecordHeader, Role, ZerosAhead,
+    BuiltGroup, ChainEnd, ChunkHeader, FooterVersion, GroupBuilder, GroupHash, GroupStamp,
+    LogSetup, LogWriter, RecordHeader, Role, ZerosAhead,
 };
 use engine::width::u64_of;
 

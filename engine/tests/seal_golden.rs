@@ -144,24 +144,17 @@ fn packed() -> [(&'static str, Vec<u8>); 2] {
     let mail = with_base64();
     let accounts = [(ANNA, FIRST, &key(1))];
     let lengths = (u64::try_from(mail.len()).unwrap(), u32::try_from(SUMMARY.len()).unwrap());
-    let begin: [(_, _, Begin); 2] = [
-        ("seal_packed_4.bin", 29, BlobSealer::with_summary),
-        ("seal_packed_5.bin", 39, BlobSealer::to_pack),
-    ];
-    begin.map(|(name, seed, begin)| {
-        let sealer = Sealer::new(Box::new(Counting(AtomicU64::new(seed))));
-        let blob = begin(&sealer, TAG, &accounts, lengths, Compression::Streamed).unwrap();
-        (name, blob.seal_packed(&mail, SUMMARY).remove(0).bytes)
-    })
+    let streamed = || Compression::Streamed;
+    let made = |seed: u64, begin: &dyn Fn(&Sealer) -> Result<BlobSealer, SealError>| {
+        let blob = begin(&Sealer::new(Box::new(Counting(AtomicU64::new(seed))))).unwrap();
+        blob.seal_packed(&mail, SUMMARY).remove(0).bytes
+    };
+    let sealed =
+        made(29, &|sealer| BlobSealer::with_summary(sealer, TAG, &accounts, lengths, streamed()));
+    let masked =
+        made(39, &|sealer| BlobSealer::to_pack(sealer, TAG, &accounts, lengths, streamed()));
+    [("seal_packed_4.bin", sealed), ("seal_packed_5.bin", masked)]
 }
-
-type Begin = fn(
-    &Sealer,
-    BlobTag,
-    &[(AccountNumber, KeyGeneration, &Key)],
-    (u64, u32),
-    Compression,
-) -> Result<BlobSealer, SealError>;
 
 #[test]
 fn what_was_once_packed_opens() {

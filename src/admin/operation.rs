@@ -267,6 +267,7 @@ pub(crate) fn begin(
             prepare(&desk.store, into, &flags, received, body).map(held)
         }
         other => {
+            // Whatever comes between appends commits those that are held.
             together.commit();
             dispatch(desk, other, body, progress)
         }
@@ -323,12 +324,8 @@ fn dispatch(
             ensure_mailbox(&find_account(store, &name)?, &mailbox)?;
         }
         Request::Append { account: name, mailbox, flags, received, .. } => {
-            let announced = store.announce();
-            let received = UnixSeconds(received);
-            let (mailbox, message) = prepare(store, (&name, &mailbox), &flags, received, body)?;
-            return Ok(Begun::Append(mailbox.append(vec![message]), announced));
+            return append(store, (&name, &mailbox), &flags, UnixSeconds(received), body);
         }
-        // Whatever comes between appends commits those that are held.
         Request::AppendCommit => {}
         Request::Subscribe { account: name, mailbox, subscribed } => {
             let account = find_account(store, &name)?;
@@ -408,6 +405,19 @@ fn deliver(
     }
     let prepared = store.prepare(message, &accounts)?;
     Ok(Begun::Delivery(store.deliver(prepared, now(), recipients)))
+}
+
+/// Announced before it is prepared, so that many callers share a group.
+fn append(
+    store: &Store,
+    into: (&str, &str),
+    flags: &[String],
+    received: UnixSeconds,
+    message: &[u8],
+) -> Result<Begun, Failure> {
+    let announced = store.announce();
+    let (mailbox, message) = prepare(store, into, flags, received, message)?;
+    Ok(Begun::Append(mailbox.append(vec![message]), announced))
 }
 
 /// A message for a mailbox of an account, ready to be appended.

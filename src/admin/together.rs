@@ -1,13 +1,13 @@
 //! Appends that are committed together and answered one by one.
 //!
 //! Of a message that is committed alone the log holds a record with a header and a seal of its own,
-//! and, where nothing else comes at that moment, a group that is padded. So an append that is marked
-//! `together` is prepared and held, until so many are held that one more would gain nothing, or
-//! until anything comes that is not such an append into the same mailbox.
+//! and, where nothing else comes at that moment, a group that is padded. So an append that is
+//! marked `together` is prepared and held, until so many are held that one more would gain nothing,
+//! or until anything comes that is not such an append into the same mailbox.
 //!
 //! # Invariants
-//! 1. Messages enter the log in the order of their requests, and each has an answer of its own: what
-//!    is refused refuses no other.
+//! 1. Messages enter the log in the order of their requests, and each has an answer of its own:
+//!    what is refused refuses no other.
 //! 2. What is held is bounded in number, in bytes of the log, so that nobody waits long for a group
 //!    of others, and in bytes of mail, so that a client which bounds what it is owed is never owed
 //!    only what is held.

@@ -1,8 +1,9 @@
 //! `import`: mail from a Maildir or an mbox, many messages in flight.
 //!
 //! Messages are read one at a time and sent ahead; the answers are collected behind them, so that
-//! the store commits many together, in one record of the log and with one flush. A message that is refused is named and counted, and
-//! the import goes on; when the store itself takes nothing more, it stops.
+//! the store commits many together, in one record of the log and with one flush. A message that is
+//! refused is named and counted, and the import goes on; when the store itself takes nothing more,
+//! it stops.
 //!
 //! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
 

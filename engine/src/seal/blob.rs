@@ -33,10 +33,10 @@
 //! ```
 //!
 //! Version 3, from format level 5 on, is version 2 with shorter entries of 68 bytes: account 8, key
-//! generation 4, salt 24 (incarnation and serial of `derive.rs`), content key 32, xor a mask that is
-//! derived from the account's key, the salt, tag, account and generation. What a sealed object says
-//! more the header says already: the tag is 128 fresh random bits, the proof commits to the content
-//! key and tells whether anything was altered.
+//! generation 4, salt 24 (incarnation and serial of `derive.rs`), content key 32, xor a mask that
+//! is derived from the account's key, the salt, tag, account and generation. What a sealed object
+//! says more the header says already: the tag is 128 fresh random bits, the proof commits to the
+//! content key and tells whether anything was altered.
 //!
 //! # Invariants
 //! 1. A content key is fresh for every blob, and its chunk keys derive from it and the chunk's

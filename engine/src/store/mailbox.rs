@@ -77,8 +77,8 @@ impl Mailbox {
 
     /// Appends messages, each taken or refused for itself, as if by that many calls of
     /// [`Mailbox::append`]; answers one ticket a message, in order. Taken together they share a
-    /// record of the log and its seal, and at most 4096 may come at once. Those that together are
-    /// above 1 MiB ([`PreparedMessage::group_bytes`](crate::PreparedMessage::group_bytes)) block the
+    /// record of the log and its seal; at most 4096 may come at once. Those that together are above
+    /// 1 MiB ([`PreparedMessage::group_bytes`](crate::PreparedMessage::group_bytes)) block the
     /// caller while they enter the log.
     pub fn append_each(
         &self,

@@ -217,8 +217,7 @@ impl Store {
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let pages = pages_of(&saved, options.page_cache_bytes);
         let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
-        let footer = footer_of(&committed);
-        let log = LogSetup { footer, ..log_setup(surroundings, &layout, node.volume)? };
+        let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
         let bytes = options.replay_checkpoint_bytes;
@@ -530,13 +529,14 @@ fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> 
     Room::new(Arc::clone(disk), directory, layout.log(), reserve_bytes)
 }
 
-/// How segments are closed, as the volume's level allows at that moment.
-fn footer_of(committed: &Arc<Committed>) -> Arc<dyn Fn() -> FooterVersion + Send + Sync> {
+/// The same, with segments closed as the volume's level allows at that moment.
+fn with_footers(committed: &Arc<Committed>, log: LogSetup) -> LogSetup {
     let committed = Arc::clone(committed);
-    Arc::new(move || match committed.format_level() {
+    let footer = move || match committed.format_level() {
         level if level < format_level::SHORT_FOOTERS => FooterVersion::ListsChunks,
         _ => FooterVersion::CountsChunks,
-    })
+    };
+    LogSetup { footer: Arc::new(footer), ..log }
 }
 
 fn pages_of(saved: &Arc<Saved>, cache_bytes: u64) -> PageReader {

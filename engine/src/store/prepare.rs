@@ -14,14 +14,14 @@ use parking_lot::{Condvar, Mutex};
 use crate::commit::SealedMessage;
 use crate::error::CommitError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobTag, EmailId, ThreadId};
+use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
 use crate::limits::INLINE_MESSAGE_BYTES_MAX;
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
-use crate::seal::{BlobSealer, Compression, HashDomain, KeyedHash, MessageParts, SealedChunk};
+use crate::seal::{BlobSealer, Compression, HashDomain, Key, KeyedHash, MessageParts, SealedChunk};
 use crate::width::{u32_of, u64_of};
 
-use super::Store;
+use super::{Inner, Store};
 
 /// How a volume of that format level is written. zstd's level is 1: higher ones gain little on mail
 /// and cost several times the CPU.
@@ -101,16 +101,7 @@ impl Store {
         let level = inner.committed.format_level();
         let compression = compression(level);
         let part_compression = compression.clone();
-        let begin = match level {
-            level if level < format_level::MASKED_KEYS => BlobSealer::with_summary,
-            _ => BlobSealer::to_pack,
-        };
-        let sealer = begin(&inner.sealer, tag, &openers, lengths, compression).map_err(|_| {
-            CommitError::TooLarge {
-                what: "the number of recipients",
-                limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
-            }
-        })?;
+        let sealer = inner.begin_blob(level, tag, &openers, lengths, compression)?;
         let found = inner.find_parts(message, &keys, accounts);
         let chunks = if level < format_level::PACKED_BLOBS {
             seal_all(sealer, (message, &found), &encoded_summary)
@@ -135,6 +126,27 @@ impl Store {
                 _room,
                 accounts: hashes,
             },
+        })
+    }
+}
+
+impl Inner {
+    /// Begins the blob of a message, with the header that a volume of that format level has.
+    fn begin_blob(
+        &self,
+        level: u32,
+        tag: BlobTag,
+        openers: &[(AccountNumber, KeyGeneration, &Key)],
+        lengths: (u64, u32),
+        compression: Compression,
+    ) -> Result<BlobSealer, CommitError> {
+        let begin = match level {
+            level if level < format_level::MASKED_KEYS => BlobSealer::with_summary,
+            _ => BlobSealer::to_pack,
+        };
+        begin(&self.sealer, tag, openers, lengths, compression).map_err(|_| CommitError::TooLarge {
+            what: "the number of recipients",
+            limit: u64_of(crate::limits::BLOB_ACCOUNTS_MAX),
         })
     }
 }

@@ -107,8 +107,8 @@ impl Assigner<'_> {
         result
     }
 
-    /// Several messages into one mailbox, each taken or refused for itself: in one record if all are
-    /// taken, and else each in a record of its own. Answers one result a message, in order.
+    /// Several messages into one mailbox, each taken or refused for itself: in one record if all
+    /// are taken, and else each in a record of its own. Answers one result a message, in order.
     pub(super) fn append_each(
         &mut self,
         account: AccountNumber,

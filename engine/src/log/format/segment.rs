@@ -29,8 +29,8 @@
 //! ```
 //!
 //! Of a footer of version 2, from format level 5 on, groups begin at 72, after the bytes of all
-//! chunks (8); no chunks follow, for their headers stand in the groups, and nobody needs one without
-//! its group.
+//! chunks (8); no chunks follow, for their headers stand in the groups, and nobody needs one
+//! without its group.
 //!
 //! (*) Of a segment that reclaim made of several, from format level 3 on: how many they were, and
 //! how many places behind its own they took; else zero.
