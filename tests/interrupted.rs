@@ -2,8 +2,8 @@
 //! run finishes, its result is that of an undisturbed one, and in between nothing is worse than it
 //! was.
 //!
-//! The real binary under strace (`support/traced.rs`). `PILLARBOX_KILL_POINTS` says in how many calls
-//! each is killed, spread over all that change the store.
+//! The real binary under strace (`support/traced.rs`). `PILLARBOX_KILL_POINTS` says in how many
+//! calls each is killed, spread over all that change the store.
 
 #![allow(
     clippy::unwrap_used,

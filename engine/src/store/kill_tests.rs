@@ -4,8 +4,8 @@
 //! The simulator has tables of its own; here are RocksDB's files as they lie after each call. A
 //! worker, which is this test binary once more, does one order after the other under strace, and is
 //! killed as it enters its n-th call of some kind (`tests/support/traced.rs`). It is started again
-//! in the same folder, so that the next kill meets what the one before left. Opened after each kill,
-//! as copies:
+//! in the same folder, so that the next kill meets what the one before left. Opened after each
+//! kill, as copies:
 //!
 //! | world | what it is like |
 //! |--|--|
