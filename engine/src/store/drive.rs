@@ -17,8 +17,9 @@ use crate::ticket::Pump;
 /// How often the committer looks at the clock when nothing comes.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// How often reclaim looks whether a checkpoint was flushed.
-const RECLAIM_WAIT: Duration = Duration::from_millis(50);
+/// How often reclaim looks whether a checkpoint was flushed, or what it submitted was committed: in
+/// a round of base images it waits for each account.
+const RECLAIM_WAIT: Duration = Duration::from_millis(10);
 /// How often it looks for something to do.
 const RECLAIM_IDLE: Duration = Duration::from_secs(10);
 /// How long the scrub rests after a round.

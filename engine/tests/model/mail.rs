@@ -39,7 +39,11 @@ impl Run {
             Operation::Flags { at, pick, change, flags, guard } => {
                 self.flags(*at, *pick, *change, *flags, *guard);
             }
-            Operation::Expunge { at } => self.expunge(*at),
+            Operation::Expunge { at, pick } => {
+                let marked = (false, true, false);
+                self.flags(*at, *pick, FlagChange::Add, marked, Guard::None);
+                self.expunge(*at);
+            }
             Operation::Create { account, name } => {
                 let Some(account) = self.chosen(*account) else { return };
                 let name = Run::name(*name);

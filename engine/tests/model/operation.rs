@@ -79,8 +79,10 @@ pub(crate) enum Operation {
         flags: (bool, bool, bool),
         guard: Guard,
     },
+    /// Marks some, and expunges all that are marked.
     Expunge {
         at: (usize, usize),
+        pick: u32,
     },
     Create {
         account: usize,
@@ -202,7 +204,7 @@ fn mail() -> impl Strategy<Value = Operation> {
         10 => (place(), any::<u32>(), change, flags, guard).prop_map(
             |(at, pick, change, flags, guard)| Operation::Flags { at, pick, change, flags, guard }
         ),
-        6 => place().prop_map(|at| Operation::Expunge { at }),
+        6 => (place(), any::<u32>()).prop_map(|(at, pick)| Operation::Expunge { at, pick }),
     ]
 }
 

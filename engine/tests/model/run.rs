@@ -65,6 +65,8 @@ impl Run {
         run.store().add_domain("example.org").unwrap();
         run.model.domains.insert("example.org".to_owned());
         run.add_account(ACCOUNTS[0]);
+        // So that there is something to bring back.
+        run.step(&Operation::KeepAll { keep: Keep::Years });
         run
     }
 
