@@ -1,6 +1,6 @@
 //! The store beside the model: opening and stopping it, its keys and its accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use engine::disk::{IoChoice, system_disk};
@@ -322,7 +322,13 @@ impl Run {
         self.images += 1;
         let image = self.folder.path().join(format!("image{}", self.images));
         // RocksDB and reclaim remove files; an image taken meanwhile is none, so it is taken anew.
-        while copy_directory(&self.directory, &image).is_err() {
+        loop {
+            // Files that come meanwhile may be named by what is copied later.
+            let before = state_files(&self.directory);
+            let copied = copy_directory(&self.directory, &image);
+            if copied.is_ok() && before == state_files(&self.directory) {
+                break;
+            }
             std::fs::remove_dir_all(&image).unwrap();
         }
         self.close();
@@ -335,6 +341,11 @@ impl Run {
     pub(crate) fn name(number: usize) -> String {
         NAMES[number % NAMES.len()].to_owned()
     }
+}
+
+fn state_files(directory: &Path) -> BTreeSet<std::ffi::OsString> {
+    let entries = std::fs::read_dir(directory.join("volumes/main/state")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
 }
 
 fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
