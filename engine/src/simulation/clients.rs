@@ -151,6 +151,38 @@ pub(super) fn submit(store: &Store, operation: Operation) -> Option<Pending> {
     Some(Pending { operation, answer })
 }
 
+/// Of every other append of several messages: submits them as appends that come together, of which
+/// each is judged for itself. `None` of anything else.
+pub(super) fn submit_together(store: &Store, operation: &Operation) -> Option<Vec<Pending>> {
+    let Operation::Append { account: name, mailbox, texts, flags } = operation else { return None };
+    if texts.len() < 2 || texts.iter().fold(0, |sum, number| sum ^ number) % 2 == 0 {
+        return None;
+    }
+    let account = store.account(name).unwrap()?;
+    let to = account.mailbox_by_id(*mailbox).unwrap()?;
+    let messages = new_messages(store, &account, texts, *flags).ok()?;
+    let pending = texts.iter().zip(to.append_each(messages)).map(|(number, ticket)| {
+        let (account, texts) = (name.clone(), vec![*number]);
+        let operation = Operation::Append { account, mailbox: *mailbox, texts, flags: *flags };
+        Pending { operation, answer: Answer::Appended(ticket) }
+    });
+    Some(pending.collect())
+}
+
+fn new_messages(
+    store: &Store,
+    account: &Account,
+    texts: &[u64],
+    flags: u8,
+) -> Result<Vec<NewMessage>, CommitError> {
+    let new_message = |number: &u64| {
+        let prepared = store.prepare(&text(*number), &[account.number()])?;
+        let flags = list(flags, &BTreeSet::new());
+        Ok(NewMessage { prepared, flags, received: UnixSeconds(7) })
+    };
+    texts.iter().map(new_message).collect()
+}
+
 fn answer_of(store: &Store, operation: &Operation) -> Option<Result<Answer, CommitError>> {
     Some(Ok(match operation {
         Operation::Deliver { to, text: number } => {
@@ -201,21 +233,10 @@ fn answer_of_account(
     Some(Ok(match operation {
         Operation::Append { mailbox: id, texts, flags, .. } => {
             let mailbox = mailbox(id)?;
-            let mut messages = Vec::new();
-            for number in texts {
-                match store.prepare(&text(*number), &[account.number()]) {
-                    Ok(prepared) => {
-                        let flags = list(*flags, &BTreeSet::new());
-                        messages.push(NewMessage { prepared, flags, received: UnixSeconds(7) });
-                    }
-                    Err(error) => return Some(Err(error)),
-                }
+            match new_messages(store, account, texts, *flags) {
+                Ok(messages) => Answer::Appended(mailbox.append(messages)),
+                Err(error) => return Some(Err(error)),
             }
-            // Of one message both mean the same.
-            Answer::Appended(match messages.len() {
-                1 => mailbox.append_each(messages).remove(0),
-                _ => mailbox.append(messages),
-            })
         }
         Operation::Transfer { moves, from, to, uids, .. } => {
             let (from, to) = (mailbox(from)?, mailbox(to)?);

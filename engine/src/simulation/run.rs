@@ -188,10 +188,12 @@ impl Run {
         if std::env::var_os("PILLARBOX_TRACE").is_some() {
             println!("{}: {operation:?}", self.tally.steps);
         }
-        if let Some(pending) = clients::submit(&self.store, operation) {
-            self.tally.operations += 1;
-            self.pending.push_back(Entry::Waiting(pending));
-        }
+        let pending = match clients::submit_together(&self.store, &operation) {
+            Some(pending) => pending,
+            None => clients::submit(&self.store, operation).into_iter().collect(),
+        };
+        self.tally.operations += u64::try_from(pending.len()).unwrap();
+        self.pending.extend(pending.into_iter().map(Entry::Waiting));
     }
 
     /// Takes the answers that have come, in order, and compares each with the model's.
