@@ -193,6 +193,12 @@ impl Reclaimer {
         }
     }
 
+    /// Whether segments are left alone because they could not be read or copied.
+    #[cfg(test)]
+    pub(crate) fn leaves_segments_alone(&self) -> bool {
+        !self.segments.damaged.is_empty()
+    }
+
     /// Makes base images next; units in those spans of positions are written anew.
     fn make_images(&mut self, anew: Spans) {
         self.phase = Phase::Imaging(Box::new(Round::new(self.setup.base.clone(), anew)));

@@ -327,6 +327,13 @@ impl Steps {
         }
     }
 
+    /// Whether reclaim leaves segments alone, after a call that failed.
+    #[cfg(test)]
+    pub(crate) fn leaves_segments_alone(&self) -> bool {
+        let machines = self.machines.lock();
+        machines.as_ref().is_some_and(|(.., reclaimer)| reclaimer.leaves_segments_alone())
+    }
+
     /// The next step of reclaim.
     #[cfg(test)]
     pub(crate) fn reclaim(&self) -> Result<ReclaimStep, crate::error::ReadError> {
