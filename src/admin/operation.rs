@@ -214,6 +214,15 @@ pub(crate) enum Begun {
 }
 
 impl Begun {
+    /// Whether the answer comes only after the client has sent more: all answers before it must
+    /// have reached the client, who may be waiting for one of them.
+    pub(crate) fn waits_for_client(&mut self) -> bool {
+        match self {
+            Begun::Held(held) => !held.is_handed(),
+            _ => false,
+        }
+    }
+
     /// Waits for the answer.
     pub(crate) fn finish(self) -> Answer {
         let committed = match self {

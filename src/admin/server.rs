@@ -152,11 +152,14 @@ fn read_requests(
 fn answer_in_order(output: UnixStream, answers: &Receiver<Begun>) {
     let mut output = BufWriter::new(output);
     let mut next = answers.recv().ok();
-    while let Some(begun) = next {
+    while let Some(mut begun) = next {
+        if begun.waits_for_client() && output.flush().is_err() {
+            return;
+        }
         if write_answer(&mut output, &begun.finish()).is_err() {
             return;
         }
-        // Flushed only when nothing else is ready: an import's answers share system calls.
+        // Else flushed only when nothing else is there: an import's answers share system calls.
         next = match answers.try_recv() {
             Ok(begun) => Some(begun),
             Err(_) => {

@@ -31,13 +31,23 @@ type Outcome = Ticket<Result<Appended, CommitError>>;
 /// The answer to an append that is held; it comes once all are committed.
 pub(super) struct Held {
     outcome: Receiver<Outcome>,
+    /// Once it was handed to the store.
+    handed: Option<Outcome>,
     batch: u64,
 }
 
 impl Held {
+    /// Whether it was handed to the store, so that its answer comes whatever the client does.
+    pub(super) fn is_handed(&mut self) -> bool {
+        if self.handed.is_none() {
+            self.handed = self.outcome.try_recv().ok();
+        }
+        self.handed.is_some()
+    }
+
     /// Waits for it; `None` if the conversation ended before.
     pub(super) fn wait(self) -> Option<Result<Appended, CommitError>> {
-        self.outcome.recv().ok().map(Ticket::wait)
+        self.handed.or_else(|| self.outcome.recv().ok()).map(Ticket::wait)
     }
 }
 
@@ -72,7 +82,7 @@ impl Together {
         self.messages.push(message);
         let (owed, outcome) = channel();
         self.owed.push(owed);
-        let held = Held { outcome, batch: self.batch };
+        let held = Held { outcome, handed: None, batch: self.batch };
         if self.messages.len() >= TOGETHER_COUNT_MAX
             || self.log_bytes >= HELD_BYTES_MAX
             || self.mail_bytes >= TOGETHER_MAIL_BYTES_MAX

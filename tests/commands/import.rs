@@ -1,5 +1,9 @@
 //! An import hands messages to the store many at a time, and speaks of each for itself.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use super::site;
 use crate::support::imap::Imap;
 use crate::support::site::{DOMAIN, PASSWORD, Site};
@@ -85,4 +89,40 @@ fn a_message_beyond_the_limit_is_named_and_the_others_are_taken() {
     }
     site.stop();
     site.pillarbox(&["check"]).well("check");
+}
+
+/// A client that waits for its oldest answer and sends no more gets it, while later messages are
+/// held for more to come.
+#[test]
+fn answers_are_not_kept_back_for_messages_that_are_held() {
+    let Some(mut site) = site() else { return };
+    let name = format!("waiting@{DOMAIN}");
+    site.pillarbox(&["account", "add", &name]).well("account add");
+    site.start();
+    let mut stream = UnixStream::connect(site.data.join("admin.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut requests = Vec::new();
+    // 256 are committed together, and the others held.
+    for number in 0..COUNT {
+        let message = format!("Subject: number {number}\r\n\r\nsmall\r\n");
+        let length = message.len();
+        let line = format!(
+            "{{\"verb\":\"append\",\"account\":\"{name}\",\"mailbox\":\"INBOX\",\"flags\":[],\
+             \"received\":1,\"body_bytes\":{length},\"together\":true}}\n"
+        );
+        requests.extend_from_slice(line.as_bytes());
+        requests.extend_from_slice(message.as_bytes());
+    }
+    stream.write_all(&requests).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
+    for number in 0..256 {
+        let answer = answers.next().unwrap().expect("an answer comes");
+        assert_eq!(answer, "{\"answer\":\"done\"}", "message {number}");
+    }
+    stream.write_all(b"{\"verb\":\"append-commit\"}\n").unwrap();
+    for number in 256..=COUNT {
+        let answer = answers.next().unwrap().expect("an answer comes");
+        assert_eq!(answer, "{\"answer\":\"done\"}", "message {number}");
+    }
+    site.stop();
 }
