@@ -6,9 +6,9 @@
 //! pages, kept rows, parts that blobs name ─► the references they ask for ═ those that there are
 //! pages, kept rows ─► messages, bytes ═ the account's counters
 //! ```
-//! One pass over rows that are read for the image anyway; nothing is held but sums and a few numbers
-//! a mailbox. It is as good as the digest is independent of tables, checkpoints and pages; a change
-//! that was applied wrongly is what the model test looks for.
+//! One pass over rows that are read for the image anyway; nothing is held but sums and a few
+//! numbers a mailbox. It is as good as the digest is independent of tables, checkpoints and pages;
+//! a change that was applied wrongly is what the model test looks for.
 //!
 //! # What can go wrong
 //! An account whose rows do not agree gets no image, and its records stay: whoever runs

@@ -12,8 +12,8 @@
 //!
 //! as stored in the mailbox's row (state.rs): rows 16, ids 16
 //! ```
-//! Each is hashed by BLAKE3, of which the first 16 bytes are added as a little-endian number, modulo
-//! 2^128: an incremental hash of a multiset (Bellare and Micciancio, "A New Paradigm for
+//! Each is hashed by BLAKE3, of which the first 16 bytes are added as a little-endian number,
+//! modulo 2^128: an incremental hash of a multiset (Bellare and Micciancio, "A New Paradigm for
 //! Collision-Free Hashing", 1997). With sums of 128 bits that holds against mistakes and not
 //! against somebody who chooses the messages; what lies on the disk is sealed.
 //!
