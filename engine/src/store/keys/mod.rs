@@ -153,10 +153,13 @@ impl Store {
         inner.order(&retired, Images::Order)?;
         inner.committed.reseal.want(retired.iter().map(|(account, _)| *account));
         self.wait_for_rewrap(progress)?;
-        // One that reclaim was copying before there were images has its records still.
-        let is_left = !inner.reclaimed.orders.was_stopped();
-        if is_left && inner.order(&retired, Images::Use)? > 0 {
-            self.wait_for_rewrap(progress)?;
+        // One that reclaim was copying before there were images has its records still, and may have
+        // been joined with others, where the images did name something.
+        for images in [Images::Order, Images::Use] {
+            let is_left = !inner.reclaimed.orders.was_stopped();
+            if is_left && inner.order(&retired, images)? > 0 {
+                self.wait_for_rewrap(progress)?;
+            }
         }
         self.destroy(&retired)
     }
