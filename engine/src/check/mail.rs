@@ -180,9 +180,9 @@ impl<'a> Check<'a> {
         Ok(found.flaws)
     }
 
-    /// Opens every record of a group whose key is there. `is_earlier`: positions rise in all that is
-    /// part of the log, so a group below those before it is of a recycled file's earlier life and
-    /// shows only behind damage; keys of its records may be destroyed.
+    /// Opens every record of a group whose key is there. `is_earlier`: positions rise in all that
+    /// is part of the log, so a group below those before it is of a recycled file's earlier life
+    /// and shows only behind damage; keys of its records may be destroyed.
     fn records(&mut self, keys: &KeyTableSnapshot, read: &ReadGroup<'_>, is_earlier: bool) {
         for placed in read.group.items() {
             let Item::Record { header, payload } = placed.item else { continue };
