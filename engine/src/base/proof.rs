@@ -16,13 +16,12 @@
 
 use std::collections::HashMap;
 
-use crate::encoding::Broken;
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, MailboxId};
 use crate::mailbox::{DigestProof, NOT_ITS_DIGEST};
 use crate::state::{
-    AccountRetention, BlobRow, RetainedKey, RetainedMessage, Table, Usage, part_reference_key,
-    reference_key,
+    AccountRetention, BlobRow, RetainedKey, RetainedMessage, Table, Usage, decoded,
+    part_reference_key, reference_key,
 };
 
 /// What is known of an account's rows.
@@ -142,8 +141,4 @@ impl Proof {
             )
         })
     }
-}
-
-fn decoded<T>(what: &'static str, result: Result<T, Broken>) -> Result<T, ReadError> {
-    result.map_err(|why| ReadError::Undecodable { what, why })
 }

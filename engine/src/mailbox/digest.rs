@@ -135,7 +135,7 @@ impl DigestProof {
     pub(crate) fn page(&mut self, value: &[u8]) -> Result<Vec<(Uid, BlobId, u32)>, ReadError> {
         let page = Page::decode(value)?;
         self.found.add_rows(&page);
-        Ok(page.rows().map(|row| (row.uid, row.blob, row.size)).collect())
+        Ok(page.named().collect())
     }
 
     /// Takes a page of ids.

@@ -166,6 +166,11 @@ impl Page {
         })
     }
 
+    /// UID, blob and size of each row.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Uid, BlobId, u32)> + '_ {
+        self.rows().map(|row| (row.uid, row.blob, row.size))
+    }
+
     /// All rows.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         (0..self.len()).filter_map(|index| self.row(index))
@@ -365,8 +370,7 @@ const _: () = {
 
 /// UID, blob and size of each row of a stored page.
 pub(crate) fn rows_of_page(bytes: &[u8]) -> Result<Vec<(Uid, BlobId, u32)>, ReadError> {
-    let page = Page::decode(bytes)?;
-    Ok(page.rows().map(|row| (row.uid, row.blob, row.size)).collect())
+    Page::decode(bytes).map(|page| page.named().collect())
 }
 
 /// Row counts on disk and in memory agree on 32 bits.

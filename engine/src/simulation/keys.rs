@@ -257,7 +257,8 @@ impl Run {
                 continue;
             }
             self.tally.keys_kept += 1;
-            // Where an account's deletion was interrupted, the next opening destroys all its keys.
+            // Where an account's deletion was interrupted, the next opening destroys all its keys;
+            // after a failed call the next opening takes the segment up again.
             let is_excused = key.name.is_empty() || self.store.steps().leaves_segments_alone();
             assert!(is_excused || key.record_segments == 0, "records of it were to go: {key:?}");
         }

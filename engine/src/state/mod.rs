@@ -52,7 +52,7 @@ pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub(crate) use key_use::Named;
 pub(crate) use part::{BlobRole, NamedPart, PartUse, blob_naming, part_reference_key};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
-pub(crate) use recount::{Counted, Counts, count_all};
+pub(crate) use recount::{Counted, Counts, count_all, decoded};
 pub(crate) use retained::{AccountRetention, RetainedMessage, Until};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
 #[cfg(test)]

@@ -88,7 +88,8 @@ pub(crate) fn count_all(
     Ok((!walk.stopped).then_some(walk.counted))
 }
 
-fn decoded<T>(what: &'static str, result: Result<T, Broken>) -> Result<T, ReadError> {
+/// What does not decode, with what it is.
+pub(crate) fn decoded<T>(what: &'static str, result: Result<T, Broken>) -> Result<T, ReadError> {
     result.map_err(|why| ReadError::Undecodable { what, why })
 }
 
