@@ -37,7 +37,7 @@ const fn row(name: &'static str, rfc: u16, announced: Announced, test: &'static 
 }
 
 /// Every capability, in the order in which it is announced.
-pub const EXTENSIONS: [Extension; 23] = [
+pub const EXTENSIONS: &[Extension] = &[
     row("IMAP4rev1", 3501, Announced::Always, "transcripts/*.imap"),
     row("LITERAL-", 7888, Announced::BeforeLogin, "transcripts/literals.imap"),
     row("LITERAL+", 7888, Announced::AfterLogin, "transcripts/literals.imap"),
@@ -80,7 +80,7 @@ const fn command(example: &'static str, rfc: &'static str, test: &'static str) -
 }
 
 /// Every command.
-pub const COMMANDS: [CommandRow; 36] = [
+pub const COMMANDS: &[CommandRow] = &[
     command("CAPABILITY", "3501 §6.1.1", "transcripts/login.imap"),
     command("NOOP", "3501 §6.1.2", "transcripts/store.imap"),
     command("LOGOUT", "3501 §6.1.3", "transcripts/login.imap"),
@@ -121,7 +121,7 @@ pub const COMMANDS: [CommandRow; 36] = [
 
 /// A deliberate deviation, or a choice that the RFC leaves: where, what, why, and the test that
 /// holds us to it.
-pub const DEVIATIONS: [(&str, &str, &str, &str); 4] = [
+pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     (
         "RFC 3501 section 2.3.2",
         "\\Recent is never set and RECENT is always 0",
@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// The name and when it is valid, as the grammar and the table of commands have it.
-    fn name_and_validity(row: CommandRow) -> (String, &'static str) {
+    fn name_and_validity(row: &CommandRow) -> (String, &'static str) {
         let line = format!("t {}", row.example);
         let literals = match line.contains('{') {
             true => vec![b"x".to_vec()],
@@ -276,7 +276,7 @@ mod tests {
         let grammar = include_str!("codec/grammar/mod.rs");
         let (_, commands) = grammar.split_once("fn command(").unwrap();
         let (commands, _) = commands.split_once("/// `mailbox = ").unwrap();
-        let names: Vec<String> = COMMANDS.map(|row| name_and_validity(row).0).to_vec();
+        let names: Vec<String> = COMMANDS.iter().map(|row| name_and_validity(row).0).collect();
         let mut count = 0;
         for arm in commands.split("b\"").skip(1) {
             let (name, _) = arm.split_once('"').unwrap();
@@ -290,10 +290,10 @@ mod tests {
     #[test]
     fn every_row_names_a_test_that_exists() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        let tests = EXTENSIONS.map(|row| row.test).to_vec();
-        let commands = COMMANDS.map(|row| row.test);
-        let deviations = DEVIATIONS.map(|(.., test)| test);
-        for test in tests.into_iter().chain(commands).chain(deviations) {
+        let tests = EXTENSIONS.iter().map(|row| row.test);
+        let commands = COMMANDS.iter().map(|row| row.test);
+        let deviations = DEVIATIONS.iter().map(|&(.., test)| test);
+        for test in tests.chain(commands).chain(deviations) {
             assert!(test.contains('*') || root.join(test).exists(), "{test}");
         }
     }

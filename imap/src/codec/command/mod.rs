@@ -1,16 +1,21 @@
 //! Every command that we understand, as a type that cannot be wrong.
 //!
 //! New extensions add variants and fields here; the grammar fills them, `command/` carries them
-//! out.
+//! out. What FETCH and SEARCH ask for has files of its own.
+
+mod fetch;
+mod search;
 
 use engine::SpecialUse;
-use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
+use engine::flags::{FlagChange, FlagList};
 use engine::ids::UnixSeconds;
 use engine::seal::Secret;
 
 use super::SequenceSet;
-use super::date::Day;
 use super::mailbox_name::WireName;
+
+pub use self::fetch::{FetchItem, Section, SectionItem, SectionName, SectionText};
+pub use self::search::{DayTest, SearchField, SearchKey};
 
 /// A command with its tag.
 #[derive(Debug)]
@@ -239,7 +244,7 @@ pub enum StatusItem {
 
 impl StatusItem {
     /// Every item with its name.
-    pub const ALL: [(StatusItem, &'static str); 9] = [
+    pub const ALL: &'static [(StatusItem, &'static str)] = &[
         (StatusItem::Messages, "MESSAGES"),
         (StatusItem::Recent, "RECENT"),
         (StatusItem::UidNext, "UIDNEXT"),
@@ -276,175 +281,4 @@ pub struct ListRequest {
     pub return_status: Vec<StatusItem>,
     /// Whether the extended form was used: then an empty pattern is a pattern like any other.
     pub extended: bool,
-}
-
-/// An item of FETCH.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FetchItem {
-    /// FLAGS
-    Flags,
-    /// UID
-    Uid,
-    /// INTERNALDATE
-    InternalDate,
-    /// RFC822.SIZE
-    Size,
-    /// MODSEQ (RFC 7162)
-    ModSeq,
-    /// EMAILID (RFC 8474)
-    EmailId,
-    /// THREADID (RFC 8474)
-    ThreadId,
-    /// ENVELOPE
-    Envelope,
-    /// BODYSTRUCTURE
-    BodyStructure,
-    /// BODY
-    Body,
-    /// BODY[…] and the three forms of RFC822
-    Section(SectionItem),
-}
-
-/// Some bytes of a message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SectionItem {
-    /// Which bytes.
-    pub section: Section,
-    /// Offset and length of what is wanted of them.
-    pub partial: Option<(u32, u32)>,
-    /// Whether `\Seen` is left alone.
-    pub peek: bool,
-    /// How the answer names them.
-    pub name: SectionName,
-}
-
-/// How FETCH answers name a section.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SectionName {
-    /// `BODY[…]`
-    Body,
-    /// `RFC822`
-    Rfc822,
-    /// `RFC822.HEADER`
-    Rfc822Header,
-    /// `RFC822.TEXT`
-    Rfc822Text,
-}
-
-/// `section-spec`: a part and what of it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Section {
-    /// Part numbers from the root; empty is the message itself.
-    pub path: Vec<u32>,
-    /// What of the part.
-    pub text: SectionText,
-}
-
-/// `section-text`
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum SectionText {
-    /// All of a message, the body of a part.
-    #[default]
-    Whole,
-    /// HEADER
-    Header,
-    /// HEADER.FIELDS
-    HeaderFields(Vec<Vec<u8>>),
-    /// HEADER.FIELDS.NOT
-    HeaderFieldsNot(Vec<Vec<u8>>),
-    /// TEXT
-    Text,
-    /// MIME
-    Mime,
-}
-
-/// On which side of a day.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DayTest {
-    /// Earlier than the day.
-    Before,
-    /// Within it.
-    On,
-    /// Within it or later.
-    Since,
-}
-
-impl DayTest {
-    /// Whether a day passes.
-    pub fn holds(self, day: Day, given: Day) -> bool {
-        match self {
-            DayTest::Before => day < given,
-            DayTest::On => day == given,
-            DayTest::Since => day >= given,
-        }
-    }
-}
-
-/// A header field that SEARCH knows by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SearchField {
-    /// FROM
-    From,
-    /// TO
-    To,
-    /// CC
-    Cc,
-    /// BCC
-    Bcc,
-    /// SUBJECT
-    Subject,
-}
-
-impl SearchField {
-    /// The field's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            SearchField::From => "from",
-            SearchField::To => "to",
-            SearchField::Cc => "cc",
-            SearchField::Bcc => "bcc",
-            SearchField::Subject => "subject",
-        }
-    }
-}
-
-/// `search-key`; texts are bytes in the command's charset.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SearchKey {
-    /// ALL, OLD: every message (none of ours is recent).
-    All,
-    /// NEW, RECENT: none of ours.
-    Nothing,
-    /// SEEN, ANSWERED, …
-    Flag(SystemFlags),
-    /// KEYWORD
-    Keyword(Keyword),
-    /// Sequence numbers.
-    Sequence(SequenceSet),
-    /// UID
-    Uid(SequenceSet),
-    /// BEFORE, ON, SINCE
-    Internal(DayTest, Day),
-    /// SENTBEFORE, SENTON, SENTSINCE
-    Sent(DayTest, Day),
-    /// LARGER
-    Larger(u64),
-    /// SMALLER
-    Smaller(u64),
-    /// MODSEQ (RFC 7162): at least.
-    ModSeq(u64),
-    /// FROM, TO, CC, BCC, SUBJECT
-    Field(SearchField, Vec<u8>),
-    /// HEADER: a field's name and text; an empty text: the field exists.
-    Header(Vec<u8>, Vec<u8>),
-    /// BODY
-    Body(Vec<u8>),
-    /// TEXT
-    Text(Vec<u8>),
-    /// NOT
-    Not(Box<SearchKey>),
-    /// OR
-    Or(Box<SearchKey>, Box<SearchKey>),
-    /// Several keys: all of them.
-    And(Vec<SearchKey>),
 }

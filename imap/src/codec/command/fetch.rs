@@ -1,0 +1,81 @@
+//! What FETCH asks of a message.
+
+/// An item of FETCH.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FetchItem {
+    /// FLAGS
+    Flags,
+    /// UID
+    Uid,
+    /// INTERNALDATE
+    InternalDate,
+    /// RFC822.SIZE
+    Size,
+    /// MODSEQ (RFC 7162)
+    ModSeq,
+    /// EMAILID (RFC 8474)
+    EmailId,
+    /// THREADID (RFC 8474)
+    ThreadId,
+    /// ENVELOPE
+    Envelope,
+    /// BODYSTRUCTURE
+    BodyStructure,
+    /// BODY
+    Body,
+    /// BODY[…] and the three forms of RFC822
+    Section(SectionItem),
+}
+
+/// Some bytes of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SectionItem {
+    /// Which bytes.
+    pub section: Section,
+    /// Offset and length of what is wanted of them.
+    pub partial: Option<(u32, u32)>,
+    /// Whether `\Seen` is left alone.
+    pub peek: bool,
+    /// How the answer names them.
+    pub name: SectionName,
+}
+
+/// How FETCH answers name a section.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SectionName {
+    /// `BODY[…]`
+    Body,
+    /// `RFC822`
+    Rfc822,
+    /// `RFC822.HEADER`
+    Rfc822Header,
+    /// `RFC822.TEXT`
+    Rfc822Text,
+}
+
+/// `section-spec`: a part and what of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Section {
+    /// Part numbers from the root; empty is the message itself.
+    pub path: Vec<u32>,
+    /// What of the part.
+    pub text: SectionText,
+}
+
+/// `section-text`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum SectionText {
+    /// All of a message, the body of a part.
+    #[default]
+    Whole,
+    /// HEADER
+    Header,
+    /// HEADER.FIELDS
+    HeaderFields(Vec<Vec<u8>>),
+    /// HEADER.FIELDS.NOT
+    HeaderFieldsNot(Vec<Vec<u8>>),
+    /// TEXT
+    Text,
+    /// MIME
+    Mime,
+}
