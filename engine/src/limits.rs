@@ -55,6 +55,8 @@ pub const MIME_DEPTH_MAX: usize = 64;
 pub const MIME_PARTS_MAX: usize = 10_000;
 /// UIDs that each epoch leaves free below its own.
 pub const EPOCH_UID_GAP: u32 = 65_536;
+/// How long expunges of a mailbox are told apart by their MODSEQ; older ones are told together.
+pub const VANISHED_APART_SECONDS: i64 = 30 * 24 * 3600;
 
 #[expect(clippy::as_conversions, reason = "widening in a constant")]
 const _: () =

@@ -56,7 +56,7 @@ pub(crate) use self::{
     page::rows_of_page,
     source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
-    vanished::{VanishedEntry, VanishedList},
+    vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},
 };
 #[cfg(test)]

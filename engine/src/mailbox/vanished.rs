@@ -1,6 +1,6 @@
-//! Expunged UIDs with the MODSEQ of their expunge, kept for a set time for QRESYNC (RFC 7162).
+//! Expunged UIDs with the MODSEQ of their expunge, kept for QRESYNC (RFC 7162).
 //!
-//! One entry an expunge, stored under its MODSEQ:
+//! One entry an expunge, or one for many old ones (`state/vanished.rs`), stored under its MODSEQ:
 //!
 //! ```text
 //! size  field        meaning
@@ -10,11 +10,6 @@
 //!    …  ranges       each: first UID − (last UID of the one before + 2), the first: its UID;
 //!                    then last UID − first UID
 //! ```
-//!
-//! Entries past their time are dropped from the oldest on; the highest MODSEQ dropped is
-//! remembered, and who asks for less gets the full complement instead of a list.
-
-use std::collections::BTreeMap;
 
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, Lsn, MailboxId, UnixSeconds};
@@ -85,58 +80,6 @@ impl VanishedEntry {
     }
 }
 
-/// The entries of one mailbox.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct VanishedList {
-    entries: BTreeMap<Lsn, (UidSet, UnixSeconds)>,
-    dropped: Lsn,
-}
-
-impl VanishedList {
-    /// Of stored entries; `dropped` is the highest MODSEQ of those dropped for their age.
-    pub(crate) fn new(
-        dropped: Lsn,
-        entries: impl IntoIterator<Item = VanishedEntry>,
-    ) -> VanishedList {
-        let mut list = VanishedList { dropped, ..VanishedList::default() };
-        entries.into_iter().for_each(|entry| list.add(entry));
-        list
-    }
-
-    /// Adds an expunge; the same again changes nothing.
-    pub(crate) fn add(&mut self, entry: VanishedEntry) {
-        if !entry.uids.is_empty() {
-            self.entries.insert(entry.modseq, (entry.uids, entry.at));
-        }
-    }
-
-    /// UIDs that vanished after `modseq`; `None` if entries above it have been dropped.
-    pub(crate) fn since(&self, modseq: Lsn) -> Option<UidSet> {
-        if modseq < self.dropped {
-            return None;
-        }
-        let later = self.entries.range(modseq..).filter(|&(&at, _)| at > modseq);
-        Some(UidSet::from_ranges(later.flat_map(|(_, (uids, _))| uids.ranges().iter().copied())))
-    }
-
-    /// Drops the oldest entries up to the first that is not before `time`; answers the MODSEQs
-    /// whose keys are to be deleted.
-    pub(crate) fn drop_before(&mut self, time: UnixSeconds) -> Vec<Lsn> {
-        let mut gone = Vec::new();
-        while let Some(entry) = self.entries.first_entry().filter(|entry| entry.get().1 < time) {
-            self.dropped = self.dropped.max(*entry.key());
-            gone.push(*entry.key());
-            entry.remove();
-        }
-        gone
-    }
-
-    /// The highest MODSEQ of the entries dropped, to be stored beside the list.
-    pub(crate) fn dropped(&self) -> Lsn {
-        self.dropped
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,22 +87,6 @@ mod tests {
 
     fn at(sequence: u64) -> Lsn {
         Lsn::new(1, sequence).unwrap()
-    }
-
-    fn entry(sequence: u64, range: (u32, u32)) -> VanishedEntry {
-        let at_time = UnixSeconds(i64::try_from(sequence).unwrap());
-        VanishedEntry { modseq: at(sequence), uids: UidSet::from_ranges([range]), at: at_time }
-    }
-
-    #[test]
-    fn a_client_that_was_away_learns_what_vanished_meanwhile() {
-        let mut list = VanishedList::new(Lsn::ZERO, [entry(5, (1, 3)), entry(9, (4, 4))]);
-        assert_eq!(list.since(at(4)).unwrap().to_string(), "1:4");
-        assert_eq!(list.since(at(5)).unwrap().to_string(), "4");
-        assert_eq!(list.since(at(9)).unwrap().to_string(), "");
-        assert_eq!(list.drop_before(UnixSeconds(6)), [at(5)]);
-        assert_eq!(list.since(at(4)), None);
-        assert_eq!(list.since(at(5)).unwrap().to_string(), "4");
     }
 
     proptest! {

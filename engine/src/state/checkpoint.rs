@@ -10,10 +10,11 @@
 
 mod parts;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::account::AccountState;
 use super::blob::{blob_of_reference, lowest_reference, mailbox_of_reference, reference_key};
+use super::changes::MailboxKey;
 use super::committed::{Committed, Unsaved};
 use super::key_use::{self, key_use_key};
 use super::retain::References;
@@ -24,8 +25,9 @@ use super::saved::{
 };
 use super::space::SpaceChange;
 use super::table::{Table, TableBatch};
+use super::vanished::merge_old;
 use crate::error::ReadError;
-use crate::ids::{AccountNumber, BlobId, Lsn, PartHash};
+use crate::ids::{AccountNumber, BlobId, Lsn, PartHash, UnixSeconds};
 use crate::mailbox::{Columns, VanishedEntry};
 use crate::sabotage::{Sabotage, breaks};
 use crate::uid_set::UidSet;
@@ -266,12 +268,27 @@ impl Writer<'_> {
         }
         let dropped: HashSet<_> = unsaved.dropped.iter().map(|(key, ..)| *key).collect();
         // A mailbox that was deleted since takes its list along, also what no table has yet.
-        for gone in unsaved.gone.iter().filter(|gone| !dropped.contains(&gone.mailbox)) {
-            let key = VanishedEntry::key(gone.mailbox.0, gone.mailbox.1, gone.modseq);
+        let mut touched: BTreeMap<MailboxKey, UnixSeconds> = BTreeMap::new();
+        for gone in unsaved.gone.values().filter(|gone| !dropped.contains(&gone.mailbox)) {
             let entry = VanishedEntry { modseq: gone.modseq, uids: gone.uids.clone(), at: gone.at };
-            self.put(Table::Vanished, &key, gone.mailbox.0, &entry.encode())?;
+            self.vanished(gone.mailbox, &entry)?;
+            touched.insert(gone.mailbox, gone.at);
+        }
+        touched.retain(|key, _| self.saved.values.has_account(key.0));
+        for (mailbox, now) in touched {
+            match merge_old(self.saved, mailbox, now, &mut self.batch) {
+                Ok(None) => {}
+                Ok(Some(entry)) => self.vanished(mailbox, &entry)?,
+                // Only space is lost by not merging; 'check' says what is wrong and where.
+                Err(error) => tracing::warn!(%error, "old expunges of a mailbox stay apart"),
+            }
         }
         Ok(())
+    }
+
+    fn vanished(&mut self, mailbox: MailboxKey, entry: &VanishedEntry) -> Result<(), ReadError> {
+        let key = VanishedEntry::key(mailbox.0, mailbox.1, entry.modseq);
+        self.put(Table::Vanished, &key, mailbox.0, &entry.encode())
     }
 
     /// Removes all of a deleted mailbox: its rows' references first, then every key that begins

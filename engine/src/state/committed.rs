@@ -24,7 +24,8 @@ use parking_lot::{Mutex, RwLock};
 use super::account::AccountState;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
-use super::changes::{Changes, Gone, MailboxKey, ReferenceKey, VolumeState};
+use super::changes::{Changes, MailboxKey, ReferenceKey, VolumeState};
+use super::history::History;
 use super::key_use::{KeyUse, KeyUses, Named, Reseal};
 use super::part::PartUse;
 use super::policy::Policy;
@@ -34,11 +35,13 @@ use super::retained::{
 };
 use super::saved::Saved;
 use super::table::Table;
+use super::vanished::{self, GoneMap, RecentlyGone};
 use crate::error::ReadError;
 use crate::format_level;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, PartHash, Stamp, Uid};
 use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
+use crate::uid_set::UidSet;
 
 /// A callback of someone who watches a mailbox.
 pub(crate) type Watcher = Arc<dyn Fn() + Send + Sync>;
@@ -68,7 +71,7 @@ pub(crate) struct Unsaved {
     pub(crate) places: Arc<HashMap<Lsn, Places>>,
     pub(crate) parts: Arc<HashMap<(AccountNumber, PartHash), PartUse>>,
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) gone: Arc<GoneMap>,
     pub(crate) retained: Arc<RetainedChanges>,
     pub(crate) retention: Option<VolumeRetention>,
     pub(crate) switched: BTreeSet<u64>,
@@ -105,6 +108,7 @@ pub(crate) struct Committed {
     mailboxes: RwLock<HashMap<MailboxKey, Arc<MailboxCell>>>,
     blobs: RwLock<BlobMaps>,
     retained: RetainedMaps,
+    gone: RecentlyGone,
     retention: RwLock<VolumeRetention>,
     unsaved: Mutex<Unsaved>,
     /// Segments that were rewritten and whose older generation may still be there.
@@ -136,6 +140,7 @@ impl Committed {
             mailboxes: RwLock::default(),
             blobs: RwLock::default(),
             retained: RetainedMaps::default(),
+            gone: RecentlyGone::default(),
             retention: RwLock::new(saved.volume_retention()?),
             unsaved: Mutex::default(),
             switched: Mutex::default(),
@@ -247,7 +252,7 @@ impl Committed {
     }
 
     /// First position of the current epoch.
-    fn epoch_begin(&self) -> Lsn {
+    pub(crate) fn epoch_begin(&self) -> Lsn {
         self.volume.read().history.last().map_or(Lsn::ZERO, |link| link.first)
     }
 
@@ -259,6 +264,11 @@ impl Committed {
     /// The volume's format level.
     pub(crate) fn format_level(&self) -> u32 {
         self.volume.read().format_level
+    }
+
+    /// Which positions count.
+    pub(crate) fn history(&self) -> History {
+        History::of(&self.volume.read())
     }
 
     /// Format level and history.
@@ -288,6 +298,16 @@ impl Committed {
     /// The mailbox's state, to be changed in a working copy.
     pub(crate) fn mailbox_state(&self, key: MailboxKey) -> Result<Option<MailboxState>, ReadError> {
         Ok(self.cell(key)?.and_then(|cell| cell.state()))
+    }
+
+    /// UIDs that went from a mailbox above `since` and not above `last`.
+    pub(crate) fn vanished(
+        &self,
+        mailbox: MailboxKey,
+        since: Lsn,
+        last: Lsn,
+    ) -> Result<UidSet, ReadError> {
+        vanished::between(&self.gone, &self.saved, mailbox, (since, last))
     }
 
     /// What a blob is made of.
@@ -410,6 +430,8 @@ impl Committed {
             *self.retention.write() = retention;
         }
         self.retained.extend(std::mem::take(&mut changes.retained));
+        // Before the views that lack them: who compares a position with a view finds them.
+        self.gone.extend(std::mem::take(&mut changes.gone));
         let epoch_begin = self.epoch_begin();
         let mut touched = Vec::new();
         // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
@@ -485,7 +507,6 @@ impl Committed {
         for (key, made) in changes.references {
             unsaved.references.insert(key, made);
         }
-        unsaved.gone.extend(changes.gone);
         unsaved.bases.extend(changes.bases);
         unsaved.retention = changes.retention.or(unsaved.retention);
         unsaved.dead_chunks.extend(changes.dead_chunks);
@@ -542,6 +563,7 @@ impl Committed {
         unsaved.parts = Arc::clone(&maps.frozen_parts);
         unsaved.switched = self.switched.lock().clone();
         unsaved.retained = self.retained.freeze();
+        unsaved.gone = self.gone.freeze();
         unsaved.key_uses = self.key_uses.freeze();
         unsaved.reseal = Arc::clone(&self.reseal);
         unsaved
@@ -554,6 +576,7 @@ impl Committed {
         maps.frozen_places = Arc::default();
         maps.frozen_parts = Arc::default();
         self.retained.saved();
+        self.gone.saved();
         self.key_uses.flushed();
         self.reseal.flushed();
     }

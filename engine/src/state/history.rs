@@ -11,8 +11,33 @@
 //! So those positions count for nothing: what a client learned there is unknown, and rows that have
 //! them are told with the first position of the next epoch.
 
+use std::sync::Arc;
+
 use super::changes::{EpochLink, VolumeState};
 use crate::ids::Lsn;
+
+/// Which positions count, as of the moment that it was asked for.
+#[derive(Clone, Default)]
+pub struct History(Option<Arc<VolumeState>>);
+
+impl History {
+    /// Of a volume; one that has had one epoch has given nothing up.
+    pub(super) fn of(volume: &VolumeState) -> History {
+        History((volume.history.len() > 1).then(|| Arc::new(volume.clone())))
+    }
+
+    /// A row's MODSEQ as clients are told it.
+    pub fn told(&self, modseq: Lsn) -> Lsn {
+        self.0.as_ref().map_or(modseq, |volume| volume.told(modseq))
+    }
+
+    /// A position that a client brings: as it is, or zero if it is of no history, for what the
+    /// client learned there is not known.
+    pub fn known(&self, modseq: Lsn) -> Lsn {
+        let counts = self.0.as_ref().is_none_or(|volume| volume.includes(modseq));
+        if counts { modseq } else { Lsn::ZERO }
+    }
+}
 
 impl VolumeState {
     /// The epochs of the history, newest first, each with the last of its positions that counts;

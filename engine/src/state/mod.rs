@@ -11,6 +11,7 @@
 //! | `account`, `policy`, `blob` | rows |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
+//! | `vanished` | UIDs that went since a position |
 //! | `history` | epochs, and what they make of positions that were given up |
 //! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
@@ -38,6 +39,7 @@ mod saved;
 mod space;
 mod table;
 mod values;
+mod vanished;
 
 pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical};
@@ -49,6 +51,7 @@ pub(crate) use blob::{
 pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
+pub use history::History;
 pub(crate) use key_use::Named;
 pub(crate) use part::{BlobRole, NamedPart, PartUse, blob_naming, part_reference_key};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};

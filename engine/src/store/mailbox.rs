@@ -7,7 +7,7 @@ use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
 use crate::mailbox::View;
-use crate::state::MailboxCell;
+use crate::state::{History, MailboxCell};
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
 
@@ -22,6 +22,15 @@ pub struct Mailbox {
     account: AccountNumber,
     id: MailboxId,
     cell: Arc<MailboxCell>,
+}
+
+/// What became of a mailbox after what a client knows of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangesAfter {
+    /// Messages that came or changed.
+    pub changed: UidSet,
+    /// UIDs that went, and maybe some that went before; `None`: every UID that is not there.
+    pub vanished: Option<UidSet>,
 }
 
 /// Keeps a callback alive; dropping it ends it.
@@ -58,6 +67,29 @@ impl Mailbox {
     /// [`ReadError`], if state cannot be read.
     pub fn view(&self) -> Result<Option<Arc<View>>, ReadError> {
         Ok(self.cell.view())
+    }
+
+    /// Which MODSEQs count, for rows of a view taken before.
+    pub fn history(&self) -> History {
+        self.inner.committed.history()
+    }
+
+    /// What a view of this mailbox has that a client does not know, which knows all up to `modseq`
+    /// (RFC 7162): one of no history counts as zero.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn changes_after(&self, view: &View, modseq: Lsn) -> Result<ChangesAfter, ReadError> {
+        let since = self.inner.committed.history().known(modseq);
+        let changed = view.changed_after(since)?;
+        // An epoch passes over UIDs, of which a client may have seen some that were given up.
+        let vanished = if since < self.inner.committed.epoch_begin() {
+            None
+        } else {
+            let key = (self.account, self.id);
+            Some(self.inner.committed.vanished(key, since, view.highest_modseq())?)
+        };
+        Ok(ChangesAfter { changed, vanished })
     }
 
     /// Appends messages, all or none (RFC 3502). Messages above 1 MiB block the caller while they

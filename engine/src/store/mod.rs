@@ -75,7 +75,7 @@ pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
-pub use self::mailbox::{Mailbox, Subscription};
+pub use self::mailbox::{ChangesAfter, Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
@@ -107,7 +107,7 @@ use crate::recount::LastRecount;
 pub use crate::recount::RecountReport;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved, SpaceUse};
-pub use crate::state::{RetainedKey, RetentionSetting, VolumeRetention};
+pub use crate::state::{History, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
 
 /// The format of the directory, for the list in `tests/golden/constants.txt`.

@@ -1,12 +1,13 @@
 //! Everything that readers of the store see, beside what they should.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::flags::SystemFlags;
-use engine::ids::Uid;
+use engine::ids::{Lsn, Uid};
+use engine::mailbox::View;
 use engine::{Account, RetainedKey};
 
-use crate::expected::{self, Keep, Mailbox};
+use crate::expected::{self, Client, Keep, Mailbox};
 use crate::run::Run;
 
 impl Run {
@@ -121,5 +122,31 @@ fn compare_mailbox(account: &Account, name: &str, expected: &mut Mailbox) -> u32
         }
         (message.modseq, message.is_changed) = (modseq, false);
     }
+    resynchronize(&mailbox, &view, name, expected);
     view.uid_validity().0
+}
+
+/// Clients that were away learn what they missed, and nothing else (RFC 7162 section 3.2.5).
+fn resynchronize(mailbox: &engine::Mailbox, view: &View, name: &str, expected: &mut Mailbox) {
+    const CLIENTS_MAX: usize = 4;
+    let now: BTreeMap<u32, _> =
+        expected.messages.iter().map(|(uid, message)| (*uid, message.flags())).collect();
+    for client in &expected.clients {
+        let mut flags = client.flags.clone();
+        let since = Lsn::from_bits(client.modseq).unwrap();
+        let news = mailbox.changes_after(view, since).unwrap();
+        match news.vanished {
+            Some(uids) => {
+                uids.iter().for_each(|uid| assert!(!now.contains_key(&uid.0), "{name} {uid}"));
+                flags.retain(|uid, _| !uids.contains(Uid(*uid)));
+            }
+            None => flags.retain(|uid, _| now.contains_key(uid)),
+        }
+        flags.extend(now.iter().filter(|(uid, _)| news.changed.contains(Uid(**uid))));
+        assert_eq!(flags, now, "{name} for a client of MODSEQ {}", client.modseq);
+    }
+    if expected.clients.len() == CLIENTS_MAX {
+        expected.clients.remove(1);
+    }
+    expected.clients.push(Client { modseq: view.highest_modseq().bits(), flags: now });
 }

@@ -39,6 +39,16 @@ pub(crate) struct Mailbox {
     pub(crate) uid_next: u32,
     pub(crate) highest_modseq: u64,
     pub(crate) messages: BTreeMap<u32, Message>,
+    /// What some clients know, some from long ago.
+    pub(crate) clients: Vec<Client>,
+}
+
+/// A client's cache of a mailbox, as of a MODSEQ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Client {
+    pub(crate) modseq: u64,
+    /// UID, and its flags in some form.
+    pub(crate) flags: BTreeMap<u32, (bool, bool, bool)>,
 }
 
 /// A message that is kept after it was expunged.
@@ -113,6 +123,10 @@ impl Message {
         }
     }
 
+    pub(crate) fn flags(&self) -> (bool, bool, bool) {
+        (self.seen, self.deleted, self.keyword)
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.text.len() as u64
     }
@@ -120,7 +134,13 @@ impl Message {
 
 impl Mailbox {
     pub(crate) fn new(id: MailboxId) -> Mailbox {
-        Mailbox { id, uid_next: 1, highest_modseq: 0, messages: BTreeMap::new() }
+        Mailbox {
+            id,
+            uid_next: 1,
+            highest_modseq: 0,
+            messages: BTreeMap::new(),
+            clients: Vec::new(),
+        }
     }
 
     /// The UID that the message gets.
