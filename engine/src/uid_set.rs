@@ -65,6 +65,49 @@ impl UidSet {
         self.ranges.iter().map(|&(first, last)| u64::from(last) - u64::from(first) + 1).sum()
     }
 
+    /// What two sets have in common.
+    pub fn intersection(&self, other: &UidSet) -> UidSet {
+        let mut common = UidSet::new();
+        let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        while let (Some(&&a), Some(&&b)) = (left.peek(), right.peek()) {
+            let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+            if first <= last {
+                common.push_range(first, last);
+            }
+            if a.1 <= b.1 {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        common
+    }
+
+    /// What of this set is not in another one.
+    pub fn without(&self, other: &UidSet) -> UidSet {
+        let mut rest = UidSet::new();
+        let mut others = other.ranges.iter().copied().peekable();
+        for &(first, last) in &self.ranges {
+            let mut next = Some(first);
+            while let Some(from) = next.filter(|&from| from <= last) {
+                while others.next_if(|&(_, end)| end < from).is_some() {}
+                next = match others.peek() {
+                    Some(&(begin, end)) if begin <= last => {
+                        if begin > from {
+                            rest.push_range(from, begin - 1);
+                        }
+                        end.checked_add(1)
+                    }
+                    _ => {
+                        rest.push_range(from, last);
+                        None
+                    }
+                };
+            }
+        }
+        rest
+    }
+
     /// The ranges, ascending.
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.ranges
@@ -118,5 +161,31 @@ mod tests {
         assert_eq!(set.count(), 8);
         assert!(set.contains(Uid(3)) && !set.contains(Uid(4)) && !set.contains(Uid(10)));
         assert_eq!(set.iter().map(|u| u.0).collect::<Vec<_>>(), [1, 2, 3, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn the_ends_of_the_numbers_are_no_trouble() {
+        let all = UidSet::from_ranges([(1, u32::MAX)]);
+        assert_eq!(all.intersection(&all), all);
+        assert_eq!(all.without(&all), UidSet::new());
+        assert_eq!(all.without(&UidSet::new()), all);
+        let end = UidSet::from_ranges([(u32::MAX, u32::MAX)]);
+        assert_eq!(all.without(&end).to_string(), "1:4294967294");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sets_meet_and_part_as_sets_do(
+            a in proptest::collection::btree_set(1u32..60, 0..40),
+            b in proptest::collection::btree_set(1u32..60, 0..40),
+        ) {
+            let set = |members: &std::collections::BTreeSet<u32>| -> UidSet {
+                members.iter().copied().map(Uid).collect()
+            };
+            let common = a.intersection(&b).copied().collect();
+            proptest::prop_assert_eq!(set(&a).intersection(&set(&b)), set(&common));
+            let rest = a.difference(&b).copied().collect();
+            proptest::prop_assert_eq!(set(&a).without(&set(&b)), set(&rest));
+        }
     }
 }

@@ -196,12 +196,16 @@ fn join(before: Scanned, next: &Scanned, is_last: bool, found: &mut LogFound) {
         }
         None => found.flaw(Flaw {
             kind: FlawKind::Missing,
+            // What ends without a trace ends like a log: which file it was in, nobody can tell.
             segment: SegmentNumber(before.number.place() + 1),
             from: 0,
             to: 0,
             first: successor(before.end.0),
             last: lsn,
-            what: "the segment that belongs here is not there".to_owned(),
+            what: match next.number.place() == before.number.place() + 1 {
+                true => "groups that come before this segment are not there".to_owned(),
+                false => "the segment that belongs here is not there".to_owned(),
+            },
         }),
     }
 }

@@ -88,7 +88,7 @@ impl Run {
             self.tally.unopened += 1;
             return;
         };
-        scrub(damaged, &store);
+        scrub(damaged, &store, !report.damage.is_empty());
         let seen = clients::sight(&store);
         let is_whole = seen.is_ok_and(|seen| seen == expected.sight());
         let reported = store.check(&mut |_| {}).is_ok_and(|report| report.problem_count > 0)
@@ -135,7 +135,9 @@ fn given_up(damaged: &World) {
 }
 
 /// A scrub finds what a check finds in cold segments, but for copies of headers, which it heals.
-fn scrub(world: &World, store: &Store) {
+/// What is missing between two of them is told at opening (seed 403137: a write that was meant for
+/// the open segment overwrote the only group of a cold one).
+fn scrub(world: &World, store: &Store, told_at_opening: bool) {
     let cold = world.segments().len().saturating_sub(1);
     let names: Vec<_> = world.segments().into_iter().take(cold).collect();
     let is_cold = |about: &str| {
@@ -144,9 +146,12 @@ fn scrub(world: &World, store: &Store) {
     };
     let Ok(found) = store.check(&mut |_| {}) else { return };
     let of_cold = found.problems.iter().filter(|problem| is_cold(&problem.about));
-    let of_cold = of_cold.filter(|problem| !problem.what.starts_with("copy")).count();
+    let of_cold = of_cold.filter(|problem| !problem.what.starts_with("copy"));
+    let (between, within): (Vec<_>, Vec<_>) =
+        of_cold.partition(|problem| problem.what.contains("not there"));
     let scrubbed = store.scrub_once(world.clock());
-    assert!(of_cold == 0 || scrubbed > 0, "a scrub finds it: {:?}", found.problems);
+    assert!(within.is_empty() || scrubbed > 0, "a scrub finds it: {:?}", found.problems);
+    assert!(between.is_empty() || told_at_opening, "opening tells it: {:?}", found.problems);
 }
 
 /// Where the messages lie that cannot be read.

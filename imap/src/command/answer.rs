@@ -2,7 +2,7 @@
 
 use engine::error::{CommitError, ReadError};
 
-use crate::session::Session;
+use crate::session::{Selected, Session};
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,17 @@ impl Answer {
     /// The same, and then that.
     pub(crate) fn then(mut self, then: Then) -> Answer {
         self.then = then;
+        self
+    }
+
+    /// An OK that tells up to where the client knows all (RFC 7162 section 3.2.7), if it tells
+    /// nothing else.
+    pub(crate) fn with_highest_modseq(mut self, selected: Option<&Selected>) -> Answer {
+        if let Some(selected) = selected.filter(|_| self.status == Status::Ok)
+            && self.code.is_empty()
+        {
+            self.code = format!("HIGHESTMODSEQ {}", selected.view.highest_modseq().bits());
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{Answer, Talk, Then};
-use crate::session::{Answered, Expunges, Synced, sync};
+use crate::session::{Answered, Expunges, Manner, Synced, sync};
 use crate::stream::Ended;
 
 /// What ended a wait.
@@ -28,7 +28,8 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
     let deadline = tokio::time::Instant::now() + talk.session.config.limits.idle_command_timeout;
     loop {
         if let Some(selected) = &mut talk.session.selected {
-            let synced = sync(selected, &mut talk.wire, Expunges::Tell, Answered::Nothing).await?;
+            let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Tell };
+            let synced = sync(selected, &mut talk.wire, manner, Answered::Nothing).await?;
             if synced == Synced::Gone {
                 return Ok(Answer::ok("Idle is over"));
             }

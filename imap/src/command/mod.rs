@@ -22,9 +22,10 @@ mod transfer;
 use engine::Account;
 use tokio::sync::watch;
 
+use crate::codec::command::TransferKind;
 use crate::codec::mailbox_name::WireName;
 use crate::codec::{Command, Request};
-use crate::session::{Answered, Expunges, Selected, Session, Synced, TargetError, sync};
+use crate::session::{Answered, Expunges, Manner, Selected, Session, Synced, TargetError, sync};
 use crate::stream::{Ended, Wire, blocking};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
@@ -58,15 +59,17 @@ struct Rule {
     when: When,
     /// Whether expunges may be told before its tagged answer (RFC 3501 section 7.4.1).
     expunges: Expunges,
+    /// Whether its OK tells HIGHESTMODSEQ to a client with QRESYNC (RFC 7162 section 3.2.7).
+    tells_modseq: bool,
 }
 
 /// The table of commands.
 fn rule(command: &Command) -> Rule {
     use crate::codec::command::Numbers::Uid;
-    let row = |name, when| Rule { name, when, expunges: Expunges::Tell };
+    let row = |name, when| Rule { name, when, expunges: Expunges::Tell, tells_modseq: false };
     let numbered = |name, numbers| match numbers {
-        Uid => Rule { name, when: When::Selected, expunges: Expunges::Tell },
-        _ => Rule { name, when: When::Selected, expunges: Expunges::Hold },
+        Uid => row(name, When::Selected),
+        _ => Rule { expunges: Expunges::Hold, ..row(name, When::Selected) },
     };
     match command {
         Command::Capability => row("Capability", When::Always),
@@ -92,12 +95,17 @@ fn rule(command: &Command) -> Rule {
         Command::Check => row("Check", When::Selected),
         Command::Close => row("Close", When::Selected),
         Command::Unselect => row("Unselect", When::Selected),
-        Command::Expunge | Command::UidExpunge(_) => row("Expunge", When::Selected),
+        Command::Expunge | Command::UidExpunge(_) => {
+            Rule { tells_modseq: true, ..row("Expunge", When::Selected) }
+        }
         Command::Search { numbers, .. } => numbered("Search", *numbers),
         Command::Fetch { numbers, .. } => numbered("Fetch", *numbers),
         Command::Store { numbers, .. } => numbered("Store", *numbers),
         // Numbers of COPY and MOVE have been resolved before any expunge is told.
-        Command::Transfer { .. } => row("Transfer", When::Selected),
+        Command::Transfer { kind, .. } => {
+            let tells_modseq = *kind == TransferKind::Move;
+            Rule { tells_modseq, ..row("Transfer", When::Selected) }
+        }
     }
 }
 
@@ -126,13 +134,18 @@ pub(crate) async fn carry_out(
     talk.incoming.release();
     let answered = std::mem::replace(&mut talk.answered, Answered::Nothing);
     if let Some(selected) = &mut talk.session.selected {
-        let synced = sync(selected, &mut talk.wire, rule.expunges, answered).await?;
+        let manner = Manner { dialect: talk.session.dialect, expunges: rule.expunges };
+        let synced = sync(selected, &mut talk.wire, manner, answered).await?;
         if synced == Synced::Gone {
             talk.wire.line(&answer.line(&request.tag));
             talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
             return Ok(Then::Close);
         }
     }
+    let answer = match talk.session.dialect.qresync && rule.tells_modseq {
+        true => answer.with_highest_modseq(talk.session.selected.as_ref()),
+        false => answer,
+    };
     talk.wire.line(&answer.line(&request.tag));
     talk.wire.relieve().await?;
     Ok(answer.then)
@@ -162,7 +175,9 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
             authenticate::authenticate(talk, &mechanism, initial).await
         }
         Command::Login { name, password } => authenticate::login(talk, &name, password).await,
-        Command::Select { mailbox, access } => select::select(talk, &mailbox, access).await,
+        Command::Select { mailbox, access, parameter } => {
+            select::select(talk, &mailbox, access, &parameter).await
+        }
         Command::Close => select::close(talk).await,
         Command::Unselect => Ok(select::unselect(talk)),
         Command::Create { mailbox, special_use } => {
@@ -184,9 +199,12 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Search { numbers, charset, key } => {
             search::search(talk, numbers, charset.as_deref(), &key).await
         }
-        Command::Fetch { numbers, set, items } => fetch::fetch(talk, numbers, &set, items).await,
-        Command::Store { numbers, set, change, answer, flags } => {
-            store::store(talk, numbers, &set, store::Wanted { change, answer, flags }).await
+        Command::Fetch { numbers, set, items, modifier } => {
+            fetch::fetch(talk, numbers, &set, (items, modifier)).await
+        }
+        Command::Store { numbers, set, unchanged_since, change, answer, flags } => {
+            let wanted = store::Wanted { unchanged_since, change, answer, flags };
+            store::store(talk, numbers, &set, wanted).await
         }
         Command::Transfer { kind, numbers, set, mailbox } => {
             transfer::transfer(talk, kind, numbers, &set, &mailbox).await
@@ -195,6 +213,18 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
 }
 
 impl Talk {
+    /// A command that uses CONDSTORE enables it (RFC 7162 section 3.1).
+    fn enable_condstore(&mut self) {
+        if self.session.dialect.condstore {
+            return;
+        }
+        self.session.dialect.condstore = true;
+        if let Some(selected) = &self.session.selected {
+            let highest = selected.view.highest_modseq().bits();
+            self.wire.line(&format!("* OK [HIGHESTMODSEQ {highest}] Highest"));
+        }
+    }
+
     /// Who is logged in; the table of commands has seen to it that somebody is.
     fn account(&self) -> Result<Account, Answer> {
         self.session.account.clone().ok_or_else(|| Answer::bad("Log in first"))

@@ -1,4 +1,5 @@
-//! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 section 6.3.1, RFC 3691).
+//! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 section 6.3.1, RFC 3691), with CONDSTORE and QRESYNC
+//! (RFC 7162).
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use engine::mailbox::View;
 use engine::uid_set::UidSet;
 
 use super::{Answer, Talk};
-use crate::codec::command::Access;
+use crate::codec::command::{Access, SelectParameter};
 use crate::codec::mailbox_name::WireName;
-use crate::session::{Selected, put_flags_known};
+use crate::session::{Selected, put_flags_known, resynchronize};
 use crate::stream::{Ended, blocking};
 
 /// SELECT and EXAMINE
@@ -17,7 +18,15 @@ pub(super) async fn select(
     talk: &mut Talk,
     name: &WireName,
     access: Access,
+    parameter: &SelectParameter,
 ) -> Result<Answer, Ended> {
+    let resync = match parameter {
+        SelectParameter::Resync(_) if !talk.session.dialect.qresync => {
+            return Ok(Answer::bad("Enable QRESYNC first"));
+        }
+        SelectParameter::Resync(resync) => Some(resync),
+        SelectParameter::None | SelectParameter::CondStore => None,
+    };
     if talk.session.selected.take().is_some() {
         talk.wire.line("* OK [CLOSED] The mailbox selected before is closed");
     }
@@ -34,6 +43,14 @@ pub(super) async fn select(
     if let Err(error) = blocking(|| announce(talk, &selected, &view)) {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
+    let dialect = talk.session.dialect;
+    if let Some(resync) = resync
+        && let Err(error) = resynchronize(&selected, &mut talk.wire, dialect, resync).await?
+    {
+        return Ok(Answer::unreadable(&talk.session, &error));
+    }
+    // HIGHESTMODSEQ has been told.
+    talk.session.dialect.condstore |= *parameter == SelectParameter::CondStore;
     talk.session.selected = Some(selected);
     Ok(match access {
         Access::ReadWrite => Answer::ok_code("READ-WRITE", "Selected"),
@@ -70,8 +87,27 @@ pub(super) async fn close(talk: &mut Talk) -> Result<Answer, Ended> {
         if let Err(error) = selected.mailbox.expunge(&all).await {
             return Ok(Answer::refused(&talk.session, &error));
         }
+        if talk.session.dialect.qresync {
+            return Ok(closed_at(&selected));
+        }
     }
     Ok(Answer::ok("Closed"))
+}
+
+/// What a client with QRESYNC is told whose CLOSE removed messages (RFC 7162 section 3.2.8): if
+/// nothing else came in between, it knows all up to there.
+fn closed_at(selected: &Selected) -> Answer {
+    let view = blocking(|| selected.mailbox.view()).ok().flatten();
+    let changes = view.as_ref().map(|view| blocking(|| view.changes_since(&selected.view)));
+    match (view, changes) {
+        (Some(view), Some(Ok(changes)))
+            if changes.changed.is_empty() && changes.added.is_empty() =>
+        {
+            let highest = view.highest_modseq().bits();
+            Answer::ok_code(format!("HIGHESTMODSEQ {highest}"), "Closed")
+        }
+        _ => Answer::ok("Closed"),
+    }
 }
 
 /// Whether any message is marked deleted: a CLOSE that removes nothing costs no commit.

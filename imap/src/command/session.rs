@@ -35,10 +35,23 @@ pub(super) fn id(talk: &mut Talk, fields: &[IdField]) -> Answer {
     Answer::ok("Pleased to meet you")
 }
 
-/// ENABLE (RFC 5161): nothing that we announce changes by being enabled, yet.
-pub(super) fn enable(talk: &mut Talk, _names: &[String]) -> Answer {
-    talk.wire.line("* ENABLED");
-    Answer::ok("Nothing of that needs enabling")
+/// ENABLE (RFC 5161): what is not known is passed over.
+pub(super) fn enable(talk: &mut Talk, names: &[String]) -> Answer {
+    let mut line = "* ENABLED".to_owned();
+    let mut enabled = Vec::new();
+    for name in names {
+        if !enabled.contains(&name) && talk.session.dialect.enable(name) {
+            enabled.push(name);
+            line.push(' ');
+            line.push_str(if name == "IMAP4REV2" { "IMAP4rev2" } else { name });
+        }
+    }
+    talk.wire.line(&line);
+    let condstore = std::mem::replace(&mut talk.session.dialect.condstore, false);
+    if condstore {
+        talk.enable_condstore();
+    }
+    Answer::ok("Enabled")
 }
 
 /// NAMESPACE (RFC 2342)

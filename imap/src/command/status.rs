@@ -16,6 +16,9 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
     };
     match blocking(|| mailbox.view()) {
         Ok(Some(view)) => {
+            if items.contains(&StatusItem::HighestModSeq) {
+                talk.enable_condstore();
+            }
             put_status(&mut talk.wire.out, &name, &view, items);
             Answer::ok("Status told")
         }

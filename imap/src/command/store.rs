@@ -1,4 +1,4 @@
-//! STORE (RFC 3501 section 6.4.6).
+//! STORE (RFC 3501 section 6.4.6), with UNCHANGEDSINCE (RFC 7162 section 3.1.3).
 //!
 //! The change is committed first; then the client is told what others did meanwhile, then, unless
 //! it asked for silence, the flags of every message that it named. An echo of its own change is
@@ -6,13 +6,13 @@
 
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList};
-use engine::ids::Uid;
+use engine::ids::{Lsn, Uid};
 use engine::uid_set::UidSet;
 
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, StoreAnswer};
-use crate::session::{Answered, Expunges, OwnChange, Synced, put_flags, sync};
+use crate::session::{Answered, Expunges, Manner, OwnChange, Synced, put_flags, sync};
 use crate::stream::{Ended, blocking};
 
 /// Rows answered in one piece.
@@ -20,6 +20,7 @@ const BATCH_ROWS: usize = 256;
 
 /// What STORE wants.
 pub(super) struct Wanted {
+    pub(super) unchanged_since: Option<Lsn>,
     pub(super) change: FlagChange,
     pub(super) answer: StoreAnswer,
     pub(super) flags: FlagList,
@@ -32,6 +33,9 @@ pub(super) async fn store(
     set: &SequenceSet,
     wanted: Wanted,
 ) -> Result<Answer, Ended> {
+    if wanted.unchanged_since.is_some() {
+        talk.enable_condstore();
+    }
     let selected = match talk.selected() {
         Ok(selected) if selected.access == Access::ReadOnly => return Ok(Answer::read_only()),
         Ok(selected) => selected,
@@ -47,37 +51,74 @@ pub(super) async fn store(
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
     let mut missing = targets.ghosts;
+    let mut modified = UidSet::new();
     if !known.is_empty() {
-        let ticket = selected.mailbox.store_flags(&known, wanted.change, &wanted.flags, None);
+        let (change, since) = (wanted.change, wanted.unchanged_since);
+        let ticket = selected.mailbox.store_flags(&known, change, &wanted.flags, since);
         match ticket.await {
-            Ok(stored) => missing |= !stored.gone.is_empty(),
+            Ok(stored) => {
+                missing |= !stored.gone.is_empty();
+                modified = stored.modified;
+            }
             Err(error) => return Ok(Answer::refused(&talk.session, &error)),
         }
-        if tell(talk, known, wanted).await? == Synced::Gone {
+        if tell(talk, known.without(&modified), wanted).await? == Synced::Gone {
             return Ok(Answer::no("NONEXISTENT", "The mailbox was deleted"));
         }
     }
-    if missing && numbers == Numbers::Sequence {
-        return Ok(Answer::expunge_issued());
+    let missing = missing && numbers == Numbers::Sequence;
+    Ok(match modified_set(talk, numbers, &modified) {
+        Ok(None) if missing => Answer::expunge_issued(),
+        Ok(None) => Answer::ok("Stored"),
+        Ok(Some(set)) if missing => {
+            let text = "Some of the messages changed before, some were expunged";
+            Answer::no(format!("MODIFIED {set}"), text)
+        }
+        Ok(Some(set)) => {
+            Answer::ok_code(format!("MODIFIED {set}"), "Some of the messages changed before")
+        }
+        Err(error) => Answer::unreadable(&talk.session, &error),
+    })
+}
+
+/// Messages that were left alone, in the numbers of the command; `None` if there are none.
+fn modified_set(
+    talk: &Talk,
+    numbers: Numbers,
+    modified: &UidSet,
+) -> Result<Option<UidSet>, ReadError> {
+    let Some(selected) = talk.session.selected.as_ref().filter(|_| !modified.is_empty()) else {
+        return Ok(None);
+    };
+    if numbers == Numbers::Uid {
+        return Ok(Some(modified.clone()));
     }
-    Ok(Answer::ok("Stored"))
+    let mut set = UidSet::new();
+    for uid in modified.iter() {
+        if let Some(number) = blocking(|| selected.number_of(uid))? {
+            set.push_range(number, number);
+        }
+    }
+    Ok(Some(set))
 }
 
 /// News of others, then the answers of the command itself.
 async fn tell(talk: &mut Talk, uids: UidSet, wanted: Wanted) -> Result<Synced, Ended> {
     let Some(selected) = &mut talk.session.selected else { return Ok(Synced::Current) };
-    if wanted.answer == StoreAnswer::Silent {
+    let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Hold };
+    // Who asks for UNCHANGEDSINCE is told the MODSEQ of each message, silent or not.
+    if wanted.answer == StoreAnswer::Silent && wanted.unchanged_since.is_none() {
         let own = OwnChange { uids, change: wanted.change, flags: wanted.flags };
-        return sync(selected, &mut talk.wire, Expunges::Hold, Answered::Known(own)).await;
+        return sync(selected, &mut talk.wire, manner, Answered::Known(own)).await;
     }
     let answered = Answered::Messages(uids.clone());
-    if sync(selected, &mut talk.wire, Expunges::Hold, answered).await? == Synced::Gone {
+    if sync(selected, &mut talk.wire, manner, answered).await? == Synced::Gone {
         return Ok(Synced::Gone);
     }
     for &(first, last) in uids.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
-            match blocking(|| answer_batch(talk, from, last)) {
+            match blocking(|| answer_batch(talk, wanted.answer, from, last)) {
                 Ok(follows) => next = follows,
                 Err(error) => {
                     tracing::error!(%error, "rows could not be read");
@@ -91,13 +132,19 @@ async fn tell(talk: &mut Talk, uids: UidSet, wanted: Wanted) -> Result<Synced, E
 }
 
 /// Flags of some messages; answers where the next batch begins.
-fn answer_batch(talk: &mut Talk, from: u32, last: u32) -> Result<Option<u32>, ReadError> {
+fn answer_batch(
+    talk: &mut Talk,
+    answer: StoreAnswer,
+    from: u32,
+    last: u32,
+) -> Result<Option<u32>, ReadError> {
     let Some(selected) = &talk.session.selected else { return Ok(None) };
     let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
     let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
     for row in rows.iter().take_while(|row| row.uid.0 <= last) {
         if let Some(number) = selected.number_of(row.uid)? {
-            put_flags(&mut talk.wire.out, number, row, row.flags, selected);
+            let flags = (answer == StoreAnswer::Flags).then_some(row.flags);
+            put_flags(&mut talk.wire.out, talk.session.dialect, number, row, flags, selected);
         }
     }
     Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)))

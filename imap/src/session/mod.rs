@@ -8,7 +8,10 @@
 //!
 //! Sequence numbers exist here alone; the engine and the commands speak UIDs.
 
+mod dialect;
+mod news;
 mod numbering;
+mod resync;
 mod selected;
 mod sync;
 
@@ -20,8 +23,11 @@ use engine::{Account, Store};
 use crate::Config;
 use crate::extension::{Situation, capabilities};
 
+pub(crate) use dialect::Dialect;
+pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
+pub(crate) use resync::{missed, resynchronize};
 pub(crate) use selected::{Selected, TargetError};
-pub(crate) use sync::{Answered, Expunges, OwnChange, Synced, put_flags, put_flags_known, sync};
+pub(crate) use sync::{Answered, Expunges, Manner, OwnChange, Synced, sync};
 
 /// Whether bytes on this connection are encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) encryption: Encryption,
     /// Who is logged in.
     pub(crate) account: Option<Account>,
+    /// What the client has enabled.
+    pub(crate) dialect: Dialect,
     /// The selected mailbox.
     pub(crate) selected: Option<Selected>,
     /// Logins that failed on this connection.
@@ -62,6 +70,7 @@ impl Session {
             peer,
             encryption,
             account: None,
+            dialect: Dialect::default(),
             selected: None,
             login_failures: 0,
             bad_commands: 0,

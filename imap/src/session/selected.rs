@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use engine::Mailbox;
 use engine::error::ReadError;
 use engine::ids::Uid;
 use engine::mailbox::View;
 use engine::uid_set::UidSet;
+use engine::{History, Mailbox};
 
 use super::numbering::Ghosts;
 use crate::codec::SequenceSet;
@@ -20,6 +20,8 @@ pub(crate) struct Selected {
     /// What the client has been told, but for ghosts.
     pub(crate) view: Arc<View>,
     pub(crate) ghosts: Ghosts,
+    /// Which MODSEQs of the view count.
+    pub(crate) history: History,
     /// The last EXISTS less the expunges told since.
     pub(crate) told_count: u32,
     /// Keywords in the last FLAGS.
@@ -60,8 +62,8 @@ impl Selected {
     pub(crate) fn new(mailbox: Mailbox, name: String, access: Access, view: Arc<View>) -> Selected {
         let told_count = view.message_count();
         let told_keywords = view.keywords().len();
-        let ghosts = Ghosts::default();
-        Selected { mailbox, name, access, view, ghosts, told_count, told_keywords }
+        let (ghosts, history) = (Ghosts::default(), mailbox.history());
+        Selected { mailbox, name, access, view, ghosts, history, told_count, told_keywords }
     }
 
     /// Messages as the client counts them.

@@ -1,19 +1,21 @@
 //! Telling a client what happened in its mailbox: EXPUNGE, EXISTS, FLAGS, FETCH.
 //!
 //! Called between commands, during IDLE, and by commands that have just changed something. Always
-//! legal is EXISTS and FETCH; EXPUNGE only with [`Expunges::Tell`] (RFC 3501 section 7.4.1).
+//! legal is EXISTS and FETCH; EXPUNGE and VANISHED only with [`Expunges::Tell`] (RFC 3501 section
+//! 7.4.1). A client with CONDSTORE learns the MODSEQ of every change, also of its own.
 
 use std::sync::Arc;
 
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::flags::{FlagChange, FlagList};
 use engine::ids::Uid;
 use engine::mailbox::{Row, View, ViewChanges};
 use engine::uid_set::UidSet;
 
+use super::dialect::Dialect;
+use super::news::{put_flags, put_flags_known, put_vanished};
 use super::numbering::Ghosts;
 use super::selected::Selected;
-use crate::codec::command::Access;
 use crate::codec::put;
 use crate::stream::{Ended, Wire, blocking};
 
@@ -27,6 +29,15 @@ pub(crate) enum Expunges {
     Tell,
     /// No: the messages become ghosts.
     Hold,
+}
+
+/// How news are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Which answers the client understands.
+    pub(crate) dialect: Dialect,
+    /// Whether expunges may be told now.
+    pub(crate) expunges: Expunges,
 }
 
 /// A change that this session made itself and whose effect its client can work out.
@@ -62,7 +73,7 @@ pub(crate) enum Synced {
 pub(crate) async fn sync(
     selected: &mut Selected,
     wire: &mut Wire,
-    expunges: Expunges,
+    manner: Manner,
     answered: Answered,
 ) -> Result<Synced, Ended> {
     let news = match blocking(|| News::gather(selected)) {
@@ -74,15 +85,17 @@ pub(crate) async fn sync(
             return Ok(Synced::Current);
         }
     };
-    let Some(news) = news.or_ghosts(selected, expunges) else { return Ok(Synced::Current) };
-    if let Err(error) = tell_expunges(selected, wire, &news, expunges).await? {
+    let Some(news) = news.or_ghosts(selected, manner.expunges) else { return Ok(Synced::Current) };
+    if let Err(error) = tell_expunges(selected, wire, &news, manner).await? {
         tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
         return Ok(Synced::Current);
     }
     let older = std::mem::replace(&mut selected.view, news.view);
+    selected.history = selected.mailbox.history();
     tell_keywords(selected, wire);
     tell_count(selected, wire);
-    tell_flags(selected, wire, &older, &news.changes.changed, &answered).await?;
+    let told = Told { dialect: manner.dialect, older: &older, answered: &answered };
+    tell_flags(selected, wire, &news.changes.changed, &told).await?;
     Ok(Synced::Current)
 }
 
@@ -117,10 +130,10 @@ async fn tell_expunges(
     selected: &mut Selected,
     wire: &mut Wire,
     news: &News,
-    expunges: Expunges,
+    manner: Manner,
 ) -> Result<Result<(), ReadError>, Ended> {
     let vanished = &news.changes.vanished;
-    if expunges == Expunges::Hold {
+    if manner.expunges == Expunges::Hold {
         if vanished.is_empty() && selected.ghosts.count() == 0 {
             return Ok(Ok(()));
         }
@@ -140,6 +153,17 @@ async fn tell_expunges(
         }
         return Ok(Ok(()));
     }
+    if manner.dialect.tells_vanished() {
+        let held = match blocking(|| selected.view.existing(vanished)) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(error)),
+        };
+        let ghosts = selected.ghosts.iter().map(|ghost| (ghost.uid.0, ghost.uid.0));
+        let gone = UidSet::from_ranges(held.ranges().iter().copied().chain(ghosts));
+        put_vanished(wire, "", &gone).await?;
+        expunges_told(selected, u32::try_from(gone.count()).unwrap_or(u32::MAX));
+        return Ok(Ok(()));
+    }
     let numbers = match blocking(|| expunged_numbers(selected, vanished)) {
         Ok(numbers) => numbers,
         Err(error) => return Ok(Err(error)),
@@ -150,9 +174,13 @@ async fn tell_expunges(
         wire.out.extend_from_slice(b" EXPUNGE\r\n");
         wire.relieve().await?;
     }
-    selected.told_count = selected.told_count.saturating_sub(engine::width::u32_of(numbers.len()));
-    selected.ghosts = Ghosts::default();
+    expunges_told(selected, engine::width::u32_of(numbers.len()));
     Ok(Ok(()))
+}
+
+fn expunges_told(selected: &mut Selected, count: u32) {
+    selected.told_count = selected.told_count.saturating_sub(count);
+    selected.ghosts = Ghosts::default();
 }
 
 /// Numbers of ghosts and of vanished messages as the client counts now, ascending.
@@ -184,19 +212,6 @@ fn tell_keywords(selected: &mut Selected, wire: &mut Wire) {
     selected.told_keywords = selected.view.keywords().len();
 }
 
-/// `* FLAGS` and `* OK [PERMANENTFLAGS`
-pub(crate) fn put_flags_known(selected: &Selected, wire: &mut Wire) {
-    let keywords = selected.view.keywords();
-    wire.out.extend_from_slice(b"* FLAGS ");
-    put::flags_known(&mut wire.out, keywords, "");
-    wire.out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
-    match selected.access {
-        Access::ReadWrite => put::flags_known(&mut wire.out, keywords, " \\*"),
-        Access::ReadOnly => wire.out.extend_from_slice(b"()"),
-    }
-    wire.line("] Flags permitted");
-}
-
 fn tell_count(selected: &mut Selected, wire: &mut Wire) {
     let count = selected.count();
     if count != selected.told_count {
@@ -205,18 +220,24 @@ fn tell_count(selected: &mut Selected, wire: &mut Wire) {
     }
 }
 
+/// What a client knows of changed messages.
+struct Told<'a> {
+    dialect: Dialect,
+    older: &'a View,
+    answered: &'a Answered,
+}
+
 async fn tell_flags(
     selected: &Selected,
     wire: &mut Wire,
-    older: &View,
     changed: &UidSet,
-    answered: &Answered,
+    told: &Told<'_>,
 ) -> Result<(), Ended> {
     for &(first, last) in changed.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
-            let told = blocking(|| tell_batch(selected, wire, older, (from, last), answered));
-            next = match told {
+            let batch = blocking(|| tell_batch(selected, wire, (from, last), told));
+            next = match batch {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(mailbox = %selected.name, %error, "rows could not be read");
@@ -233,58 +254,49 @@ async fn tell_flags(
 fn tell_batch(
     selected: &Selected,
     wire: &mut Wire,
-    older: &View,
     (from, last): (u32, u32),
-    answered: &Answered,
+    told: &Told<'_>,
 ) -> Result<Option<u32>, ReadError> {
     let rows = selected.view.rows_from(Uid(from), BATCH_ROWS)?;
     for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-        if !is_known(selected, older, row, answered)?
-            && let Some(number) = selected.number_of(row.uid)?
-        {
-            put_flags(&mut wire.out, number, row, row.flags, selected);
+        let known = is_known(selected, row, told)?;
+        if known == Known::All || (known == Known::Flags && !told.dialect.condstore) {
+            continue;
+        }
+        let flags = (known == Known::Nothing).then_some(row.flags);
+        if let Some(number) = selected.number_of(row.uid)? {
+            put_flags(&mut wire.out, told.dialect, number, row, flags, selected);
         }
     }
     Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)).filter(|_| rows.len() == BATCH_ROWS))
 }
 
-/// `* n FETCH (UID u FLAGS (…))`
-pub(crate) fn put_flags(
-    out: &mut Vec<u8>,
-    number: u32,
-    row: &Row,
-    flags: SystemFlags,
-    selected: &Selected,
-) {
-    out.extend_from_slice(b"* ");
-    put::number(out, u64::from(number));
-    out.extend_from_slice(b" FETCH (UID ");
-    put::number(out, u64::from(row.uid.0));
-    out.extend_from_slice(b" FLAGS ");
-    put::row_flags(out, flags, row, selected.view.keywords());
-    out.extend_from_slice(b")\r\n");
+/// What the client knows of a changed row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// The command answers it itself.
+    All,
+    /// The flags, but not that they have another MODSEQ.
+    Flags,
+    /// Not even the flags.
+    Nothing,
 }
 
-/// Whether the client knows the flags that this row has now.
-fn is_known(
-    selected: &Selected,
-    older: &View,
-    row: &Row,
-    answered: &Answered,
-) -> Result<bool, ReadError> {
-    let own = match answered {
-        Answered::Messages(uids) if uids.contains(row.uid) => return Ok(true),
+/// What the client knows of the flags that this row has now.
+fn is_known(selected: &Selected, row: &Row, told: &Told<'_>) -> Result<Known, ReadError> {
+    let own = match told.answered {
+        Answered::Messages(uids) if uids.contains(row.uid) => return Ok(Known::All),
         Answered::Known(own) if own.uids.contains(row.uid) => Some(own),
         _ => None,
     };
-    let Some(before) = older.row(row.uid)? else { return Ok(false) };
-    let before = put::flag_list(&before, older.keywords());
+    let Some(before) = told.older.row(row.uid)? else { return Ok(Known::Nothing) };
+    let before = put::flag_list(&before, told.older.keywords());
     let now = put::flag_list(row, selected.view.keywords());
     let expected = match own {
         Some(own) => after_change(before, own.change, &own.flags),
         None => before,
     };
-    Ok(same_flags(&expected, &now))
+    Ok(if same_flags(&expected, &now) { Known::Flags } else { Known::Nothing })
 }
 
 /// Flags after a change.
@@ -317,7 +329,7 @@ fn same_flags(a: &FlagList, b: &FlagList) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::flags::Keyword;
+    use engine::flags::{Keyword, SystemFlags};
 
     #[test]
     fn a_client_can_work_out_what_it_did() {

@@ -1,5 +1,7 @@
 //! What FETCH asks of a message.
 
+use engine::ids::Lsn;
+
 /// An item of FETCH.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchItem {
@@ -78,4 +80,13 @@ pub enum SectionText {
     Text,
     /// MIME
     Mime,
+}
+
+/// Which messages of its set a FETCH means (RFC 7162 section 3.1.4).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FetchModifier {
+    /// Those that changed after this.
+    pub changed_since: Option<Lsn>,
+    /// VANISHED: also which of the set went after it.
+    pub vanished: bool,
 }

@@ -8,13 +8,13 @@ mod search;
 
 use engine::SpecialUse;
 use engine::flags::{FlagChange, FlagList};
-use engine::ids::UnixSeconds;
+use engine::ids::{Lsn, UnixSeconds};
 use engine::seal::Secret;
 
 use super::SequenceSet;
 use super::mailbox_name::WireName;
 
-pub use self::fetch::{FetchItem, Section, SectionItem, SectionName, SectionText};
+pub use self::fetch::{FetchItem, FetchModifier, Section, SectionItem, SectionName, SectionText};
 pub use self::search::{DayTest, SearchField, SearchKey};
 
 /// A command with its tag.
@@ -70,6 +70,8 @@ pub enum Command {
         mailbox: WireName,
         /// Read only for EXAMINE.
         access: Access,
+        /// What a client that was here before knows (RFC 7162).
+        parameter: SelectParameter,
     },
     /// CREATE, with RFC 6154's USE.
     Create {
@@ -145,6 +147,8 @@ pub enum Command {
         set: SequenceSet,
         /// What; macros are spelled out.
         items: Vec<FetchItem>,
+        /// Of which messages (RFC 7162).
+        modifier: FetchModifier,
     },
     /// STORE
     Store {
@@ -154,6 +158,8 @@ pub enum Command {
         set: SequenceSet,
         /// How.
         change: FlagChange,
+        /// Only of messages that did not change after this (RFC 7162).
+        unchanged_since: Option<Lsn>,
         /// Whether the new flags are answered.
         answer: StoreAnswer,
         /// What.
@@ -197,6 +203,31 @@ pub enum Access {
     ReadWrite,
     /// EXAMINE
     ReadOnly,
+}
+
+/// A parameter of SELECT (RFC 7162).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum SelectParameter {
+    /// None.
+    #[default]
+    None,
+    /// CONDSTORE
+    CondStore,
+    /// QRESYNC, which enables CONDSTORE, too.
+    Resync(Resync),
+}
+
+/// What a client knows of a mailbox that it was in before (RFC 7162 section 3.2.5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resync {
+    /// UIDVALIDITY
+    pub uid_validity: u32,
+    /// It knows all up to here.
+    pub modseq: Lsn,
+    /// The UIDs that it has; `None`: it does not say.
+    pub known_uids: Option<SequenceSet>,
+    /// Message numbers and the UIDs that they had.
+    pub matches: Option<(SequenceSet, SequenceSet)>,
 }
 
 /// `FLAGS` or `FLAGS.SILENT`.

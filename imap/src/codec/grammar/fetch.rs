@@ -33,7 +33,11 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command
             seen.push(item);
         }
     }
-    Ok(Command::Fetch { numbers, set, items: seen })
+    let modifier = super::select::fetch_modifier(cursor)?;
+    if modifier.changed_since.is_some() && !seen.contains(&FetchItem::ModSeq) {
+        seen.push(FetchItem::ModSeq);
+    }
+    Ok(Command::Fetch { numbers, set, items: seen, modifier })
 }
 
 /// `fetch-att`, or a macro; macros inside parentheses are taken, too.

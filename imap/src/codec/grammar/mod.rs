@@ -9,6 +9,7 @@ mod append;
 mod fetch;
 mod list;
 mod search;
+mod select;
 #[cfg(test)]
 mod tests;
 
@@ -93,8 +94,8 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"AUTHENTICATE" => authenticate(cursor)?,
         b"LOGIN" => login(cursor)?,
         b"ENABLE" => enable(cursor)?,
-        b"SELECT" => select(cursor, Access::ReadWrite)?,
-        b"EXAMINE" => select(cursor, Access::ReadOnly)?,
+        b"SELECT" => select::select(cursor, Access::ReadWrite)?,
+        b"EXAMINE" => select::select(cursor, Access::ReadOnly)?,
         b"CREATE" => create(cursor)?,
         b"DELETE" => Command::Delete(spaced_mailbox(cursor)?),
         b"RENAME" => Command::Rename { from: spaced_mailbox(cursor)?, to: spaced_mailbox(cursor)? },
@@ -195,11 +196,6 @@ fn enable(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     Ok(Command::Enable(names))
 }
 
-/// `select = "SELECT" SP mailbox`
-fn select(cursor: &mut Cursor<'_>, access: Access) -> Result<Command, SyntaxError> {
-    Ok(Command::Select { mailbox: spaced_mailbox(cursor)?, access })
-}
-
 /// `create = "CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]` (RFC
 /// 6154)
 fn create(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
@@ -280,6 +276,7 @@ fn store(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command, SyntaxErr
     cursor.space()?;
     let set = SequenceSet::parse(cursor)?;
     cursor.space()?;
+    let unchanged_since = select::unchanged_since(cursor)?;
     let change = match cursor.peek() {
         Some(b'+') => FlagChange::Add,
         Some(b'-') => FlagChange::Remove,
@@ -297,7 +294,7 @@ fn store(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command, SyntaxErr
     };
     cursor.space()?;
     let flags = if cursor.peek() == Some(b'(') { flag_list(cursor)? } else { bare_flags(cursor)? };
-    Ok(Command::Store { numbers, set, change, answer, flags })
+    Ok(Command::Store { numbers, set, unchanged_since, change, answer, flags })
 }
 
 /// `copy = "COPY" SP sequence-set SP mailbox`, and MOVE alike.

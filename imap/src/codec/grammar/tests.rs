@@ -160,7 +160,7 @@ fn the_tag_is_known_wherever_one_can_be_read() {
 
 #[test]
 fn items_of_fetch_are_what_was_asked() {
-    let Command::Fetch { numbers, set, items } =
+    let Command::Fetch { numbers, set, items, modifier: _ } =
         command_of("UID FETCH 1:* (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (To \"Cc\")]<7.9> FLAGS)")
     else {
         panic!("FETCH is FETCH");

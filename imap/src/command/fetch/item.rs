@@ -13,12 +13,13 @@ use crate::codec::command::FetchItem;
 use crate::codec::envelope::put_envelope;
 use crate::codec::structure::{StructureForm, put_structure};
 use crate::codec::{date, put};
-use crate::session::Selected;
+use crate::session::{Dialect, Selected, put_head, put_modseq};
 
 /// A message and what is asked of it.
 pub(super) struct RowAnswer<'a> {
     pub(super) account: &'a Account,
     pub(super) selected: &'a Selected,
+    pub(super) dialect: Dialect,
     pub(super) plan: &'a Plan,
     pub(super) row: &'a Row,
     pub(super) rank: u32,
@@ -36,9 +37,8 @@ impl RowAnswer<'_> {
 
     /// `* n FETCH (`
     pub(super) fn put_head(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"* ");
-        put::number(out, u64::from(self.selected.number_at(self.rank, self.row.uid)));
-        out.extend_from_slice(b" FETCH (");
+        let number = self.selected.number_at(self.rank, self.row.uid);
+        put_head(out, self.dialect, number, self.row.uid);
     }
 
     /// FLAGS where the command changed them but did not ask, and the end of the answer.
@@ -101,7 +101,7 @@ pub(super) fn put_item(
             put::number(out, u64::from(row.size));
         }
         (FetchItem::ModSeq, _) => {
-            out.extend_from_slice(format!("MODSEQ ({})", row.modseq.bits()).as_bytes());
+            put_modseq(out, answer.selected.history.told(row.modseq));
         }
         (FetchItem::EmailId, _) => match answer.selected.view.ids(row.uid)? {
             Some(ids) => out.extend_from_slice(format!("EMAILID ({})", ids.email).as_bytes()),

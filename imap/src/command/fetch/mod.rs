@@ -1,4 +1,4 @@
-//! FETCH (RFC 3501 section 6.4.5).
+//! FETCH (RFC 3501 section 6.4.5), also of what changed since a MODSEQ (RFC 7162).
 //!
 //! Rows are read in batches and answered as they come; bytes of a message go from the reader to the
 //! client chunk by chunk. What a row or a summary tells never opens a message.
@@ -25,8 +25,8 @@ use self::item::{RowAnswer, put_row};
 use self::section::{Opened, Unput};
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
-use crate::codec::command::{Access, FetchItem, Numbers};
-use crate::session::{Answered, OwnChange, Selected};
+use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
+use crate::session::{Answered, OwnChange, Selected, missed, put_vanished};
 use crate::stream::{Ended, blocking};
 
 /// Rows read in one piece.
@@ -55,16 +55,32 @@ pub(super) async fn fetch(
     talk: &mut Talk,
     numbers: Numbers,
     set: &SequenceSet,
-    items: Vec<FetchItem>,
+    (items, modifier): (Vec<FetchItem>, FetchModifier),
 ) -> Result<Answer, Ended> {
+    if modifier.vanished && !(numbers == Numbers::Uid && talk.session.dialect.qresync) {
+        return Ok(Answer::bad("VANISHED is for UID FETCH with QRESYNC enabled"));
+    }
+    if items.contains(&FetchItem::ModSeq) {
+        talk.enable_condstore();
+    }
     let selected = match talk.selected() {
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    let targets = match blocking(|| selected.targets(numbers, set)) {
+    let mut targets = match blocking(|| selected.targets(numbers, set)) {
         Ok(targets) => targets,
         Err(error) => return Ok(talk.untargeted(&error)),
     };
+    if let Some(since) = modifier.changed_since {
+        let missed = match blocking(|| missed(selected, since, &targets.uids, None)) {
+            Ok(missed) => missed,
+            Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+        };
+        if modifier.vanished {
+            put_vanished(&mut talk.wire, "(EARLIER) ", &missed.vanished).await?;
+        }
+        targets.uids = missed.changed;
+    }
     let has_sections = items.iter().any(|item| matches!(item, FetchItem::Section(_)));
     let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
@@ -180,7 +196,8 @@ fn fetch_rows<'a>(
             return true;
         };
         let start = talk.wire.out.len();
-        let answer = RowAnswer { account, selected, plan, row, rank };
+        let dialect = talk.session.dialect;
+        let answer = RowAnswer { account, selected, dialect, plan, row, rank };
         if let Err(error) = put_row(&mut talk.wire.out, &answer) {
             talk.wire.out.truncate(start);
             note_unreadable(selected, row, &error, left_out);
@@ -221,7 +238,8 @@ fn fetch_bytes<'a>(
         else {
             return Ok(true);
         };
-        let answer = |row, rank| RowAnswer { account, selected, plan, row, rank };
+        let dialect = talk.session.dialect;
+        let answer = |row, rank| RowAnswer { account, selected, dialect, plan, row, rank };
         let (mut opened, row, rank) = match begun.take() {
             Some(begun) => begun,
             None => {

@@ -1,0 +1,47 @@
+//! What a client has enabled: how answers to it look.
+//!
+//! CONDSTORE is enabled by ENABLE and by every command that uses it (RFC 7162 section 3.1);
+//! everything else by ENABLE alone. Nothing is ever switched off again but by UNAUTHENTICATE.
+
+/// What a client has enabled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Dialect {
+    /// Every FETCH that tells flags tells the MODSEQ (RFC 7162 section 3.1).
+    pub(crate) condstore: bool,
+    /// VANISHED instead of EXPUNGE (RFC 7162 section 3.2).
+    pub(crate) qresync: bool,
+    /// Names and strings in UTF-8 (RFC 6855).
+    pub(crate) utf8: bool,
+    /// IMAP4rev2 (RFC 9051), which has UTF-8 names, too.
+    pub(crate) rev2: bool,
+    /// No sequence numbers at all (RFC 9586).
+    pub(crate) uid_only: bool,
+}
+
+impl Dialect {
+    /// Enables what RFC 5161 calls a capability; answers whether it is one that can be.
+    pub(crate) fn enable(&mut self, name: &str) -> bool {
+        match name {
+            "CONDSTORE" => self.condstore = true,
+            "QRESYNC" => {
+                self.condstore = true;
+                self.qresync = true;
+            }
+            "UTF8=ACCEPT" => self.utf8 = true,
+            "IMAP4REV2" => self.rev2 = true,
+            "UIDONLY" => self.uid_only = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether mailbox names cross the wire as they are, not in modified UTF-7.
+    pub(crate) fn has_utf8_names(self) -> bool {
+        self.utf8 || self.rev2
+    }
+
+    /// Whether expunges are told by UID.
+    pub(crate) fn tells_vanished(self) -> bool {
+        self.qresync || self.uid_only
+    }
+}

@@ -1,0 +1,127 @@
+//! What a client that comes back has missed: SELECT with QRESYNC (RFC 7162 section 3.2.5), and
+//! FETCH with CHANGEDSINCE and VANISHED (section 3.2.6).
+
+use engine::error::ReadError;
+use engine::ids::{Lsn, Uid};
+use engine::uid_set::UidSet;
+
+use super::dialect::Dialect;
+use super::news::{put_flags, put_vanished};
+use super::selected::Selected;
+use crate::codec::SequenceSet;
+use crate::codec::command::Resync;
+use crate::stream::{Ended, Wire, blocking};
+
+/// Pairs of number and UID that are looked at; clients send some dozens.
+const MATCHES_MAX: usize = 4096;
+/// Rows told in one piece.
+const BATCH_ROWS: usize = 256;
+
+/// What changed in a mailbox after a MODSEQ, of what a client asks for.
+pub(crate) struct Missed {
+    /// Messages that came or changed.
+    pub(crate) changed: UidSet,
+    /// UIDs that went, and maybe some that never were.
+    pub(crate) vanished: UidSet,
+}
+
+/// What changed after `modseq` among `uids`, and among those above `matched`, up to which the
+/// client knows what went.
+pub(crate) fn missed(
+    selected: &Selected,
+    modseq: Lsn,
+    uids: &UidSet,
+    matched: Option<Uid>,
+) -> Result<Missed, ReadError> {
+    let news = selected.mailbox.changes_after(&selected.view, modseq)?;
+    let changed = news.changed.intersection(uids);
+    let vanished = match news.vanished {
+        Some(vanished) => vanished.intersection(uids),
+        None => {
+            // Only of UIDs that were ever given.
+            let last = selected.view.uid_next().map_or(u32::MAX, |next| next.0.saturating_sub(1));
+            let first = matched.map_or(1, |uid| uid.0.saturating_add(1));
+            let given = UidSet::from_ranges((first <= last).then_some((first, last)));
+            let asked = given.intersection(uids);
+            asked.without(&selected.view.existing(&asked)?)
+        }
+    };
+    Ok(Missed { changed, vanished })
+}
+
+/// Tells what a client missed that selects with QRESYNC; nothing if its UIDs are not ours.
+pub(crate) async fn resynchronize(
+    selected: &Selected,
+    wire: &mut Wire,
+    dialect: Dialect,
+    resync: &Resync,
+) -> Result<Result<(), ReadError>, Ended> {
+    if resync.uid_validity != selected.view.uid_validity().0 {
+        return Ok(Ok(()));
+    }
+    let known = match &resync.known_uids {
+        Some(known) => resolved(known),
+        None => UidSet::from_ranges([(1, u32::MAX)]),
+    };
+    let found = blocking(|| {
+        let matched = matched(selected, resync)?;
+        missed(selected, resync.modseq, &known, matched)
+    });
+    let missed = match found {
+        Ok(missed) => missed,
+        Err(error) => return Ok(Err(error)),
+    };
+    put_vanished(wire, "(EARLIER) ", &missed.vanished).await?;
+    for &(first, last) in missed.changed.ranges() {
+        let mut next = Some(first);
+        while let Some(from) = next.filter(|&from| from <= last) {
+            match blocking(|| put_batch(selected, wire, dialect, (from, last))) {
+                Ok(follows) => next = follows,
+                Err(error) => return Ok(Err(error)),
+            }
+            wire.relieve().await?;
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Flags of some messages; answers where the next batch begins.
+fn put_batch(
+    selected: &Selected,
+    wire: &mut Wire,
+    dialect: Dialect,
+    (from, last): (u32, u32),
+) -> Result<Option<u32>, ReadError> {
+    let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
+    let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
+    for row in rows.iter().take_while(|row| row.uid.0 <= last) {
+        if let Some(number) = selected.number_of(row.uid)? {
+            put_flags(&mut wire.out, dialect, number, row, Some(row.flags), selected);
+        }
+    }
+    Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)))
+}
+
+/// The last UID of the pairs of number and UID that still belong together: what went, went above
+/// it (RFC 7162 section 3.2.5.2).
+fn matched(selected: &Selected, resync: &Resync) -> Result<Option<Uid>, ReadError> {
+    let Some((numbers, uids)) = &resync.matches else { return Ok(None) };
+    let mut last = None;
+    for (number, uid) in each(numbers).zip(each(uids)).take(MATCHES_MAX) {
+        if selected.view.uid_at(number.saturating_sub(1))? != Some(Uid(uid)) {
+            break;
+        }
+        last = Some(Uid(uid));
+    }
+    Ok(last)
+}
+
+/// Every number of a set, in its order; `*` is none.
+fn each(set: &SequenceSet) -> impl Iterator<Item = u32> + '_ {
+    set.resolve(0).flat_map(|(first, last)| first..=last)
+}
+
+/// A set that has no `*`.
+fn resolved(set: &SequenceSet) -> UidSet {
+    UidSet::from_ranges(set.resolve(u32::MAX))
+}
