@@ -197,7 +197,7 @@ async fn bad_command(talk: &mut Talk, tag: Option<&str>, answer: &Answer) -> Res
 
 /// Parses and carries out a command.
 async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
-    let parsed = grammar::parse(&raw.line, &raw.literals);
+    let parsed = grammar::parse_with(&raw.line, &raw.literals, talk.session.dialect.names());
     let request = match parsed {
         Ok(request) => request,
         Err(refusal) => {

@@ -10,6 +10,8 @@
 
 use std::borrow::Cow;
 
+use super::mailbox_name::{NameEncoding, WireName};
+
 /// Where a command stopped making sense, and what would have made sense there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SyntaxError {
@@ -32,6 +34,7 @@ pub struct Cursor<'a> {
     at: usize,
     literals: &'a [Vec<u8>],
     literals_read: usize,
+    names: NameEncoding,
 }
 
 /// `ATOM-CHAR`: anything but `atom-specials` (RFC 3501 section 9).
@@ -52,7 +55,24 @@ pub fn is_list_char(byte: u8) -> bool {
 impl<'a> Cursor<'a> {
     /// At the beginning of a line (without its final CRLF).
     pub fn new(line: &'a [u8], literals: &'a [Vec<u8>]) -> Cursor<'a> {
-        Cursor { line, at: 0, literals, literals_read: 0 }
+        Cursor { line, at: 0, literals, literals_read: 0, names: NameEncoding::default() }
+    }
+
+    /// The same, for mailbox names in another encoding.
+    pub fn with_names(self, names: NameEncoding) -> Cursor<'a> {
+        Cursor { names, ..self }
+    }
+
+    /// `mailbox = "INBOX" / astring`
+    pub fn mailbox(&mut self) -> Result<WireName, SyntaxError> {
+        let names = self.names;
+        Ok(WireName::written(&self.astring()?, names))
+    }
+
+    /// `mbox-or-pat = list-mailbox`
+    pub fn pattern(&mut self) -> Result<WireName, SyntaxError> {
+        let names = self.names;
+        Ok(WireName::written(&self.list_mailbox()?, names))
     }
 
     /// The error "expected … here".

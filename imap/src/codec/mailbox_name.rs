@@ -17,11 +17,29 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone),
 );
 
-/// A mailbox name as a client wrote it.
+/// How names cross the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NameEncoding {
+    /// As IMAP4rev1 has them; see the head of this file.
+    #[default]
+    ModifiedUtf7,
+    /// As they are: `&` is a letter like any other (RFC 6855 section 3, RFC 9051 section 5.1).
+    Utf8,
+}
+
+/// A mailbox name as a client of IMAP4rev1 writes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WireName(pub Vec<u8>);
 
 impl WireName {
+    /// Of what a client wrote.
+    pub fn written(bytes: &[u8], encoding: NameEncoding) -> WireName {
+        match std::str::from_utf8(bytes) {
+            Ok(name) if encoding == NameEncoding::Utf8 => WireName(encode(name).into_bytes()),
+            _ => WireName(bytes.to_vec()),
+        }
+    }
+
     /// The name in UTF-8, INBOX in capitals; `None` if it is neither modified UTF-7 nor UTF-8.
     pub fn decode(&self) -> Option<String> {
         let name = decode(&self.0)?;

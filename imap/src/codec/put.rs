@@ -4,7 +4,7 @@ use engine::flags::{FlagList, Keyword, SystemFlags};
 use engine::mailbox::Row;
 
 use super::cursor::is_astring_char;
-use super::mailbox_name;
+use super::mailbox_name::{self, NameEncoding};
 
 /// The longest text that is quoted; longer ones are literals, which every client reads at once.
 const QUOTED_BYTES_MAX: usize = 4096;
@@ -46,7 +46,7 @@ pub fn astring(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Printable ASCII between quotation marks.
+/// Printable ASCII, or UTF-8 for who understands it, between quotation marks.
 fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for &byte in text {
@@ -92,9 +92,12 @@ pub fn nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
     }
 }
 
-/// A mailbox name, in modified UTF-7, always quoted.
-pub fn mailbox(out: &mut Vec<u8>, name: &str) {
-    quoted(out, mailbox_name::encode(name).as_bytes());
+/// A mailbox name, always quoted.
+pub fn mailbox(out: &mut Vec<u8>, name: &str, names: NameEncoding) {
+    match names {
+        NameEncoding::ModifiedUtf7 => quoted(out, mailbox_name::encode(name).as_bytes()),
+        NameEncoding::Utf8 => quoted(out, name.as_bytes()),
+    }
 }
 
 /// `flag-list` of what a row has; `keywords` is the list of its mailbox.

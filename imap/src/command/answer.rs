@@ -72,6 +72,11 @@ impl Answer {
         Answer::new(Status::Bad, "", text)
     }
 
+    /// `BAD [code] text`
+    pub(crate) fn bad_code(code: impl Into<String>, text: impl Into<String>) -> Answer {
+        Answer::new(Status::Bad, code, text)
+    }
+
     /// The same, and then that.
     pub(crate) fn then(mut self, then: Then) -> Answer {
         self.then = then;

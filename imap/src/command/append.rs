@@ -87,7 +87,10 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     let limits = &talk.session.config.limits;
     let connection = &talk.wire.connection;
     let destination = match talk.session.account {
-        Some(_) => grammar::destination(connection.line(), connection.literals()),
+        Some(_) => {
+            let names = talk.session.dialect.names();
+            grammar::destination(connection.line(), connection.literals(), names)
+        }
         None => None,
     };
     let Some(destination) = destination else {

@@ -18,6 +18,7 @@ mod session;
 mod status;
 mod store;
 mod transfer;
+mod uid_only;
 
 use engine::Account;
 use tokio::sync::watch;
@@ -127,7 +128,9 @@ pub(crate) async fn carry_out(
     literals: Vec<Vec<u8>>,
 ) -> Result<Then, Ended> {
     let rule = rule(&request.command);
-    let answer = match refused_by_state(&talk.session, rule) {
+    let refused = refused_by_state(&talk.session, rule)
+        .or_else(|| uid_only::refused(talk.session.dialect, &request.command));
+    let answer = match refused {
         Some(answer) => answer,
         None => Box::pin(run(talk, request.command, literals)).await?,
     };

@@ -10,6 +10,7 @@ use engine::uid_set::UidSet;
 use super::{Answer, Talk};
 use crate::codec::command::{Access, SelectParameter};
 use crate::codec::mailbox_name::WireName;
+use crate::codec::put;
 use crate::session::{Selected, put_flags_known, resynchronize};
 use crate::stream::{Ended, blocking};
 
@@ -60,11 +61,16 @@ pub(super) async fn select(
 
 /// The untagged answers of SELECT; what may fail is read first.
 fn announce(talk: &mut Talk, selected: &Selected, view: &View) -> Result<(), ReadError> {
+    let dialect = talk.session.dialect;
     let first_unseen = selected.first_unseen()?;
     let wire = &mut talk.wire;
     put_flags_known(selected, wire);
-    wire.line(&format!("* {} EXISTS\r\n* 0 RECENT", selected.count()));
-    if let Some(number) = first_unseen {
+    wire.line(&format!("* {} EXISTS", selected.count()));
+    if !dialect.rev2 {
+        wire.line("* 0 RECENT");
+    }
+    // IMAP4rev2 has it no more, and a client without numbers could do nothing with it.
+    if let Some(number) = first_unseen.filter(|_| !dialect.rev2 && !dialect.uid_only) {
         wire.line(&format!("* OK [UNSEEN {number}] First unseen message"));
     }
     wire.line(&format!("* OK [UIDVALIDITY {}] UIDs are valid", view.uid_validity().0));
@@ -74,6 +80,12 @@ fn announce(talk: &mut Talk, selected: &Selected, view: &View) -> Result<(), Rea
     }
     wire.line(&format!("* OK [HIGHESTMODSEQ {}] Highest", view.highest_modseq().bits()));
     wire.line(&format!("* OK [MAILBOXID ({})] Mailbox", view.mailbox()));
+    if dialect.rev2 {
+        // RFC 9051 section 6.3.2: the name as we write it.
+        wire.out.extend_from_slice(b"* LIST () \"/\" ");
+        put::mailbox(&mut wire.out, &selected.name, dialect.names());
+        wire.line("");
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use engine::mailbox::View;
 
 use super::{Answer, Talk};
 use crate::codec::command::StatusItem;
-use crate::codec::mailbox_name::WireName;
+use crate::codec::mailbox_name::{NameEncoding, WireName};
 use crate::codec::put;
 use crate::stream::blocking;
 
@@ -19,7 +19,8 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
             if items.contains(&StatusItem::HighestModSeq) {
                 talk.enable_condstore();
             }
-            put_status(&mut talk.wire.out, &name, &view, items);
+            let names = talk.session.dialect.names();
+            put_status(&mut talk.wire.out, (&name, names), &view, items);
             Answer::ok("Status told")
         }
         Ok(None) => Answer::no_mailbox(),
@@ -28,9 +29,14 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
 }
 
 /// `* STATUS name (item value …)`
-pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[StatusItem]) {
+pub(super) fn put_status(
+    out: &mut Vec<u8>,
+    (name, names): (&str, NameEncoding),
+    view: &View,
+    items: &[StatusItem],
+) {
     out.extend_from_slice(b"* STATUS ");
-    put::mailbox(out, name);
+    put::mailbox(out, name, names);
     out.extend_from_slice(b" (");
     for (index, item) in items.iter().enumerate() {
         if index > 0 {

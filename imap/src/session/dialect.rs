@@ -3,6 +3,8 @@
 //! CONDSTORE is enabled by ENABLE and by every command that uses it (RFC 7162 section 3.1);
 //! everything else by ENABLE alone. Nothing is ever switched off again but by UNAUTHENTICATE.
 
+use crate::codec::mailbox_name::NameEncoding;
+
 /// What a client has enabled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Dialect {
@@ -35,9 +37,9 @@ impl Dialect {
         true
     }
 
-    /// Whether mailbox names cross the wire as they are, not in modified UTF-7.
-    pub(crate) fn has_utf8_names(self) -> bool {
-        self.utf8 || self.rev2
+    /// How mailbox names cross the wire.
+    pub(crate) fn names(self) -> NameEncoding {
+        if self.utf8 || self.rev2 { NameEncoding::Utf8 } else { NameEncoding::ModifiedUtf7 }
     }
 
     /// Whether expunges are told by UID.

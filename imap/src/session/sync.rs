@@ -93,7 +93,7 @@ pub(crate) async fn sync(
     let older = std::mem::replace(&mut selected.view, news.view);
     selected.history = selected.mailbox.history();
     tell_keywords(selected, wire);
-    tell_count(selected, wire);
+    tell_count(selected, wire, manner.dialect);
     let told = Told { dialect: manner.dialect, older: &older, answered: &answered };
     tell_flags(selected, wire, &news.changes.changed, &told).await?;
     Ok(Synced::Current)
@@ -212,10 +212,13 @@ fn tell_keywords(selected: &mut Selected, wire: &mut Wire) {
     selected.told_keywords = selected.view.keywords().len();
 }
 
-fn tell_count(selected: &mut Selected, wire: &mut Wire) {
+fn tell_count(selected: &mut Selected, wire: &mut Wire, dialect: Dialect) {
     let count = selected.count();
     if count != selected.told_count {
-        wire.line(&format!("* {count} EXISTS\r\n* 0 RECENT"));
+        wire.line(&format!("* {count} EXISTS"));
+        if !dialect.rev2 {
+            wire.line("* 0 RECENT");
+        }
         selected.told_count = count;
     }
 }

@@ -6,7 +6,7 @@ use super::{flag_list, spaced_mailbox};
 use crate::codec::command::{AppendMessage, Command};
 use crate::codec::cursor::{Cursor, SyntaxError};
 use crate::codec::date;
-use crate::codec::mailbox_name::WireName;
+use crate::codec::mailbox_name::{NameEncoding, WireName};
 
 /// `append = "APPEND" SP mailbox 1*append-message`
 pub(super) fn append(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
@@ -35,8 +35,13 @@ fn message(cursor: &mut Cursor<'_>) -> Result<AppendMessage, SyntaxError> {
 }
 
 /// The mailbox that an APPEND names, read while its first literal has not come yet.
-pub(crate) fn destination(line: &[u8], literals: &[Vec<u8>]) -> Option<WireName> {
-    let (_, mut cursor) = super::split_tag(line, literals)?;
+pub(crate) fn destination(
+    line: &[u8],
+    literals: &[Vec<u8>],
+    names: NameEncoding,
+) -> Option<WireName> {
+    let (_, cursor) = super::split_tag(line, literals)?;
+    let mut cursor = cursor.with_names(names);
     if !cursor.take_word("APPEND") {
         return None;
     }

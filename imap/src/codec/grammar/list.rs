@@ -37,7 +37,7 @@ pub(super) fn list(cursor: &mut Cursor<'_>) -> Result<ListRequest, SyntaxError> 
 }
 
 fn pattern(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {
-    Ok(WireName(cursor.list_mailbox()?.into_owned()))
+    cursor.pattern()
 }
 
 /// `lsub = "LSUB" SP mailbox SP list-mailbox`

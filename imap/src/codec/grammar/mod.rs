@@ -24,7 +24,7 @@ use super::command::{
     Access, Command, IdField, Numbers, Request, StatusItem, StoreAnswer, TransferKind,
 };
 use super::cursor::{Cursor, SyntaxError};
-use super::mailbox_name::WireName;
+use super::mailbox_name::{NameEncoding, WireName};
 
 /// Why a command was not understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,11 +40,20 @@ const TAG_BYTES_MAX: usize = 256;
 
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select)`
 pub fn parse(line: &[u8], literals: &[Vec<u8>]) -> Result<Request, Refusal> {
-    let Some((tag, mut cursor)) = split_tag(line, literals) else {
+    parse_with(line, literals, NameEncoding::default())
+}
+
+/// The same, for a client whose mailbox names have another encoding.
+pub fn parse_with(
+    line: &[u8],
+    literals: &[Vec<u8>],
+    names: NameEncoding,
+) -> Result<Request, Refusal> {
+    let Some((tag, cursor)) = split_tag(line, literals) else {
         let sentence = "A command begins with a tag, such as 'a1 NOOP'".to_owned();
         return Err(Refusal { tag: None, sentence });
     };
-    match command(&mut cursor) {
+    match command(&mut cursor.with_names(names)) {
         Ok(Some(command)) => Ok(Request { tag, command }),
         Ok(None) => Err(Refusal { tag: Some(tag), sentence: "Unknown command".to_owned() }),
         Err(error) => Err(Refusal { tag: Some(tag), sentence: format!("Not understood: {error}") }),
@@ -144,7 +153,7 @@ fn numbered(
 
 /// `mailbox = "INBOX" / astring`
 fn mailbox(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {
-    Ok(WireName(cursor.astring()?.into_owned()))
+    cursor.mailbox()
 }
 
 fn spaced_mailbox(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {

@@ -153,9 +153,9 @@ fn the_tag_is_known_wherever_one_can_be_read() {
     assert_eq!(read(b"\r\n").unwrap_err().tag, None);
     assert_eq!(tag_of(b"x APPEND a {5").as_deref(), Some("x"));
     assert_eq!(name_of(b"x append a {5").as_deref(), Some("APPEND"));
-    let name = destination(b"x APPEND \"a b\" (\\Seen) {5}\r\n", &[]);
+    let name = destination(b"x APPEND \"a b\" (\\Seen) {5}\r\n", &[], NameEncoding::default());
     assert_eq!(name, Some(WireName(b"a b".to_vec())));
-    assert_eq!(destination(b"x APPEND {5}\r\n", &[]), None);
+    assert_eq!(destination(b"x APPEND {5}\r\n", &[], NameEncoding::default()), None);
 }
 
 #[test]
@@ -295,6 +295,6 @@ proptest::proptest! {
     fn no_line_panics(line: Vec<u8>, literals: Vec<Vec<u8>>, text in random_command()) {
         let _ = parse(&line, &literals);
         let _ = parse(format!("a {text}").as_bytes(), &literals);
-        let _ = destination(&line, &literals);
+        let _ = destination(&line, &literals, NameEncoding::default());
     }
 }

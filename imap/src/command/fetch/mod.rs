@@ -81,6 +81,11 @@ pub(super) async fn fetch(
         }
         targets.uids = missed.changed;
     }
+    let mut items = items;
+    if talk.session.dialect.uid_only {
+        // It stands before the parenthesis.
+        items.retain(|item| *item != FetchItem::Uid);
+    }
     let has_sections = items.iter().any(|item| matches!(item, FetchItem::Section(_)));
     let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {

@@ -16,7 +16,7 @@ use super::status::put_status;
 use super::{Answer, Talk};
 use crate::codec::command::ListRequest;
 use crate::codec::grammar::SPECIAL_USES;
-use crate::codec::mailbox_name::{self, WireName};
+use crate::codec::mailbox_name::{self, NameEncoding, WireName};
 use crate::codec::put;
 use crate::stream::{Ended, blocking};
 
@@ -32,8 +32,9 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
         Err(answer) => return Ok(answer),
     };
     let tree = Tree::new(&listing);
+    let names = talk.session.dialect.names();
     for shown in tree.list(request, &patterns) {
-        shown.put(&mut talk.wire.out, "LIST");
+        shown.put(&mut talk.wire.out, "LIST", names);
         if !request.return_status.is_empty() && shown.exists {
             let found = blocking(|| match account.mailbox(&shown.name)? {
                 Some(mailbox) => mailbox.view(),
@@ -41,7 +42,8 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
             });
             match found {
                 Ok(Some(view)) => {
-                    put_status(&mut talk.wire.out, &shown.name, &view, &request.return_status);
+                    let (out, name) = (&mut talk.wire.out, (shown.name.as_str(), names));
+                    put_status(out, name, &view, &request.return_status);
                 }
                 // Deleted meanwhile: LIST told of it, STATUS has nothing to tell.
                 Ok(None) => {}
@@ -69,7 +71,7 @@ pub(super) async fn lsub(
         Err(answer) => return Ok(answer),
     };
     for shown in Tree::new(&listing).lsub(&patterns) {
-        shown.put(&mut talk.wire.out, "LSUB");
+        shown.put(&mut talk.wire.out, "LSUB", talk.session.dialect.names());
         talk.wire.relieve().await?;
     }
     Ok(Answer::ok("Listed"))
@@ -104,10 +106,10 @@ struct Shown {
 }
 
 impl Shown {
-    fn put(&self, out: &mut Vec<u8>, response: &str) {
+    fn put(&self, out: &mut Vec<u8>, response: &str, names: NameEncoding) {
         let attributes = self.attributes.join(" ");
         out.extend_from_slice(format!("* {response} ({attributes}) \"/\" ").as_bytes());
-        put::mailbox(out, &self.name);
+        put::mailbox(out, &self.name, names);
         if self.child_subscribed {
             out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
         }
@@ -255,7 +257,7 @@ mod tests {
         let patterns = [Pattern::new(pattern).unwrap()];
         let mut out = Vec::new();
         for shown in Tree::new(&listing).list(request, &patterns) {
-            shown.put(&mut out, "LIST");
+            shown.put(&mut out, "LIST", NameEncoding::default());
         }
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
