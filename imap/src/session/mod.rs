@@ -20,6 +20,7 @@ use engine::{Account, Store};
 use crate::Config;
 use crate::extension::{Situation, capabilities};
 
+pub(crate) use numbering::Ghosts;
 pub(crate) use selected::{Selected, TargetError};
 pub(crate) use sync::{Answered, Expunges, OwnChange, Synced, put_flags, put_flags_known, sync};
 
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) account: Option<Account>,
     /// The selected mailbox.
     pub(crate) selected: Option<Selected>,
+    /// Whether the client enabled IMAP4rev2 (RFC 9051).
+    pub(crate) rev2: bool,
     /// Logins that failed on this connection.
     pub(crate) login_failures: u32,
     /// Commands in a row that were not understood.
@@ -63,6 +66,7 @@ impl Session {
             encryption,
             account: None,
             selected: None,
+            rev2: false,
             login_failures: 0,
             bad_commands: 0,
         }

@@ -15,6 +15,7 @@ use super::numbering::Ghosts;
 use super::selected::Selected;
 use crate::codec::command::Access;
 use crate::codec::put;
+use crate::command::Contexts;
 use crate::stream::{Ended, Wire, blocking};
 
 /// Rows told in one piece.
@@ -75,11 +76,14 @@ pub(crate) async fn sync(
         }
     };
     let Some(news) = news.or_ghosts(selected, expunges) else { return Ok(Synced::Current) };
+    // Before the expunges: their numbers mean these messages until then (RFC 5267 section 4.3.4).
+    blocking(|| Contexts::forget(selected, &news.changes.vanished, &mut wire.out));
     if let Err(error) = tell_expunges(selected, wire, &news, expunges).await? {
         tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
         return Ok(Synced::Current);
     }
     let older = std::mem::replace(&mut selected.view, news.view);
+    selected.contexts.note(&news.changes);
     tell_keywords(selected, wire);
     tell_count(selected, wire);
     tell_flags(selected, wire, &older, &news.changes.changed, &answered).await?;
