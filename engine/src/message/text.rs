@@ -264,6 +264,34 @@ mod tests {
         }
     }
 
+    /// RFC 5051: what the collation takes for the same, SEARCH takes for the same.
+    #[test]
+    fn folding_forgets_at_least_what_the_collation_forgets() {
+        for character in (0..=0x10FFFF).filter_map(char::from_u32) {
+            let text = character.to_string();
+            let (mapped, folded) = (casemap(&text), fold(&text));
+            assert_eq!(fold(&mapped), folded, "{text:?} U+{:04X}", u32::from(character));
+            assert_eq!(fold(&folded), folded, "twice: {text:?} U+{:04X}", u32::from(character));
+        }
+    }
+
+    #[test]
+    fn the_collation_compares_title_case_decomposed() {
+        for (one, other, same) in [
+            ("Ä", "a\u{308}", true),
+            ("ﬁsch", "fisch", false),
+            ("ﬁsch", "ﬁSCH", true),
+            ("ǆ", "Dž", true),
+            ("ᾳ", "ᾼ", true),
+            ("ß", "ss", false),
+            ("ა", "Ა", false),
+            ("ΣΑΣ", "σας", true),
+        ] {
+            assert_eq!(casemap(one) == casemap(other), same, "{one} {other}");
+        }
+        assert!(casemap("zebra") < casemap("_"), "capital letters come before the underscore");
+    }
+
     #[test]
     fn what_stands_in_a_header_is_found_by_its_name() {
         let text = of("Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\n from  me\r\nX-Empty:\r\n\r\nbody");
