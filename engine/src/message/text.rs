@@ -41,8 +41,9 @@ pub fn fold(text: &str) -> String {
         if character.is_ascii() {
             folded.push(character.to_ascii_lowercase());
         } else {
-            // A decomposition may have a case where the whole has none, and the other way round.
-            for upper in character.to_uppercase() {
+            // From small to large, because large ß is none of SS otherwise; and each part again,
+            // because it may have a case where the whole has none.
+            for upper in character.to_lowercase().flat_map(char::to_uppercase) {
                 decompose_compatible(upper, |part| {
                     folded.extend(part.to_uppercase().flat_map(char::to_lowercase));
                 });

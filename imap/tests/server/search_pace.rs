@@ -29,7 +29,8 @@ fn cpu_seconds() -> f64 {
 /// A message of a thread of about ten.
 fn message(number: usize, dice: &mut Generator) -> Vec<u8> {
     let thread = number / 10;
-    let word = |number: u64| ["harbour", "lantern", "quartz", "meeting", "invoice"][number as usize % 5];
+    let word =
+        |number: u64| ["harbour", "lantern", "quartz", "meeting", "invoice"][number as usize % 5];
     let (first, second) = (word(dice.number()), word(dice.number()));
     let (answers, references) = match number % 10 {
         0 => ("", String::new()),
