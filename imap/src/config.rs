@@ -38,6 +38,16 @@ pub struct Limits {
     pub idle_command_timeout: Duration,
     /// How long a client may leave answers unread; 5 min.
     pub write_timeout: Duration,
+    /// Bytes of memory that the keys of one SORT or THREAD may take; 128 MiB, which is enough for
+    /// a million messages. Beyond it NO `[LIMIT]`.
+    pub sort_bytes_max: usize,
+    /// Ranges of UIDs in a saved result (RFC 5182); 250,000, which are 2 MB. Beyond it NO
+    /// `[NOTSAVED]`.
+    pub saved_ranges_max: usize,
+    /// Searches of one session that are kept current (RFC 5267); 8. Beyond it `[NOUPDATE]`.
+    pub contexts_max: usize,
+    /// How often a search that goes on tells so (RFC 9585); 10 s.
+    pub progress_interval: Duration,
 }
 
 impl Default for Limits {
@@ -56,6 +66,10 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(30 * 60),
             idle_command_timeout: Duration::from_secs(29 * 60),
             write_timeout: Duration::from_secs(5 * 60),
+            sort_bytes_max: 128 << 20,
+            saved_ranges_max: 250_000,
+            contexts_max: 8,
+            progress_interval: Duration::from_secs(10),
         }
     }
 }

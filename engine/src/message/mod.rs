@@ -40,7 +40,7 @@ pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
 pub use decode::decode_words;
 pub use header::{Field, Fields};
 pub use stored::SummaryError;
-pub use subject::base_subject;
+pub use subject::{base_subject, is_reply_or_forward};
 pub use summary::{Address, BodyKind, Envelope, Part, Summary};
 
 /// Version of this parser, kept in every summary: rises when the same bytes give another summary.

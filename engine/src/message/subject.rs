@@ -11,6 +11,18 @@ use super::decode::decode_words;
 
 /// The base subject of an unfolded Subject field, UTF-8, not yet in upper case.
 pub fn base_subject(subject: &[u8]) -> String {
+    split(subject).0
+}
+
+/// Whether a Subject field is that of a reply or a forwarded message: whether there is a
+/// `subj-refwd`, a trailer `(fwd)` or a `subj-fwd` in what its base subject lacks (RFC 5256 section
+/// 3, THREAD=REFERENCES).
+pub fn is_reply_or_forward(subject: &[u8]) -> bool {
+    split(subject).1
+}
+
+/// The base subject, and whether it is that of a reply or a forwarded message.
+fn split(subject: &[u8]) -> (String, bool) {
     let decoded = decode_words(subject);
     let mut text = String::with_capacity(decoded.len());
     for word in decoded.split_whitespace() {
@@ -20,33 +32,36 @@ pub fn base_subject(subject: &[u8]) -> String {
         text.push_str(word);
     }
     let mut rest = text.as_str();
+    let mut answers = false;
     loop {
-        rest = without_trailers(rest);
-        rest = without_leaders(rest);
+        rest = without_trailers(rest, &mut answers);
+        rest = without_leaders(rest, &mut answers);
         match strip_start(rest, "[fwd:").and_then(|inner| inner.strip_suffix(']')) {
-            Some(inner) => rest = inner.trim(),
-            None => return rest.to_owned(),
+            Some(inner) => (rest, answers) = (inner.trim(), true),
+            None => return (rest.to_owned(), answers),
         }
     }
 }
 
-fn without_trailers(mut rest: &str) -> &str {
+fn without_trailers<'a>(mut rest: &'a str, answers: &mut bool) -> &'a str {
     loop {
         rest = rest.trim_end();
         let Some(at) = rest.len().checked_sub(5) else { return rest };
         match rest.split_at_checked(at) {
-            Some((before, tail)) if tail.eq_ignore_ascii_case("(fwd)") => rest = before,
+            Some((before, tail)) if tail.eq_ignore_ascii_case("(fwd)") => {
+                (rest, *answers) = (before, true);
+            }
             _ => return rest,
         }
     }
 }
 
 /// Removes subj-leader, and subj-blob where something is left behind it, as often as they stand.
-fn without_leaders(mut rest: &str) -> &str {
+fn without_leaders<'a>(mut rest: &'a str, answers: &mut bool) -> &'a str {
     loop {
         rest = rest.trim_start();
         if let Some(after) = without_reply_mark(rest) {
-            rest = after;
+            (rest, *answers) = (after, true);
         } else if let Some(after) = without_blob(rest).filter(|after| !after.is_empty()) {
             rest = after;
         } else {
@@ -105,6 +120,22 @@ mod tests {
         ];
         for (subject, expected) in table {
             assert_eq!(base_subject(subject.as_bytes()), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn replies_and_forwards_are_told_from_others() {
+        for (subject, expected) in [
+            ("Hello", false),
+            ("[list] Hello", false),
+            ("Reality", false),
+            ("Re: Hello", true),
+            ("[list] fw[2] : Hello", true),
+            ("Hello (fwd)", true),
+            ("[Fwd: Hello]", true),
+            ("=?utf-8?q?Re=3A_Hello?=", true),
+        ] {
+            assert_eq!(is_reply_or_forward(subject.as_bytes()), expected, "{subject}");
         }
     }
 

@@ -10,6 +10,8 @@
 //! Texts and what is looked for go through [`fold`], which has a version, because a search index
 //! remembers its results.
 
+use unicode_normalization::char::decompose_compatible;
+
 use super::decode::decode_words;
 use super::header::Fields;
 use super::preview::{is_text, part_text};
@@ -17,7 +19,7 @@ use super::structure::range;
 use super::{BodyKind, Part, parameter};
 
 /// Version of [`fold`]: rises when the same text folds to something else.
-pub const FOLD_VERSION: u16 = 1;
+pub const FOLD_VERSION: u16 = 2;
 /// Encoded bytes of all text parts of a message that are searched; what is beyond is not found.
 pub const SEARCHED_TEXT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of all header fields of a message that are searched, and of each header within it.
@@ -25,11 +27,11 @@ pub const SEARCHED_HEADER_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one header field that are searched.
 const SEARCHED_FIELD_BYTES_MAX: usize = 256 << 10;
 
-/// Text without the difference of cases, near i;unicode-casemap (RFC 5051).
+/// Text without the difference of cases, for SEARCH: what i;unicode-casemap (RFC 5051) takes for
+/// the same, see [`casemap`], and more.
 ///
-/// Every character is mapped to upper case and then to lower case by Unicode's full mappings, so
-/// that ß finds SS and final sigma finds sigma. RFC 5051 would map to title case and decompose as
-/// well: a letter with a combining accent and the one composed of them stay different here.
+/// Every character is decomposed and mapped to upper case and then to lower case by Unicode's full
+/// mappings, so that ß finds SS and final sigma finds sigma.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -39,10 +41,61 @@ pub fn fold(text: &str) -> String {
         if character.is_ascii() {
             folded.push(character.to_ascii_lowercase());
         } else {
-            folded.extend(character.to_uppercase().flat_map(char::to_lowercase));
+            // From small to large, because large ß is none of SS otherwise; and each part again,
+            // because it may have a case where the whole has none.
+            for upper in character.to_lowercase().flat_map(char::to_uppercase) {
+                decompose_compatible(upper, |part| {
+                    folded.extend(part.to_uppercase().flat_map(char::to_lowercase));
+                });
+            }
         }
     }
     folded
+}
+
+/// Text as i;unicode-casemap (RFC 5051) compares it: each character in title case by Unicode's
+/// simple mapping, then decomposed. The order of the results' bytes is that of the collation.
+pub fn casemap(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_uppercase();
+    }
+    let mut mapped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            mapped.push(character.to_ascii_uppercase());
+        } else {
+            decompose_compatible(title_case(character), |part| mapped.push(part));
+        }
+    }
+    mapped
+}
+
+/// Unicode's simple mapping to title case: that to upper case, but for what the table says. A
+/// letter whose upper case is several letters has no simple mapping.
+fn title_case(character: char) -> char {
+    match character {
+        // Two letters in one: only the first becomes large.
+        'Ǆ'..='ǆ' => 'ǅ',
+        'Ǉ'..='ǉ' => 'ǈ',
+        'Ǌ'..='ǌ' => 'ǋ',
+        'Ǳ'..='ǳ' => 'ǲ',
+        // Greek with iota below or beside: the title case has it beside.
+        '\u{1F80}'..='\u{1F87}' | '\u{1F90}'..='\u{1F97}' | '\u{1FA0}'..='\u{1FA7}' => {
+            char::from_u32(u32::from(character) + 8).unwrap_or(character)
+        }
+        '\u{1FB3}' | '\u{1FC3}' | '\u{1FF3}' => {
+            char::from_u32(u32::from(character) + 9).unwrap_or(character)
+        }
+        // Georgian has large letters, but no titles in them.
+        '\u{10D0}'..='\u{10FA}' | '\u{10FD}'..='\u{10FF}' => character,
+        _ => {
+            let mut upper = character.to_uppercase();
+            match (upper.next(), upper.next()) {
+                (Some(upper), None) => upper,
+                _ => character,
+            }
+        }
+    }
 }
 
 /// The folded text of one message.
@@ -114,6 +167,22 @@ impl SearchText {
     pub fn header_contains(&self, name: &str, folded_needle: &str) -> bool {
         let mut named = self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         named.any(|(_, value)| value.contains(folded_needle))
+    }
+
+    /// The folded values of the fields of this name.
+    pub fn field_texts<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// The folded texts that BODY looks into.
+    pub fn body_texts(&self) -> impl Iterator<Item = &str> {
+        self.bodies.iter().map(String::as_str)
+    }
+
+    /// The folded values of all fields, those of parts too: what TEXT looks into besides.
+    pub fn header_texts(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().chain(&self.part_fields).map(|(_, value)| value.as_str())
     }
 
     /// BODY needle.
@@ -194,6 +263,34 @@ mod tests {
             assert_eq!(fold(one), fold(other), "{one} {other}");
             assert_eq!(fold(&fold(one)), fold(one), "folding twice changes nothing: {one}");
         }
+    }
+
+    /// RFC 5051: what the collation takes for the same, SEARCH takes for the same.
+    #[test]
+    fn folding_forgets_at_least_what_the_collation_forgets() {
+        for character in (0..=0x10FFFF).filter_map(char::from_u32) {
+            let text = character.to_string();
+            let (mapped, folded) = (casemap(&text), fold(&text));
+            assert_eq!(fold(&mapped), folded, "{text:?} U+{:04X}", u32::from(character));
+            assert_eq!(fold(&folded), folded, "twice: {text:?} U+{:04X}", u32::from(character));
+        }
+    }
+
+    #[test]
+    fn the_collation_compares_title_case_decomposed() {
+        for (one, other, same) in [
+            ("Ä", "a\u{308}", true),
+            ("ﬁsch", "fisch", false),
+            ("ﬁsch", "ﬁSCH", true),
+            ("ǆ", "Dž", true),
+            ("ᾳ", "ᾼ", true),
+            ("ß", "ss", false),
+            ("ა", "Ა", false),
+            ("ΣΑΣ", "σας", true),
+        ] {
+            assert_eq!(casemap(one) == casemap(other), same, "{one} {other}");
+        }
+        assert!(casemap("zebra") < casemap("_"), "capital letters come before the underscore");
     }
 
     #[test]

@@ -28,6 +28,35 @@ pub fn thread_id(summary: &Summary, account_key: &[u8; 32]) -> Option<ThreadId> 
     Some(ThreadId(u64::from_le_bytes(*first)))
 }
 
+/// The id of a message without its angle brackets, as [`Summary::references`] has it.
+pub fn own_id(summary: &Summary) -> Option<String> {
+    message_ids(summary.envelope.message_id.as_deref().unwrap_or_default()).next()
+}
+
+/// The references by which THREAD=REFERENCES goes (RFC 5256 section 3): those of References, or the
+/// first of In-Reply-To where References has none.
+///
+/// A summary has the ids of both fields in one list, those of References first. Where it kept its
+/// header fields they are told apart; else all count, which only adds what In-Reply-To names.
+pub fn ancestors(summary: &Summary) -> &[String] {
+    let all = summary.references.as_slice();
+    let answered = summary.envelope.in_reply_to.as_deref().unwrap_or_default();
+    if all.is_empty() || answered.is_empty() {
+        return all;
+    }
+    let Some(fields) = summary.common_header_fields(&["references"]) else { return all };
+    let mut known: Vec<String> = Vec::new();
+    for id in Fields::new(&fields).flat_map(|field| message_ids(field.value)) {
+        if known.len() >= REFERENCES_MAX {
+            return all;
+        }
+        if !known.contains(&id) {
+            known.push(id);
+        }
+    }
+    all.get(..known.len().max(1)).unwrap_or(all)
+}
+
 /// Ids in References, then those of In-Reply-To, each once; the first and the last if there are
 /// many.
 pub(super) fn references(header: &[u8]) -> Vec<String> {
@@ -83,6 +112,20 @@ mod tests {
             b"In-Reply-To: <b@x> (Ann's mail)\r\nReferences: <a@x>\r\n\t<\"b\"@x> <c @x>\r\n\r\n";
         assert_eq!(references(header), ["a@x", "b@x", "c@x"]);
         assert!(references(b"References: a@x <b <> <\r\n\r\n").is_empty());
+    }
+
+    #[test]
+    fn ancestors_are_those_of_references_or_one_of_in_reply_to() {
+        for (header, expected, reason) in [
+            ("References: <a@x> <b@x>\r\nIn-Reply-To: <c@x>\r\n", &["a@x", "b@x"][..], "no c"),
+            ("In-Reply-To: <c@x> <d@x>\r\n", &["c@x"], "only the first"),
+            ("References: none\r\nIn-Reply-To: <c@x> <d@x>\r\n", &["c@x"], "none is valid"),
+            ("References: <a@x> <a@x> <b@x>\r\n", &["a@x", "b@x"], "each once"),
+            ("In-Reply-To: yours of May\r\n", &[], "no id"),
+        ] {
+            let summary = Summary::parse(format!("{header}\r\n").as_bytes());
+            assert_eq!(ancestors(&summary), expected, "{reason}");
+        }
     }
 
     #[test]

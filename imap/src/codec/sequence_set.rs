@@ -11,23 +11,28 @@ pub enum Bound {
     Highest,
 }
 
-/// `sequence-set`: ranges in the order in which they were written.
+/// `sequence-set`: ranges in the order in which they were written, or `$`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SequenceSet {
-    /// First and last of each range, in either order.
+    /// First and last of each range, in either order; none for `$`.
     pub ranges: Vec<(Bound, Bound)>,
+    /// Whether it is `$`: what a search has saved (RFC 5182).
+    pub is_saved_result: bool,
 }
 
 impl SequenceSet {
-    /// `sequence-set = (seq-number / seq-range) ["," sequence-set]`
+    /// `sequence-set = (seq-number / seq-range) ["," sequence-set] / "$"`
     pub fn parse(cursor: &mut Cursor<'_>) -> Result<SequenceSet, SyntaxError> {
+        if cursor.take(b'$') {
+            return Ok(SequenceSet { ranges: Vec::new(), is_saved_result: true });
+        }
         let mut ranges = Vec::new();
         loop {
             let first = bound(cursor)?;
             let last = if cursor.take(b':') { bound(cursor)? } else { first };
             ranges.push((first, last));
             if !cursor.take(b',') {
-                return Ok(SequenceSet { ranges });
+                return Ok(SequenceSet { ranges, is_saved_result: false });
             }
         }
     }
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for bad in ["0", "1:", ",1", "1,,2", "a", "", "4294967296", "1:0"] {
+        for bad in ["0", "1:", ",1", "1,,2", "a", "", "4294967296", "1:0", "$,1", "1,$", "$:2"] {
             let mut cursor = Cursor::new(bad.as_bytes(), &[]);
             assert!(
                 SequenceSet::parse(&mut cursor).and_then(|_| cursor.end()).is_err(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Answer, Talk, Then};
+use super::{Answer, Talk, Then, search};
 use crate::session::{Answered, Expunges, Manner, Synced, sync};
 use crate::stream::Ended;
 
@@ -33,6 +33,7 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
             if synced == Synced::Gone {
                 return Ok(Answer::ok("Idle is over"));
             }
+            search::update_contexts(talk).await?;
         }
         match talk.wire.connection.plain_line(talk.wire.bounds) {
             Ok(None) => {}

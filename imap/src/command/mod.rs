@@ -31,6 +31,7 @@ use crate::stream::{Ended, Wire, blocking};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
+pub(crate) use search::Contexts;
 
 /// One client: its state and its bytes.
 pub(crate) struct Talk {
@@ -42,6 +43,8 @@ pub(crate) struct Talk {
     pub(crate) answered: Answered,
     /// What the literals of the command in progress take.
     pub(crate) incoming: Incoming,
+    /// The tag of the command in progress.
+    pub(crate) tag: String,
 }
 
 /// In which states a command is valid (RFC 3501 section 3).
@@ -99,7 +102,11 @@ fn rule(command: &Command) -> Rule {
         Command::Expunge | Command::UidExpunge(_) => {
             Rule { tells_modseq: true, ..row("Expunge", When::Selected) }
         }
-        Command::Search { numbers, .. } => numbered("Search", *numbers),
+        Command::Search(request) => numbered("Search", request.numbers),
+        Command::Sort { request, .. } => numbered("Sort", request.numbers),
+        Command::Thread { request, .. } => numbered("Thread", request.numbers),
+        Command::MultiSearch { .. } => row("Esearch", When::LoggedIn),
+        Command::CancelUpdate(_) => row("Cancelupdate", When::Selected),
         Command::Fetch { numbers, .. } => numbered("Fetch", *numbers),
         Command::Store { numbers, .. } => numbered("Store", *numbers),
         // Numbers of COPY and MOVE have been resolved before any expunge is told.
@@ -128,6 +135,7 @@ pub(crate) async fn carry_out(
     literals: Vec<Vec<u8>>,
 ) -> Result<Then, Ended> {
     let rule = rule(&request.command);
+    talk.tag.clone_from(&request.tag);
     let refused = refused_by_state(&talk.session, rule)
         .or_else(|| uid_only::refused(talk.session.dialect, &request.command));
     let answer = match refused {
@@ -144,6 +152,7 @@ pub(crate) async fn carry_out(
             talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
             return Ok(Then::Close);
         }
+        search::update_contexts(talk).await?;
     }
     let answer = match talk.session.dialect.qresync && rule.tells_modseq {
         true => answer.with_highest_modseq(talk.session.selected.as_ref()),
@@ -165,6 +174,13 @@ fn refused_by_state(session: &Session, rule: Rule) -> Option<Answer> {
 }
 
 async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Result<Answer, Ended> {
+    if let Command::Search(request)
+    | Command::Sort { request, .. }
+    | Command::Thread { request, .. } = &command
+        && search::asks_for_modseq(request)
+    {
+        talk.enable_condstore();
+    }
     match command {
         Command::Capability => Ok(session::capability(talk)),
         Command::Noop => Ok(Answer::ok("Nothing done")),
@@ -199,9 +215,13 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Idle => idle::idle(talk).await,
         Command::Expunge => expunge::expunge(talk, None).await,
         Command::UidExpunge(set) => expunge::expunge(talk, Some(&set)).await,
-        Command::Search { numbers, charset, key } => {
-            search::search(talk, numbers, charset.as_deref(), &key).await
+        Command::Search(request) => search::search(talk, &request).await,
+        Command::Sort { criteria, request } => search::sort(talk, &criteria, &request).await,
+        Command::Thread { algorithm, request } => search::thread(talk, algorithm, &request).await,
+        Command::MultiSearch { sources, request } => {
+            search::multi_search(talk, &sources, &request).await
         }
+        Command::CancelUpdate(tags) => Ok(search::cancel_update(talk, &tags)),
         Command::Fetch { numbers, set, items, modifier } => {
             fetch::fetch(talk, numbers, &set, (items, modifier)).await
         }

@@ -14,7 +14,12 @@ pub(super) fn refused(dialect: Dialect, command: &Command) -> Option<Answer> {
         Command::Fetch { numbers, .. }
         | Command::Store { numbers, .. }
         | Command::Transfer { numbers, .. } => *numbers != Numbers::Uid,
-        Command::Search { numbers, key, .. } => *numbers != Numbers::Uid || names_numbers(key),
+        Command::Search(request)
+        | Command::Sort { request, .. }
+        | Command::Thread { request, .. } => {
+            request.numbers != Numbers::Uid || names_numbers(&request.key)
+        }
+        Command::MultiSearch { request, .. } => names_numbers(&request.key),
         Command::Select { parameter: SelectParameter::Resync(resync), .. } => {
             resync.matches.is_some()
         }
@@ -26,11 +31,5 @@ pub(super) fn refused(dialect: Dialect, command: &Command) -> Option<Answer> {
 
 /// Whether a search key names messages by their sequence numbers.
 fn names_numbers(key: &SearchKey) -> bool {
-    match key {
-        SearchKey::Sequence(_) => true,
-        SearchKey::Not(key) => names_numbers(key),
-        SearchKey::Or(a, b) => names_numbers(a) || names_numbers(b),
-        SearchKey::And(keys) => keys.iter().any(names_numbers),
-        _ => false,
-    }
+    key.any(|key| matches!(key, SearchKey::Sequence(_)))
 }

@@ -25,6 +25,7 @@ use crate::extension::{Situation, capabilities};
 
 pub(crate) use dialect::Dialect;
 pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
+pub(crate) use numbering::Ghosts;
 pub(crate) use resync::{missed, resynchronize};
 pub(crate) use selected::{Selected, TargetError};
 pub(crate) use sync::{Answered, Expunges, Manner, OwnChange, Synced, sync};

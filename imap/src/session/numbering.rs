@@ -69,6 +69,11 @@ impl Ghosts {
         self.ghosts.last().map(|ghost| ghost.uid)
     }
 
+    /// The sequence number of a message of the view that has this rank and UID.
+    pub(crate) fn number_at(&self, rank: u32, uid: Uid) -> u32 {
+        rank.saturating_add(self.below(uid)).saturating_add(1)
+    }
+
     /// All, ascending.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Ghost> + '_ {
         self.ghosts.iter().copied()

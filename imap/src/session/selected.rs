@@ -10,7 +10,9 @@ use engine::{History, Mailbox};
 
 use super::numbering::Ghosts;
 use crate::codec::SequenceSet;
-use crate::codec::command::{Access, Numbers};
+use crate::codec::command::{Access, Numbers, PartialRange};
+use crate::codec::sequence_set::Bound;
+use crate::command::Contexts;
 
 /// A selected mailbox.
 pub(crate) struct Selected {
@@ -26,6 +28,10 @@ pub(crate) struct Selected {
     pub(crate) told_count: u32,
     /// Keywords in the last FLAGS.
     pub(crate) told_keywords: usize,
+    /// What `$` means: the messages that a search saved (RFC 5182); some may be gone since.
+    pub(crate) saved_result: UidSet,
+    /// Searches whose results are kept current (RFC 5267).
+    pub(crate) contexts: Contexts,
 }
 
 /// The messages that a command names.
@@ -63,7 +69,18 @@ impl Selected {
         let told_count = view.message_count();
         let told_keywords = view.keywords().len();
         let (ghosts, history) = (Ghosts::default(), mailbox.history());
-        Selected { mailbox, name, access, view, ghosts, history, told_count, told_keywords }
+        Selected {
+            mailbox,
+            name,
+            access,
+            view,
+            ghosts,
+            history,
+            told_count,
+            told_keywords,
+            saved_result: UidSet::new(),
+            contexts: Contexts::default(),
+        }
     }
 
     /// Messages as the client counts them.
@@ -78,7 +95,7 @@ impl Selected {
 
     /// The sequence number of the message with that rank and UID.
     pub(crate) fn number_at(&self, rank: u32, uid: Uid) -> u32 {
-        rank.saturating_add(self.ghosts.below(uid)).saturating_add(1)
+        self.ghosts.number_at(rank, uid)
     }
 
     /// The highest UID that the client may know: what `*` means in a set of UIDs.
@@ -92,6 +109,10 @@ impl Selected {
         numbers: Numbers,
         set: &SequenceSet,
     ) -> Result<Targets, TargetError> {
+        if set.is_saved_result {
+            // What was expunged meanwhile drops out without a word (RFC 5182 section 2.1).
+            return Ok(Targets { uids: self.saved_result.clone(), ghosts: false });
+        }
         match numbers {
             Numbers::Uid => {
                 let highest = self.highest_uid();
@@ -130,9 +151,18 @@ impl Selected {
         numbers: Numbers,
         set: &SequenceSet,
     ) -> Result<UidSet, ReadError> {
+        if set.is_saved_result {
+            return Ok(self.saved_result.clone());
+        }
         if numbers == Numbers::Uid {
+            // `5:*` goes on, for searches that are kept current (RFC 5267) while messages come.
             let highest = self.highest_uid();
-            return Ok(UidSet::from_ranges(set.resolve(highest)));
+            let resolved = set.resolve(highest).zip(set.ranges.iter());
+            let open = resolved.map(|((first, last), (a, b))| match a == b {
+                false if *a == Bound::Highest || *b == Bound::Highest => (first, u32::MAX),
+                _ => (first, last),
+            });
+            return Ok(UidSet::from_ranges(open));
         }
         let count = self.count();
         let mut ranges = Vec::new();
@@ -147,6 +177,41 @@ impl Selected {
             }
         }
         Ok(UidSet::from_ranges(ranges))
+    }
+
+    /// Of the messages that exist in a set, those at these places (PARTIAL, RFC 9394 section 3.3).
+    /// Reads no rows.
+    #[allow(dead_code, reason = "for the PARTIAL modifier of UID FETCH, which follows")]
+    pub(crate) fn partial(&self, uids: &UidSet, range: PartialRange) -> Result<UidSet, ReadError> {
+        // Ranks that each range of UIDs stands for: first, and one past the last.
+        let mut spans = Vec::with_capacity(uids.ranges().len());
+        for &(first, last) in uids.ranges() {
+            let low = self.view.rank(Uid(first))?.unwrap_or_else(|rank| rank);
+            let high = match self.view.rank(Uid(last))? {
+                Ok(rank) => rank.saturating_add(1),
+                Err(rank) => rank,
+            };
+            spans.push((low, high));
+        }
+        let count = spans.iter().map(|&(low, high)| u64::from(high.saturating_sub(low))).sum();
+        let (mut skip, end) = range.within(count);
+        let mut left = end.saturating_sub(skip);
+        let mut chosen = UidSet::new();
+        for (low, high) in spans {
+            let length = u64::from(high.saturating_sub(low));
+            let (skipped, taken) = (skip.min(length), left.min(length - skip.min(length)));
+            (skip, left) = (skip - skipped, left - taken);
+            let from = low.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
+            let to = from.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
+            if from == to {
+                continue;
+            }
+            if let (Some(first), Some(last)) = (self.view.uid_at(from)?, self.view.uid_at(to - 1)?)
+            {
+                chosen.push_range(first.0, last.0);
+            }
+        }
+        Ok(chosen)
     }
 
     /// The sequence number of the first message without `\Seen`.

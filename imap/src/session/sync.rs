@@ -17,6 +17,7 @@ use super::news::{put_flags, put_flags_known, put_vanished};
 use super::numbering::Ghosts;
 use super::selected::Selected;
 use crate::codec::put;
+use crate::command::Contexts;
 use crate::stream::{Ended, Wire, blocking};
 
 /// Rows told in one piece.
@@ -86,12 +87,15 @@ pub(crate) async fn sync(
         }
     };
     let Some(news) = news.or_ghosts(selected, manner.expunges) else { return Ok(Synced::Current) };
+    // Before the expunges: their numbers mean these messages until then (RFC 5267 section 4.3.4).
+    blocking(|| Contexts::forget(selected, &news.changes.vanished, &mut wire.out));
     if let Err(error) = tell_expunges(selected, wire, &news, manner).await? {
         tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
         return Ok(Synced::Current);
     }
     let older = std::mem::replace(&mut selected.view, news.view);
     selected.history = selected.mailbox.history();
+    selected.contexts.note(&news.changes);
     tell_keywords(selected, wire);
     tell_count(selected, wire, manner.dialect);
     let told = Told { dialect: manner.dialect, older: &older, answered: &answered };

@@ -12,6 +12,8 @@ mod large_append;
 mod nul;
 mod pace;
 mod search;
+mod search_pace;
+mod search_progress;
 mod slow_reader;
 mod support;
 mod tls;

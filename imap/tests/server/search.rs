@@ -53,8 +53,13 @@ struct Known {
     size: u64,
 }
 
+/// In capitals, accents apart from their letters: how texts are compared.
 fn upper(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).collect()
+    let capitals: String = text.chars().flat_map(char::to_uppercase).collect();
+    let accents = [("É", "E\u{301}"), ("Ï", "I\u{308}"), ("Å", "A\u{30A}")];
+    let umlauts = [("Ö", "O\u{308}"), ("Ü", "U\u{308}")];
+    let letters = accents.into_iter().chain(umlauts);
+    letters.fold(capitals, |text, (letter, apart)| text.replace(letter, apart))
 }
 
 fn contains(text: &str, needle: &str) -> bool {

@@ -15,7 +15,10 @@ use super::SequenceSet;
 use super::mailbox_name::WireName;
 
 pub use self::fetch::{FetchItem, FetchModifier, Section, SectionItem, SectionName, SectionText};
-pub use self::search::{DayTest, SearchField, SearchKey};
+pub use self::search::{
+    CountedFrom, DayTest, PartialRange, ReturnOptions, SearchField, SearchKey, SearchRequest,
+    SortCriterion, SortKey, SortOrder, Source, ThreadAlgorithm,
+};
 
 /// A command with its tag.
 #[derive(Debug)]
@@ -131,14 +134,30 @@ pub enum Command {
     /// UID EXPUNGE (RFC 4315)
     UidExpunge(SequenceSet),
     /// SEARCH
-    Search {
-        /// What is answered.
-        numbers: Numbers,
-        /// As given.
-        charset: Option<Vec<u8>>,
-        /// All of them must hold.
-        key: SearchKey,
+    Search(SearchRequest),
+    /// SORT (RFC 5256)
+    Sort {
+        /// At least one, the weightiest first.
+        criteria: Vec<SortCriterion>,
+        /// Which messages.
+        request: SearchRequest,
     },
+    /// THREAD (RFC 5256)
+    Thread {
+        /// How.
+        algorithm: ThreadAlgorithm,
+        /// Which messages.
+        request: SearchRequest,
+    },
+    /// ESEARCH (RFC 7377)
+    MultiSearch {
+        /// Where; only the selected mailbox if none is named.
+        sources: Vec<Source>,
+        /// Which messages.
+        request: SearchRequest,
+    },
+    /// CANCELUPDATE (RFC 5267): tags of searches.
+    CancelUpdate(Vec<String>),
     /// FETCH
     Fetch {
         /// Whose numbers.

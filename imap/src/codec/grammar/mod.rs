@@ -114,6 +114,8 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"LSUB" => list::lsub(cursor)?,
         b"STATUS" => status(cursor)?,
         b"APPEND" => append::append(cursor)?,
+        b"ESEARCH" => search::multi_search(cursor)?,
+        b"CANCELUPDATE" => search::cancel_update(cursor)?,
         b"UID" => {
             cursor.space()?;
             let name = cursor.word()?.to_ascii_uppercase();
@@ -145,6 +147,8 @@ fn numbered(
         b"FETCH" => fetch::fetch(cursor, numbers)?,
         b"STORE" => store(cursor, numbers)?,
         b"SEARCH" => search::search(cursor, numbers)?,
+        b"SORT" => search::sort(cursor, numbers)?,
+        b"THREAD" => search::thread(cursor, numbers)?,
         b"COPY" => transfer(cursor, numbers, TransferKind::Copy)?,
         b"MOVE" => transfer(cursor, numbers, TransferKind::Move)?,
         _ => return Ok(None),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::codec::command::{
-    AppendMessage, DayTest, FetchItem, ListRequest, SearchField, SearchKey, SectionText,
+    AppendMessage, DayTest, FetchItem, ListRequest, ReturnOptions, SearchField, SearchKey,
+    SearchRequest, SectionText, SortCriterion, SortKey, SortOrder, Source,
 };
 use crate::codec::sequence_set::Bound;
 use crate::connection::{Bounds, Connection, Step};
@@ -86,6 +87,23 @@ const ACCEPTED: &[&str] = &[
     "SEARCH OR (1:* UNSEEN) (UID 5,7 KEYWORD $Junk)",
     "SEARCH HEADER Message-ID \"\" LARGER 10 SMALLER 20 SENTON \"3-Mar-2001\" UNKEYWORD a",
     "UID SEARCH ALL",
+    "SEARCH RETURN (MIN MAX COUNT) FLAGGED",
+    "SEARCH RETURN () CHARSET UTF-8 1:*",
+    "UID SEARCH RETURN (SAVE PARTIAL -1:-100) OR $ 3000:3021",
+    "SEARCH RETURN (CONTEXT UPDATE ALL) MODSEQ \"/flags/\\\\draft\" all 620162338",
+    "SEARCH OLDER 259200 YOUNGER 1 SAVEDBEFORE 1-Jan-2024 SAVEDATESUPPORTED",
+    "SEARCH SAVEDON 1-Jan-2024 SAVEDSINCE 2-Jan-2024 EMAILID M6d99 THREADID Tabc_-",
+    "SEARCH RETURN (RELEVANCY) FUZZY (SUBJECT \"IMAP break\")",
+    "SORT (SUBJECT REVERSE DATE) UTF-8 ALL",
+    "UID SORT RETURN (COUNT) (DISPLAYFROM ARRIVAL CC SIZE TO FROM DISPLAYTO) \"us-ascii\" UNSEEN",
+    "SORT (RELEVANCY) UTF-8 FUZZY SUBJECT Helo",
+    "THREAD ORDEREDSUBJECT UTF-8 SINCE 5-MAR-2000",
+    "UID THREAD REFERENCES US-ASCII TEXT \"gewp\"",
+    "ESEARCH IN (mailboxes \"folder1\" subtree-one (\"folder2\" x)) RETURN (COUNT) unseen",
+    "ESEARCH IN (personal inboxes subscribed selected) ALL",
+    "CANCELUPDATE \"B01\" \"B02\"",
+    "UID EXPUNGE $",
+    "COPY $ Junk",
     "FETCH 2:4 (FLAGS BODY[HEADER.FIELDS (DATE FROM)])",
     "FETCH 1 BODY.PEEK[4.2.MIME]<0.1024>",
     "FETCH * BODY[1.HEADER.FIELDS.NOT (\"Received\")]",
@@ -131,6 +149,32 @@ fn what_is_no_command_is_refused() {
         ("SEARCH NOT", "no key"),
         ("SEARCH ON 30-Feb-2020", "no such day"),
         ("SEARCH FROM", "no text"),
+        ("SEARCH RETURN MIN ALL", "options stand in parentheses"),
+        ("SEARCH RETURN (FROB) ALL", "no option"),
+        ("SEARCH RETURN (ALL PARTIAL 1:2) ALL", "either ALL or PARTIAL"),
+        ("SEARCH RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL", "PARTIAL once"),
+        ("SEARCH RETURN (PARTIAL 0:2) ALL", "places count from 1"),
+        ("SEARCH RETURN (PARTIAL -1:2) ALL", "from one end"),
+        ("SEARCH RETURN (PARTIAL 1:*) ALL", "a star is no place"),
+        ("SEARCH RETURN (RELEVANCY) ALL", "nothing is fuzzy"),
+        ("SEARCH OLDER 0", "no time"),
+        ("SEARCH EMAILID a@b", "no id"),
+        ("SEARCH MODSEQ \"/flags/x\" 5", "whose entry"),
+        ("SEARCH MODSEQ \"/frob/x\" all 5", "no entry of ours"),
+        ("SEARCH MODSEQ 9223372036854775808", "2^63"),
+        ("SEARCH FUZZY", "no key"),
+        ("SORT (DATE) ALL", "no charset before the key"),
+        ("SORT () UTF-8 ALL", "no sort key"),
+        ("SORT (FROB) UTF-8 ALL", "no sort key of ours"),
+        ("SORT (REVERSE) UTF-8 ALL", "reverse what"),
+        ("SORT (RELEVANCY) UTF-8 ALL", "nothing is fuzzy"),
+        ("THREAD FROB UTF-8 ALL", "no algorithm of ours"),
+        ("ESEARCH IN () ALL", "nowhere"),
+        ("ESEARCH IN (selected-delayed) ALL", "not here"),
+        ("ESEARCH IN (mailboxes) ALL", "which"),
+        ("CANCELUPDATE", "no tag"),
+        ("CANCELUPDATE b1", "a tag stands in quotes"),
+        ("STORE $,1 FLAGS ()", "$ stands alone"),
         ("CREATE x (USE)", "no office"),
         ("LIST (RECURSIVEMATCH) \"\" *", "selects nothing"),
         ("LIST \"\" ()", "no pattern"),
@@ -142,6 +186,10 @@ fn what_is_no_command_is_refused() {
     }
     let deep = format!("SEARCH {}ALL", "NOT ".repeat(2000));
     assert!(is_refused(&deep), "nests too deeply");
+    let deep = format!("SEARCH {}ALL", "FUZZY ".repeat(2000));
+    assert!(is_refused(&deep), "nests too deeply");
+    assert!(is_refused(&format!("SEARCH{}", " 1".repeat(2001))), "too many keys");
+    assert!(!is_refused(&format!("SEARCH{}", " 1".repeat(2000))), "as many as there may be");
     let deep = format!("SEARCH {}ALL", "(".repeat(20_000));
     assert!(is_refused(&deep), "nests too deeply");
 }
@@ -179,7 +227,7 @@ fn items_of_fetch_are_what_was_asked() {
 
 #[test]
 fn keys_of_search_are_what_was_asked() {
-    let Command::Search { charset, key, .. } =
+    let Command::Search(SearchRequest { charset, key, .. }) =
         command_of("SEARCH CHARSET US-ASCII UNSEEN OR FROM a SENTSINCE 2-Jan-2020 5")
     else {
         panic!("SEARCH is SEARCH");
@@ -191,6 +239,33 @@ fn keys_of_search_are_what_was_asked() {
     let SearchKey::Or(from, sent) = &keys[1] else { panic!("one of them") };
     assert_eq!(**from, SearchKey::Field(SearchField::From, b"a".to_vec()));
     assert!(matches!(**sent, SearchKey::Sent(DayTest::Since, _)));
+}
+
+#[test]
+fn options_of_searches_are_what_was_asked() {
+    let Command::Search(request) = command_of("UID SEARCH RETURN (CONTEXT) ALL") else {
+        panic!("SEARCH is SEARCH");
+    };
+    let all = ReturnOptions { all: true, ..ReturnOptions::default() };
+    assert_eq!((request.numbers, request.returns), (Numbers::Uid, Some(all)));
+    let Command::Sort { criteria, request } =
+        command_of("SORT RETURN (SAVE PARTIAL -5:-2) (REVERSE DATE SUBJECT) UTF-8 UNSEEN")
+    else {
+        panic!("SORT is SORT");
+    };
+    let [date, subject] = criteria.as_slice() else { panic!("two") };
+    assert_eq!(*date, SortCriterion { key: SortKey::Date, order: SortOrder::Descending });
+    assert_eq!(*subject, SortCriterion { key: SortKey::Subject, order: SortOrder::Ascending });
+    let options = request.returns.unwrap();
+    assert!(options.save && !options.all);
+    assert_eq!(options.partial.unwrap().to_string(), "-5:-2");
+    let Command::MultiSearch { sources, .. } =
+        command_of("ESEARCH IN (selected subtree (a \"b c\")) ALL")
+    else {
+        panic!("ESEARCH is ESEARCH");
+    };
+    let names = vec![WireName(b"a".to_vec()), WireName(b"b c".to_vec())];
+    assert_eq!(sources, [Source::Selected, Source::Subtree(names)]);
 }
 
 #[test]

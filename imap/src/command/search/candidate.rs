@@ -5,27 +5,39 @@ use std::sync::Arc;
 use engine::Account;
 use engine::error::ReadError;
 use engine::flags::Keyword;
-use engine::mailbox::Row;
+use engine::ids::EmailId;
+use engine::mailbox::{Row, View};
 use engine::message::Summary;
 use engine::message::text::SearchText;
+
+use super::fuzzy::Fuzzy;
+
+/// The best RELEVANCY: that of a message that no FUZZY key has judged.
+pub(super) const RELEVANCY_MAX: u8 = 100;
 
 /// A message under test.
 pub(super) struct Candidate<'a> {
     account: &'a Account,
+    view: &'a View,
     pub(super) row: &'a Row,
-    keywords: &'a [Keyword],
+    /// How well it matches: the worst of what FUZZY keys say.
+    pub(super) relevancy: u8,
     summary: Option<Arc<Summary>>,
     header: Option<SearchText>,
     whole: Option<SearchText>,
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(
-        account: &'a Account,
-        row: &'a Row,
-        keywords: &'a [Keyword],
-    ) -> Candidate<'a> {
-        Candidate { account, row, keywords, summary: None, header: None, whole: None }
+    pub(super) fn new(account: &'a Account, view: &'a View, row: &'a Row) -> Candidate<'a> {
+        Candidate {
+            account,
+            view,
+            row,
+            relevancy: RELEVANCY_MAX,
+            summary: None,
+            header: None,
+            whole: None,
+        }
     }
 
     /// Whether the message itself had to be read.
@@ -34,9 +46,11 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) fn has_keyword(&self, keyword: &Keyword) -> bool {
-        let mut names =
-            self.row.keywords.iter().filter_map(|&index| self.keywords.get(usize::from(index)));
-        names.any(|name| name == keyword)
+        self.row.keywords_in(self.view.keywords()).any(|name| name == keyword)
+    }
+
+    pub(super) fn email_id(&self) -> Result<Option<EmailId>, ReadError> {
+        Ok(self.view.ids(self.row.uid)?.map(|ids| ids.email))
     }
 
     pub(super) fn summary(&mut self) -> Result<Arc<Summary>, ReadError> {
@@ -48,21 +62,29 @@ impl<'a> Candidate<'a> {
         Ok(summary)
     }
 
-    /// Whether a field of that name contains the folded text. Fields that the summary keeps are
-    /// looked up there.
+    /// Whether a field of that name contains the folded text.
     pub(super) fn header_contains(&mut self, name: &str, folded: &str) -> Result<bool, ReadError> {
+        self.with_header(name, |header| header.header_contains(name, folded))
+    }
+
+    /// Looks at the fields of that name. Those that the summary keeps are found there.
+    fn with_header<T>(
+        &mut self,
+        name: &str,
+        look: impl FnOnce(&SearchText) -> T,
+    ) -> Result<T, ReadError> {
         if let Some(whole) = &self.whole {
-            return Ok(whole.header_contains(name, folded));
+            return Ok(look(whole));
         }
         if self.header.is_none() {
             let summary = self.summary()?;
             if let Some(fields) = summary.common_header_fields(&[name.as_bytes()]) {
-                return Ok(SearchText::of_header(&fields).header_contains(name, folded));
+                return Ok(look(&SearchText::of_header(&fields)));
             }
             let header = self.read_header(u64::from(summary.structure.body_offset))?;
             self.header = Some(SearchText::of_header(&header));
         }
-        Ok(self.header.as_ref().is_some_and(|header| header.header_contains(name, folded)))
+        Ok(look(self.header.get_or_insert_default()))
     }
 
     fn read_header(&self, end: u64) -> Result<Vec<u8>, ReadError> {
@@ -94,5 +116,25 @@ impl<'a> Candidate<'a> {
 
     pub(super) fn text_contains(&mut self, folded: &str) -> Result<bool, ReadError> {
         Ok(self.whole()?.text_contains(folded))
+    }
+
+    /// How well a field of that name has the words, if it has them.
+    pub(super) fn header_resembles(
+        &mut self,
+        name: &str,
+        words: &Fuzzy,
+    ) -> Result<Option<u8>, ReadError> {
+        self.with_header(name, |header| words.relevancy(header.field_texts(name)))
+    }
+
+    /// How well the body has the words, if it has them.
+    pub(super) fn body_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
+        Ok(words.relevancy(self.whole()?.body_texts()))
+    }
+
+    /// How well the whole message has the words, if it has them.
+    pub(super) fn text_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
+        let whole = self.whole()?;
+        Ok(words.relevancy(whole.header_texts().chain(whole.body_texts())))
     }
 }

@@ -1,116 +1,203 @@
-//! SEARCH (RFC 3501 section 6.4.4): a scan over the view, exact, from the cheapest test to the
-//! dearest.
+//! SEARCH (RFC 3501 section 6.4.4) and its family: a scan over a view, exact, from the cheapest
+//! test to the dearest.
+//!
+//! | command | answer | from |
+//! |--|--|--|
+//! | SEARCH | `* SEARCH`, or `* ESEARCH` with RETURN and in IMAP4rev2 | here, `results` |
+//! | SORT | `* SORT`, or `* ESEARCH` with RETURN | `order`, `sort` |
+//! | THREAD | `* THREAD` | `order`, `thread` |
+//! | ESEARCH | an `* ESEARCH` for each mailbox where something is found | `multi` |
+//! | RETURN (UPDATE) | `* ESEARCH` whenever the result changes | `context` |
 //!
 //! Rows are read in batches; a summary, a header or a whole message only for messages that the
-//! cheaper tests have not decided.
+//! cheaper tests have not decided. Nothing is told before all is found, so that a search that goes
+//! on for long can say so between its answers, and one that fails tells no half truth.
 
 mod candidate;
+mod context;
+mod fuzzy;
+mod multi;
+mod order;
+mod progress;
+mod results;
+mod scan;
+mod sort;
 mod test;
+mod texts;
+mod thread;
 
-use engine::Account;
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use engine::error::ReadError;
-use engine::ids::Uid;
+use engine::ids::{Lsn, UnixSeconds};
+use engine::uid_set::UidSet;
 
-use self::candidate::Candidate;
+use self::progress::Progress;
+use self::results::{Gathered, Results};
+use self::scan::{Scope, scan};
 use self::test::{CompileError, Test};
-use super::{Answer, Talk};
-use crate::codec::command::{Numbers, SearchKey};
-use crate::codec::put;
+use super::{Answer, Status, Talk};
+use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
 
-/// Rows looked at in one piece.
-const BATCH_ROWS: usize = 256;
-/// Of these, messages that may be opened in one piece.
-const BATCH_OPENED: usize = 8;
+pub(crate) use self::context::Contexts;
+pub(super) use self::context::{cancel_update, update as update_contexts};
+pub(super) use self::multi::multi_search;
+pub(super) use self::order::{sort, thread};
 
 /// SEARCH and UID SEARCH
-pub(super) async fn search(
+pub(super) async fn search(talk: &mut Talk, request: &SearchRequest) -> Result<Answer, Ended> {
+    let answer = search_selected(talk, request).await?;
+    Ok(settled(talk, request, answer))
+}
+
+async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Answer, Ended> {
+    let (scope, test) = match prepare(talk, request) {
+        Ok(prepared) => prepared,
+        Err(answer) => return Ok(answer),
+    };
+    let options = options_of(talk, request).unwrap_or_default();
+    let gathered = match gather(talk, &scope, &test, request, &options).await? {
+        Ok(gathered) => gathered,
+        // Some messages were not looked at: any answer would claim that they do not match.
+        Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+    };
+    let kept = options.update.then(|| gathered.uids.clone());
+    let results = gathered.results();
+    if let Some(answer) = tell(talk, request, &scope, &results, "SEARCH").await? {
+        return Ok(answer);
+    }
+    if let Some(uids) = kept {
+        context::begin(talk, request, test, context::Kept::Set(uids));
+    }
+    Ok(Answer::ok("Searched"))
+}
+
+/// What was found by a test; stops at the first where no more is asked for.
+async fn gather(
     talk: &mut Talk,
-    numbers: Numbers,
-    charset: Option<&[u8]>,
-    key: &SearchKey,
-) -> Result<Answer, Ended> {
-    let known = |charset: &[u8]| {
+    scope: &Scope,
+    test: &Test,
+    request: &SearchRequest,
+    options: &ReturnOptions,
+) -> Result<Result<Gathered, ReadError>, Ended> {
+    let mut gathered = Gathered::new(request.numbers, options);
+    let first_only = ReturnOptions { min: true, save: options.save, ..ReturnOptions::default() };
+    let then =
+        if *options == first_only { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
+    let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
+        gathered.add(candidate, number);
+        Ok(then)
+    });
+    Ok(scanned.await?.map(|()| gathered))
+}
+
+/// The options of RETURN, or those that stand for a plain search in IMAP4rev2 (RFC 9051 section
+/// 6.4.4).
+fn options_of(talk: &Talk, request: &SearchRequest) -> Option<ReturnOptions> {
+    let all = ReturnOptions { all: true, ..ReturnOptions::default() };
+    request.returns.or_else(|| talk.session.dialect.rev2.then_some(all))
+}
+
+/// Tells what was found and saves it, as the request says. An answer, if it was refused.
+async fn tell(
+    talk: &mut Talk,
+    request: &SearchRequest,
+    scope: &Scope,
+    results: &Results,
+    name: &str,
+) -> Result<Option<Answer>, Ended> {
+    let options = match name {
+        "SEARCH" => options_of(talk, request),
+        _ => request.returns,
+    };
+    let given = options.unwrap_or(ReturnOptions { all: true, ..ReturnOptions::default() });
+    let modseq = match modseq_asked(request, results, &given, scope) {
+        Ok(modseq) => modseq,
+        Err(error) => return Ok(Some(Answer::unreadable(&talk.session, &error))),
+    };
+    if given.save {
+        let saved = results.saved(&given);
+        if saved.ranges().len() > talk.session.config.limits.saved_ranges_max {
+            return Ok(Some(Answer::no("NOTSAVED", "The result is too large to be saved")));
+        }
+        if let Some(selected) = &mut talk.session.selected {
+            selected.saved_result = saved;
+        }
+    }
+    let tag = format!("TAG \"{}\"", talk.tag);
+    let wire = &mut talk.wire;
+    match options {
+        None => results.put_plain(wire, name, modseq).await?,
+        // SAVE alone is answered by nothing (RFC 5182 section 1).
+        Some(options) if options.tells_nothing() => {}
+        Some(options) => results.put_extended(wire, tag.as_bytes(), &options, modseq).await?,
+    }
+    Ok(None)
+}
+
+/// The MODSEQ item, which who searches by MODSEQ is told (RFC 7162 section 3.1.5).
+fn modseq_asked(
+    request: &SearchRequest,
+    results: &Results,
+    options: &ReturnOptions,
+    scope: &Scope,
+) -> Result<Option<Lsn>, ReadError> {
+    if !asks_for_modseq(request) {
+        return Ok(None);
+    }
+    blocking(|| results.modseq(options, &scope.view))
+}
+
+/// Whether a request uses MODSEQ, which enables CONDSTORE (RFC 7162 section 3.1).
+pub(super) fn asks_for_modseq(request: &SearchRequest) -> bool {
+    request.key.any(|key| matches!(key, SearchKey::ModSeq(_)))
+}
+
+/// What a search in the selected mailbox needs.
+fn prepare(talk: &Talk, request: &SearchRequest) -> Result<(Scope, Test), Answer> {
+    let account = talk.account()?;
+    let selected = talk.selected()?;
+    let updates = request.returns.is_some_and(|options| options.update);
+    if updates && selected.contexts.has(&talk.tag) {
+        return Err(Answer::bad("A search with this tag is kept current already"));
+    }
+    refuse_charset(request)?;
+    let test = compile(talk, &request.key, selected)?;
+    Ok((Scope::of(account, selected), test))
+}
+
+fn refuse_charset(request: &SearchRequest) -> Result<(), Answer> {
+    let known = |charset: &Vec<u8>| {
         charset.eq_ignore_ascii_case(b"UTF-8") || charset.eq_ignore_ascii_case(b"US-ASCII")
     };
-    if !charset.is_none_or(known) {
-        let code = "BADCHARSET (US-ASCII UTF-8)";
-        return Ok(Answer::no(code, "Texts are searched in US-ASCII or UTF-8"));
+    if request.charset.as_ref().is_none_or(known) {
+        return Ok(());
     }
-    let (account, selected) = match (talk.account(), talk.session.selected.as_ref()) {
-        (Ok(account), Some(selected)) => (account, selected),
-        _ => return Ok(Answer::bad("Select a mailbox first")),
-    };
-    let test = match blocking(|| Test::compile(key, selected)) {
-        Ok(test) => test,
-        Err(CompileError::NotUtf8) => {
-            return Ok(Answer::bad("A text to search for is not valid UTF-8"));
-        }
-        Err(CompileError::Read(error)) => return Ok(Answer::unreadable(&talk.session, &error)),
-    };
-    talk.wire.out.extend_from_slice(b"* SEARCH");
-    let mut failure = None;
-    for &(first, last) in test.domain().ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            let Some(selected) = &talk.session.selected else { break };
-            let out = &mut talk.wire.out;
-            let batch = Batch { account: &account, selected, test: &test, numbers };
-            match blocking(|| batch.put_matches(out, from, last)) {
-                Ok(follows) => next = follows,
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
-            talk.wire.relieve().await?;
-            tokio::task::yield_now().await;
-        }
-    }
-    talk.wire.out.extend_from_slice(b"\r\n");
-    Ok(match failure {
-        // Some messages were not looked at: saying OK would claim that they do not match.
-        Some(error) => Answer::unreadable(&talk.session, &error),
-        None => Answer::ok("Searched"),
-    })
+    let code = "BADCHARSET (US-ASCII UTF-8)";
+    Err(Answer::no(code, "Texts are searched in US-ASCII or UTF-8"))
 }
 
-struct Batch<'a> {
-    account: &'a Account,
-    selected: &'a Selected,
-    test: &'a Test,
-    numbers: Numbers,
+fn compile(talk: &Talk, key: &SearchKey, selected: &Selected) -> Result<Test, Answer> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = UnixSeconds(i64::try_from(since).unwrap_or(i64::MAX));
+    match blocking(|| Test::compile(key, selected, now)) {
+        Ok(test) => Ok(test),
+        Err(CompileError::NotUtf8) => Err(Answer::bad("A text to search for is not valid UTF-8")),
+        Err(CompileError::Read(error)) => Err(Answer::unreadable(&talk.session, &error)),
+    }
 }
 
-impl Batch<'_> {
-    /// Puts the numbers of matching messages; answers where the next batch begins.
-    fn put_matches(
-        &self,
-        out: &mut Vec<u8>,
-        from: u32,
-        last: u32,
-    ) -> Result<Option<u32>, ReadError> {
-        let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
-        let rows = self.selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
-        let mut opened = 0;
-        for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-            let mut candidate = Candidate::new(self.account, row, self.selected.view.keywords());
-            if self.test.holds(&mut candidate)? {
-                let number = match self.numbers {
-                    Numbers::Uid => Some(row.uid.0),
-                    Numbers::Sequence => self.selected.number_of(row.uid)?,
-                };
-                if let Some(number) = number {
-                    out.push(b' ');
-                    put::number(out, u64::from(number));
-                }
-            }
-            opened += usize::from(candidate.was_opened());
-            if opened >= BATCH_OPENED {
-                return Ok(row.uid.0.checked_add(1));
-            }
-        }
-        Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)))
+/// A search with SAVE that is answered NO leaves nothing saved (RFC 5182 section 2.1).
+fn settled(talk: &mut Talk, request: &SearchRequest, answer: Answer) -> Answer {
+    if answer.status == Status::No
+        && request.returns.is_some_and(|options| options.save)
+        && let Some(selected) = &mut talk.session.selected
+    {
+        selected.saved_result = UidSet::new();
     }
+    answer
 }

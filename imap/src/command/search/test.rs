@@ -2,10 +2,12 @@
 
 use engine::error::ReadError;
 use engine::flags::{Keyword, SystemFlags};
+use engine::ids::{EmailId, ThreadId, UnixSeconds};
 use engine::message::text::fold;
 use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
+use super::fuzzy::Fuzzy;
 use crate::codec::command::{DayTest, Numbers, SearchKey};
 use crate::codec::date::Day;
 use crate::session::Selected;
@@ -37,6 +39,15 @@ pub(super) enum Test {
     Larger(u64),
     Smaller(u64),
     ModSeq(u64),
+    /// OLDER and YOUNGER, as the moments that they mean.
+    Until(UnixSeconds),
+    From(UnixSeconds),
+    Saved(DayTest, Day),
+    Email(EmailId),
+    Thread(ThreadId),
+    HeaderLike(String, Fuzzy),
+    BodyLike(Fuzzy),
+    TextLike(Fuzzy),
     Header(String, String),
     Body(String),
     Text(String),
@@ -45,29 +56,56 @@ pub(super) enum Test {
     And(Vec<Test>),
 }
 
-impl Test {
-    /// Makes a key ready.
-    pub(super) fn compile(key: &SearchKey, selected: &Selected) -> Result<Test, CompileError> {
-        let compile = |key| Test::compile(key, selected);
+/// Whether texts are compared to the letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Matching {
+    Exact,
+    /// Within FUZZY (RFC 6203).
+    Fuzzy,
+}
+
+/// Makes keys ready.
+struct Compiler<'a> {
+    selected: &'a Selected,
+    now: UnixSeconds,
+    matching: Matching,
+}
+
+impl Compiler<'_> {
+    fn compile(&self, key: &SearchKey) -> Result<Test, CompileError> {
         Ok(match key {
             SearchKey::All => Test::Always(true),
             SearchKey::Nothing => Test::Always(false),
             SearchKey::Flag(flag) => Test::Flag(*flag),
             SearchKey::Keyword(keyword) => Test::Keyword(keyword.clone()),
-            SearchKey::Sequence(set) => Test::Uids(selected.searched(Numbers::Sequence, set)?),
-            SearchKey::Uid(set) => Test::Uids(selected.searched(Numbers::Uid, set)?),
+            SearchKey::Sequence(set) => Test::Uids(self.selected.searched(Numbers::Sequence, set)?),
+            SearchKey::Uid(set) => Test::Uids(self.selected.searched(Numbers::Uid, set)?),
             SearchKey::Internal(test, day) => Test::Internal(*test, *day),
             SearchKey::Sent(test, day) => Test::Sent(*test, *day),
+            SearchKey::Saved(test, day) => Test::Saved(*test, *day),
+            SearchKey::Older(seconds) => Test::Until(self.ago(*seconds)),
+            SearchKey::Younger(seconds) => Test::From(self.ago(*seconds)),
+            SearchKey::EmailId(id) => Test::Email(*id),
+            SearchKey::ThreadId(id) => Test::Thread(*id),
             SearchKey::Larger(size) => Test::Larger(*size),
             SearchKey::Smaller(size) => Test::Smaller(*size),
             SearchKey::ModSeq(modseq) => Test::ModSeq(*modseq),
-            SearchKey::Field(field, text) => Test::Header(field.name().to_owned(), folded(text)?),
-            SearchKey::Header(name, text) => Test::Header(utf8(name)?.to_owned(), folded(text)?),
-            SearchKey::Body(text) => Test::Body(folded(text)?),
-            SearchKey::Text(text) => Test::Text(folded(text)?),
-            SearchKey::Not(key) => Test::Not(Box::new(compile(key)?)),
+            SearchKey::Field(field, text) => self.header(field.name(), text)?,
+            SearchKey::Header(name, text) => self.header(utf8(name)?, text)?,
+            SearchKey::Body(text) => match self.matching {
+                Matching::Exact => Test::Body(folded(text)?),
+                Matching::Fuzzy => Test::BodyLike(Fuzzy::new(utf8(text)?)),
+            },
+            SearchKey::Text(text) => match self.matching {
+                Matching::Exact => Test::Text(folded(text)?),
+                Matching::Fuzzy => Test::TextLike(Fuzzy::new(utf8(text)?)),
+            },
+            SearchKey::Fuzzy(key) => {
+                Compiler { matching: Matching::Fuzzy, ..*self }.compile(key)?
+            }
+            SearchKey::Not(key) => Test::Not(Box::new(self.compile(key)?)),
             SearchKey::Or(a, b) => {
-                let (mut a, mut b) = (compile(a)?, compile(b)?);
+                let (mut a, mut b) = (self.compile(a)?, self.compile(b)?);
                 if b.cost() < a.cost() {
                     std::mem::swap(&mut a, &mut b);
                 }
@@ -76,7 +114,7 @@ impl Test {
             SearchKey::And(keys) => {
                 let mut tests = Vec::with_capacity(keys.len());
                 for key in keys {
-                    tests.push(compile(key)?);
+                    tests.push(self.compile(key)?);
                 }
                 tests.sort_by_key(Test::cost);
                 Test::And(tests)
@@ -84,12 +122,35 @@ impl Test {
         })
     }
 
+    fn header(&self, name: &str, text: &[u8]) -> Result<Test, CompileError> {
+        let name = name.to_owned();
+        Ok(match self.matching {
+            Matching::Exact => Test::Header(name, folded(text)?),
+            Matching::Fuzzy => Test::HeaderLike(name, Fuzzy::new(utf8(text)?)),
+        })
+    }
+
+    fn ago(&self, seconds: u32) -> UnixSeconds {
+        UnixSeconds(self.now.0.saturating_sub(i64::from(seconds)))
+    }
+}
+
+impl Test {
+    /// Makes a key ready, as of a time.
+    pub(super) fn compile(
+        key: &SearchKey,
+        selected: &Selected,
+        now: UnixSeconds,
+    ) -> Result<Test, CompileError> {
+        Compiler { selected, now, matching: Matching::Exact }.compile(key)
+    }
+
     /// 0: the row tells; 1: the summary; 2: the header; 3: the whole message.
     fn cost(&self) -> u8 {
         match self {
-            Test::Sent(..) => 1,
-            Test::Header(..) => 2,
-            Test::Body(_) | Test::Text(_) => 3,
+            Test::Sent(..) | Test::Email(_) => 1,
+            Test::Header(..) | Test::HeaderLike(..) => 2,
+            Test::Body(_) | Test::Text(_) | Test::BodyLike(_) | Test::TextLike(_) => 3,
             Test::Not(test) => test.cost(),
             Test::Or(a, b) => a.cost().max(b.cost()),
             Test::And(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
@@ -133,10 +194,33 @@ impl Test {
             Test::Larger(size) => u64::from(row.size) > *size,
             Test::Smaller(size) => u64::from(row.size) < *size,
             Test::ModSeq(modseq) => row.modseq.bits() >= *modseq,
+            Test::Until(time) => row.received <= *time,
+            Test::From(time) => row.received >= *time,
+            Test::Saved(test, day) => test.holds(Day::of(row.saved), *day),
+            Test::Email(id) => candidate.email_id()? == Some(*id),
+            Test::Thread(id) => row.thread == *id,
+            Test::HeaderLike(name, words) => {
+                let found = candidate.header_resembles(name, words)?;
+                judge(candidate, found)
+            }
+            Test::BodyLike(words) => {
+                let found = candidate.body_resembles(words)?;
+                judge(candidate, found)
+            }
+            Test::TextLike(words) => {
+                let found = candidate.text_resembles(words)?;
+                judge(candidate, found)
+            }
             Test::Header(name, text) => candidate.header_contains(name, text)?,
             Test::Body(text) => candidate.body_contains(text)?,
             Test::Text(text) => candidate.text_contains(text)?,
-            Test::Not(test) => !test.holds(candidate)?,
+            Test::Not(test) => {
+                // What was nearly found, and should not have been, says nothing of what was.
+                let relevancy = candidate.relevancy;
+                let holds = test.holds(candidate)?;
+                candidate.relevancy = relevancy;
+                !holds
+            }
             Test::Or(a, b) => a.holds(candidate)? || b.holds(candidate)?,
             Test::And(tests) => {
                 for test in tests {
@@ -148,6 +232,13 @@ impl Test {
             }
         })
     }
+}
+
+/// Whether a FUZZY key found something; the message is as relevant as its worst key says.
+fn judge(candidate: &mut Candidate<'_>, found: Option<u8>) -> bool {
+    let Some(relevancy) = found else { return false };
+    candidate.relevancy = candidate.relevancy.min(relevancy);
+    true
 }
 
 fn everything() -> UidSet {

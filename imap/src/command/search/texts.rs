@@ -1,0 +1,121 @@
+//! Texts that many messages share, each kept once: subjects, names, Message-IDs.
+//!
+//! ```text
+//! arena   "hello" "re-election" "ann"      the texts, end to end
+//! ends       5        16          19       where each ends
+//! slots   open addressing: number of a text + 1, or 0
+//! ```
+//!
+//! A column of a sort is then four bytes per message, however long its texts are. Hashes are keyed
+//! at random, because whoever sends mail chooses the texts.
+
+use std::hash::{BuildHasher, RandomState};
+
+use engine::width::{u32_of, usize_of, usize_of_u32};
+
+/// Texts by number.
+#[derive(Default)]
+pub(super) struct Texts {
+    arena: Vec<u8>,
+    ends: Vec<usize>,
+    slots: Vec<u32>,
+    hasher: RandomState,
+}
+
+impl Texts {
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32_of(self.ends.len())
+    }
+
+    /// Bytes of memory that they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.arena.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * 4
+    }
+
+    /// A text by its number.
+    pub(super) fn text(&self, number: u32) -> &[u8] {
+        let number = usize_of_u32(number);
+        let end = self.ends.get(number).copied().unwrap_or(0);
+        let begin = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        self.arena.get(begin.unwrap_or(0)..end).unwrap_or_default()
+    }
+
+    /// The number of a text, which is added if it is new.
+    pub(super) fn number_of(&mut self, text: &[u8]) -> u32 {
+        if self.ends.len() * 4 >= self.slots.len() * 3 {
+            self.grow();
+        }
+        let slot = self.slot_of(text);
+        let number = self.slots.get(slot).copied().unwrap_or(0);
+        if let Some(number) = number.checked_sub(1) {
+            return number;
+        }
+        self.arena.extend_from_slice(text);
+        self.ends.push(self.arena.len());
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = u32_of(self.ends.len());
+        }
+        u32_of(self.ends.len()) - 1
+    }
+
+    /// Where a text is, or where it belongs.
+    fn slot_of(&self, text: &[u8]) -> usize {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = usize_of(self.hasher.hash_one(text)) & mask;
+        loop {
+            match self.slots.get(slot).copied().unwrap_or(0).checked_sub(1) {
+                Some(number) if self.text(number) != text => slot = (slot + 1) & mask,
+                _ => return slot,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let count = (self.slots.len() * 2).max(64);
+        self.slots = vec![0; count];
+        for number in 0..self.count() {
+            let slot = self.slot_of(self.text(number));
+            if let Some(slot) = self.slots.get_mut(slot) {
+                *slot = number + 1;
+            }
+        }
+    }
+
+    /// The place of each text among all in the order of their bytes.
+    pub(super) fn ranks(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.count()).collect();
+        order.sort_unstable_by(|&a, &b| self.text(a).cmp(self.text(b)));
+        let mut ranks = vec![0; order.len()];
+        for (rank, number) in (0..).zip(order) {
+            if let Some(place) = ranks.get_mut(usize_of_u32(number)) {
+                *place = rank;
+            }
+        }
+        ranks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_is_kept_once_and_ranked(
+            given in proptest::collection::vec("[a-c]{0,3}", 0..300),
+        ) {
+            let mut texts = Texts::default();
+            let numbers: Vec<u32> =
+                given.iter().map(|text| texts.number_of(text.as_bytes())).collect();
+            let distinct: std::collections::BTreeSet<&String> = given.iter().collect();
+            assert_eq!(texts.count() as usize, distinct.len());
+            let ranks = texts.ranks();
+            for (text, &number) in given.iter().zip(&numbers) {
+                assert_eq!(texts.text(number), text.as_bytes());
+                let rank = distinct.iter().position(|known| *known == text).unwrap();
+                assert_eq!(ranks[number as usize] as usize, rank);
+            }
+        }
+    }
+}
