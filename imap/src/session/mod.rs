@@ -9,6 +9,7 @@
 //! Sequence numbers exist here alone; the engine and the commands speak UIDs.
 
 mod numbering;
+mod partial;
 mod selected;
 mod sync;
 
