@@ -11,6 +11,7 @@
 mod dialect;
 mod news;
 mod numbering;
+mod partial;
 mod resync;
 mod selected;
 mod sync;

@@ -10,7 +10,7 @@ use engine::{History, Mailbox};
 
 use super::numbering::Ghosts;
 use crate::codec::SequenceSet;
-use crate::codec::command::{Access, Numbers, PartialRange};
+use crate::codec::command::{Access, Numbers};
 use crate::codec::sequence_set::Bound;
 use crate::command::Contexts;
 
@@ -177,41 +177,6 @@ impl Selected {
             }
         }
         Ok(UidSet::from_ranges(ranges))
-    }
-
-    /// Of the messages that exist in a set, those at these places (PARTIAL, RFC 9394 section 3.3).
-    /// Reads no rows.
-    #[allow(dead_code, reason = "for the PARTIAL modifier of UID FETCH, which follows")]
-    pub(crate) fn partial(&self, uids: &UidSet, range: PartialRange) -> Result<UidSet, ReadError> {
-        // Ranks that each range of UIDs stands for: first, and one past the last.
-        let mut spans = Vec::with_capacity(uids.ranges().len());
-        for &(first, last) in uids.ranges() {
-            let low = self.view.rank(Uid(first))?.unwrap_or_else(|rank| rank);
-            let high = match self.view.rank(Uid(last))? {
-                Ok(rank) => rank.saturating_add(1),
-                Err(rank) => rank,
-            };
-            spans.push((low, high));
-        }
-        let count = spans.iter().map(|&(low, high)| u64::from(high.saturating_sub(low))).sum();
-        let (mut skip, end) = range.within(count);
-        let mut left = end.saturating_sub(skip);
-        let mut chosen = UidSet::new();
-        for (low, high) in spans {
-            let length = u64::from(high.saturating_sub(low));
-            let (skipped, taken) = (skip.min(length), left.min(length - skip.min(length)));
-            (skip, left) = (skip - skipped, left - taken);
-            let from = low.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
-            let to = from.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
-            if from == to {
-                continue;
-            }
-            if let (Some(first), Some(last)) = (self.view.uid_at(from)?, self.view.uid_at(to - 1)?)
-            {
-                chosen.push_range(first.0, last.0);
-            }
-        }
-        Ok(chosen)
     }
 
     /// The sequence number of the first message without `\Seen`.

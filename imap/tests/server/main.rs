@@ -12,6 +12,8 @@ mod large_append;
 mod nul;
 mod pace;
 mod search;
+mod search_bounds;
+mod search_context;
 mod search_pace;
 mod search_progress;
 mod slow_reader;

@@ -1,0 +1,111 @@
+//! PARTIAL as a modifier of UID FETCH (RFC 9394 section 3.3): the first or the last so many of the
+//! messages that a set names.
+
+use engine::error::ReadError;
+use engine::ids::Uid;
+use engine::uid_set::UidSet;
+
+use super::Selected;
+use crate::codec::command::PartialRange;
+
+impl Selected {
+    /// Of the messages of the view that are in a set, those at these places. Reads no rows, only
+    /// ranks: a range of UIDs stands for a run of ranks.
+    #[allow(dead_code, reason = "for the PARTIAL modifier of UID FETCH, which follows")]
+    pub(crate) fn partial(&self, uids: &UidSet, range: PartialRange) -> Result<UidSet, ReadError> {
+        // First rank of each range, and one past the last.
+        let mut runs = Vec::with_capacity(uids.ranges().len());
+        for &(first, last) in uids.ranges() {
+            let low = self.view.rank(Uid(first))?.unwrap_or_else(|rank| rank);
+            let high = match self.view.rank(Uid(last))? {
+                Ok(rank) => rank.saturating_add(1),
+                Err(rank) => rank,
+            };
+            runs.push((low, high));
+        }
+        let length = |(low, high): (u32, u32)| high.saturating_sub(low);
+        let count = runs.iter().map(|&run| u64::from(length(run))).sum();
+        let (begin, end) = range.within(count);
+        let mut chosen = UidSet::new();
+        let mut before = 0_u64;
+        for (low, high) in runs {
+            let after = before.saturating_add(u64::from(length((low, high))));
+            // The part of this run that lies between begin and end.
+            let (from, to) = (begin.max(before), end.min(after));
+            if from < to {
+                let rank = |place: u64| {
+                    low.saturating_add(u32::try_from(place - before).unwrap_or(u32::MAX))
+                };
+                let first = self.view.uid_at(rank(from))?;
+                let last = self.view.uid_at(rank(to - 1))?;
+                if let (Some(first), Some(last)) = (first, last) {
+                    chosen.push_range(first.0, last.0);
+                }
+            }
+            before = after;
+        }
+        Ok(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::command::{Access, CountedFrom};
+    use engine::flags::FlagList;
+    use engine::ids::UnixSeconds;
+    use engine::message::generator::Generator;
+    use engine::seal::{Argon2Cost, Secret};
+    use engine::{InitOptions, KeySource, NewAccount, NewMessage, OpenOptions, Store};
+
+    const COUNT: usize = 30;
+
+    /// A mailbox with holes.
+    fn selected(folder: &std::path::Path) -> Selected {
+        let key = || KeySource::KeyFile(folder.join("key"));
+        Store::init(&folder.join("data"), &InitOptions { key: key() }).unwrap();
+        let mut options = OpenOptions::new(key());
+        options.password_cost = Argon2Cost::CHEAP;
+        options.reserve_bytes = 0;
+        let store = Store::open(&folder.join("data"), options).unwrap().0;
+        store.add_domain("x.org").unwrap();
+        let name = "a@x.org".to_owned();
+        let password = Secret::new("p".into());
+        store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+        let account = store.account("a@x.org").unwrap().unwrap();
+        let inbox = account.mailbox("INBOX").unwrap().unwrap();
+        let new = |_| {
+            let prepared = store.prepare(b"Subject: x\r\n\r\n", &[account.number()]).unwrap();
+            NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(1) }
+        };
+        inbox.append((0..COUNT).map(new).collect()).wait().unwrap();
+        let holes = UidSet::from_ranges([(3, 5), (9, 9), (29, 30)]);
+        let deleted = FlagList { system: engine::flags::SystemFlags::DELETED, keywords: vec![] };
+        let change = engine::flags::FlagChange::Add;
+        inbox.store_flags(&holes, change, &deleted, None).wait().unwrap();
+        inbox.expunge(&holes).wait().unwrap();
+        let view = inbox.view().unwrap().unwrap();
+        Selected::new(inbox, "INBOX".into(), Access::ReadOnly, view)
+    }
+
+    #[test]
+    fn a_part_of_a_set_is_that_of_its_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        let selected = selected(folder.path());
+        let mut dice = Generator::new(9);
+        let mut below = |bound: u32| (dice.number() % u64::from(bound)) as u32;
+        for _ in 0..2000 {
+            let mut range = || (1 + below(33), 1 + below(33));
+            let uids = UidSet::from_ranges([range(), range(), range()]);
+            let (first, last) = range();
+            let from = if below(2) == 0 { CountedFrom::First } else { CountedFrom::Last };
+            let range = PartialRange { from, first, last };
+            let existing: Vec<Uid> = selected.view.existing(&uids).unwrap().iter().collect();
+            let (begin, end) = range.within(existing.len() as u64);
+            let expected: UidSet = existing[begin as usize..end as usize].iter().copied().collect();
+            let found = selected.partial(&uids, range).unwrap();
+            let found = selected.view.existing(&found).unwrap();
+            assert_eq!(found, expected, "{range} of {uids}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What searches refuse, and what they do without: bounds that are reached, mail that is damaged.
+
+use std::os::unix::fs::FileExt;
+
+use engine::flags::{FlagList, SystemFlags};
+use engine::ids::UnixSeconds;
+use imap::{Config, Limits, Transport};
+use tokio::io::DuplexStream;
+
+use crate::support::{Client, Served, deliver, open_store};
+
+/// Sends a command; answers its last line, and how many came before it.
+async fn answer(client: &mut Client<DuplexStream>, command: &str) -> (String, usize) {
+    client.send(format!("t {command}\r\n").as_bytes()).await;
+    for count in 0.. {
+        let line = client.line().await.unwrap();
+        if line.starts_with("t ") {
+            return (line, count);
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_is_reached_is_said_and_nothing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    for number in 0..40 {
+        let message = format!("Subject: {number}{}\r\n\r\n", "x".repeat(500));
+        let seen = if number % 2 == 0 { SystemFlags::SEEN } else { SystemFlags::default() };
+        let flags = FlagList { system: seen, keywords: Vec::new() };
+        deliver(&store, message.as_bytes(), flags, UnixSeconds(1));
+    }
+    let limits = Limits { sort_bytes_max: 12 << 10, saved_ranges_max: 19, ..Limits::default() };
+    let served = Served::new(store, Config::new(limits, "test".into(), None, true));
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    client.ok("SELECT INBOX").await;
+    let too_much = "t NO [LIMIT] There is too much to sort at once; search for less";
+    for command in ["SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL"] {
+        assert_eq!(answer(&mut client, command).await, (too_much.to_owned(), 0), "{command}");
+    }
+    assert_eq!(client.ok("SORT (SUBJECT) UTF-8 1:10").await.len(), 1);
+    assert_eq!(client.ok("SORT (ARRIVAL) UTF-8 ALL").await.len(), 1);
+    // Twenty ranges, and nineteen.
+    client.ok("SEARCH RETURN (SAVE) 7").await;
+    let not_saved = "t NO [NOTSAVED] The result is too large to be saved";
+    let found = answer(&mut client, "SEARCH RETURN (SAVE) SEEN").await;
+    assert_eq!(found, (not_saved.to_owned(), 0));
+    assert_eq!(client.ok("SEARCH $").await, ["* SEARCH"], "NO leaves nothing saved");
+    client.ok("SEARCH RETURN (SAVE) SEEN 3:40").await;
+    let found = client.ok("SEARCH RETURN (COUNT) $").await;
+    assert_eq!(found, ["* ESEARCH (TAG \"t\") COUNT 19"]);
+}
+
+/// Every byte of the messages is changed, so whoever reads one is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rows_decide_reads_no_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    for number in 0..5 {
+        let message = format!("Subject: {number}\r\n\r\nharbour\r\n");
+        let flags = FlagList { system: SystemFlags::FLAGGED, keywords: Vec::new() };
+        deliver(&store, message.as_bytes(), flags, UnixSeconds(86_400 * number));
+    }
+    let log = folder.path().join("data/volumes/main/log");
+    let path = std::fs::read_dir(log).unwrap().next().unwrap().unwrap().path();
+    let bytes: Vec<u8> = std::fs::read(&path).unwrap().iter().map(|byte| byte ^ 1).collect();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+
+    let served = Served::new(store, Config::new(Limits::default(), "test".into(), None, true));
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    client.ok("SELECT INBOX").await;
+    for (command, found) in [
+        ("SEARCH FLAGGED", "* SEARCH 1 2 3 4 5"),
+        ("SEARCH UNFLAGGED BODY harbour", "* SEARCH"),
+        ("SEARCH NOT 1:5 TEXT harbour", "* SEARCH"),
+        ("SEARCH BODY harbour ON 5-Feb-1999", "* SEARCH"),
+        ("SEARCH OR SUBJECT 4 FLAGGED", "* SEARCH 1 2 3 4 5"),
+        ("SEARCH UID 2:3 LARGER 5 SAVEDSINCE 1-Jan-2000", "* SEARCH 2 3"),
+        ("SEARCH OLDER 86400 BEFORE 3-Jan-1970", "* SEARCH 1 2"),
+        ("SORT (REVERSE ARRIVAL SIZE) UTF-8 ALL", "* SORT 5 4 3 2 1"),
+        ("SEARCH RETURN (MAX COUNT) 2:4", "* ESEARCH (TAG \"t\") MAX 4 COUNT 3"),
+    ] {
+        assert_eq!(client.ok(command).await, [found], "{command}");
+    }
+    // What must be read cannot be; no answer claims anything, and nothing is saved.
+    client.ok("SEARCH RETURN (SAVE) 1").await;
+    let unreadable = "t NO [SERVERBUG] Stored data could not be read; the operator has been told";
+    for command in [
+        "SEARCH SUBJECT 1",
+        "SORT (SUBJECT) UTF-8 ALL",
+        "THREAD REFERENCES UTF-8 ALL",
+        "ESEARCH IN (personal) BODY harbour",
+        "SEARCH RETURN (SAVE COUNT) SUBJECT 1",
+    ] {
+        assert_eq!(answer(&mut client, command).await, (unreadable.to_owned(), 0), "{command}");
+    }
+    assert_eq!(client.ok("SEARCH $").await, ["* SEARCH"]);
+    // A result that can be kept current no longer is given up aloud.
+    client.ok("SEARCH RETURN (UPDATE) SUBJECT 1 UNFLAGGED").await;
+    let told = client.ok("STORE 2 -FLAGS.SILENT (\\Flagged)").await;
+    assert_eq!(told, ["* NO [NOUPDATE \"t\"] A message could not be read"]);
+    assert!(client.ok("STORE 3 -FLAGS.SILENT (\\Flagged)").await.is_empty());
+}
