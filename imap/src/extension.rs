@@ -60,6 +60,9 @@ pub const EXTENSIONS: &[Extension] = &[
     row("MULTIAPPEND", 3502, Announced::AfterLogin, "transcripts/append.imap"),
     row("STATUS=SIZE", 8438, Announced::AfterLogin, "transcripts/status.imap"),
     row("OBJECTID", 8474, Announced::AfterLogin, "transcripts/status.imap"),
+    row("SAVEDATE", 8514, Announced::AfterLogin, "transcripts/preview.imap"),
+    row("PREVIEW", 8970, Announced::AfterLogin, "transcripts/preview.imap"),
+    row("BINARY", 3516, Announced::AfterLogin, "transcripts/binary.imap"),
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
 ];
 
@@ -109,7 +112,7 @@ pub const COMMANDS: &[CommandRow] = &[
     command("UID EXPUNGE 1", "4315 §2.1", "transcripts/uidplus.imap"),
     command("SEARCH ALL", "3501 §6.4.4", "server/search.rs"),
     command("UID SEARCH ALL", "3501 §6.4.8", "server/search.rs"),
-    command("FETCH 1 FAST", "3501 §6.4.5, 8474", "transcripts/fetch.imap"),
+    command("FETCH 1 FAST", "3501 §6.4.5, 3516, 8474, 8514, 8970", "transcripts/fetch.imap"),
     command("UID FETCH 1 FAST", "3501 §6.4.8", "transcripts/fetch.imap"),
     command("STORE 1 FLAGS ()", "3501 §6.4.6", "transcripts/store.imap"),
     command("UID STORE 1 FLAGS ()", "3501 §6.4.8", "transcripts/store.imap"),

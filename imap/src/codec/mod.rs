@@ -6,6 +6,7 @@
 //! | command line and literals → [`Request`] | [`grammar`], over a [`cursor::Cursor`] |
 //! | strings, numbers, flags, dates → bytes | [`put`], [`date`] |
 //! | envelope and body structure → bytes | [`envelope`], [`structure`] |
+//! | encoded parts → their bytes | [`transfer_encoding`] |
 //! | mailbox names ⇄ UTF-8 | [`mailbox_name`] |
 //!
 //! # Invariants
@@ -21,6 +22,7 @@ pub mod mailbox_name;
 pub mod put;
 pub mod sequence_set;
 pub mod structure;
+pub mod transfer_encoding;
 
 pub use command::{Command, Request};
 pub use sequence_set::SequenceSet;

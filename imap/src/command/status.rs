@@ -1,4 +1,4 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
 
 use engine::mailbox::View;
 
@@ -16,7 +16,8 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
     };
     match blocking(|| mailbox.view()) {
         Ok(Some(view)) => {
-            put_status(&mut talk.wire.out, &name, &view, items);
+            let append_bytes_max = talk.session.config.limits.append_bytes_max;
+            put_status(&mut talk.wire.out, &name, (&view, append_bytes_max), items);
             Answer::ok("Status told")
         }
         Ok(None) => Answer::no_mailbox(),
@@ -25,7 +26,12 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
 }
 
 /// `* STATUS name (item value …)`
-pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[StatusItem]) {
+pub(super) fn put_status(
+    out: &mut Vec<u8>,
+    name: &str,
+    (view, append_bytes_max): (&View, u64),
+    items: &[StatusItem],
+) {
     out.extend_from_slice(b"* STATUS ");
     put::mailbox(out, name);
     out.extend_from_slice(b" (");
@@ -45,6 +51,7 @@ pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[St
             StatusItem::Deleted => u64::from(view.deleted_count()),
             StatusItem::Size => view.message_bytes(),
             StatusItem::HighestModSeq => view.highest_modseq().bits(),
+            StatusItem::AppendLimit => append_bytes_max,
             StatusItem::MailboxId => {
                 out.extend_from_slice(format!("({})", view.mailbox()).as_bytes());
                 continue;

@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod binary;
 mod damage;
 mod large_append;
 mod nul;

@@ -14,7 +14,7 @@ use engine::seal::Secret;
 use super::SequenceSet;
 use super::mailbox_name::WireName;
 
-pub use self::fetch::{FetchItem, Section, SectionItem, SectionName, SectionText};
+pub use self::fetch::{BinaryItem, FetchItem, Section, SectionItem, SectionName, SectionText};
 pub use self::search::{DayTest, SearchField, SearchKey};
 
 /// A command with its tag.
@@ -240,6 +240,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474)
     MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
 }
 
 impl StatusItem {
@@ -254,6 +256,7 @@ impl StatusItem {
         (StatusItem::Size, "SIZE"),
         (StatusItem::HighestModSeq, "HIGHESTMODSEQ"),
         (StatusItem::MailboxId, "MAILBOXID"),
+        (StatusItem::AppendLimit, "APPENDLIMIT"),
     ];
 
     /// Its name on the wire.

@@ -8,10 +8,11 @@
 //!
 //! # What can be wrong
 //! A message that was expunged meanwhile is left out and the command answered NO [EXPUNGEISSUED]
-//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG]. Bytes
-//! of another message never stand in for it. If reading fails inside a literal, whose length has
+//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG], one
+//! that cannot be decoded as BINARY asks, NO [UNKNOWN-CTE]. Bytes of another message never stand in for it. If reading fails inside a literal, whose length has
 //! been told, the connection ends.
 
+mod binary;
 mod item;
 mod section;
 
@@ -22,7 +23,7 @@ use engine::mailbox::Row;
 use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, put_row};
-use self::section::{Opened, Unput};
+use self::section::{Opened, Unopened, Unput};
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, Numbers};
@@ -48,6 +49,7 @@ struct Plan {
 struct LeftOut {
     expunged: bool,
     unreadable: bool,
+    unknown_encoding: bool,
 }
 
 /// FETCH and UID FETCH
@@ -65,12 +67,15 @@ pub(super) async fn fetch(
         Ok(targets) => targets,
         Err(error) => return Ok(talk.untargeted(&error)),
     };
-    let has_sections = items.iter().any(|item| matches!(item, FetchItem::Section(_)));
+    let is_section = |item: &FetchItem| {
+        matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
+    };
+    let has_sections = items.iter().any(is_section);
     let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
-    let mut left_out = LeftOut { expunged: targets.ghosts, unreadable: false };
+    let mut left_out = LeftOut { expunged: targets.ghosts, ..LeftOut::default() };
     for &(first, last) in targets.uids.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
@@ -82,6 +87,8 @@ pub(super) async fn fetch(
     }
     Ok(if left_out.unreadable {
         Answer::no("SERVERBUG", "Some messages could not be read; the operator has been told")
+    } else if left_out.unknown_encoding {
+        Answer::no("UNKNOWN-CTE", "Some parts have an encoding that is not known here")
     } else if left_out.expunged && numbers == Numbers::Sequence {
         Answer::expunge_issued()
     } else {
@@ -92,7 +99,11 @@ pub(super) async fn fetch(
 /// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes
 /// still shows its mail, unseen as before.
 async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result<(), ReadError> {
-    let marks = |item: &FetchItem| matches!(item, FetchItem::Section(item) if !item.peek);
+    let marks = |item: &FetchItem| match item {
+        FetchItem::Section(item) => !item.peek,
+        FetchItem::Binary(item) => !item.peek,
+        _ => false,
+    };
     let Some(selected) = &talk.session.selected else { return Ok(()) };
     if selected.access == Access::ReadOnly || !plan.items.iter().any(marks) {
         return Ok(());
@@ -228,7 +239,11 @@ fn fetch_bytes<'a>(
                 let Some((row, rank)) = rows.next() else { return Ok(true) };
                 match Opened::open(&answer(row, rank)) {
                     Ok(opened) => (opened, row, rank),
-                    Err(error) => {
+                    Err(Unopened::UnknownEncoding) => {
+                        left_out.unknown_encoding = true;
+                        continue;
+                    }
+                    Err(Unopened::Unreadable(error)) => {
                         note_unreadable(selected, row, &error, left_out);
                         continue;
                     }

@@ -41,7 +41,9 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
             });
             match found {
                 Ok(Some(view)) => {
-                    put_status(&mut talk.wire.out, &shown.name, &view, &request.return_status);
+                    let append_bytes_max = talk.session.config.limits.append_bytes_max;
+                    let of = (&*view, append_bytes_max);
+                    put_status(&mut talk.wire.out, &shown.name, of, &request.return_status);
                 }
                 // Deleted meanwhile: LIST told of it, STATUS has nothing to tell.
                 Ok(None) => {}
