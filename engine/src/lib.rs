@@ -44,9 +44,9 @@ pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, Consent, Copied, DeliverTo,
     FlagsStored, GiveUpReport, InitOptions, KeySource, Listing, Mailbox, MailboxEntry,
-    MessageReader, NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage, RebuildReport,
-    RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey, RetentionSetting,
-    RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store, Subscription, Undeleted,
-    Upgrade, VolumeRetention, verify_backup,
+    MessageReader, NewAccount, NewMessage, OpenOptions, OpenReport, Opened, PreparedMessage,
+    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
+    RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store,
+    Subscription, Undeleted, Upgrade, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -55,6 +55,7 @@ pub async fn serve_connection<S>(
         shutdown,
         answered: Answered::Nothing,
         incoming: Incoming::default(),
+        tag: String::new(),
     };
     let ended = converse(&mut talk, transport).await;
     match ended {

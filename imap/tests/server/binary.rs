@@ -50,3 +50,27 @@ async fn decoded_bytes_come_as_they_are_whatever_they_hold_and_however_many_they
     assert_eq!(client.line().await.as_deref(), Some(")"));
     assert!(client.line().await.unwrap().starts_with("t OK"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nul_in_a_literal8_is_stored_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    let served = Served::new(store, Config::new(Limits::default(), "test".into(), None, true));
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    let message = b"Content-Transfer-Encoding: binary\r\n\r\na\0b\r\n";
+    for (form, answer) in [("~", "a OK [APPENDUID"), ("", "a BAD A message holds NUL; nothing")] {
+        client.send(format!("a APPEND INBOX {form}{{{}+}}\r\n", message.len()).as_bytes()).await;
+        client.send(&[message.as_slice(), b"\r\n"].concat()).await;
+        let found = client.line().await.unwrap();
+        assert!(found.starts_with(answer), "{form}: {found}");
+    }
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.fetch_literal(1, "BINARY.PEEK[]").await, message);
+    assert_eq!(client.fetch_literal(1, "BINARY.PEEK[1]").await, b"a\0b\r\n");
+    assert_eq!(client.fetch_literal(1, "BODY.PEEK[1]").await, b"a\x80b\r\n");
+    // What is stored already may be put into another message.
+    client.ok("APPEND Drafts CATENATE (URL ;UID=1)").await;
+    client.ok("SELECT Drafts").await;
+    assert_eq!(client.fetch_literal(1, "BINARY.PEEK[]").await, message);
+}

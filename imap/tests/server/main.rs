@@ -9,7 +9,10 @@
 
 mod binary;
 mod damage;
+mod habits;
+mod hostile;
 mod large_append;
+mod many_messages;
 mod nul;
 mod pace;
 mod search;

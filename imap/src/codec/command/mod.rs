@@ -3,17 +3,18 @@
 //! New extensions add variants and fields here; the grammar fills them, `command/` carries them
 //! out. What FETCH and SEARCH ask for has files of its own.
 
+mod append;
 mod fetch;
 mod search;
 
 use engine::SpecialUse;
 use engine::flags::{FlagChange, FlagList};
-use engine::ids::UnixSeconds;
 use engine::seal::Secret;
 
 use super::SequenceSet;
 use super::mailbox_name::WireName;
 
+pub use self::append::{AppendMessage, AppendPart, LiteralForm};
 pub use self::fetch::{BinaryItem, FetchItem, Section, SectionItem, SectionName, SectionText};
 pub use self::search::{DayTest, SearchField, SearchKey};
 
@@ -46,6 +47,8 @@ pub enum Command {
     Logout,
     /// ID (RFC 2971): names and values, at most as many as the line holds.
     Id(Vec<IdField>),
+    /// LANGUAGE (RFC 5255): ranges of languages, the dearest first; none asks what there is.
+    Language(Vec<String>),
     /// STARTTLS
     StartTls,
     /// AUTHENTICATE; the initial response is still base64, `=` stands for an empty one (RFC 4959).
@@ -116,8 +119,26 @@ pub enum Command {
         /// At least one.
         messages: Vec<AppendMessage>,
     },
+    /// REPLACE (RFC 8508)
+    Replace {
+        /// Whose numbers.
+        numbers: Numbers,
+        /// Which goes: one.
+        old: SequenceSet,
+        /// Where the new one comes to.
+        mailbox: WireName,
+        /// The new one.
+        message: Box<AppendMessage>,
+    },
     /// IDLE (RFC 2177)
     Idle,
+    /// UIDBATCHES (RFC 10022)
+    UidBatches {
+        /// Of each batch, never 0.
+        messages: u32,
+        /// Numbers of the first and the last batch, in this order.
+        wanted: Option<(u32, u32)>,
+    },
     /// CHECK
     Check,
     /// CLOSE
@@ -206,17 +227,6 @@ pub enum StoreAnswer {
     Flags,
     /// None.
     Silent,
-}
-
-/// One message of APPEND.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppendMessage {
-    /// Flags to set.
-    pub flags: FlagList,
-    /// INTERNALDATE, if given.
-    pub received: Option<UnixSeconds>,
-    /// The number of its literal in the command.
-    pub literal: usize,
 }
 
 /// An item of STATUS.

@@ -141,6 +141,13 @@ fn section_binary(cursor: &mut Cursor<'_>) -> Result<Vec<u32>, SyntaxError> {
     Ok(path)
 }
 
+/// A section without its brackets, and nothing behind it: as URLs have it.
+pub(in crate::codec) fn section(cursor: &mut Cursor<'_>) -> Result<Section, SyntaxError> {
+    let section = section_spec(cursor)?;
+    cursor.end()?;
+    Ok(section)
+}
+
 /// `section-spec = section-msgtext / (section-part ["." section-text])`
 fn section_spec(cursor: &mut Cursor<'_>) -> Result<Section, SyntaxError> {
     let mut path = Vec::new();
@@ -153,7 +160,7 @@ fn section_spec(cursor: &mut Cursor<'_>) -> Result<Section, SyntaxError> {
             return Ok(Section { path, text: SectionText::Whole });
         }
     }
-    if path.is_empty() && cursor.peek() == Some(b']') {
+    if path.is_empty() && matches!(cursor.peek(), Some(b']') | None) {
         return Ok(Section { path, text: SectionText::Whole });
     }
     let start = cursor.clone();

@@ -1,6 +1,7 @@
-//! Decoded bytes of a part: `BINARY[…]<…>` and `BINARY.SIZE[…]` (RFC 3516, RFC 9051 section 6.4.5).
+//! Bytes that are not in the message as they are sent: `BINARY[…]<…>` and `BINARY.SIZE[…]` (RFC
+//! 3516, RFC 9051 section 6.4.5), and chosen fields of long headers.
 //!
-//! A literal's length comes before its bytes, so an encoded part is decoded once to learn it. If
+//! A literal's length comes before its bytes, so what is encoded is decoded once to learn it. If
 //! what is wanted is at most [`KEPT_BYTES_MAX`], it is kept; a longer one is decoded a second time
 //! as it is sent. At no time more than a chunk of the message and what it decodes to is in memory.
 
@@ -9,16 +10,46 @@ use engine::error::ReadError;
 use engine::message::{BodyKind, Summary, section};
 use engine::width::{u64_of, usize_of};
 
+use crate::codec::header_fields::FieldFilter;
 use crate::codec::transfer_encoding::TransferDecoder;
 
 /// The longest piece that is decoded once.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
 
-/// Where a part lies in its message, and what undoes its encoding.
+/// Where a part lies in its message, and what is done to its bytes.
 pub(super) struct EncodedPart {
     begin: u64,
     end: u64,
-    decoder: TransferDecoder,
+    decoder: Decoder,
+}
+
+/// What is done to bytes.
+#[derive(Clone)]
+enum Decoder {
+    /// An encoding is undone.
+    Transfer(TransferDecoder),
+    /// Fields of a header are chosen.
+    Fields(FieldFilter),
+}
+
+impl Decoder {
+    fn is_as_it_is(&self) -> bool {
+        matches!(self, Decoder::Transfer(decoder) if decoder.is_as_it_is())
+    }
+
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Decoder::Transfer(decoder) => decoder.push(bytes, out),
+            Decoder::Fields(filter) => filter.push(bytes, out),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Decoder::Transfer(decoder) => decoder.finish(out),
+            Decoder::Fields(filter) => filter.finish(out),
+        }
+    }
 }
 
 /// Why a part cannot be decoded.
@@ -51,7 +82,7 @@ impl EncodedPart {
     pub(super) fn find(summary: &Summary, path: &[u32]) -> Result<EncodedPart, NotFound> {
         let root = &summary.structure;
         if path.is_empty() {
-            let decoder = TransferDecoder::as_it_is();
+            let decoder = Decoder::Transfer(TransferDecoder::as_it_is());
             return Ok(EncodedPart { begin: 0, end: u64::from(root.end_offset), decoder });
         }
         let part = section::part(root, path).ok_or(NotFound::Absent)?;
@@ -61,7 +92,12 @@ impl EncodedPart {
             _ => TransferDecoder::new(&part.encoding).ok_or(NotFound::UnknownEncoding)?,
         };
         let (begin, end) = (u64::from(part.body_offset), u64::from(part.end_offset));
-        Ok(EncodedPart { begin, end, decoder })
+        Ok(EncodedPart { begin, end, decoder: Decoder::Transfer(decoder) })
+    }
+
+    /// Chosen fields of the header that lies there.
+    pub(super) fn fields((begin, end): (u64, u64), filter: FieldFilter) -> EncodedPart {
+        EncodedPart { begin, end, decoder: Decoder::Fields(filter) }
     }
 
     /// BINARY.SIZE

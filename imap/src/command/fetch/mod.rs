@@ -23,8 +23,9 @@ use engine::mailbox::Row;
 use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, put_row};
+pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
 use self::section::{Opened, Unopened, Unput};
-use super::{Answer, Talk};
+use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, Numbers};
 use crate::session::{Answered, OwnChange, Selected};
@@ -63,7 +64,13 @@ pub(super) async fn fetch(
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    let targets = match blocking(|| selected.targets(numbers, set)) {
+    let limit = talk.session.config.limits.messages_per_command;
+    let targets = blocking(|| {
+        let mut targets = selected.targets(numbers, set)?;
+        let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
+        Ok((targets, excess))
+    });
+    let (targets, excess) = match targets {
         Ok(targets) => targets,
         Err(error) => return Ok(talk.untargeted(&error)),
     };
@@ -92,7 +99,7 @@ pub(super) async fn fetch(
     } else if left_out.expunged && numbers == Numbers::Sequence {
         Answer::expunge_issued()
     } else {
-        Answer::ok("Fetched")
+        message_limit::done(excess, "Fetched")
     })
 }
 

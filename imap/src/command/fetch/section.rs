@@ -18,7 +18,11 @@ use super::item::{RowAnswer, needs_summary, put_item};
 use crate::codec::command::{
     BinaryItem, FetchItem, Section, SectionItem, SectionName, SectionText,
 };
+use crate::codec::header_fields::FieldFilter;
 use crate::codec::put;
+
+/// The longest header that is held whole where fields are chosen of it.
+pub(in crate::command) const HEADER_BYTES_HELD_MAX: u64 = 256 << 10;
 
 /// What a section turned out to be.
 enum Piece {
@@ -30,6 +34,8 @@ enum Piece {
     Range { begin: u64, length: u64 },
     /// Decoded bytes.
     Binary(Wanted),
+    /// Chosen fields of a long header.
+    Fields(Wanted),
     /// How many decoded bytes there are.
     Size(u64),
 }
@@ -38,8 +44,10 @@ enum Piece {
 enum Pouring {
     /// Begin and end in the message.
     Range(u64, u64),
-    /// Decoded bytes.
+    /// Decoded bytes, in a literal that may hold NUL.
     Binary(Decoding),
+    /// Chosen fields.
+    Fields(Decoding),
 }
 
 /// Why a message cannot be answered.
@@ -98,9 +106,7 @@ impl Opened {
         };
         for item in &answer.plan.items {
             let piece = match item {
-                FetchItem::Section(item) => {
-                    part_of(opened.piece(answer, &item.section)?, item.partial)
-                }
+                FetchItem::Section(item) => part_of(opened.piece(answer, item)?, item.partial),
                 FetchItem::Binary(item) => opened.binary(answer, item)?,
                 FetchItem::BinarySize(path) => opened.binary_size(answer, path)?,
                 _ => continue,
@@ -118,24 +124,16 @@ impl Opened {
         Ok(self.reader.insert(reader))
     }
 
-    fn piece(&mut self, answer: &RowAnswer<'_>, wanted: &Section) -> Result<Piece, ReadError> {
+    /// All of a section; but of what is longer than can be held, what is wanted.
+    fn piece(&mut self, answer: &RowAnswer<'_>, item: &SectionItem) -> Result<Piece, ReadError> {
+        let wanted = &item.section;
         if is_whole_message(wanted) {
             return Ok(Piece::Range { begin: 0, length: u64::from(answer.row.size) });
         }
         let Some(summary) = self.summary.clone() else { return Ok(Piece::Absent) };
-        let (kind, fields) = match &wanted.text {
-            SectionText::Whole => (section::SectionText::Whole, None),
-            SectionText::Text => (section::SectionText::Text, None),
-            SectionText::Mime => (section::SectionText::Mime, None),
-            SectionText::Header => (section::SectionText::Header, None),
-            SectionText::HeaderFields(names) => {
-                (section::SectionText::Header, Some((names, FieldChoice::Only)))
-            }
-            SectionText::HeaderFieldsNot(names) => {
-                (section::SectionText::Header, Some((names, FieldChoice::Except)))
-            }
-        };
-        if let (Some((names, FieldChoice::Only)), true) = (fields, wanted.path.is_empty())
+        let (kind, fields) = part_and_fields(&wanted.text);
+        if let Some(ChosenFields { names, choice: FieldChoice::Only }) = &fields
+            && wanted.path.is_empty()
             && let Some(kept) = summary.common_header_fields(names)
         {
             return Ok(Piece::Bytes(kept));
@@ -145,9 +143,14 @@ impl Opened {
         };
         let begin = u64::from(range.start);
         let length = u64::from(range.end.saturating_sub(range.start));
-        let Some((names, choice)) = fields else { return Ok(Piece::Range { begin, length }) };
+        let Some(fields) = fields else { return Ok(Piece::Range { begin, length }) };
+        if length > HEADER_BYTES_HELD_MAX {
+            let filter = FieldFilter::new(fields.names, fields.choice);
+            let chosen = EncodedPart::fields((begin, begin.saturating_add(length)), filter);
+            return Ok(Piece::Fields(chosen.wanted(self.reader(answer)?, item.partial)?));
+        }
         let header = read_range(self.reader(answer)?, begin, length)?;
-        Ok(Piece::Bytes(section::header_fields(&header, names, choice)))
+        Ok(Piece::Bytes(section::header_fields(&header, fields.names, fields.choice)))
     }
 
     fn binary(&mut self, answer: &RowAnswer<'_>, item: &BinaryItem) -> Result<Piece, Unopened> {
@@ -213,7 +216,13 @@ impl Opened {
                     continue;
                 }
                 Some(Pouring::Binary(decoding)) => {
-                    self.literal = self.put_decoded(answer, out, decoding)?;
+                    self.literal = self.put_decoded(answer, out, decoding)?.map(Pouring::Binary);
+                    continue;
+                }
+                Some(Pouring::Fields(decoding)) => {
+                    let start = out.len();
+                    self.literal = self.put_decoded(answer, out, decoding)?.map(Pouring::Fields);
+                    put::mask_nul(out, start);
                     continue;
                 }
                 None => {}
@@ -246,7 +255,7 @@ impl Opened {
             item => return put_item(out, answer, item, self.summary.as_ref()),
         }
         match self.pieces.pop_front() {
-            Some(Piece::Bytes(bytes)) => {
+            Some(Piece::Bytes(bytes) | Piece::Fields(Wanted::Bytes(bytes))) => {
                 put::literal_head(out, u64_of(bytes.len()));
                 put::literal_bytes(out, &bytes);
             }
@@ -266,6 +275,10 @@ impl Opened {
                 out.push(b'~');
                 put::literal_head(out, length);
                 self.literal = Some(Pouring::Binary(decoding));
+            }
+            Some(Piece::Fields(Wanted::Stream(decoding, length))) => {
+                put::literal_head(out, length);
+                self.literal = Some(Pouring::Fields(decoding));
             }
             Some(Piece::Size(byte_count)) => put::number(out, byte_count),
             Some(Piece::Absent) | None => out.extend_from_slice(b"NIL"),
@@ -299,9 +312,9 @@ impl Opened {
         answer: &RowAnswer<'_>,
         out: &mut Vec<u8>,
         mut decoding: Decoding,
-    ) -> Result<Option<Pouring>, ReadError> {
+    ) -> Result<Option<Decoding>, ReadError> {
         if decoding.step(self.reader(answer)?, out)? {
-            return Ok(Some(Pouring::Binary(decoding)));
+            return Ok(Some(decoding));
         }
         if decoding.left() > 0 {
             let why = "it decodes to less than before";
@@ -316,12 +329,38 @@ fn is_whole_message(section: &Section) -> bool {
     section.path.is_empty() && section.text == SectionText::Whole
 }
 
+/// Fields that are chosen of a header.
+pub(in crate::command) struct ChosenFields<'a> {
+    pub(in crate::command) names: &'a [Vec<u8>],
+    pub(in crate::command) choice: FieldChoice,
+}
+
+/// What the engine calls a text of a section, and which fields are chosen of it.
+pub(in crate::command) fn part_and_fields(
+    text: &SectionText,
+) -> (section::SectionText, Option<ChosenFields<'_>>) {
+    let chosen = |names, choice| Some(ChosenFields { names, choice });
+    match text {
+        SectionText::Whole => (section::SectionText::Whole, None),
+        SectionText::Text => (section::SectionText::Text, None),
+        SectionText::Mime => (section::SectionText::Mime, None),
+        SectionText::Header => (section::SectionText::Header, None),
+        SectionText::HeaderFields(names) => {
+            (section::SectionText::Header, chosen(names.as_slice(), FieldChoice::Only))
+        }
+        SectionText::HeaderFieldsNot(names) => {
+            (section::SectionText::Header, chosen(names.as_slice(), FieldChoice::Except))
+        }
+    }
+}
+
 /// The part of a piece that `<offset.length>` means.
 fn part_of(piece: Piece, partial: Option<(u32, u32)>) -> Piece {
     let Some((offset, count)) = partial else { return piece };
     let (offset, count) = (u64::from(offset), u64::from(count));
     match piece {
-        Piece::Absent | Piece::Binary(_) | Piece::Size(_) => piece,
+        // They have been cut to what is wanted already.
+        Piece::Absent | Piece::Binary(_) | Piece::Fields(_) | Piece::Size(_) => piece,
         Piece::Bytes(mut bytes) => {
             let mut rest = bytes.split_off(usize_of(offset).min(bytes.len()));
             rest.truncate(usize_of(count));
@@ -334,7 +373,12 @@ fn part_of(piece: Piece, partial: Option<(u32, u32)>) -> Piece {
     }
 }
 
-fn read_range(reader: &mut MessageReader, begin: u64, length: u64) -> Result<Vec<u8>, ReadError> {
+/// Bytes of a message: for headers, which are read whole where fields are chosen of them.
+pub(in crate::command) fn read_range(
+    reader: &mut MessageReader,
+    begin: u64,
+    length: u64,
+) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     while u64_of(bytes.len()) < length {
         let chunk = reader.read_from(begin.saturating_add(u64_of(bytes.len())))?;

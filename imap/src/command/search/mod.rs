@@ -13,7 +13,7 @@ use engine::ids::Uid;
 
 use self::candidate::Candidate;
 use self::test::{CompileError, Test};
-use super::{Answer, Talk};
+use super::{Answer, Talk, message_limit};
 use crate::codec::command::{Numbers, SearchKey};
 use crate::codec::put;
 use crate::session::Selected;
@@ -49,9 +49,15 @@ pub(super) async fn search(
         }
         Err(CompileError::Read(error)) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
+    let limit = talk.session.config.limits.messages_per_command;
+    let mut domain = test.domain().clone();
+    let excess = match blocking(|| message_limit::cut(selected, &mut domain, limit)) {
+        Ok(excess) => excess,
+        Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+    };
     talk.wire.out.extend_from_slice(b"* SEARCH");
     let mut failure = None;
-    for &(first, last) in test.domain().ranges() {
+    for &(first, last) in domain.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
             let Some(selected) = &talk.session.selected else { break };
@@ -72,7 +78,7 @@ pub(super) async fn search(
     Ok(match failure {
         // Some messages were not looked at: saying OK would claim that they do not match.
         Some(error) => Answer::unreadable(&talk.session, &error),
-        None => Answer::ok("Searched"),
+        None => message_limit::done(excess, "Searched"),
     })
 }
 
