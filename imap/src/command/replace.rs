@@ -41,7 +41,7 @@ pub(super) async fn replace(
         Ok(appended) => {
             let uid = appended.uids.first().map_or(0, |uid| uid.0);
             let code = format!("APPENDUID {} {uid}", appended.uid_validity.0);
-            // RFC 8508 section 3.3: before the EXPUNGE answer.
+            // RFC 8508 section 4.3: before the EXPUNGE answer.
             talk.wire.line(&format!("* OK [{code}] The replacement is stored"));
             Answer::ok("Replaced")
         }

@@ -14,7 +14,7 @@ use crate::codec::put;
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
 
-/// Smaller batches are refused (RFC 10022 section 3): they would be a list of all UIDs.
+/// Smaller batches are refused, as RFC 10022 allows: they would be a list of all UIDs.
 const BATCH_MESSAGES_MIN: u32 = 500;
 /// Ranges made in one piece.
 const RANGES_PER_PIECE: usize = 1024;

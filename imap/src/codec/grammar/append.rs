@@ -23,7 +23,7 @@ pub(super) fn append(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     Ok(Command::Append { mailbox, messages })
 }
 
-/// `replace = "REPLACE" SP seq-number SP mailbox append-message` (RFC 8508 section 7)
+/// `replace = "REPLACE" SP seq-number SP mailbox append-message` (RFC 8508 section 5)
 pub(super) fn replace(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command, SyntaxError> {
     cursor.space()?;
     let start = cursor.clone();

@@ -166,7 +166,7 @@ fn language(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     Ok(Command::Language(wishes))
 }
 
-/// `uidbatches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022 section 6)
+/// `uidbatches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022)
 fn uid_batches(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     cursor.space()?;
     let messages = cursor.nz_number()?;

@@ -2,7 +2,7 @@
 //! 3516, RFC 9051 section 6.4.5), and chosen fields of long headers.
 //!
 //! A literal's length comes before its bytes, so what is encoded is decoded once to learn it. If
-//! what is wanted is at most [`KEPT_BYTES_MAX`], it is kept; a longer one is decoded a second time
+//! what is wanted is short, it is kept; a longer piece is decoded a second time
 //! as it is sent. At no time more than a chunk of the message and what it decodes to is in memory.
 
 use engine::MessageReader;
@@ -12,9 +12,6 @@ use engine::width::{u64_of, usize_of};
 
 use crate::codec::header_fields::FieldFilter;
 use crate::codec::transfer_encoding::TransferDecoder;
-
-/// The longest piece that is decoded once.
-const KEPT_BYTES_MAX: u64 = 64 << 10;
 
 /// Where a part lies in its message, and what is done to its bytes.
 pub(super) struct EncodedPart {
@@ -119,11 +116,12 @@ impl EncodedPart {
         Ok(count.saturating_add(u64_of(piece.len())))
     }
 
-    /// The bytes that `<offset.count>` means.
+    /// The bytes that `<offset.count>` means; they are kept if they are not more than so many.
     pub(super) fn wanted(
         self,
         reader: &mut MessageReader,
         partial: Option<(u32, u32)>,
+        kept_bytes_max: u64,
     ) -> Result<Wanted, ReadError> {
         let (skip, count_max) = match partial {
             Some((offset, count)) => (u64::from(offset), u64::from(count)),
@@ -131,7 +129,7 @@ impl EncodedPart {
         };
         if self.decoder.is_as_it_is() {
             let length = self.end.saturating_sub(self.begin).saturating_sub(skip).min(count_max);
-            if length > KEPT_BYTES_MAX {
+            if length > kept_bytes_max {
                 return Ok(Wanted::Stream(self.decode(skip, length), length));
             }
         }
@@ -141,7 +139,7 @@ impl EncodedPart {
         let (mut kept, mut length) = (Vec::new(), 0_u64);
         loop {
             let goes_on = decoding.step(reader, &mut kept)?;
-            if u64_of(kept.len()).saturating_add(length) > KEPT_BYTES_MAX {
+            if u64_of(kept.len()).saturating_add(length) > kept_bytes_max {
                 length = length.saturating_add(u64_of(kept.len()));
                 kept.clear();
             }

@@ -21,6 +21,10 @@ use crate::codec::command::{
 use crate::codec::header_fields::FieldFilter;
 use crate::codec::put;
 
+/// The longest piece that is decoded once, and kept until it is put.
+const PIECE_BYTES_KEPT_MAX: u64 = 64 << 10;
+/// Bytes that the pieces of one message may keep together: a command may ask for thousands.
+const MESSAGE_BYTES_KEPT_MAX: u64 = 1 << 20;
 /// The longest header that is held whole where fields are chosen of it.
 pub(in crate::command) const HEADER_BYTES_HELD_MAX: u64 = 256 << 10;
 
@@ -38,6 +42,17 @@ enum Piece {
     Fields(Wanted),
     /// How many decoded bytes there are.
     Size(u64),
+}
+
+impl Piece {
+    fn kept_bytes(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes)
+            | Piece::Binary(Wanted::Bytes(bytes))
+            | Piece::Fields(Wanted::Bytes(bytes)) => u64_of(bytes.len()),
+            _ => 0,
+        }
+    }
 }
 
 /// What is left of a literal whose head has been put.
@@ -70,6 +85,8 @@ pub(super) struct Opened {
     reader: Option<MessageReader>,
     /// One for each section asked for that has not been put yet, in order.
     pieces: VecDeque<Piece>,
+    /// Bytes that they keep.
+    kept_bytes: u64,
     items_put: usize,
     literal: Option<Pouring>,
     /// Where the answer begins in the output; `None` once some of it may have been sent.
@@ -100,6 +117,7 @@ impl Opened {
             summary,
             reader: None,
             pieces: VecDeque::new(),
+            kept_bytes: 0,
             items_put: 0,
             literal: None,
             taken_back_to: None,
@@ -111,6 +129,7 @@ impl Opened {
                 FetchItem::BinarySize(path) => opened.binary_size(answer, path)?,
                 _ => continue,
             };
+            opened.kept_bytes = opened.kept_bytes.saturating_add(piece.kept_bytes());
             opened.pieces.push_back(piece);
         }
         Ok(opened)
@@ -134,6 +153,7 @@ impl Opened {
         let (kind, fields) = part_and_fields(&wanted.text);
         if let Some(ChosenFields { names, choice: FieldChoice::Only }) = &fields
             && wanted.path.is_empty()
+            && self.may_keep() > 0
             && let Some(kept) = summary.common_header_fields(names)
         {
             return Ok(Piece::Bytes(kept));
@@ -144,19 +164,27 @@ impl Opened {
         let begin = u64::from(range.start);
         let length = u64::from(range.end.saturating_sub(range.start));
         let Some(fields) = fields else { return Ok(Piece::Range { begin, length }) };
-        if length > HEADER_BYTES_HELD_MAX {
+        let kept_max = self.may_keep();
+        if length > HEADER_BYTES_HELD_MAX || kept_max == 0 {
             let filter = FieldFilter::new(fields.names, fields.choice);
+            let reader = self.reader(answer)?;
             let chosen = EncodedPart::fields((begin, begin.saturating_add(length)), filter);
-            return Ok(Piece::Fields(chosen.wanted(self.reader(answer)?, item.partial)?));
+            return Ok(Piece::Fields(chosen.wanted(reader, item.partial, kept_max)?));
         }
         let header = read_range(self.reader(answer)?, begin, length)?;
         Ok(Piece::Bytes(section::header_fields(&header, fields.names, fields.choice)))
     }
 
+    /// Bytes that the next piece may keep.
+    fn may_keep(&self) -> u64 {
+        MESSAGE_BYTES_KEPT_MAX.saturating_sub(self.kept_bytes).min(PIECE_BYTES_KEPT_MAX)
+    }
+
     fn binary(&mut self, answer: &RowAnswer<'_>, item: &BinaryItem) -> Result<Piece, Unopened> {
         let Some(part) = self.encoded_part(&item.path)? else { return Ok(Piece::Absent) };
+        let kept_max = self.may_keep();
         let reader = self.reader(answer)?;
-        Ok(Piece::Binary(part.wanted(reader, item.partial)?))
+        Ok(Piece::Binary(part.wanted(reader, item.partial, kept_max)?))
     }
 
     fn binary_size(&mut self, answer: &RowAnswer<'_>, path: &[u32]) -> Result<Piece, Unopened> {
