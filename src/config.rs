@@ -143,6 +143,13 @@ pub(crate) struct ImapSection {
     pub(crate) connections_per_address: u32,
     /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
     pub(crate) plain_passwords: PlainPasswords,
+    /// Messages that one FETCH, STORE, SEARCH, MOVE or UID EXPUNGE deals with; 0: no limit. The
+    /// rest is left for another command, as the answer says (MESSAGELIMIT, RFC 9738): mail programs
+    /// that do not know it will miss messages.
+    pub(crate) messages_per_command: u32,
+    /// Messages that one APPEND or COPY takes, more are refused (SAVELIMIT); 0: as
+    /// messages_per_command.
+    pub(crate) messages_per_save: u32,
 }
 
 impl Default for ImapSection {
@@ -153,6 +160,8 @@ impl Default for ImapSection {
             connections: 20_000,
             connections_per_address: 500,
             plain_passwords: PlainPasswords::Loopback,
+            messages_per_command: 0,
+            messages_per_save: 0,
         }
     }
 }
@@ -301,6 +310,10 @@ pub(crate) struct ServerOptions {
     pub(crate) imap_tls: Vec<SocketAddr>,
     /// Where a password may be sent without TLS.
     pub(crate) plain_passwords: PlainPasswords,
+    /// Of IMAP; `None` is no limit.
+    pub(crate) messages_per_command: Option<u32>,
+    /// Of IMAP; `None` is as above.
+    pub(crate) messages_per_save: Option<u32>,
     /// LMTP.
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
@@ -411,6 +424,8 @@ impl Config {
             imap: listen("imap.listen", &self.imap.listen, imap_bounds)?,
             imap_tls: listen("imap.listen_tls", &self.imap.listen_tls, imap_bounds)?.addresses,
             plain_passwords: self.imap.plain_passwords,
+            messages_per_command: Some(self.imap.messages_per_command).filter(|&max| max > 0),
+            messages_per_save: Some(self.imap.messages_per_save).filter(|&max| max > 0),
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
             delivery: self.delivery.clone(),

@@ -77,6 +77,8 @@ fn imap_config(options: &ServerOptions, certificate: &Arc<ServerConfig>) -> Arc<
     let limits = imap::Limits {
         append_bytes_max: options.limits.message_bytes,
         append_budget_bytes: options.limits.receiving_bytes,
+        messages_per_command: options.messages_per_command,
+        messages_per_save: options.messages_per_save,
         ..imap::Limits::default()
     };
     Arc::new(imap::Config::new(

@@ -44,9 +44,9 @@ pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
     Account, AccountEntry, AliasEntry, Announcement, Appended, ChangesAfter, Consent, Copied,
     DeliverTo, FlagsStored, GiveUpReport, History, InitOptions, KeySource, Listing, Mailbox,
-    MailboxEntry, MessageReader, NewAccount, NewMessage, OpenOptions, OpenReport, PreparedMessage,
-    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
-    RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store,
-    Subscription, Undeleted, Upgrade, VolumeRetention, verify_backup,
+    MailboxEntry, MessageReader, NewAccount, NewMessage, OpenOptions, OpenReport, Opened,
+    PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
+    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status,
+    Store, Subscription, Undeleted, Upgrade, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -20,6 +20,13 @@ pub struct Limits {
     /// Bytes of appended messages held in memory, all connections together; 256 MiB. Beyond it NO
     /// `[LIMIT]` asks to try again.
     pub append_budget_bytes: u64,
+    /// Messages that one FETCH, STORE, SEARCH, MOVE or UID EXPUNGE deals with (MESSAGELIMIT, RFC
+    /// 9738), at least 1; no limit. The rest is left for another command: clients that do not know
+    /// the extension will miss it.
+    pub messages_per_command: Option<u32>,
+    /// Messages that one APPEND or COPY takes (SAVELIMIT); as `messages_per_command`. More are
+    /// refused.
+    pub messages_per_save: Option<u32>,
     /// Bytes of refused lines and literals that are read and thrown away so that the connection
     /// survives; 16 MiB. Beyond it the connection is closed.
     pub skip_bytes_max: u64,
@@ -58,6 +65,8 @@ impl Default for Limits {
             literal_bytes_max_before_login: 4 << 10,
             append_bytes_max: 64 << 20,
             append_budget_bytes: 256 << 20,
+            messages_per_command: None,
+            messages_per_save: None,
             skip_bytes_max: 16 << 20,
             bad_commands_max: 20,
             login_failures_max: 5,

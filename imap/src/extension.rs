@@ -17,6 +17,8 @@ pub enum Announced {
     WherePasswordsAreTaken,
     /// Before login, where a password may not be sent.
     WherePasswordsAreRefused,
+    /// After login, where the operator has set a limit.
+    WhereLimited,
 }
 
 /// A capability.
@@ -58,6 +60,8 @@ pub const EXTENSIONS: &[Extension] = &[
     row("UNSELECT", 3691, Announced::AfterLogin, "transcripts/select.imap"),
     row("MOVE", 6851, Announced::AfterLogin, "transcripts/move.imap"),
     row("MULTIAPPEND", 3502, Announced::AfterLogin, "transcripts/append.imap"),
+    row("CATENATE", 4469, Announced::AfterLogin, "transcripts/catenate.imap"),
+    row("REPLACE", 8508, Announced::AfterLogin, "transcripts/replace.imap"),
     row("STATUS=SIZE", 8438, Announced::AfterLogin, "transcripts/status.imap"),
     row("OBJECTID", 8474, Announced::AfterLogin, "transcripts/status.imap"),
     row("ESEARCH", 4731, Announced::AfterLogin, "transcripts/esearch.imap"),
@@ -74,7 +78,14 @@ pub const EXTENSIONS: &[Extension] = &[
     row("SEARCH=FUZZY", 6203, Announced::AfterLogin, "transcripts/fuzzy.imap"),
     row("I18NLEVEL=1", 5255, Announced::AfterLogin, "transcripts/collation.imap"),
     row("INPROGRESS", 9585, Announced::AfterLogin, "server/search_progress.rs"),
+    row("SAVEDATE", 8514, Announced::AfterLogin, "transcripts/preview.imap"),
+    row("PREVIEW", 8970, Announced::AfterLogin, "transcripts/preview.imap"),
+    row("BINARY", 3516, Announced::AfterLogin, "transcripts/binary.imap"),
     row("APPENDLIMIT", 7889, Announced::AfterLogin, "transcripts/append.imap"),
+    row("LANGUAGE", 5255, Announced::AfterLogin, "transcripts/language.imap"),
+    row("UIDBATCHES", 10022, Announced::AfterLogin, "server/many_messages.rs"),
+    row("MESSAGELIMIT", 9738, Announced::WhereLimited, "server/many_messages.rs"),
+    row("SAVELIMIT", 9738, Announced::WhereLimited, "server/many_messages.rs"),
 ];
 
 /// A command, for `docs/imap.md`; when it is valid stands in the table of commands
@@ -99,6 +110,7 @@ pub const COMMANDS: &[CommandRow] = &[
     command("NOOP", "3501 §6.1.2", "transcripts/store.imap"),
     command("LOGOUT", "3501 §6.1.3", "transcripts/login.imap"),
     command("ID NIL", "2971", "transcripts/login.imap"),
+    command("LANGUAGE en", "5255 §3", "transcripts/language.imap"),
     command("STARTTLS", "3501 §6.2.1", "server/tls.rs"),
     command("AUTHENTICATE PLAIN", "3501 §6.2.2, 4616, 4959", "transcripts/login.imap"),
     command("LOGIN user password", "3501 §6.2.3", "transcripts/login.imap"),
@@ -114,7 +126,14 @@ pub const COMMANDS: &[CommandRow] = &[
     command("LSUB \"\" *", "3501 §6.3.9", "transcripts/list.imap"),
     command("NAMESPACE", "2342", "transcripts/list.imap"),
     command("STATUS INBOX (MESSAGES)", "3501 §6.3.10, 8438, 8474", "transcripts/status.imap"),
-    command("APPEND INBOX {1+}\r\n", "3501 §6.3.11, 3502, 7889", "transcripts/append.imap"),
+    command(
+        "APPEND INBOX {1+}\r\n",
+        "3501 §6.3.11, 3502, 3516, 4469, 6855, 7889",
+        "transcripts/append.imap",
+    ),
+    command("REPLACE 1 Drafts {1+}\r\n", "8508", "transcripts/replace.imap"),
+    command("UID REPLACE 1 Drafts {1+}\r\n", "8508", "transcripts/replace.imap"),
+    command("UIDBATCHES 2000", "10022", "server/many_messages.rs"),
     command("IDLE", "2177", "transcripts/idle.imap"),
     command("CHECK", "3501 §6.4.1", "transcripts/lenient.imap"),
     command("CLOSE", "3501 §6.4.2", "transcripts/select.imap"),
@@ -129,7 +148,7 @@ pub const COMMANDS: &[CommandRow] = &[
     command("UID THREAD REFERENCES UTF-8 ALL", "5256 §3", "transcripts/thread.imap"),
     command("ESEARCH IN (personal) ALL", "7377", "transcripts/multisearch.imap"),
     command("CANCELUPDATE \"b1\"", "5267 §4.3.5", "transcripts/context.imap"),
-    command("FETCH 1 FAST", "3501 §6.4.5, 8474", "transcripts/fetch.imap"),
+    command("FETCH 1 FAST", "3501 §6.4.5, 3516, 8474, 8514, 8970", "transcripts/fetch.imap"),
     command("UID FETCH 1 FAST", "3501 §6.4.8", "transcripts/fetch.imap"),
     command("STORE 1 FLAGS ()", "3501 §6.4.6", "transcripts/store.imap"),
     command("UID STORE 1 FLAGS ()", "3501 §6.4.8", "transcripts/store.imap"),
@@ -182,6 +201,27 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
         "transcripts/context.imap",
     ),
     (
+        "RFC 3516 section 4.4",
+        "what APPEND sends as literal8 is stored as it came, NUL included: BINARY gives it back \
+         so, BODY shows NUL as 0x80; no part is encoded anew",
+        "a signature over the message stays valid, and what was put in comes out",
+        "server/binary.rs",
+    ),
+    (
+        "RFC 4469 section 3",
+        "CATENATE takes URLs of this account alone, /mailbox/;UID= or ;UID= of the selected \
+         mailbox; one with a server is answered [BADURL]",
+        "we fetch from nowhere else, and announce no URLAUTH",
+        "transcripts/catenate.imap",
+    ),
+    (
+        "RFC 9738",
+        "where messages per command are limited, SEARCH counts the messages that it looks at, not \
+         those that it finds",
+        "the limit is there to bound work, and the code says in either case how far it came",
+        "server/many_messages.rs",
+    ),
+    (
         "RFC 2180 section 3.3",
         "a session whose mailbox is deleted by another one is ended with BYE",
         "answering for messages whose keys may be gone would be a lie",
@@ -202,6 +242,10 @@ pub struct Situation {
     pub passwords_taken: bool,
     /// Bytes of one appended message.
     pub append_bytes_max: u64,
+    /// Messages of one command, if that is limited.
+    pub messages_per_command: Option<u32>,
+    /// Messages of one command that stores some, if that is limited.
+    pub messages_per_save: Option<u32>,
 }
 
 /// The capabilities of a situation, separated by spaces.
@@ -216,14 +260,25 @@ pub fn capabilities(situation: Situation) -> String {
             Announced::BeforeTls => before && !situation.encrypted && situation.tls_available,
             Announced::WherePasswordsAreTaken => before && situation.passwords_taken,
             Announced::WherePasswordsAreRefused => before && !situation.passwords_taken,
+            Announced::WhereLimited => !before && value(extension.name, situation).is_some(),
         };
-        match extension.name {
+        match value(extension.name, situation) {
             _ if !announced => {}
-            "APPENDLIMIT" => names.push(format!("APPENDLIMIT={}", situation.append_bytes_max)),
-            name => names.push(name.to_owned()),
+            Some(value) => names.push(format!("{}={value}", extension.name)),
+            None => names.push(extension.name.to_owned()),
         }
     }
     names.join(" ")
+}
+
+/// What stands behind the equals sign of a capability.
+fn value(name: &str, situation: Situation) -> Option<u64> {
+    match name {
+        "APPENDLIMIT" => Some(situation.append_bytes_max),
+        "MESSAGELIMIT" => situation.messages_per_command.map(u64::from),
+        "SAVELIMIT" => situation.messages_per_save.map(u64::from),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -238,12 +293,17 @@ mod tests {
             tls_available: true,
             passwords_taken: false,
             append_bytes_max: 5,
+            messages_per_command: None,
+            messages_per_save: None,
         };
         let before = capabilities(plain);
         assert!(before.contains("STARTTLS LOGINDISABLED") && !before.contains("AUTH="), "{before}");
         let after = capabilities(Situation { logged_in: true, ..plain });
         assert!(!after.contains("STARTTLS") && after.contains("LITERAL+"), "{after}");
-        assert!(after.ends_with("APPENDLIMIT=5"), "{after}");
+        assert!(after.contains("APPENDLIMIT=5") && !after.contains("LIMIT=7"), "{after}");
+        let limited = Situation { messages_per_command: Some(7), logged_in: true, ..plain };
+        let after = capabilities(limited);
+        assert!(after.contains(" MESSAGELIMIT=7") && !after.contains("SAVELIMIT"), "{after}");
     }
 
     /// A link to a test from `docs/`.
@@ -260,6 +320,7 @@ mod tests {
             Announced::BeforeTls => "before login, without TLS, where there is a certificate",
             Announced::WherePasswordsAreTaken => "before login, where a password may be sent",
             Announced::WherePasswordsAreRefused => "before login, where none may be sent",
+            Announced::WhereLimited => "after login, where the operator has set a limit",
         }
     }
 
@@ -274,6 +335,25 @@ mod tests {
         let request = parsed.unwrap_or_else(|refusal| panic!("{line}: {}", refusal.sentence));
         let name = row.example.split(' ').take(1 + usize::from(row.example.starts_with("UID ")));
         (name.collect::<Vec<_>>().join(" "), crate::command::valid_when(&request.command))
+    }
+
+    /// The table of what mail programs ask for.
+    fn habits() -> String {
+        use crate::habit::{Cost, HABITS};
+        let mut text = String::from(
+            "\n## What mail programs ask for by habit, and what is read for it\n\n\
+             [server/habits.rs](../imap/tests/server/habits.rs) counts it.\n\n\
+             | program | FETCH | read |\n|--|--|--|\n",
+        );
+        for row in HABITS {
+            let read = match row.cost {
+                Cost::Rows => "rows".to_owned(),
+                Cost::Summaries => "summaries".to_owned(),
+                Cost::Messages => format!("messages: {}", row.reason),
+            };
+            text += &format!("| {} | `{}` | {read} |\n", row.program, row.items);
+        }
+        text
     }
 
     fn document() -> String {
@@ -292,6 +372,7 @@ mod tests {
             let (name, valid) = name_and_validity(row);
             text += &format!("| `{name}` | {} | {valid} | {} |\n", row.rfc, link(row.test));
         }
+        text += &habits();
         text += "\n## Where we deviate or had to choose, and why\n\n\
                  | rule | what we do | why | test |\n|--|--|--|--|\n";
         for (rule, what, why, test) in DEVIATIONS {

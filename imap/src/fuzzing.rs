@@ -10,6 +10,8 @@ use crate::codec::date::{Day, parse_date_time, parse_day, put_date_time};
 use crate::codec::grammar::{self, Refusal};
 use crate::codec::mailbox_name::{WireName, decode, encode};
 use crate::codec::sequence_set::Bound;
+use crate::codec::transfer_encoding::TransferDecoder;
+use crate::codec::url::MessageUrl;
 use crate::connection::{Bounds, Connection, Step};
 
 /// The body of a target: panics when a promise breaks.
@@ -22,6 +24,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("imap_date", date),
     ("imap_mailbox_name", mailbox_name),
     ("imap_sequence_set", sequence_set),
+    ("imap_transfer_encoding", transfer_encoding),
+    ("imap_url", url),
 ];
 
 /// Runs the target of that name.
@@ -143,4 +147,28 @@ fn sequence_set(bytes: &[u8]) {
     let ranges = set.ranges.iter().map(|&(a, b)| format!("{}:{}", bound(a), bound(b)));
     let written = ranges.collect::<Vec<_>>().join(",");
     assert_eq!(SequenceSet::parse(&mut Cursor::new(written.as_bytes(), &[])), Ok(set));
+}
+
+/// A part in each encoding, whole and in pieces as its first byte says.
+fn transfer_encoding(bytes: &[u8]) {
+    let Some((&piece, part)) = bytes.split_first() else { return };
+    for encoding in ["base64", "quoted-printable", "8bit"] {
+        let decoded = |piece: usize| {
+            let mut decoder = TransferDecoder::new(encoding.as_bytes()).expect("it is known");
+            let mut out = Vec::new();
+            part.chunks(piece.max(1)).for_each(|piece| decoder.push(piece, &mut out));
+            decoder.finish(&mut out);
+            out
+        };
+        let whole = decoded(part.len());
+        assert!(whole.len() <= part.len(), "decoding makes nothing longer");
+        assert_eq!(whole, decoded(usize::from(piece)));
+    }
+}
+
+/// A URL of CATENATE.
+fn url(bytes: &[u8]) {
+    let Some(url) = MessageUrl::parse(bytes) else { return };
+    assert!(url.uid > 0 && url.uid_validity != Some(0));
+    assert!(url.mailbox.is_none_or(|name| name.len() < bytes.len()));
 }

@@ -23,6 +23,7 @@ mod driver;
 pub mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod habit;
 mod session;
 mod stream;
 

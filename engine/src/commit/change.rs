@@ -188,6 +188,15 @@ pub(crate) enum Change {
         uids: UidSet,
         promise: Answer<UidSet>,
     },
+    /// A message comes into `destination` and one of `source` goes: both or neither.
+    Replace {
+        account: AccountNumber,
+        source: MailboxId,
+        uid: Uid,
+        destination: MailboxId,
+        message: Box<PendingMessage>,
+        promise: Answer<Appended>,
+    },
     CreateMailbox {
         account: AccountNumber,
         name: String,
@@ -303,9 +312,9 @@ impl Change {
             Change::Deliver { recipients, promise, .. } => {
                 promise.answer(recipients.iter().map(|_| Err(why())).collect());
             }
-            Change::Append { promise, .. } | Change::GiveUp { promise, .. } => {
-                promise.answer(Err(why()));
-            }
+            Change::Append { promise, .. }
+            | Change::GiveUp { promise, .. }
+            | Change::Replace { promise, .. } => promise.answer(Err(why())),
             Change::AppendEach { promises, .. } => {
                 promises.into_iter().for_each(|promise| promise.answer(Err(why())));
             }
@@ -360,6 +369,7 @@ impl Change {
             | Change::GiveUp { messages, .. } => {
                 messages.iter().map(|message| message.sealed.group_bytes() + 512).sum()
             }
+            Change::Replace { message, .. } => message.sealed.group_bytes() + 1024,
             Change::Transfer { uids, .. } => {
                 crate::width::usize_of(uids.count()).saturating_mul(ROW_BYTES).min(4 << 20)
             }

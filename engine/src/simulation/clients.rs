@@ -87,6 +87,10 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
     let uids: Vec<u32> =
         mailbox.messages.keys().copied().filter(|uid| some.rotate_left(*uid) & 3 == 0).collect();
     Some(match kind {
+        34..38 if !uids.is_empty() => {
+            let to = known[pick(dice, known.len())].id?;
+            Operation::Replace { account, from: id, uid: uids[0], to, text: fresh() }
+        }
         20..38 => {
             let texts = (0..1 + pick(dice, 4)).map(|_| fresh()).collect();
             Operation::Append {
@@ -248,6 +252,13 @@ fn answer_of_account(
         Operation::Flags { mailbox: id, uids, change, flags, keywords, .. } => {
             let flags = list(*flags, keywords);
             Answer::Stored(mailbox(id)?.store_flags(&set(uids), *change, &flags, None))
+        }
+        Operation::Replace { from, uid, to, text, .. } => {
+            let (from, to) = (mailbox(from)?, mailbox(to)?);
+            match new_messages(store, account, &[*text], 0).map(|mut new| new.remove(0)) {
+                Ok(message) => Answer::Appended(from.replace(Uid(*uid), &to, message)),
+                Err(error) => return Some(Err(error)),
+            }
         }
         Operation::Expunge { mailbox: id, uids, .. } => {
             Answer::Expunged(mailbox(id)?.expunge(&set(uids)))

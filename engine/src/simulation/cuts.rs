@@ -7,6 +7,7 @@ use crate::commit::CheckpointStep;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{Uid, UnixSeconds};
+use crate::sabotage::{self, Sabotage};
 use crate::seal::Secret;
 use crate::store::{Account, Mailbox, NewAccount, NewMessage, Store};
 use crate::uid_set::UidSet;
@@ -54,13 +55,14 @@ impl Script<'_> {
     }
 
     fn append(&self, name: &str, numbers: &[usize]) -> Result<(), CommitError> {
-        let mut messages = Vec::new();
-        for &number in numbers {
-            let prepared = self.store.prepare(&message(number), &[self.account.number()])?;
-            let (flags, received) = (FlagList::default(), UnixSeconds(7));
-            messages.push(NewMessage { prepared, flags, received });
-        }
+        let new = |&number: &usize| self.new_message(number);
+        let messages = numbers.iter().map(new).collect::<Result<_, _>>()?;
         self.mailbox(name).append(messages).wait().map(drop)
+    }
+
+    fn new_message(&self, number: usize) -> Result<NewMessage, CommitError> {
+        let prepared = self.store.prepare(&message(number), &[self.account.number()])?;
+        Ok(NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(7) })
     }
 
     fn flag(&self, name: &str, uid: u32, flag: SystemFlags) -> Result<(), CommitError> {
@@ -94,6 +96,10 @@ impl Script<'_> {
             }
             13 => self.account.delete_mailbox("Old").wait(),
             14 => self.append("INBOX", &[19]),
+            15 => {
+                let new = self.new_message(24)?;
+                inbox.replace(Uid(2), &self.mailbox("Archive"), new).wait().map(drop)
+            }
             _ => Err(CommitError::NoSuchMailbox),
         }
     }
@@ -138,7 +144,7 @@ fn a_whole_store_keeps_what_it_acknowledged_wherever_the_power_is_cut() {
         script.run();
         script.states
     };
-    assert_eq!(whole.len(), 16, "every step was done");
+    assert_eq!(whole.len(), 17, "every step was done");
     for call in 1.. {
         let world = populated(call);
         let (store, _) = world.open().unwrap();
@@ -301,4 +307,43 @@ fn the_records_of_one_command_are_never_torn_apart() {
             assert_eq!(moved, 3, "the new mailbox has the messages of INBOX, call {call}");
         }
     }
+}
+
+/// In how many images after a power cut a message is there that was to be replaced, what replaces
+/// it, or both.
+fn replaced_in_small_groups() -> [u32; 3] {
+    let mut seen = [0; 3];
+    for call in 1..40 {
+        let world = populated(7 + call).with_group_bytes(3000);
+        let (store, _) = world.open().unwrap();
+        let account = store.account("anna@example.org").unwrap().unwrap();
+        let script = Script { store: &store, account, states: Vec::new() };
+        script.append("INBOX", &[1, 2, 3]).unwrap();
+        world.disk.cut_power_at_call(world.disk.calls() + call);
+        let (inbox, new) = (script.mailbox("INBOX"), script.new_message(9).unwrap());
+        // All in one batch.
+        let _filler = inbox.copy(&uids(&[2, 3]), &script.mailbox("Archive"));
+        let _replaced = inbox.replace(Uid(1), &script.mailbox("Drafts"), new);
+        store.steps().commit();
+        for image in world.after_power_loss(16) {
+            let content = content_of(&image.open().unwrap().0);
+            let old = content.contains_key(&("INBOX".to_owned(), 1));
+            let new = content.contains_key(&("Drafts".to_owned(), 1));
+            assert!(old || new, "neither, call {call}");
+            seen[usize::from(new) + usize::from(old && new)] += 1;
+        }
+    }
+    seen
+}
+
+/// Nor is a message there twice, or not at all, that one command replaces.
+#[test]
+fn a_power_cut_leaves_a_message_or_what_replaces_it() {
+    let [old, new, both] = replaced_in_small_groups();
+    assert!(old > 0 && new > 0, "cuts before and after it: {old}, {new}");
+    assert_eq!(both, 0);
+    sabotage::set(Some(Sabotage::OneGroup));
+    let [.., both] = replaced_in_small_groups();
+    sabotage::set(None);
+    assert!(both > 0, "two groups are torn apart, and that is seen");
 }

@@ -64,11 +64,19 @@ impl ModelAccount {
             mailbox.messages.get(uid).is_some_and(|message| message.flags & DELETED != 0)
         };
         let gone: Vec<u32> = uids.iter().filter(goes).copied().collect();
+        if let Some(id) = mailbox.id {
+            self.remove(id, &gone);
+        }
+        Outcome::Uids(gone)
+    }
+
+    /// Messages leave a mailbox, whatever flags they have.
+    pub(super) fn remove(&mut self, mailbox: MailboxId, uids: &[u32]) {
+        let Some(mailbox) = self.by_id(mailbox) else { return };
         let (id, name) = (mailbox.id, mailbox.name.clone());
-        let taken = gone.iter().filter_map(|uid| mailbox.messages.remove_entry(uid));
+        let taken = uids.iter().filter_map(|uid| mailbox.messages.remove_entry(uid));
         let taken: Vec<(u32, ModelMessage)> = taken.collect();
         self.keep(id, &name, taken);
-        Outcome::Uids(gone)
     }
 
     pub(super) fn delete(&mut self, name: &str) -> Outcome {

@@ -95,6 +95,13 @@ pub(super) enum Operation {
         mailbox: MailboxId,
         uids: Vec<u32>,
     },
+    Replace {
+        account: String,
+        from: MailboxId,
+        uid: u32,
+        to: MailboxId,
+        text: u64,
+    },
     Create {
         account: String,
         name: String,
@@ -336,6 +343,23 @@ impl ModelAccount {
     }
 }
 
+impl ModelAccount {
+    fn replace(&mut self, (from, uid): (MailboxId, u32), to: MailboxId, text: u64) -> Outcome {
+        let find = |source: &mut ModelMailbox| source.messages.get(&uid).map(|old| old.text);
+        let Some(old) = self.by_id(from).and_then(find) else { return Outcome::Refused };
+        let more = size(text).saturating_sub(size(old));
+        if more > 0 && !self.fits(more) {
+            return Outcome::Refused;
+        }
+        let new = ModelMessage { text, flags: 0, keywords: BTreeSet::new() };
+        let Some(given) = self.by_id(to).map(|target| target.add(new)) else {
+            return Outcome::Refused;
+        };
+        self.remove(from, &[uid]);
+        Outcome::Uids(vec![given])
+    }
+}
+
 impl Model {
     /// Does an operation, and says how it ends.
     pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
@@ -428,6 +452,9 @@ impl ModelAccount {
                 Outcome::Uids(changed)
             }
             Operation::Expunge { mailbox, uids, .. } => self.expunge(*mailbox, uids),
+            Operation::Replace { from, uid, to, text, .. } => {
+                self.replace((*from, *uid), *to, *text)
+            }
             Operation::Create { name, .. } => self.create(name),
             Operation::Rename { from, to, .. } => self.rename(from, to),
             Operation::Delete { name, .. } => self.delete(name),
@@ -465,6 +492,7 @@ impl Operation {
             | Operation::Transfer { account, .. }
             | Operation::Flags { account, .. }
             | Operation::Expunge { account, .. }
+            | Operation::Replace { account, .. }
             | Operation::Create { account, .. }
             | Operation::Rename { account, .. }
             | Operation::Delete { account, .. }

@@ -143,3 +143,32 @@ fn messages_that_are_large_together_enter_ahead_and_leave_nothing_when_refused()
     assert!(more < 700_000, "{more} bytes more are alive, of one message");
     checked(&store);
 }
+
+#[test]
+fn a_message_that_is_replaced_gives_its_room_and_its_place_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let trash = account(&store).mailbox("Trash").unwrap().unwrap();
+    let texts = [text(1, 5000), text(2, 5000), text(3, 1_500_000)];
+    let [small, other, large] = &texts;
+    append_each(&store, &[(small.clone(), 0), (other.clone(), 0)]);
+    // Full to the byte: another of the same size fits only in place of one.
+    let full = u64::try_from(small.len() + other.len()).unwrap();
+    store.set_quota(account(&store).number(), Some(full)).unwrap();
+    let replace = |uid, to: &Mailbox, text: &[u8]| {
+        inbox(&store).replace(Uid(uid), to, new_message(&store, text, 1)).wait()
+    };
+    assert!(matches!(replace(1, &inbox(&store), large), Err(CommitError::OverQuota { .. })));
+    assert_eq!(replace(1, &inbox(&store), other).unwrap().uids, [Uid(3)]);
+    assert!(matches!(replace(1, &trash, other), Err(CommitError::MessagesGone)));
+    store.set_quota(account(&store).number(), None).unwrap();
+    assert_eq!(replace(2, &trash, large).unwrap().uids, [Uid(1)]);
+    let uids = |mailbox: &Mailbox| -> Vec<Uid> {
+        let rows = mailbox.view().unwrap().unwrap().rows_from(Uid(1), 9).unwrap();
+        rows.iter().map(|row| row.uid).collect()
+    };
+    assert_eq!((uids(&inbox(&store)), uids(&trash)), (vec![Uid(3)], vec![Uid(1)]));
+    let row = trash.view().unwrap().unwrap().row(Uid(1)).unwrap().unwrap();
+    assert!(account(&store).message(&row).unwrap().read_all().unwrap() == *large);
+    checked(&store);
+}

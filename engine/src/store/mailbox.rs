@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::commit::{Change, CopyKind};
 use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList};
-use crate::ids::{AccountNumber, Lsn, MailboxId};
+use crate::ids::{AccountNumber, Lsn, MailboxId, Uid};
 use crate::mailbox::View;
 use crate::state::{History, MailboxCell};
 use crate::ticket::Ticket;
@@ -223,6 +223,36 @@ impl Mailbox {
         };
         let (account, mailbox) = (self.account, self.id);
         self.inner.submit(|promise| Change::Expunge { account, mailbox, uids, promise })
+    }
+
+    /// Puts a message into `destination` and removes `uid` from this mailbox, both or neither (RFC
+    /// 8508). [`CommitError::MessagesGone`], if there is no such message any more. A message above
+    /// 1 MiB blocks the caller while it enters the log.
+    pub fn replace(
+        &self,
+        uid: Uid,
+        destination: &Mailbox,
+        message: NewMessage,
+    ) -> Ticket<Result<Appended, CommitError>> {
+        if destination.account != self.account {
+            return Ticket::answered(Err(CommitError::NotPermitted {
+                what: "messages are replaced inside an account only",
+            }));
+        }
+        if let Err(error) = self.existing(&std::iter::once(uid).collect()) {
+            return Ticket::answered(Err(error));
+        }
+        let message = match self.inner.pending(vec![message]).map(|mut pending| pending.pop()) {
+            Ok(Some(message)) => Box::new(message),
+            Ok(None) => return Ticket::answered(Err(CommitError::MessagesGone)),
+            Err(error) => return Ticket::answered(Err(error)),
+        };
+        let ahead = all_ahead(&message.sealed);
+        let (account, source, destination) = (self.account, self.id, destination.id);
+        let (promise, answer) = self.inner.ticket();
+        let change = Change::Replace { account, source, uid, destination, message, promise };
+        self.inner.push(change, &ahead);
+        answer
     }
 
     /// Calls back after every committed change of this mailbox; must return at once and not call

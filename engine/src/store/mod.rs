@@ -83,7 +83,7 @@ pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
 pub use self::retention::RetainedEntry;
 pub use self::spool::SpoolFile;
-pub use self::status::Status;
+pub use self::status::{Opened, Status};
 pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
@@ -92,7 +92,7 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
-use self::read::SummaryCache;
+use self::read::{OpenedFigures, SummaryCache};
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
@@ -140,6 +140,7 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
+    opened: OpenedFigures,
     password_cost: Argon2Cost,
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.

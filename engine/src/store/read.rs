@@ -1,6 +1,7 @@
 //! A message on its way out: its blob opened chunk by chunk, its summary from a cache.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -265,6 +266,7 @@ impl Inner {
         if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
             return Ok(summary);
         }
+        self.opened.summary_count.fetch_add(1, Ordering::Relaxed);
         let mut blob = self.open_blob(account, id, Next::Summary)?;
         let mut plain = Vec::new();
         let number = blob.opener.chunk_count();
@@ -354,6 +356,7 @@ impl MessageReader {
         account: AccountNumber,
         row: &Row,
     ) -> Result<MessageReader, ReadError> {
+        inner.opened.message_count.fetch_add(1, Ordering::Relaxed);
         let blob = inner.open_blob(account, row.blob, Next::Body)?;
         Ok(MessageReader { inner: Arc::clone(inner), blob, chunk: None })
     }
@@ -479,6 +482,15 @@ fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
 
 fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> ReadError {
     ReadError::Sealed { what, account, why: error.to_string() }
+}
+
+/// What was opened since the start.
+#[derive(Default)]
+pub(super) struct OpenedFigures {
+    /// Messages, for their bytes.
+    pub(super) message_count: AtomicU64,
+    /// Summaries that were not in the cache.
+    pub(super) summary_count: AtomicU64,
 }
 
 /// Opened summaries, within a budget of bytes.

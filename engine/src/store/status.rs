@@ -73,6 +73,26 @@ pub struct Status {
     pub stopped: Option<String>,
 }
 
+/// What readers have opened since the start: what it costs to answer them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Messages that were opened for their bytes; what a summary tells opens none.
+    pub message_count: u64,
+    /// Summaries that were not in the cache and were read from their messages' blobs.
+    pub summary_count: u64,
+}
+
+impl Store {
+    /// What readers have opened since the start.
+    pub fn opened(&self) -> Opened {
+        let opened = &self.inner.opened;
+        Opened {
+            message_count: opened.message_count.load(Ordering::Relaxed),
+            summary_count: opened.summary_count.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl Store {
     fn is_meant_to_change(&self) -> bool {
         self.inner.mode == OpenMode::ReadWrite

@@ -6,6 +6,9 @@
 //! | command line and literals → [`Request`] | [`grammar`], over a [`cursor::Cursor`] |
 //! | strings, numbers, flags, dates → bytes | [`put`], [`date`] |
 //! | envelope and body structure → bytes | [`envelope`], [`structure`] |
+//! | long headers → some of their fields | [`header_fields`] |
+//! | encoded parts → their bytes | [`transfer_encoding`] |
+//! | URLs of stored mail → which bytes | [`url`] |
 //! | mailbox names ⇄ UTF-8 | [`mailbox_name`] |
 //!
 //! # Invariants
@@ -17,10 +20,13 @@ pub mod cursor;
 pub mod date;
 pub mod envelope;
 pub mod grammar;
+pub mod header_fields;
 pub mod mailbox_name;
 pub mod put;
 pub mod sequence_set;
 pub mod structure;
+pub mod transfer_encoding;
+pub mod url;
 
 pub use command::{Command, Request};
 pub use sequence_set::SequenceSet;

@@ -49,6 +49,11 @@ impl SequenceSet {
         })
     }
 
+    /// Whether it names one message.
+    pub fn is_one(&self) -> bool {
+        matches!(self.ranges.as_slice(), [(first, last)] if first == last)
+    }
+
     /// Whether any bound is `*`.
     pub fn names_highest(&self) -> bool {
         self.ranges.iter().any(|&(a, b)| a == Bound::Highest || b == Bound::Highest)

@@ -1,4 +1,4 @@
-//! APPEND (RFC 3501 section 6.3.11) and MULTIAPPEND (RFC 3502).
+//! APPEND (RFC 3501 section 6.3.11) with MULTIAPPEND (RFC 3502).
 //!
 //! Until their command is whole, messages wait: up to 1 MiB in memory, under one budget of all
 //! connections; larger ones in the sealed spool, but for their last block. They are read back when
@@ -11,10 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use engine::error::{CommitError, ReadError};
 use engine::ids::UnixSeconds;
 use engine::uid_set::UidSet;
-use engine::width::{u64_of, usize_of};
+use engine::width::{u64_of, usize_of, usize_of_u32};
 use engine::{Announcement, NewMessage, SpoolFile, Store};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::catenate::Draft;
 use super::{Answer, Talk};
 use crate::codec::command::AppendMessage;
 use crate::codec::grammar;
@@ -65,8 +66,21 @@ impl Incoming {
         *self = Incoming::default();
     }
 
-    fn spooled_bytes(&self) -> u64 {
-        self.spooled.iter().map(|spooled| spooled.byte_count).sum()
+    fn spooled(&self, literal: usize) -> Option<&Spooled> {
+        self.spooled.iter().find(|spooled| spooled.literal == literal)
+    }
+
+    /// Bytes of a literal that is in the spool; `None` if it is in memory.
+    pub(super) fn spooled_byte_count(&self, literal: usize) -> Option<u64> {
+        self.spooled(literal).map(|spooled| spooled.byte_count)
+    }
+
+    /// All of a literal, of which `held` is in memory.
+    pub(super) fn read(&self, literal: usize, held: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        match self.spooled(literal) {
+            Some(spooled) => spooled.read(&held),
+            None => Ok(held),
+        }
     }
 }
 
@@ -153,34 +167,20 @@ pub(super) async fn append(
     talk: &mut Talk,
     name: &WireName,
     messages: Vec<AppendMessage>,
-    mut literals: Vec<Vec<u8>>,
+    literals: Vec<Vec<u8>>,
 ) -> Result<Answer, Ended> {
     let (mailbox, _) = match talk.mailbox(name, Answer::try_create) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
-    // Held until the messages are stored. All at once, so that nobody waits who has a part of it.
-    let config = &talk.session.config;
-    let units = budget_units(talk.incoming.spooled_bytes());
-    let _opened = match units.min(budget_units(config.limits.append_budget_bytes)) {
-        0 => None,
-        units => Arc::clone(&config.spooled_budget).acquire_many_owned(units).await.ok(),
+    let (drafts, _budget) = match drafts(talk, messages, &literals).await {
+        Ok(found) => found,
+        Err(answer) => return Ok(answer),
     };
-    let mut prepared = Vec::with_capacity(messages.len());
-    for message in messages {
-        let mut bytes = literals.get_mut(message.literal).map(std::mem::take).unwrap_or_default();
-        let spooled = &talk.incoming.spooled;
-        if let Some(spooled) = spooled.iter().find(|spooled| spooled.literal == message.literal) {
-            bytes = match blocking(|| spooled.read(&bytes)) {
-                Ok(bytes) => bytes,
-                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
-            };
-        }
-        match prepare(talk, message, &bytes) {
-            Ok(message) => prepared.push(message),
-            Err(answer) => return Ok(answer),
-        }
-    }
+    let prepared = match prepare_all(talk, drafts, literals) {
+        Ok(prepared) => prepared,
+        Err(answer) => return Ok(answer),
+    };
     Ok(match mailbox.append(prepared).await {
         Ok(appended) => {
             let uids: UidSet = appended.uids.iter().copied().collect();
@@ -192,20 +192,59 @@ pub(super) async fn append(
     })
 }
 
-fn prepare(talk: &Talk, message: AppendMessage, bytes: &[u8]) -> Result<NewMessage, Answer> {
+/// Finds all parts of all messages, and takes what reading them needs of the budget. That is held
+/// until the messages are stored; taken all at once, so that nobody waits who has a part of it.
+pub(super) async fn drafts(
+    talk: &Talk,
+    messages: Vec<AppendMessage>,
+    literals: &[Vec<u8>],
+) -> Result<(Vec<Draft>, Option<OwnedSemaphorePermit>), Answer> {
+    if let Some(limit) = talk.save_limit()
+        && messages.len() > usize_of_u32(limit)
+    {
+        let code = format!("MESSAGELIMIT {limit}");
+        let sentence = format!("These are more than {limit} messages; nothing was appended");
+        return Err(Answer::no(code, sentence));
+    }
+    let find = |message| Draft::find(talk, message, literals);
+    let drafts = messages.into_iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let config = &talk.session.config;
+    let to_read: u64 = drafts.iter().map(|draft| draft.bytes_to_read(talk)).sum();
+    if to_read > config.limits.append_budget_bytes {
+        return Err(Answer::no("LIMIT", "The messages of this command are too many"));
+    }
+    let units_max = budget_units(config.limits.append_budget_bytes);
+    let budget = match budget_units(to_read).min(units_max) {
+        0 => None,
+        units => Arc::clone(&config.spooled_budget).acquire_many_owned(units).await.ok(),
+    };
+    Ok((drafts, budget))
+}
+
+/// Reads and prepares messages, one at a time.
+pub(super) fn prepare_all(
+    talk: &Talk,
+    drafts: Vec<Draft>,
+    mut literals: Vec<Vec<u8>>,
+) -> Result<Vec<NewMessage>, Answer> {
+    let prepare = |draft: Draft| {
+        let bytes = draft.read(talk, &mut literals)?;
+        prepare(talk, draft, &bytes)
+    };
+    drafts.into_iter().map(prepare).collect()
+}
+
+fn prepare(talk: &Talk, draft: Draft, bytes: &[u8]) -> Result<NewMessage, Answer> {
     if bytes.is_empty() {
         // RFC 3502 section 6.3.11: an empty literal gives the whole command up.
         return Err(Answer::no("CANNOT", "A message is empty; nothing was appended"));
-    }
-    if bytes.contains(&0) {
-        return Err(Answer::bad("A message holds NUL; nothing was appended"));
     }
     let account = talk.account()?;
     let prepare = || talk.session.store.prepare(bytes, &[account.number()]);
     let prepared = if bytes.len() < BLOCKING_BYTES_MIN { prepare() } else { blocking(prepare) };
     let prepared = prepared.map_err(|error| Answer::refused(&talk.session, &error))?;
-    let received = message.received.unwrap_or_else(now);
-    Ok(NewMessage { prepared, flags: message.flags, received })
+    let received = draft.received.unwrap_or_else(now);
+    Ok(NewMessage { prepared, flags: draft.flags, received })
 }
 
 fn now() -> UnixSeconds {

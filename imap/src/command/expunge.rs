@@ -2,12 +2,15 @@
 //!
 //! The EXPUNGE answers are the news that every command tells before its tagged answer.
 
+use engine::error::ReadError;
+use engine::flags::SystemFlags;
 use engine::uid_set::UidSet;
 
-use super::{Answer, Talk};
+use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers};
-use crate::stream::Ended;
+use crate::session::Selected;
+use crate::stream::{Ended, blocking};
 
 /// EXPUNGE of all deleted messages, or of those in a set of UIDs.
 pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Result<Answer, Ended> {
@@ -16,15 +19,36 @@ pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Resul
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    let uids = match set {
-        None => UidSet::from_ranges([(1, u32::MAX)]),
-        Some(set) => match selected.targets(Numbers::Uid, set) {
-            Ok(targets) => targets.uids,
-            Err(error) => return Ok(talk.untargeted(&error)),
-        },
+    let limit = talk.session.config.limits.messages_per_command;
+    let found = match set {
+        None => Ok((UidSet::from_ranges([(1, u32::MAX)]), None)),
+        Some(set) => blocking(|| {
+            let mut uids = selected.targets(Numbers::Uid, set)?.uids;
+            if limit.is_some() {
+                uids = deleted_among(selected, &uids)?;
+            }
+            let excess = message_limit::cut(selected, &mut uids, limit)?;
+            Ok((uids, excess))
+        }),
+    };
+    let (uids, excess) = match found {
+        Ok(found) => found,
+        Err(error) => return Ok(talk.untargeted(&error)),
     };
     Ok(match selected.mailbox.expunge(&uids).await {
-        Ok(_) => Answer::ok("Expunged"),
+        Ok(_) => message_limit::done(excess, "Expunged"),
         Err(error) => Answer::refused(&talk.session, &error),
     })
+}
+
+/// What a limited UID EXPUNGE counts: the messages that it will remove.
+fn deleted_among(selected: &Selected, uids: &UidSet) -> Result<UidSet, ReadError> {
+    let mut deleted = UidSet::new();
+    selected.view.visit(uids, &mut |row| {
+        if row.flags.contains(SystemFlags::DELETED) {
+            deleted.push(row.uid);
+        }
+        true
+    })?;
+    Ok(deleted)
 }

@@ -7,17 +7,22 @@
 mod answer;
 mod append;
 mod authenticate;
+mod catenate;
 mod expunge;
 mod fetch;
 mod idle;
+mod language;
 mod list;
 mod mailbox;
+mod message_limit;
+mod replace;
 mod search;
 mod select;
 mod session;
 mod status;
 mod store;
 mod transfer;
+mod uid_batches;
 mod uid_only;
 
 use engine::Account;
@@ -80,6 +85,7 @@ fn rule(command: &Command) -> Rule {
         Command::Noop => row("Noop", When::Always),
         Command::Logout => row("Logout", When::Always),
         Command::Id(_) => row("ID", When::Always),
+        Command::Language(_) => row("Language", When::Always),
         Command::StartTls => row("STARTTLS", When::BeforeLogin),
         Command::Authenticate { .. } => row("Authenticate", When::BeforeLogin),
         Command::Login { .. } => row("Login", When::BeforeLogin),
@@ -95,7 +101,9 @@ fn rule(command: &Command) -> Rule {
         Command::Namespace => row("Namespace", When::LoggedIn),
         Command::Status { .. } => row("Status", When::LoggedIn),
         Command::Append { .. } => row("Append", When::LoggedIn),
+        Command::Replace { .. } => row("Replace", When::Selected),
         Command::Idle => row("Idle", When::LoggedIn),
+        Command::UidBatches { .. } => row("Uidbatches", When::Selected),
         Command::Check => row("Check", When::Selected),
         Command::Close => row("Close", When::Selected),
         Command::Unselect => row("Unselect", When::Selected),
@@ -187,6 +195,7 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Check => Ok(Answer::ok("All is on disk")),
         Command::Logout => Ok(session::logout(talk)),
         Command::Id(fields) => Ok(session::id(talk, &fields)),
+        Command::Language(wishes) => Ok(language::language(talk, &wishes)),
         Command::StartTls => Ok(session::start_tls(talk)),
         Command::Enable(names) => Ok(session::enable(talk, &names)),
         Command::Namespace => Ok(session::namespace(talk)),
@@ -212,7 +221,13 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Append { mailbox, messages } => {
             append::append(talk, &mailbox, messages, literals).await
         }
+        Command::Replace { numbers, old, mailbox, message } => {
+            replace::replace(talk, numbers, &old, &mailbox, (*message, literals)).await
+        }
         Command::Idle => idle::idle(talk).await,
+        Command::UidBatches { messages, wanted } => {
+            uid_batches::uid_batches(talk, messages, wanted).await
+        }
         Command::Expunge => expunge::expunge(talk, None).await,
         Command::UidExpunge(set) => expunge::expunge(talk, Some(&set)).await,
         Command::Search(request) => search::search(talk, &request).await,

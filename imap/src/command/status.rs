@@ -1,4 +1,4 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
 
 use engine::mailbox::View;
 
@@ -19,8 +19,9 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
             if items.contains(&StatusItem::HighestModSeq) {
                 talk.enable_condstore();
             }
+            let append_bytes_max = talk.session.config.limits.append_bytes_max;
             let names = talk.session.dialect.names();
-            put_status(&mut talk.wire.out, (&name, names), &view, items);
+            put_status(&mut talk.wire.out, (&name, names), (&view, append_bytes_max), items);
             Answer::ok("Status told")
         }
         Ok(None) => Answer::no_mailbox(),
@@ -32,7 +33,7 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
 pub(super) fn put_status(
     out: &mut Vec<u8>,
     (name, names): (&str, NameEncoding),
-    view: &View,
+    (view, append_bytes_max): (&View, u64),
     items: &[StatusItem],
 ) {
     out.extend_from_slice(b"* STATUS ");
@@ -54,6 +55,7 @@ pub(super) fn put_status(
             StatusItem::Deleted => u64::from(view.deleted_count()),
             StatusItem::Size => view.message_bytes(),
             StatusItem::HighestModSeq => view.highest_modseq().bits(),
+            StatusItem::AppendLimit => append_bytes_max,
             StatusItem::MailboxId => {
                 out.extend_from_slice(format!("({})", view.mailbox()).as_bytes());
                 continue;

@@ -9,7 +9,7 @@ use engine::flags::{FlagChange, FlagList};
 use engine::ids::{Lsn, Uid};
 use engine::uid_set::UidSet;
 
-use super::{Answer, Talk};
+use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, StoreAnswer};
 use crate::session::{Answered, Expunges, Manner, OwnChange, Synced, put_flags, sync};
@@ -46,7 +46,13 @@ pub(super) async fn store(
         Err(error) => return Ok(talk.untargeted(&error)),
     };
     // Only messages that the client may know: a set of UIDs may name some that came since.
-    let known = match blocking(|| selected.view.existing(&targets.uids)) {
+    let limit = talk.session.config.limits.messages_per_command;
+    let known = blocking(|| {
+        let mut known = selected.view.existing(&targets.uids)?;
+        let excess = message_limit::cut(selected, &mut known, limit)?;
+        Ok((known, excess))
+    });
+    let (known, excess) = match known {
         Ok(known) => known,
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
@@ -69,7 +75,7 @@ pub(super) async fn store(
     let missing = missing && numbers == Numbers::Sequence;
     Ok(match modified_set(talk, numbers, &modified) {
         Ok(None) if missing => Answer::expunge_issued(),
-        Ok(None) => Answer::ok("Stored"),
+        Ok(None) => message_limit::done(excess, "Stored"),
         Ok(Some(set)) if missing => {
             let text = "Some of the messages changed before, some were expunged";
             Answer::no(format!("MODIFIED {set}"), text)

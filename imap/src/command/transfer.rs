@@ -3,11 +3,11 @@
 use engine::Copied;
 use engine::uid_set::UidSet;
 
-use super::{Answer, Talk};
+use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
-use crate::stream::Ended;
+use crate::stream::{Ended, blocking};
 
 /// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is
 /// all or nothing.
@@ -29,10 +29,22 @@ pub(super) async fn transfer(
     if kind == TransferKind::Move && selected.access == Access::ReadOnly {
         return Ok(Answer::read_only());
     }
-    let targets = match selected.targets(numbers, set) {
+    let limit = match kind {
+        TransferKind::Copy => talk.save_limit(),
+        TransferKind::Move => talk.session.config.limits.messages_per_command,
+    };
+    let targets = blocking(|| {
+        let mut targets = selected.targets(numbers, set)?;
+        let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
+        Ok((targets, excess))
+    });
+    let (targets, excess) = match targets {
         Ok(targets) => targets,
         Err(error) => return Ok(talk.untargeted(&error)),
     };
+    if let (TransferKind::Copy, Some(excess)) = (kind, excess) {
+        return Ok(excess.refused());
+    }
     if targets.ghosts {
         return Ok(Answer::expunge_issued());
     }
@@ -57,7 +69,7 @@ pub(super) async fn transfer(
         TransferKind::Move => {
             // RFC 6851 section 4.3: before the EXPUNGE answers, so that a client can pair them.
             talk.wire.line(&format!("* OK [{code}] Moved"));
-            Answer::ok("Moved")
+            message_limit::done(excess, "Moved")
         }
     })
 }

@@ -93,6 +93,8 @@ impl Session {
             tls_available: self.config.tls.is_some(),
             passwords_taken: self.takes_passwords(),
             append_bytes_max: self.config.limits.append_bytes_max,
+            messages_per_command: self.config.limits.messages_per_command,
+            messages_per_save: self.config.limits.messages_per_save,
         })
     }
 }

@@ -7,8 +7,12 @@
     reason = "a test may fail loudly"
 )]
 
+mod binary;
 mod damage;
+mod habits;
+mod hostile;
 mod large_append;
+mod many_messages;
 mod nul;
 mod pace;
 mod search;

@@ -98,17 +98,26 @@ impl Assigner<'_> {
             .map(|(row, _)| row.uid)
             .collect();
         if !going.is_empty() {
-            let (mailbox, uids) = (key.1, going.clone());
-            let body = match self.kept_until(key.0)? {
-                None => Body::Expunge { mailbox, uids },
-                Some(until) => {
-                    let uids = Some(uids);
-                    Body::Retention(RetentionBody::Retain { mailbox, until, uids })
-                }
-            };
-            self.emit(key.0, body)?;
+            self.remove(key, going.clone())?;
         }
         Ok(going)
+    }
+
+    /// Takes messages that exist out of a mailbox; they are kept where the account has retention.
+    pub(super) fn remove(
+        &mut self,
+        (account, mailbox): (AccountNumber, MailboxId),
+        uids: UidSet,
+    ) -> Result<(), CommitError> {
+        let body = match self.kept_until(account)? {
+            None => Body::Expunge { mailbox, uids },
+            Some(until) => {
+                let uids = Some(uids);
+                Body::Retention(RetentionBody::Retain { mailbox, until, uids })
+            }
+        };
+        self.emit(account, body)?;
+        Ok(())
     }
 
     /// Refuses what would exceed the mailbox's number of keywords.

@@ -19,6 +19,7 @@ mod mailbox;
 mod message;
 mod name;
 mod parts;
+mod replace;
 mod retention;
 mod transfer;
 
@@ -153,6 +154,10 @@ impl<'a> Assigner<'a> {
             }
             Change::Expunge { account, mailbox, uids, promise } => {
                 let result = self.expunge((account, mailbox), &uids);
+                self.reply(promise, result);
+            }
+            Change::Replace { account, source, uid, destination, message, promise } => {
+                let result = self.replace(account, (source, uid), destination, &message);
                 self.reply(promise, result);
             }
             other => self.assign_names(other),

@@ -19,6 +19,10 @@ pub enum FetchItem {
     EmailId,
     /// THREADID (RFC 8474)
     ThreadId,
+    /// SAVEDATE (RFC 8514)
+    SaveDate,
+    /// PREVIEW (RFC 8970); LAZY or not is the same, because every message has its own at hand.
+    Preview,
     /// ENVELOPE
     Envelope,
     /// BODYSTRUCTURE
@@ -27,6 +31,21 @@ pub enum FetchItem {
     Body,
     /// BODY[…] and the three forms of RFC822
     Section(SectionItem),
+    /// BINARY[…] (RFC 3516)
+    Binary(BinaryItem),
+    /// BINARY.SIZE[…]: of the part that these numbers lead to.
+    BinarySize(Vec<u32>),
+}
+
+/// The decoded bytes of a part (RFC 9051 section 6.4.5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BinaryItem {
+    /// Part numbers from the root; empty is the message itself.
+    pub path: Vec<u32>,
+    /// Offset and length, counted in decoded bytes.
+    pub partial: Option<(u32, u32)>,
+    /// Whether `\Seen` is left alone.
+    pub peek: bool,
 }
 
 /// Some bytes of a message.

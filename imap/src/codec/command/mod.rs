@@ -3,18 +3,22 @@
 //! New extensions add variants and fields here; the grammar fills them, `command/` carries them
 //! out. What FETCH and SEARCH ask for has files of its own.
 
+mod append;
 mod fetch;
 mod search;
 
 use engine::SpecialUse;
 use engine::flags::{FlagChange, FlagList};
-use engine::ids::{Lsn, UnixSeconds};
+use engine::ids::Lsn;
 use engine::seal::Secret;
 
 use super::SequenceSet;
 use super::mailbox_name::WireName;
 
-pub use self::fetch::{FetchItem, FetchModifier, Section, SectionItem, SectionName, SectionText};
+pub use self::append::{AppendMessage, AppendPart, LiteralForm};
+pub use self::fetch::{
+    BinaryItem, FetchItem, FetchModifier, Section, SectionItem, SectionName, SectionText,
+};
 pub use self::search::{
     CountedFrom, DayTest, PartialRange, ReturnOptions, SearchField, SearchKey, SearchRequest,
     SortCriterion, SortKey, SortOrder, Source, ThreadAlgorithm,
@@ -49,6 +53,8 @@ pub enum Command {
     Logout,
     /// ID (RFC 2971): names and values, at most as many as the line holds.
     Id(Vec<IdField>),
+    /// LANGUAGE (RFC 5255): ranges of languages, the dearest first; none asks what there is.
+    Language(Vec<String>),
     /// STARTTLS
     StartTls,
     /// AUTHENTICATE; the initial response is still base64, `=` stands for an empty one (RFC 4959).
@@ -121,8 +127,26 @@ pub enum Command {
         /// At least one.
         messages: Vec<AppendMessage>,
     },
+    /// REPLACE (RFC 8508)
+    Replace {
+        /// Whose numbers.
+        numbers: Numbers,
+        /// Which goes: one.
+        old: SequenceSet,
+        /// Where the new one comes to.
+        mailbox: WireName,
+        /// The new one.
+        message: Box<AppendMessage>,
+    },
     /// IDLE (RFC 2177)
     Idle,
+    /// UIDBATCHES (RFC 10022)
+    UidBatches {
+        /// Of each batch, never 0.
+        messages: u32,
+        /// Numbers of the first and the last batch, in this order.
+        wanted: Option<(u32, u32)>,
+    },
     /// CHECK
     Check,
     /// CLOSE
@@ -258,17 +282,6 @@ pub enum StoreAnswer {
     Silent,
 }
 
-/// One message of APPEND.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppendMessage {
-    /// Flags to set.
-    pub flags: FlagList,
-    /// INTERNALDATE, if given.
-    pub received: Option<UnixSeconds>,
-    /// The number of its literal in the command.
-    pub literal: usize,
-}
-
 /// An item of STATUS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StatusItem {
@@ -290,6 +303,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474)
     MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
 }
 
 impl StatusItem {
@@ -304,6 +319,7 @@ impl StatusItem {
         (StatusItem::Size, "SIZE"),
         (StatusItem::HighestModSeq, "HIGHESTMODSEQ"),
         (StatusItem::MailboxId, "MAILBOXID"),
+        (StatusItem::AppendLimit, "APPENDLIMIT"),
     ];
 
     /// Its name on the wire.

@@ -1,8 +1,8 @@
-//! FETCH (RFC 3501 section 6.4.5).
+//! FETCH (RFC 3501 section 6.4.5, RFC 3516, 8514, 8970).
 
 use crate::codec::SequenceSet;
 use crate::codec::command::{
-    Command, FetchItem, Numbers, Section, SectionItem, SectionName, SectionText,
+    BinaryItem, Command, FetchItem, Numbers, Section, SectionItem, SectionName, SectionText,
 };
 use crate::codec::cursor::{Cursor, SyntaxError};
 
@@ -62,6 +62,8 @@ fn item(cursor: &mut Cursor<'_>) -> Result<Vec<FetchItem>, SyntaxError> {
         b"MODSEQ" => FetchItem::ModSeq,
         b"EMAILID" => FetchItem::EmailId,
         b"THREADID" => FetchItem::ThreadId,
+        b"SAVEDATE" => FetchItem::SaveDate,
+        b"PREVIEW" => preview(cursor)?,
         b"ENVELOPE" => FetchItem::Envelope,
         b"BODYSTRUCTURE" => FetchItem::BodyStructure,
         b"RFC822" => whole(SectionName::Rfc822, SectionText::Whole, false),
@@ -70,6 +72,9 @@ fn item(cursor: &mut Cursor<'_>) -> Result<Vec<FetchItem>, SyntaxError> {
         b"BODY" if cursor.peek() != Some(b'[') => FetchItem::Body,
         b"BODY" => body(cursor, false)?,
         b"BODY.PEEK" => body(cursor, true)?,
+        b"BINARY" => binary(cursor, false)?,
+        b"BINARY.PEEK" => binary(cursor, true)?,
+        b"BINARY.SIZE" => FetchItem::BinarySize(section_binary(cursor)?),
         _ => return start.expected("an item to fetch, such as FLAGS or BODY[]"),
     };
     Ok(vec![one])
@@ -85,15 +90,66 @@ fn body(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem, SyntaxError> {
     cursor.expect(b'[', "a section")?;
     let section = section_spec(cursor)?;
     cursor.expect(b']', "the end of a section")?;
-    let mut partial = None;
-    if cursor.take(b'<') {
-        let offset = cursor.number()?;
-        cursor.expect(b'.', "a dot between offset and length")?;
-        let length = cursor.nz_number()?;
-        cursor.expect(b'>', "the end of a partial range")?;
-        partial = Some((offset, length));
-    }
+    let partial = partial(cursor)?;
     Ok(FetchItem::Section(SectionItem { section, partial, peek, name: SectionName::Body }))
+}
+
+/// `["<" number "." nz-number ">"]`
+fn partial(cursor: &mut Cursor<'_>) -> Result<Option<(u32, u32)>, SyntaxError> {
+    if !cursor.take(b'<') {
+        return Ok(None);
+    }
+    let offset = cursor.number()?;
+    cursor.expect(b'.', "a dot between offset and length")?;
+    let length = cursor.nz_number()?;
+    cursor.expect(b'>', "the end of a partial range")?;
+    Ok(Some((offset, length)))
+}
+
+/// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]` (RFC 8970)
+fn preview(cursor: &mut Cursor<'_>) -> Result<FetchItem, SyntaxError> {
+    if cursor.peek() == Some(b' ') && cursor.peek_second() == Some(b'(') {
+        cursor.space()?;
+        let start = cursor.clone();
+        let modifiers =
+            cursor.list(
+                |cursor| {
+                    if cursor.take_word("LAZY") { Ok(()) } else { cursor.expected("LAZY") }
+                },
+            )?;
+        if modifiers.is_empty() {
+            return start.expected("LAZY in parentheses");
+        }
+    }
+    Ok(FetchItem::Preview)
+}
+
+/// `"BINARY" [".PEEK"] section-binary [partial]` (RFC 9051 section 9)
+fn binary(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem, SyntaxError> {
+    let path = section_binary(cursor)?;
+    let partial = partial(cursor)?;
+    Ok(FetchItem::Binary(BinaryItem { path, partial, peek }))
+}
+
+/// `section-binary = "[" [section-part] "]"`
+fn section_binary(cursor: &mut Cursor<'_>) -> Result<Vec<u32>, SyntaxError> {
+    cursor.expect(b'[', "a section")?;
+    let mut path = Vec::new();
+    while path.is_empty() && cursor.peek() != Some(b']') || cursor.take(b'.') {
+        path.push(cursor.nz_number()?);
+        if path.len() > PATH_LENGTH_MAX {
+            return cursor.expected("fewer part numbers");
+        }
+    }
+    cursor.expect(b']', "part numbers and the end of a section")?;
+    Ok(path)
+}
+
+/// A section without its brackets, and nothing behind it: as URLs have it.
+pub(in crate::codec) fn section(cursor: &mut Cursor<'_>) -> Result<Section, SyntaxError> {
+    let section = section_spec(cursor)?;
+    cursor.end()?;
+    Ok(section)
 }
 
 /// `section-spec = section-msgtext / (section-part ["." section-text])`
@@ -108,7 +164,7 @@ fn section_spec(cursor: &mut Cursor<'_>) -> Result<Section, SyntaxError> {
             return Ok(Section { path, text: SectionText::Whole });
         }
     }
-    if path.is_empty() && cursor.peek() == Some(b']') {
+    if path.is_empty() && matches!(cursor.peek(), Some(b']') | None) {
         return Ok(Section { path, text: SectionText::Whole });
     }
     let start = cursor.clone();

@@ -18,6 +18,7 @@ use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::seal::Secret;
 
 pub(crate) use self::append::destination;
+pub(super) use self::fetch::section;
 
 use super::SequenceSet;
 use super::command::{
@@ -99,6 +100,8 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"CLOSE" => Command::Close,
         b"UNSELECT" => Command::Unselect,
         b"EXPUNGE" => Command::Expunge,
+        b"LANGUAGE" => language(cursor)?,
+        b"UIDBATCHES" => uid_batches(cursor)?,
         b"ID" => Command::Id(id(cursor)?),
         b"AUTHENTICATE" => authenticate(cursor)?,
         b"LOGIN" => login(cursor)?,
@@ -151,6 +154,7 @@ fn numbered(
         b"THREAD" => search::thread(cursor, numbers)?,
         b"COPY" => transfer(cursor, numbers, TransferKind::Copy)?,
         b"MOVE" => transfer(cursor, numbers, TransferKind::Move)?,
+        b"REPLACE" => append::replace(cursor, numbers)?,
         _ => return Ok(None),
     }))
 }
@@ -163,6 +167,36 @@ fn mailbox(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {
 fn spaced_mailbox(cursor: &mut Cursor<'_>) -> Result<WireName, SyntaxError> {
     cursor.space()?;
     mailbox(cursor)
+}
+
+/// `language-cmd = "LANGUAGE" *(SP lang-range-quoted)`, each an astring (RFC 5255 section 3.6)
+fn language(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
+    let mut wishes = Vec::new();
+    while !cursor.at_end() {
+        cursor.space()?;
+        // `*` is a range of RFC 4647, which clients do not quote.
+        wishes.push(String::from_utf8_lossy(&cursor.list_mailbox()?).into_owned());
+    }
+    Ok(Command::Language(wishes))
+}
+
+/// `uidbatches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022)
+fn uid_batches(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
+    cursor.space()?;
+    let messages = cursor.nz_number()?;
+    let mut wanted = None;
+    if !cursor.at_end() {
+        cursor.space()?;
+        let start = cursor.clone();
+        let first = cursor.nz_number()?;
+        cursor.expect(b':', "a colon between two numbers of batches")?;
+        let last = cursor.nz_number()?;
+        if last < first {
+            return start.expected("numbers of batches from low to high");
+        }
+        wanted = Some((first, last));
+    }
+    Ok(Command::UidBatches { messages, wanted })
 }
 
 /// `id-params-list = "(" *(string SP nstring) ")" / nil` (RFC 2971)

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::codec::command::{
-    AppendMessage, DayTest, FetchItem, ListRequest, ReturnOptions, SearchField, SearchKey,
-    SearchRequest, SectionText, SortCriterion, SortKey, SortOrder, Source,
+    AppendMessage, AppendPart, DayTest, FetchItem, ListRequest, LiteralForm, ReturnOptions,
+    SearchField, SearchKey, SearchRequest, SectionText, SortCriterion, SortKey, SortOrder, Source,
 };
 use crate::codec::sequence_set::Bound;
 use crate::connection::{Bounds, Connection, Step};
@@ -75,6 +75,18 @@ const ACCEPTED: &[&str] = &[
     "LSUB \"#news.\" \"comp.mail.*\"",
     "STATUS blurdybloop (UIDNEXT MESSAGES SIZE HIGHESTMODSEQ MAILBOXID DELETED)",
     "NAMESPACE",
+    "STATUS x (APPENDLIMIT)",
+    "LANGUAGE",
+    "LANGUAGE de \"en-GB\" *",
+    "UIDBATCHES 2000",
+    "UIDBATCHES 500 1:1",
+    "FETCH 1 (SAVEDATE PREVIEW PREVIEW (LAZY) BINARY[] BINARY.PEEK[1.2]<3.4> BINARY.SIZE[1])",
+    "APPEND x ~{1}\r\na",
+    "APPEND x (\\Seen) UTF8 (~{1+}\r\na) UTF8 (~{1}\r\nb)",
+    "APPEND x CATENATE (URL \"/INBOX/;UID=1\" TEXT {1+}\r\na URL {2}\r\n;x UTF8 (~{1+}\r\nb))",
+    "REPLACE 3 x (\\Draft) \"01-Jan-1970 00:00:00 +0000\" {1+}\r\na",
+    "REPLACE * x CATENATE (TEXT {1+}\r\na)",
+    "UID REPLACE 7 x {1+}\r\na",
     "IDLE",
     "CHECK",
     "CLOSE",
@@ -279,7 +291,8 @@ fn messages_of_append_are_what_was_sent() {
     assert_eq!(first.flags.system, SystemFlags::SEEN);
     assert_eq!(first.flags.keywords.len(), 1, "a and A are one keyword");
     assert_eq!(first.received.unwrap().0, 7);
-    let second_expected = AppendMessage { flags: FlagList::default(), received: None, literal: 1 };
+    let parts = vec![AppendPart::Text { literal: 1, form: LiteralForm::Plain }];
+    let second_expected = AppendMessage { flags: FlagList::default(), received: None, parts };
     assert_eq!(*second, second_expected);
 }
 

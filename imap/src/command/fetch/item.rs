@@ -58,7 +58,8 @@ impl RowAnswer<'_> {
 
 /// Whether an item is answered from the summary.
 pub(super) fn needs_summary(item: &FetchItem) -> bool {
-    matches!(item, FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body)
+    use FetchItem::{Body, BodyStructure, Envelope, Preview};
+    matches!(item, Envelope | BodyStructure | Body | Preview)
 }
 
 /// `* n FETCH (…)` without sections.
@@ -110,6 +111,14 @@ pub(super) fn put_item(
         (FetchItem::ThreadId, _) => {
             out.extend_from_slice(format!("THREADID (T{:016x})", row.thread.0).as_bytes());
         }
+        (FetchItem::SaveDate, _) => {
+            out.extend_from_slice(b"SAVEDATE ");
+            date::put_date_time(out, row.saved);
+        }
+        (FetchItem::Preview, Some(summary)) => {
+            out.extend_from_slice(b"PREVIEW ");
+            put::string(out, summary.preview.as_bytes());
+        }
         (FetchItem::Envelope, Some(summary)) => {
             out.extend_from_slice(b"ENVELOPE ");
             put_envelope(out, &summary.envelope);
@@ -125,6 +134,9 @@ pub(super) fn put_item(
         // Sections are put by their own file; the summary is there wherever `needs_summary`.
         (
             FetchItem::Section(_)
+            | FetchItem::Binary(_)
+            | FetchItem::BinarySize(_)
+            | FetchItem::Preview
             | FetchItem::Envelope
             | FetchItem::BodyStructure
             | FetchItem::Body,

@@ -8,10 +8,11 @@
 //!
 //! # What can be wrong
 //! A message that was expunged meanwhile is left out and the command answered NO [EXPUNGEISSUED]
-//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG]. Bytes
-//! of another message never stand in for it. If reading fails inside a literal, whose length has
+//! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG], one
+//! that cannot be decoded as BINARY asks, NO [UNKNOWN-CTE]. Bytes of another message never stand in for it. If reading fails inside a literal, whose length has
 //! been told, the connection ends.
 
+mod binary;
 mod item;
 mod section;
 
@@ -22,8 +23,9 @@ use engine::mailbox::Row;
 use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, put_row};
-use self::section::{Opened, Unput};
-use super::{Answer, Talk};
+pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
+use self::section::{Opened, Unopened, Unput};
+use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
 use crate::session::{Answered, OwnChange, Selected, missed, put_vanished};
@@ -48,6 +50,7 @@ struct Plan {
 struct LeftOut {
     expunged: bool,
     unreadable: bool,
+    unknown_encoding: bool,
 }
 
 /// FETCH and UID FETCH
@@ -67,31 +70,39 @@ pub(super) async fn fetch(
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    let mut targets = match blocking(|| selected.targets(numbers, set)) {
+    let limit = talk.session.config.limits.messages_per_command;
+    let targets = blocking(|| {
+        let mut targets = selected.targets(numbers, set)?;
+        let mut missed_of = None;
+        if let Some(since) = modifier.changed_since {
+            let missed = missed(selected, since, &targets.uids, None)?;
+            targets.uids = missed.changed;
+            missed_of = Some(missed.vanished);
+        }
+        let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
+        Ok((targets, excess, missed_of))
+    });
+    let (targets, excess, vanished) = match targets {
         Ok(targets) => targets,
         Err(error) => return Ok(talk.untargeted(&error)),
     };
-    if let Some(since) = modifier.changed_since {
-        let missed = match blocking(|| missed(selected, since, &targets.uids, None)) {
-            Ok(missed) => missed,
-            Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
-        };
-        if modifier.vanished {
-            put_vanished(&mut talk.wire, "(EARLIER) ", &missed.vanished).await?;
-        }
-        targets.uids = missed.changed;
+    if let Some(vanished) = vanished.filter(|_| modifier.vanished) {
+        put_vanished(&mut talk.wire, "(EARLIER) ", &vanished).await?;
     }
     let mut items = items;
     if talk.session.dialect.uid_only {
         // It stands before the parenthesis.
         items.retain(|item| *item != FetchItem::Uid);
     }
-    let has_sections = items.iter().any(|item| matches!(item, FetchItem::Section(_)));
+    let is_section = |item: &FetchItem| {
+        matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
+    };
+    let has_sections = items.iter().any(is_section);
     let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
-    let mut left_out = LeftOut { expunged: targets.ghosts, unreadable: false };
+    let mut left_out = LeftOut { expunged: targets.ghosts, ..LeftOut::default() };
     for &(first, last) in targets.uids.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
@@ -103,17 +114,23 @@ pub(super) async fn fetch(
     }
     Ok(if left_out.unreadable {
         Answer::no("SERVERBUG", "Some messages could not be read; the operator has been told")
+    } else if left_out.unknown_encoding {
+        Answer::no("UNKNOWN-CTE", "Some parts have an encoding that is not known here")
     } else if left_out.expunged && numbers == Numbers::Sequence {
         Answer::expunge_issued()
     } else {
-        Answer::ok("Fetched")
+        message_limit::done(excess, "Fetched")
     })
 }
 
 /// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes
 /// still shows its mail, unseen as before.
 async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result<(), ReadError> {
-    let marks = |item: &FetchItem| matches!(item, FetchItem::Section(item) if !item.peek);
+    let marks = |item: &FetchItem| match item {
+        FetchItem::Section(item) => !item.peek,
+        FetchItem::Binary(item) => !item.peek,
+        _ => false,
+    };
     let Some(selected) = &talk.session.selected else { return Ok(()) };
     if selected.access == Access::ReadOnly || !plan.items.iter().any(marks) {
         return Ok(());
@@ -251,7 +268,11 @@ fn fetch_bytes<'a>(
                 let Some((row, rank)) = rows.next() else { return Ok(true) };
                 match Opened::open(&answer(row, rank)) {
                     Ok(opened) => (opened, row, rank),
-                    Err(error) => {
+                    Err(Unopened::UnknownEncoding) => {
+                        left_out.unknown_encoding = true;
+                        continue;
+                    }
+                    Err(Unopened::Unreadable(error)) => {
                         note_unreadable(selected, row, &error, left_out);
                         continue;
                     }

@@ -1,8 +1,8 @@
-//! Bytes of a message: `BODY[…]<…>` and the three forms of RFC822.
+//! Bytes of a message: `BODY[…]<…>`, the three forms of RFC822, and BINARY.
 //!
 //! A body is opened straight into the output. If that fails while the answer's first byte still
 //! waits there, the answer is taken back; later, the length of a literal has been told. NUL, which
-//! no literal may hold, is sent as 0x80 (see `DEVIATIONS`).
+//! no literal may hold, is sent as 0x80 (see `DEVIATIONS`), but for BINARY, which has a literal for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +13,20 @@ use engine::message::Summary;
 use engine::message::section::{self, FieldChoice};
 use engine::width::{u64_of, usize_of};
 
+use super::binary::{Decoding, EncodedPart, NotFound, Wanted};
 use super::item::{RowAnswer, needs_summary, put_item};
-use crate::codec::command::{FetchItem, Section, SectionItem, SectionName, SectionText};
+use crate::codec::command::{
+    BinaryItem, FetchItem, Section, SectionItem, SectionName, SectionText,
+};
+use crate::codec::header_fields::FieldFilter;
 use crate::codec::put;
+
+/// The longest piece that is decoded once, and kept until it is put.
+const PIECE_BYTES_KEPT_MAX: u64 = 64 << 10;
+/// Bytes that the pieces of one message may keep together: a command may ask for thousands.
+const MESSAGE_BYTES_KEPT_MAX: u64 = 1 << 20;
+/// The longest header that is held whole where fields are chosen of it.
+pub(in crate::command) const HEADER_BYTES_HELD_MAX: u64 = 256 << 10;
 
 /// What a section turned out to be.
 enum Piece {
@@ -25,6 +36,47 @@ enum Piece {
     Bytes(Vec<u8>),
     /// To be read from the message: begin and length.
     Range { begin: u64, length: u64 },
+    /// Decoded bytes.
+    Binary(Wanted),
+    /// Chosen fields of a long header.
+    Fields(Wanted),
+    /// How many decoded bytes there are.
+    Size(u64),
+}
+
+impl Piece {
+    fn kept_bytes(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes)
+            | Piece::Binary(Wanted::Bytes(bytes))
+            | Piece::Fields(Wanted::Bytes(bytes)) => u64_of(bytes.len()),
+            _ => 0,
+        }
+    }
+}
+
+/// What is left of a literal whose head has been put.
+enum Pouring {
+    /// Begin and end in the message.
+    Range(u64, u64),
+    /// Decoded bytes, in a literal that may hold NUL.
+    Binary(Decoding),
+    /// Chosen fields.
+    Fields(Decoding),
+}
+
+/// Why a message cannot be answered.
+pub(super) enum Unopened {
+    /// It could not be read.
+    Unreadable(ReadError),
+    /// A part that is wanted decoded has an encoding that is not known (RFC 3516 section 4.3).
+    UnknownEncoding,
+}
+
+impl From<ReadError> for Unopened {
+    fn from(error: ReadError) -> Unopened {
+        Unopened::Unreadable(error)
+    }
 }
 
 /// A message made ready for an answer, and how far that answer is.
@@ -33,9 +85,10 @@ pub(super) struct Opened {
     reader: Option<MessageReader>,
     /// One for each section asked for that has not been put yet, in order.
     pieces: VecDeque<Piece>,
+    /// Bytes that they keep.
+    kept_bytes: u64,
     items_put: usize,
-    /// Begin and end of what is left of a literal whose head has been put.
-    literal: Option<(u64, u64)>,
+    literal: Option<Pouring>,
     /// Where the answer begins in the output; `None` once some of it may have been sent.
     taken_back_to: Option<usize>,
 }
@@ -50,9 +103,10 @@ pub(super) enum Unput {
 
 impl Opened {
     /// Finds every section.
-    pub(super) fn open(answer: &RowAnswer<'_>) -> Result<Opened, ReadError> {
+    pub(super) fn open(answer: &RowAnswer<'_>) -> Result<Opened, Unopened> {
         let wants_summary = |item: &FetchItem| match item {
             FetchItem::Section(item) => !is_whole_message(&item.section),
+            FetchItem::Binary(_) | FetchItem::BinarySize(_) => true,
             item => needs_summary(item),
         };
         let summary = match answer.plan.items.iter().any(wants_summary) {
@@ -63,15 +117,20 @@ impl Opened {
             summary,
             reader: None,
             pieces: VecDeque::new(),
+            kept_bytes: 0,
             items_put: 0,
             literal: None,
             taken_back_to: None,
         };
         for item in &answer.plan.items {
-            if let FetchItem::Section(item) = item {
-                let piece = opened.piece(answer, &item.section)?;
-                opened.pieces.push_back(part_of(piece, item.partial));
-            }
+            let piece = match item {
+                FetchItem::Section(item) => part_of(opened.piece(answer, item)?, item.partial),
+                FetchItem::Binary(item) => opened.binary(answer, item)?,
+                FetchItem::BinarySize(path) => opened.binary_size(answer, path)?,
+                _ => continue,
+            };
+            opened.kept_bytes = opened.kept_bytes.saturating_add(piece.kept_bytes());
+            opened.pieces.push_back(piece);
         }
         Ok(opened)
     }
@@ -84,24 +143,17 @@ impl Opened {
         Ok(self.reader.insert(reader))
     }
 
-    fn piece(&mut self, answer: &RowAnswer<'_>, wanted: &Section) -> Result<Piece, ReadError> {
+    /// All of a section; but of what is longer than can be held, what is wanted.
+    fn piece(&mut self, answer: &RowAnswer<'_>, item: &SectionItem) -> Result<Piece, ReadError> {
+        let wanted = &item.section;
         if is_whole_message(wanted) {
             return Ok(Piece::Range { begin: 0, length: u64::from(answer.row.size) });
         }
         let Some(summary) = self.summary.clone() else { return Ok(Piece::Absent) };
-        let (kind, fields) = match &wanted.text {
-            SectionText::Whole => (section::SectionText::Whole, None),
-            SectionText::Text => (section::SectionText::Text, None),
-            SectionText::Mime => (section::SectionText::Mime, None),
-            SectionText::Header => (section::SectionText::Header, None),
-            SectionText::HeaderFields(names) => {
-                (section::SectionText::Header, Some((names, FieldChoice::Only)))
-            }
-            SectionText::HeaderFieldsNot(names) => {
-                (section::SectionText::Header, Some((names, FieldChoice::Except)))
-            }
-        };
-        if let (Some((names, FieldChoice::Only)), true) = (fields, wanted.path.is_empty())
+        let (kind, fields) = part_and_fields(&wanted.text);
+        if let Some(ChosenFields { names, choice: FieldChoice::Only }) = &fields
+            && wanted.path.is_empty()
+            && self.may_keep() > 0
             && let Some(kept) = summary.common_header_fields(names)
         {
             return Ok(Piece::Bytes(kept));
@@ -111,9 +163,43 @@ impl Opened {
         };
         let begin = u64::from(range.start);
         let length = u64::from(range.end.saturating_sub(range.start));
-        let Some((names, choice)) = fields else { return Ok(Piece::Range { begin, length }) };
+        let Some(fields) = fields else { return Ok(Piece::Range { begin, length }) };
+        let kept_max = self.may_keep();
+        if length > HEADER_BYTES_HELD_MAX || kept_max == 0 {
+            let filter = FieldFilter::new(fields.names, fields.choice);
+            let reader = self.reader(answer)?;
+            let chosen = EncodedPart::fields((begin, begin.saturating_add(length)), filter);
+            return Ok(Piece::Fields(chosen.wanted(reader, item.partial, kept_max)?));
+        }
         let header = read_range(self.reader(answer)?, begin, length)?;
-        Ok(Piece::Bytes(section::header_fields(&header, names, choice)))
+        Ok(Piece::Bytes(section::header_fields(&header, fields.names, fields.choice)))
+    }
+
+    /// Bytes that the next piece may keep.
+    fn may_keep(&self) -> u64 {
+        MESSAGE_BYTES_KEPT_MAX.saturating_sub(self.kept_bytes).min(PIECE_BYTES_KEPT_MAX)
+    }
+
+    fn binary(&mut self, answer: &RowAnswer<'_>, item: &BinaryItem) -> Result<Piece, Unopened> {
+        let Some(part) = self.encoded_part(&item.path)? else { return Ok(Piece::Absent) };
+        let kept_max = self.may_keep();
+        let reader = self.reader(answer)?;
+        Ok(Piece::Binary(part.wanted(reader, item.partial, kept_max)?))
+    }
+
+    fn binary_size(&mut self, answer: &RowAnswer<'_>, path: &[u32]) -> Result<Piece, Unopened> {
+        let Some(part) = self.encoded_part(path)? else { return Ok(Piece::Size(0)) };
+        Ok(Piece::Size(part.byte_count(|| answer.account.message(answer.row))?))
+    }
+
+    /// `None` if the message has no such part.
+    fn encoded_part(&self, path: &[u32]) -> Result<Option<EncodedPart>, Unopened> {
+        let Some(summary) = &self.summary else { return Ok(None) };
+        match EncodedPart::find(summary, path) {
+            Ok(part) => Ok(Some(part)),
+            Err(NotFound::Absent) => Ok(None),
+            Err(NotFound::UnknownEncoding) => Err(Unopened::UnknownEncoding),
+        }
     }
 
     /// Puts as much of the answer as the output has room for, up to `full_at` and one piece; true
@@ -152,9 +238,22 @@ impl Opened {
         full_at: usize,
     ) -> Result<bool, ReadError> {
         while out.len() < full_at {
-            if let Some(range) = self.literal.take() {
-                self.literal = self.put_chunk(answer, out, range)?;
-                continue;
+            match self.literal.take() {
+                Some(Pouring::Range(begin, end)) => {
+                    self.literal = self.put_chunk(answer, out, (begin, end))?;
+                    continue;
+                }
+                Some(Pouring::Binary(decoding)) => {
+                    self.literal = self.put_decoded(answer, out, decoding)?.map(Pouring::Binary);
+                    continue;
+                }
+                Some(Pouring::Fields(decoding)) => {
+                    let start = out.len();
+                    self.literal = self.put_decoded(answer, out, decoding)?.map(Pouring::Fields);
+                    put::mask_nul(out, start);
+                    continue;
+                }
+                None => {}
             }
             let Some(item) = answer.plan.items.get(self.items_put) else {
                 answer.put_tail(out);
@@ -177,19 +276,39 @@ impl Opened {
         item: &FetchItem,
         out: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
-        let FetchItem::Section(item) = item else {
-            return put_item(out, answer, item, self.summary.as_ref());
-        };
-        put_name(out, item);
+        match item {
+            FetchItem::Section(item) => put_name(out, item),
+            FetchItem::Binary(item) => put_binary_name(out, "BINARY", &item.path, item.partial),
+            FetchItem::BinarySize(path) => put_binary_name(out, "BINARY.SIZE", path, None),
+            item => return put_item(out, answer, item, self.summary.as_ref()),
+        }
         match self.pieces.pop_front() {
-            Some(Piece::Bytes(bytes)) => {
+            Some(Piece::Bytes(bytes) | Piece::Fields(Wanted::Bytes(bytes))) => {
                 put::literal_head(out, u64_of(bytes.len()));
                 put::literal_bytes(out, &bytes);
             }
             Some(Piece::Range { begin, length }) => {
                 put::literal_head(out, length);
-                self.literal = Some((begin, begin.saturating_add(length)));
+                self.literal = Some(Pouring::Range(begin, begin.saturating_add(length)));
             }
+            Some(Piece::Binary(Wanted::Bytes(bytes))) => {
+                if bytes.contains(&0) {
+                    out.push(b'~');
+                }
+                put::literal_head(out, u64_of(bytes.len()));
+                out.extend_from_slice(&bytes);
+            }
+            Some(Piece::Binary(Wanted::Stream(decoding, length))) => {
+                // Whether it holds NUL is not known before it is read.
+                out.push(b'~');
+                put::literal_head(out, length);
+                self.literal = Some(Pouring::Binary(decoding));
+            }
+            Some(Piece::Fields(Wanted::Stream(decoding, length))) => {
+                put::literal_head(out, length);
+                self.literal = Some(Pouring::Fields(decoding));
+            }
+            Some(Piece::Size(byte_count)) => put::number(out, byte_count),
             Some(Piece::Absent) | None => out.extend_from_slice(b"NIL"),
         }
         Ok(())
@@ -201,7 +320,7 @@ impl Opened {
         answer: &RowAnswer<'_>,
         out: &mut Vec<u8>,
         (position, end): (u64, u64),
-    ) -> Result<Option<(u64, u64)>, ReadError> {
+    ) -> Result<Option<Pouring>, ReadError> {
         if position >= end {
             return Ok(None);
         }
@@ -212,7 +331,24 @@ impl Opened {
             return Err(ReadError::Undecodable { what: "message", why });
         }
         put::mask_nul(out, start);
-        Ok(Some((position.saturating_add(count), end)))
+        Ok(Some(Pouring::Range(position.saturating_add(count), end)))
+    }
+
+    /// Puts what a chunk decodes to; answers what is left.
+    fn put_decoded(
+        &mut self,
+        answer: &RowAnswer<'_>,
+        out: &mut Vec<u8>,
+        mut decoding: Decoding,
+    ) -> Result<Option<Decoding>, ReadError> {
+        if decoding.step(self.reader(answer)?, out)? {
+            return Ok(Some(decoding));
+        }
+        if decoding.left() > 0 {
+            let why = "it decodes to less than before";
+            return Err(ReadError::Undecodable { what: "message", why });
+        }
+        Ok(None)
     }
 }
 
@@ -221,12 +357,38 @@ fn is_whole_message(section: &Section) -> bool {
     section.path.is_empty() && section.text == SectionText::Whole
 }
 
+/// Fields that are chosen of a header.
+pub(in crate::command) struct ChosenFields<'a> {
+    pub(in crate::command) names: &'a [Vec<u8>],
+    pub(in crate::command) choice: FieldChoice,
+}
+
+/// What the engine calls a text of a section, and which fields are chosen of it.
+pub(in crate::command) fn part_and_fields(
+    text: &SectionText,
+) -> (section::SectionText, Option<ChosenFields<'_>>) {
+    let chosen = |names, choice| Some(ChosenFields { names, choice });
+    match text {
+        SectionText::Whole => (section::SectionText::Whole, None),
+        SectionText::Text => (section::SectionText::Text, None),
+        SectionText::Mime => (section::SectionText::Mime, None),
+        SectionText::Header => (section::SectionText::Header, None),
+        SectionText::HeaderFields(names) => {
+            (section::SectionText::Header, chosen(names.as_slice(), FieldChoice::Only))
+        }
+        SectionText::HeaderFieldsNot(names) => {
+            (section::SectionText::Header, chosen(names.as_slice(), FieldChoice::Except))
+        }
+    }
+}
+
 /// The part of a piece that `<offset.length>` means.
 fn part_of(piece: Piece, partial: Option<(u32, u32)>) -> Piece {
     let Some((offset, count)) = partial else { return piece };
     let (offset, count) = (u64::from(offset), u64::from(count));
     match piece {
-        Piece::Absent => Piece::Absent,
+        // They have been cut to what is wanted already.
+        Piece::Absent | Piece::Binary(_) | Piece::Fields(_) | Piece::Size(_) => piece,
         Piece::Bytes(mut bytes) => {
             let mut rest = bytes.split_off(usize_of(offset).min(bytes.len()));
             rest.truncate(usize_of(count));
@@ -239,7 +401,12 @@ fn part_of(piece: Piece, partial: Option<(u32, u32)>) -> Piece {
     }
 }
 
-fn read_range(reader: &mut MessageReader, begin: u64, length: u64) -> Result<Vec<u8>, ReadError> {
+/// Bytes of a message: for headers, which are read whole where fields are chosen of them.
+pub(in crate::command) fn read_range(
+    reader: &mut MessageReader,
+    begin: u64,
+    length: u64,
+) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     while u64_of(bytes.len()) < length {
         let chunk = reader.read_from(begin.saturating_add(u64_of(bytes.len())))?;
@@ -264,23 +431,41 @@ fn put_name(out: &mut Vec<u8>, item: &SectionItem) {
     if item.name == SectionName::Body {
         put_section(out, &item.section);
         out.push(b']');
-        if let Some((offset, _)) = item.partial {
-            out.push(b'<');
-            put::number(out, u64::from(offset));
-            out.push(b'>');
-        }
+        put_offset(out, item.partial);
     }
     out.push(b' ');
 }
 
-/// `section-spec`
-fn put_section(out: &mut Vec<u8>, section: &Section) {
-    for (index, number) in section.path.iter().enumerate() {
+/// `section-binary` with its item's name, and the space behind it.
+fn put_binary_name(out: &mut Vec<u8>, name: &str, path: &[u32], partial: Option<(u32, u32)>) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'[');
+    put_path(out, path);
+    out.push(b']');
+    put_offset(out, partial);
+    out.push(b' ');
+}
+
+fn put_offset(out: &mut Vec<u8>, partial: Option<(u32, u32)>) {
+    if let Some((offset, _)) = partial {
+        out.push(b'<');
+        put::number(out, u64::from(offset));
+        out.push(b'>');
+    }
+}
+
+fn put_path(out: &mut Vec<u8>, path: &[u32]) {
+    for (index, number) in path.iter().enumerate() {
         if index > 0 {
             out.push(b'.');
         }
         put::number(out, u64::from(*number));
     }
+}
+
+/// `section-spec`
+fn put_section(out: &mut Vec<u8>, section: &Section) {
+    put_path(out, &section.path);
     let (word, names) = match &section.text {
         SectionText::Whole => return,
         SectionText::Header => ("HEADER", None),

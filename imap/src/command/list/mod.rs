@@ -42,8 +42,9 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
             });
             match found {
                 Ok(Some(view)) => {
-                    let (out, name) = (&mut talk.wire.out, (shown.name.as_str(), names));
-                    put_status(out, name, &view, &request.return_status);
+                    let append_bytes_max = talk.session.config.limits.append_bytes_max;
+                    let (name, of) = ((shown.name.as_str(), names), (&*view, append_bytes_max));
+                    put_status(&mut talk.wire.out, name, of, &request.return_status);
                 }
                 // Deleted meanwhile: LIST told of it, STATUS has nothing to tell.
                 Ok(None) => {}

@@ -35,9 +35,9 @@ use engine::uid_set::UidSet;
 
 use self::progress::Progress;
 use self::results::{Gathered, Results};
-use self::scan::{Scope, scan};
+use self::scan::{Scope, scan_within};
 use self::test::{CompileError, Test};
-use super::{Answer, Status, Talk};
+use super::{Answer, Status, Talk, message_limit};
 use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
@@ -59,7 +59,17 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
         Err(answer) => return Ok(answer),
     };
     let options = options_of(talk, request).unwrap_or_default();
-    let gathered = match gather(talk, &scope, &test, request, &options).await? {
+    let limit = talk.session.config.limits.messages_per_command;
+    let mut domain = test.domain();
+    let cut = match &talk.session.selected {
+        Some(selected) => blocking(|| message_limit::cut(selected, &mut domain, limit)),
+        None => Ok(None),
+    };
+    let excess = match cut {
+        Ok(excess) => excess,
+        Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+    };
+    let gathered = match gather(talk, &scope, (&test, &domain), request, &options).await? {
         Ok(gathered) => gathered,
         // Some messages were not looked at: any answer would claim that they do not match.
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
@@ -72,14 +82,14 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     if let Some(uids) = kept {
         context::begin(talk, request, test, context::Kept::Set(uids));
     }
-    Ok(Answer::ok("Searched"))
+    Ok(message_limit::done(excess, "Searched"))
 }
 
 /// What was found by a test; stops at the first where no more is asked for.
 async fn gather(
     talk: &mut Talk,
     scope: &Scope,
-    test: &Test,
+    within: (&Test, &UidSet),
     request: &SearchRequest,
     options: &ReturnOptions,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
@@ -88,7 +98,7 @@ async fn gather(
     let then =
         if *options == first_only { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
-    let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
+    let scanned = scan_within(talk, scope, within, &mut progress, |candidate, number| {
         gathered.add(candidate, number);
         Ok(then)
     });
