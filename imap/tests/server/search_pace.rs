@@ -63,7 +63,8 @@ async fn search_pace() {
             let number = batch * APPENDED_TOGETHER + place;
             let message = message(number, &mut dice);
             let prepared = store.prepare(&message, &[account.number()]).unwrap();
-            let system = if number.is_multiple_of(3) { SystemFlags::SEEN } else { SystemFlags::default() };
+            let system =
+                if number.is_multiple_of(3) { SystemFlags::SEEN } else { SystemFlags::default() };
             let flags = FlagList { system, keywords: Vec::new() };
             NewMessage { prepared, flags, received: UnixSeconds(number as i64) }
         };
