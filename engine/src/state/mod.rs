@@ -9,6 +9,7 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `annotations` | metadata, access control lists, limits |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
 //! | `history` | epochs, and what they make of positions that were given up |
@@ -19,6 +20,7 @@
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
+mod annotations;
 mod base;
 mod blob;
 mod changes;
@@ -41,6 +43,7 @@ mod values;
 
 pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical};
+pub(crate) use annotations::{ACCOUNT_ITSELF, Annotations};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
@@ -57,7 +60,9 @@ pub(crate) use retained::{AccountRetention, RetainedMessage, Until};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
-pub(crate) use saved::{CheckpointStamp, Saved, is_node_local, scan_references};
+pub(crate) use saved::{
+    CheckpointStamp, Saved, USAGE_KEY_BYTES, annotated_by, is_node_local, scan_references,
+};
 #[cfg(test)]
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
