@@ -15,6 +15,9 @@ use engine::width::{u64_of, usize_of};
 use engine::{Announcement, NewMessage, SpoolFile, Store};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::metadata::value_too_long;
+use super::place::Found;
+use super::rights::{Deed, permitted};
 use super::{Answer, Talk};
 use crate::codec::command::AppendMessage;
 use crate::codec::grammar;
@@ -98,6 +101,8 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
         };
         return if u64_of(held).saturating_add(offer.byte_count) <= limit {
             Ok(())
+        } else if grammar::name_of(connection.line()).is_some_and(|name| name == "SETMETADATA") {
+            Err(value_too_long())
         } else {
             Err(Answer::bad(format!("Literals of this command may have {limit} bytes")))
         };
@@ -110,7 +115,7 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     if held > limits.append_budget_bytes {
         return Err(Answer::no("LIMIT", "The messages of this command are too many"));
     }
-    talk.mailbox(&destination, Answer::try_create)?;
+    talk.find(&destination, Deed::Insert, Answer::try_create)?;
     let is_large = offer.byte_count > KEPT_IN_MEMORY_BYTES_MAX;
     let in_memory = if is_large { SPOOLING_BYTES } else { offer.byte_count };
     let budget = Arc::clone(&talk.session.config.append_budget);
@@ -152,7 +157,7 @@ pub(super) async fn append(
     messages: Vec<AppendMessage>,
     mut literals: Vec<Vec<u8>>,
 ) -> Result<Answer, Ended> {
-    let (mailbox, _) = match talk.mailbox(name, Answer::try_create) {
+    let found = match talk.find(name, Deed::Insert, Answer::try_create) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
@@ -173,12 +178,12 @@ pub(super) async fn append(
                 Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
             };
         }
-        match prepare(talk, message, &bytes) {
+        match prepare(talk, &found, message, &bytes) {
             Ok(message) => prepared.push(message),
             Err(answer) => return Ok(answer),
         }
     }
-    Ok(match mailbox.append(prepared).await {
+    Ok(match found.mailbox.append(prepared).await {
         Ok(appended) => {
             let uids: UidSet = appended.uids.iter().copied().collect();
             let code = format!("APPENDUID {} {uids}", appended.uid_validity.0);
@@ -189,7 +194,12 @@ pub(super) async fn append(
     })
 }
 
-fn prepare(talk: &Talk, message: AppendMessage, bytes: &[u8]) -> Result<NewMessage, Answer> {
+fn prepare(
+    talk: &Talk,
+    found: &Found,
+    message: AppendMessage,
+    bytes: &[u8],
+) -> Result<NewMessage, Answer> {
     if bytes.is_empty() {
         // RFC 3502 section 6.3.11: an empty literal gives the whole command up.
         return Err(Answer::no("CANNOT", "A message is empty; nothing was appended"));
@@ -197,12 +207,12 @@ fn prepare(talk: &Talk, message: AppendMessage, bytes: &[u8]) -> Result<NewMessa
     if bytes.contains(&0) {
         return Err(Answer::bad("A message holds NUL; nothing was appended"));
     }
-    let account = talk.account()?;
-    let prepare = || talk.session.store.prepare(bytes, &[account.number()]);
+    let account = found.place.owner.number();
+    let prepare = || talk.session.store.prepare(bytes, &[account]);
     let prepared = if bytes.len() < BLOCKING_BYTES_MIN { prepare() } else { blocking(prepare) };
     let prepared = prepared.map_err(|error| Answer::refused(&talk.session, &error))?;
     let received = message.received.unwrap_or_else(now);
-    Ok(NewMessage { prepared, flags: message.flags, received })
+    Ok(NewMessage { prepared, flags: permitted(found.rights, message.flags), received })
 }
 
 fn now() -> UnixSeconds {

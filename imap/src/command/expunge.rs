@@ -4,6 +4,7 @@
 
 use engine::uid_set::UidSet;
 
+use super::rights::{Deed, needs};
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers};
@@ -13,6 +14,9 @@ use crate::stream::Ended;
 pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Result<Answer, Ended> {
     let selected = match talk.selected() {
         Ok(selected) if selected.access == Access::ReadOnly => return Ok(Answer::read_only()),
+        Ok(selected) if !selected.rights().contains(needs(Deed::Expunge)) => {
+            return Ok(Answer::no_permission());
+        }
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };

@@ -1,6 +1,9 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474, RFC 9208), also for LIST … RETURN (STATUS …).
 
+use engine::error::ReadError;
+use engine::flags::SystemFlags;
 use engine::mailbox::View;
+use engine::uid_set::UidSet;
 
 use super::{Answer, Talk};
 use crate::codec::command::StatusItem;
@@ -15,17 +18,26 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
         Err(answer) => return answer,
     };
     match blocking(|| mailbox.view()) {
-        Ok(Some(view)) => {
-            put_status(&mut talk.wire.out, &name, &view, items);
-            Answer::ok("Status told")
-        }
+        Ok(Some(view)) => match blocking(|| put_status(&mut talk.wire.out, &name, &view, items)) {
+            Ok(()) => Answer::ok("Status told"),
+            Err(error) => Answer::unreadable(&talk.session, &error),
+        },
         Ok(None) => Answer::no_mailbox(),
         Err(error) => Answer::unreadable(&talk.session, &error),
     }
 }
 
 /// `* STATUS name (item value …)`
-pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[StatusItem]) {
+pub(super) fn put_status(
+    out: &mut Vec<u8>,
+    name: &str,
+    view: &View,
+    items: &[StatusItem],
+) -> Result<(), ReadError> {
+    let deleted_bytes = match items.contains(&StatusItem::DeletedStorage) {
+        true => deleted_bytes(view)?,
+        false => 0,
+    };
     out.extend_from_slice(b"* STATUS ");
     put::mailbox(out, name);
     out.extend_from_slice(b" (");
@@ -43,6 +55,7 @@ pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[St
             StatusItem::UidValidity => u64::from(view.uid_validity().0),
             StatusItem::Unseen => u64::from(view.unseen_count()),
             StatusItem::Deleted => u64::from(view.deleted_count()),
+            StatusItem::DeletedStorage => deleted_bytes,
             StatusItem::Size => view.message_bytes(),
             StatusItem::HighestModSeq => view.highest_modseq().bits(),
             StatusItem::MailboxId => {
@@ -53,4 +66,20 @@ pub(super) fn put_status(out: &mut Vec<u8>, name: &str, view: &View, items: &[St
         put::number(out, value);
     }
     out.extend_from_slice(b")\r\n");
+    Ok(())
+}
+
+/// Bytes of messages that an EXPUNGE would remove (RFC 9208 section 4.1.4): counted only where
+/// there are any.
+fn deleted_bytes(view: &View) -> Result<u64, ReadError> {
+    let mut bytes = 0;
+    if view.deleted_count() > 0 {
+        view.visit(&UidSet::from_ranges([(1, u32::MAX)]), &mut |row| {
+            if row.flags.contains(SystemFlags::DELETED) {
+                bytes += u64::from(row.size);
+            }
+            true
+        })?;
+    }
+    Ok(bytes)
 }

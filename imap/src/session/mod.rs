@@ -20,7 +20,7 @@ use engine::{Account, Store};
 use crate::Config;
 use crate::extension::{Situation, capabilities};
 
-pub(crate) use selected::{Selected, TargetError};
+pub(crate) use selected::{ALL_FLAGS, Reach, Selected, TargetError, changeable};
 pub(crate) use sync::{Answered, Expunges, OwnChange, Synced, put_flags, put_flags_known, sync};
 
 /// Whether bytes on this connection are encrypted.

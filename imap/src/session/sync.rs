@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::Uid;
 use engine::mailbox::{Row, View, ViewChanges};
+use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
 use super::numbering::Ghosts;
-use super::selected::Selected;
+use super::selected::{ALL_FLAGS, Selected, changeable};
 use crate::codec::command::Access;
 use crate::codec::put;
 use crate::stream::{Ended, Wire, blocking};
@@ -191,10 +192,26 @@ pub(crate) fn put_flags_known(selected: &Selected, wire: &mut Wire) {
     put::flags_known(&mut wire.out, keywords, "");
     wire.out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
     match selected.access {
-        Access::ReadWrite => put::flags_known(&mut wire.out, keywords, " \\*"),
+        Access::ReadWrite => put_changeable(selected.rights(), keywords, &mut wire.out),
         Access::ReadOnly => wire.out.extend_from_slice(b"()"),
     }
     wire.line("] Flags permitted");
+}
+
+/// The flags that a client may change (RFC 4314 section 5.1.1); new keywords with the others.
+fn put_changeable(rights: Rights, keywords: &[Keyword], out: &mut Vec<u8>) {
+    if rights.contains(ALL_FLAGS) {
+        put::flags_known(out, keywords, " \\*");
+        return;
+    }
+    let changeable = changeable(rights);
+    let system = SystemFlags::ALL.iter().filter(|(flag, _)| changeable.contains(*flag));
+    let mut names: Vec<&str> = system.map(|(_, name)| *name).collect();
+    if rights.contains(Rights::WRITE) {
+        names.extend(keywords.iter().map(Keyword::as_str));
+        names.push("\\*");
+    }
+    out.extend_from_slice(format!("({})", names.join(" ")).as_bytes());
 }
 
 fn tell_count(selected: &mut Selected, wire: &mut Wire) {
@@ -317,7 +334,6 @@ fn same_flags(a: &FlagList, b: &FlagList) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::flags::Keyword;
 
     #[test]
     fn a_client_can_work_out_what_it_did() {

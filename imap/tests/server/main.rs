@@ -12,6 +12,7 @@ mod large_append;
 mod nul;
 mod pace;
 mod search;
+mod sharing;
 mod slow_reader;
 mod support;
 mod tls;

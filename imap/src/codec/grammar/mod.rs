@@ -9,6 +9,7 @@ mod append;
 mod fetch;
 mod list;
 mod search;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -104,6 +105,16 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"LSUB" => list::lsub(cursor)?,
         b"STATUS" => status(cursor)?,
         b"APPEND" => append::append(cursor)?,
+        b"GETACL" => Command::GetAcl(spaced_mailbox(cursor)?),
+        b"SETACL" => sharing::set_acl(cursor)?,
+        b"DELETEACL" => sharing::delete_acl(cursor)?,
+        b"LISTRIGHTS" => sharing::list_rights(cursor)?,
+        b"MYRIGHTS" => Command::MyRights(spaced_mailbox(cursor)?),
+        b"GETMETADATA" => sharing::get_metadata(cursor)?,
+        b"SETMETADATA" => sharing::set_metadata(cursor)?,
+        b"GETQUOTA" => sharing::get_quota(cursor)?,
+        b"GETQUOTAROOT" => Command::GetQuotaRoot(spaced_mailbox(cursor)?),
+        b"SETQUOTA" => sharing::set_quota(cursor)?,
         b"UID" => {
             cursor.space()?;
             let name = cursor.word()?.to_ascii_uppercase();

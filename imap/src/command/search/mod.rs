@@ -38,10 +38,10 @@ pub(super) async fn search(
         let code = "BADCHARSET (US-ASCII UTF-8)";
         return Ok(Answer::no(code, "Texts are searched in US-ASCII or UTF-8"));
     }
-    let (account, selected) = match (talk.account(), talk.session.selected.as_ref()) {
-        (Ok(account), Some(selected)) => (account, selected),
-        _ => return Ok(Answer::bad("Select a mailbox first")),
+    let Some(selected) = talk.session.selected.as_ref() else {
+        return Ok(Answer::bad("Select a mailbox first"));
     };
+    let account = selected.owner.clone();
     let test = match blocking(|| Test::compile(key, selected)) {
         Ok(test) => test,
         Err(CompileError::NotUtf8) => {
