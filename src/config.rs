@@ -143,6 +143,9 @@ pub(crate) struct ImapSection {
     pub(crate) connections_per_address: u32,
     /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
     pub(crate) plain_passwords: PlainPasswords,
+    /// The account whose mailboxes are shared folders: each user sees below "Shared/" what their
+    /// access control lists allow. Empty: there are none.
+    pub(crate) shared_account: String,
 }
 
 impl Default for ImapSection {
@@ -153,6 +156,7 @@ impl Default for ImapSection {
             connections: 20_000,
             connections_per_address: 500,
             plain_passwords: PlainPasswords::Loopback,
+            shared_account: String::new(),
         }
     }
 }
@@ -301,6 +305,8 @@ pub(crate) struct ServerOptions {
     pub(crate) imap_tls: Vec<SocketAddr>,
     /// Where a password may be sent without TLS.
     pub(crate) plain_passwords: PlainPasswords,
+    /// The account of shared folders.
+    pub(crate) shared_account: Option<String>,
     /// LMTP.
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
@@ -411,6 +417,7 @@ impl Config {
             imap: listen("imap.listen", &self.imap.listen, imap_bounds)?,
             imap_tls: listen("imap.listen_tls", &self.imap.listen_tls, imap_bounds)?.addresses,
             plain_passwords: self.imap.plain_passwords,
+            shared_account: Some(self.imap.shared_account.clone()).filter(|name| !name.is_empty()),
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
             delivery: self.delivery.clone(),
