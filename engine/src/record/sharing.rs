@@ -28,7 +28,7 @@ pub(crate) struct EntryChange {
 /// What stands beside mailboxes and accounts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum SharingBody {
-    /// Entries of metadata (RFC 5464) of a mailbox, or, of the mailbox of all zeros, of the account.
+    /// Entries of metadata (RFC 5464) of a mailbox; of the mailbox of all zeros: of the account.
     Metadata { mailbox: MailboxId, entries: Vec<EntryChange> },
     /// Entries of a mailbox's access control list (RFC 4314).
     Rights { mailbox: MailboxId, entries: Vec<(Identifier, Option<Rights>)> },

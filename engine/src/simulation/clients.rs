@@ -115,21 +115,25 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
             Operation::Rename { account, from: name, to }
         }
         90..93 => Operation::Delete { account, name },
-        93 => {
-            let value = (some & 1 == 0).then(|| some.to_le_bytes().to_vec());
-            Operation::Annotate { account, mailbox: id, entry: format!("/e{}", some % 5), value }
-        }
-        94 => {
-            let rights = ["lr", "lrswi", "l"][pick(dice, 3)];
-            let anyone = (some & 1 == 0).then(|| Rights::from_letters(rights).unwrap());
-            Operation::Share { account, mailbox: id, anyone }
-        }
+        93..95 => draw_beside(dice, account, id, some),
         95 => Operation::Subscribe { account, name, subscribed: some & 1 == 0 },
         _ => {
             let limit = (some & 3 == 0).then_some(20_000 + some % 60_000);
             Operation::Quota { account, limit }
         }
     })
+}
+
+/// Metadata, or rights of everybody.
+fn draw_beside(dice: &mut Dice, account: String, mailbox: MailboxId, some: u64) -> Operation {
+    let is_given = some & 1 == 0;
+    if dice.below(2) == 0 {
+        let (entry, value) = (format!("/e{}", some % 5), some.to_le_bytes().to_vec());
+        return Operation::Annotate { account, mailbox, entry, value: is_given.then_some(value) };
+    }
+    let letters = if some & 2 == 0 { "lr" } else { "lrswi" };
+    let anyone = is_given.then(|| Rights::from_letters(letters).unwrap());
+    Operation::Share { account, mailbox, anyone }
 }
 
 fn draw_flags(dice: &mut Dice, account: String, mailbox: MailboxId, uids: Vec<u32>) -> Operation {

@@ -187,9 +187,11 @@ impl SharingIndex {
         for gone in before.iter().flatten().filter(|grantee| !now.contains(grantee)) {
             if let Some(owners) = self.by_grantee.get_mut(gone) {
                 owners.remove(&owner);
+                if owners.is_empty() {
+                    self.by_grantee.remove(gone);
+                }
             }
         }
-        self.by_grantee.retain(|_, owners| !owners.is_empty());
         for grantee in now {
             self.by_grantee.entry(grantee).or_default().insert(owner);
         }

@@ -391,7 +391,11 @@ impl Committed {
         let Changes { mailboxes, pages, .. } = &mut changes;
         mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
         self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
-        let touched = self.replace_visible(&mut changes);
+        let mut touched = self.replace_visible(&mut changes);
+        // Whoever watches a mailbox may have lost the right to.
+        let cells = self.mailboxes.read();
+        touched.extend(changes.annotated.iter().filter_map(|key| cells.get(key).cloned()));
+        drop(cells);
         self.keep_for_checkpoint(changes);
         for cell in touched {
             let watchers: Vec<Watcher> =

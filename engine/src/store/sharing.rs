@@ -84,8 +84,8 @@ impl Account {
         self.inner.committed.account(self.number)
     }
 
-    /// Entries of metadata of a mailbox, or, without one, of the account itself, that `reader` sees:
-    /// the shared ones and its own, in order of their names.
+    /// Entries of metadata of a mailbox, or, without one, of the account itself, as `reader` sees
+    /// them: the shared ones and its own, in order of their names.
     pub fn metadata(
         &self,
         mailbox: Option<MailboxId>,

@@ -156,8 +156,17 @@ fn what_stands_beside_a_mailbox_has_bounds() {
     let filled = listing
         .mailboxes
         .iter()
-        .map(|entry| anna.set_metadata(Some(entry.id), many(7, METADATA_VALUE_BYTES_MAX)).wait());
-    assert!(filled.collect::<Result<Vec<_>, _>>().is_ok(), "14 of them are below 8 MiB");
+        .map(|entry| anna.set_metadata(Some(entry.id), many(2, METADATA_VALUE_BYTES_MAX)).wait());
+    assert!(filled.collect::<Result<Vec<_>, _>>().is_ok(), "14 of them are below 2 MiB");
+    for number in 8..12 {
+        anna.create_mailbox(&format!("m{number}"), None).wait().unwrap();
+    }
+    let listing = anna.listing().unwrap();
+    let filled = listing
+        .mailboxes
+        .iter()
+        .map(|entry| anna.set_metadata(Some(entry.id), many(2, METADATA_VALUE_BYTES_MAX)).wait());
+    assert!(filled.collect::<Result<Vec<_>, _>>().is_err(), "18 of them are not");
     // The list of an account that there is not goes with the next change, so one is enough here.
     assert_eq!(ACL_ENTRIES_MAX, 1000);
     store.close();

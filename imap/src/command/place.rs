@@ -65,11 +65,7 @@ impl Place {
 
     /// What the client may do with the mailbox that is there; none if there is none.
     pub(super) fn rights(&self) -> Result<Rights, ReadError> {
-        self.rights_at(&self.name)
-    }
-
-    fn rights_at(&self, name: &str) -> Result<Rights, ReadError> {
-        let mailbox = self.owner.mailbox(name)?;
+        let mailbox = self.owner.mailbox(&self.name)?;
         Ok(mailbox.map_or(Rights::NONE, |found| self.rights_of(found.id())))
     }
 
@@ -83,14 +79,21 @@ impl Place {
         if self.is_own() {
             return Ok(());
         }
-        let name = self.name.strip_suffix('/').unwrap_or(&self.name);
-        let above = name.rsplit_once('/').map(|(above, _)| above);
-        let rights = match above.map(|above| blocking(|| self.rights_at(above))) {
-            None => Rights::NONE,
-            Some(Ok(rights)) => rights,
-            Some(Err(error)) => return Err(Answer::unreadable(session, &error)),
-        };
+        let rights = blocking(|| self.rights_above());
+        let rights = rights.map_err(|error| Answer::unreadable(session, &error))?;
         permit(rights, Deed::MakeBelow, Answer::no_permission)
+    }
+
+    /// The rights to the nearest mailbox above this place; none if there is none.
+    fn rights_above(&self) -> Result<Rights, ReadError> {
+        let name = self.name.strip_suffix('/').unwrap_or(&self.name);
+        for (at, _) in name.rmatch_indices('/') {
+            let above = name.get(..at).unwrap_or_default();
+            if let Some(mailbox) = self.owner.mailbox(above)? {
+                return Ok(self.rights_of(mailbox.id()));
+            }
+        }
+        Ok(Rights::NONE)
     }
 }
 
@@ -193,6 +196,9 @@ fn place_of(session: &Session, account: &Account, name: &str) -> Result<Option<P
         let (owner, name) = (account.clone(), name.to_owned());
         Some(Place { owner, shown: name.clone(), name, viewer })
     };
+    if !name.starts_with(OTHERS) && !name.starts_with(SHARED) {
+        return Ok(own(name));
+    }
     let shared = shared_account(session);
     let (owner, prefix, rest) = if let Some(rest) = name.strip_prefix(OTHERS) {
         let Some((user, rest)) = rest.split_once('/') else {

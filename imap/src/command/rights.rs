@@ -1,8 +1,8 @@
 //! Which right a deed needs (RFC 4314 section 4), and how a lack of it is answered.
 //!
 //! Whoever owns a mailbox has every right, so none of this is ever in the way of somebody who uses
-//! no mailbox of others. Without the right to see a mailbox, its lack of any right is answered as if
-//! it were not there.
+//! no mailbox of others. Without the right to see a mailbox, the lack of any other is answered as
+//! if the mailbox were not there.
 
 use engine::flags::FlagList;
 use engine::rights::Rights;

@@ -1,4 +1,5 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474, RFC 9208), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 8438, RFC 8474, RFC 9208), also for LIST … RETURN
+//! (STATUS …).
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;

@@ -3,7 +3,7 @@
 //! | line | meaning |
 //! |--|--|
 //! | `# …` | comment; the first line cites the rule |
-//! | `C: …` | sent with CRLF; `\r` `\n` `\0` `\\` are escapes; ends without CRLF if it ends in `\c` |
+//! | `C: …` | sent with CRLF; `\r` `\n` `\0` `\\` are escapes; without CRLF if it ends in `\c` |
 //! | `S: …` | the next line from the server; `...` is any text, `<name>` what it was at first |
 //! | `S* …` | these lines in any order, until the next line of another kind |
 //! | `2: C: …` | on the second connection, which logs in by itself on first use |
