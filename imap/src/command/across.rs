@@ -165,7 +165,9 @@ async fn copy_all(
         let prepared = blocking(|| {
             batch.iter().map(|row| crossing.prepare(talk, row, to)).collect::<Result<Vec<_>, _>>()
         })?;
-        given.extend(to.mailbox.append(prepared).await?.uids);
+        // Large ones enter the log ahead, while the caller waits.
+        let ticket = blocking(|| to.mailbox.append(prepared));
+        given.extend(ticket.await?.uids);
         done += batch.len();
     }
     Ok(())
