@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::Setting;
+use crate::admin::{LimitChange, Setting};
 use crate::command;
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -177,6 +177,19 @@ pub(crate) enum AccountVerb {
         /// for
         #[arg(long)]
         password_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Show or set how much mail an account may hold
+    Quota {
+        /// The account
+        name: String,
+        /// Bytes, such as 5000000000 or 5G, or none
+        #[arg(long, value_parser = byte_limit)]
+        bytes: Option<LimitChange>,
+        /// A number of messages, or none
+        #[arg(long, value_parser = message_limit)]
+        messages: Option<LimitChange>,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -445,6 +458,22 @@ fn byte_count(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "write a number of bytes, such as 5000000000, 500M or 5G".to_owned())
 }
 
+/// A limit of bytes, or none.
+fn byte_limit(text: &str) -> Result<LimitChange, String> {
+    if text == "none" { Ok(LimitChange::Lift) } else { byte_count(text).map(LimitChange::Set) }
+}
+
+/// A limit of messages, or none.
+fn message_limit(text: &str) -> Result<LimitChange, String> {
+    match text {
+        "none" => Ok(LimitChange::Lift),
+        count => count
+            .parse()
+            .map(LimitChange::Set)
+            .map_err(|_| "write a number of messages, or none".to_owned()),
+    }
+}
+
 /// Does what the command line says.
 pub(crate) fn run() -> Result<(), Failure> {
     match CommandLine::parse().verb {
@@ -519,6 +548,8 @@ mod tests {
             "export mbox u@example.org mail.mbox --mailbox INBOX",
             "retention 30 --low-space shorten",
             "account retention u@example.org hold",
+            "account quota u@example.org",
+            "account quota u@example.org --bytes 5G --messages none",
             "undelete u@example.org --mailbox Old --since 3d --dry-run",
             "undelete u@example.org --list",
             "status --json",

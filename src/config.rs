@@ -150,6 +150,9 @@ pub(crate) struct ImapSection {
     /// Messages that one APPEND or COPY takes, more are refused (SAVELIMIT); 0: as
     /// messages_per_command.
     pub(crate) messages_per_save: u32,
+    /// The account whose mailboxes are shared folders: each user sees below "Shared/" what their
+    /// access control lists allow. Empty: there are none.
+    pub(crate) shared_account: String,
 }
 
 impl Default for ImapSection {
@@ -162,6 +165,7 @@ impl Default for ImapSection {
             plain_passwords: PlainPasswords::Loopback,
             messages_per_command: 0,
             messages_per_save: 0,
+            shared_account: String::new(),
         }
     }
 }
@@ -314,6 +318,8 @@ pub(crate) struct ServerOptions {
     pub(crate) messages_per_command: Option<u32>,
     /// Of IMAP; `None` is as above.
     pub(crate) messages_per_save: Option<u32>,
+    /// The account of shared folders.
+    pub(crate) shared_account: Option<String>,
     /// LMTP.
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
@@ -426,6 +432,7 @@ impl Config {
             plain_passwords: self.imap.plain_passwords,
             messages_per_command: Some(self.imap.messages_per_command).filter(|&max| max > 0),
             messages_per_save: Some(self.imap.messages_per_save).filter(|&max| max > 0),
+            shared_account: Some(self.imap.shared_account.clone()).filter(|name| !name.is_empty()),
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
             delivery: self.delivery.clone(),

@@ -81,12 +81,14 @@ fn imap_config(options: &ServerOptions, certificate: &Arc<ServerConfig>) -> Arc<
         messages_per_save: options.messages_per_save,
         ..imap::Limits::default()
     };
-    Arc::new(imap::Config::new(
+    let mut config = imap::Config::new(
         limits,
         options.host_name.clone(),
         Some(Arc::clone(certificate)),
         options.plain_passwords == PlainPasswords::Loopback,
-    ))
+    );
+    config.shared_account.clone_from(&options.shared_account);
+    Arc::new(config)
 }
 
 fn smtp_config(options: &ServerOptions) -> Arc<smtp_ingest::Config> {

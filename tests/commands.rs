@@ -13,6 +13,8 @@ mod give_up;
 mod import;
 #[path = "commands/keys.rs"]
 mod keys;
+#[path = "commands/quota.rs"]
+mod quota;
 #[path = "commands/retention.rs"]
 mod retention;
 mod support;

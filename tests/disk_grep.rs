@@ -18,7 +18,7 @@ use support::imap::{Imap, quoted};
 use support::site::{DOMAIN, OTHER_USER, PASSWORD, Site, USER, files_below};
 
 /// What a thief would look for; each appears in the workload below, and all are invented.
-const NEEDLES: [&str; 18] = [
+const NEEDLES: [&str; 20] = [
     "Quaestor-Zypressen",
     "Xylophonbauer",
     "Kryptonwerkstatt",
@@ -37,6 +37,8 @@ const NEEDLES: [&str; 18] = [
     "papageientaucher.example",
     "Zaunkoenig-Detail",
     "Hagebuttenbody",
+    "Eintrag-Kastanienallee",
+    "Anmerkung-Leuchtturm",
 ];
 
 /// The shortest piece of a word that is no accident in random bytes.
@@ -137,6 +139,9 @@ fn work(site: &Site, account: &str, alias: &str) {
     let replies = lmtp.deliver(sender, &[account, USER], &large).unwrap();
     assert!(replies.iter().all(|reply| reply.code == 250), "{replies:?}");
     let mut imap = site.imap();
+    let entry = "/private/Eintrag-Kastanienallee \"Anmerkung-Leuchtturm\"";
+    imap.ok(&format!("SETMETADATA INBOX ({entry})")).unwrap();
+    imap.ok(&format!("SETACL INBOX {account} lr")).unwrap();
     for name in ["Bernsteinzimmer Akten", "Bernsteinzimmer Akten/Mondscheintarif"] {
         imap.ok(&format!("CREATE {}", quoted(name))).unwrap();
         imap.ok(&format!("SUBSCRIBE {}", quoted(name))).unwrap();

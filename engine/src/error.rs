@@ -113,6 +113,18 @@ pub enum CommitError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The account's limit of messages.
+    #[error("the account is over its quota of {limit} messages")]
+    TooManyMessages {
+        /// The limit.
+        limit: u64,
+    },
+    /// Entries of metadata, or of an access control list.
+    #[error("there can be no more than {limit} entries")]
+    TooManyEntries {
+        /// The limit.
+        limit: u64,
+    },
     /// A bound of [`crate::limits`] or of the configuration.
     #[error("{what} exceeds the limit of {limit}")]
     TooLarge {
@@ -153,7 +165,8 @@ impl CommitError {
             CommitError::QueueFull
             | CommitError::DiskFull
             | CommitError::PartGone
-            | CommitError::OverQuota { .. } => Remedy::Retry,
+            | CommitError::OverQuota { .. }
+            | CommitError::TooManyMessages { .. } => Remedy::Retry,
             CommitError::ReadOnly { .. } => Remedy::Stop,
             CommitError::Read(error) => error.remedy(),
             CommitError::NoSuchMailbox
@@ -165,6 +178,7 @@ impl CommitError {
             | CommitError::NotPermitted { .. }
             | CommitError::MessagesGone
             | CommitError::TooLarge { .. }
+            | CommitError::TooManyEntries { .. }
             | CommitError::OutOfUids => Remedy::Refuse,
         }
     }

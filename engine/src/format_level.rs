@@ -20,6 +20,8 @@
 //!     5  digests of mailboxes, in format 2 of their rows (`mailbox/digest.rs`),
 //!        footers of segments that do not list the chunks (`log/format/segment.rs`),
 //!        headers of blobs with masked content keys, version 3 (`seal/blob.rs`)
+//!     6  records of types 38 to 40, rows of metadata, rights and limits
+//!        (`record/sharing.rs`, `state/annotations.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -35,7 +37,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::{FOOTER_VERSION, SEGMENT_VERSION};
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 5;
+pub(crate) const NEWEST: u32 = 6;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
@@ -64,6 +66,8 @@ const _: () = assert!(
      version to volumes below it"
 );
 
+/// The level from which on mailboxes have metadata and access control lists.
+pub(crate) const SHARING: u32 = 6;
 /// The level from which on messages can be kept after they were expunged.
 pub(crate) const RETENTION: u32 = 3;
 
@@ -76,6 +80,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
         26..=28 => Some(BASE_IMAGES),
         32..=35 => Some(RETENTION),
         36 | 37 => Some(KEY_GENERATIONS),
+        38..=40 => Some(SHARING),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@ pub type Body = fn(&[u8]);
 /// Every target with its body.
 pub const TARGETS: &[(&str, Body)] = &[
     ("account_row", state::fuzzing::account_row),
+    ("annotations_row", state::fuzzing::annotations_row),
     ("blob_chunk", seal::fuzzing::blob_chunk),
     ("blob_header", seal::fuzzing::blob_header),
     ("blob_row", state::fuzzing::blob_row),

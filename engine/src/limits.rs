@@ -49,6 +49,18 @@ pub const MAILBOX_KEYWORDS_MAX: usize = 65_000;
 pub const MESSAGE_KEYWORDS_MAX: usize = 1000;
 /// Mailboxes of one account.
 pub const ACCOUNT_MAILBOXES_MAX: usize = 100_000;
+/// Entries of metadata of one mailbox, everybody's private ones among them; and of an account.
+pub const METADATA_ENTRIES_MAX: usize = 500;
+/// The name of an entry of metadata.
+pub const METADATA_NAME_BYTES_MAX: usize = 512;
+/// The value of an entry of metadata.
+pub const METADATA_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Entries of one access control list.
+pub const ACL_ENTRIES_MAX: usize = 1000;
+/// Metadata and access control list of one mailbox together, in bytes.
+pub const MAILBOX_ANNOTATION_BYTES_MAX: usize = 256 << 10;
+/// Those of all mailboxes of an account together, in bytes: they are in memory.
+pub const ACCOUNT_ANNOTATION_BYTES_MAX: usize = 2 << 20;
 /// Nesting of MIME that is parsed; deeper parts are shown as opaque.
 pub const MIME_DEPTH_MAX: usize = 64;
 /// Parts of one message that are parsed; the rest is shown as part of the last.
@@ -67,5 +79,9 @@ const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX, "a record fits into a 
 const _: () = assert!(
     MESSAGE_KEYWORDS_MAX * (KEYWORD_BYTES_MAX + 2) < RECORD_BYTES_MAX / 2,
     "the record of one message fits, whatever keywords it has"
+);
+const _: () = assert!(
+    MAILBOX_ANNOTATION_BYTES_MAX * 2 < RECORD_BYTES_MAX,
+    "the row of a mailbox's annotations fits into the record of a base image"
 );
 const _: () = assert!(TAIL_ROWS_MAX < PAGE_ROWS_MAX);

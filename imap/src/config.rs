@@ -94,6 +94,9 @@ pub struct Config {
     /// Whether a password may cross a connection without TLS if the client is on this machine
     /// (loopback). Never from elsewhere.
     pub allow_plaintext_login: bool,
+    /// The account whose mailboxes are shared folders: shown below `Shared/`, as far as their
+    /// access control lists say.
+    pub shared_account: Option<String>,
     /// Bytes of appended messages that may still be taken into memory, in units of 1 KiB.
     pub(crate) append_budget: Arc<Semaphore>,
     /// Bytes that may still be read from the spool to be stored, in the same units. Apart from the
@@ -112,7 +115,15 @@ impl Config {
         let units = engine::width::usize_of(limits.append_budget_bytes / BUDGET_UNIT_BYTES);
         let budget = || Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
         let (append_budget, spooled_budget) = (budget(), budget());
-        Config { limits, hostname, tls, allow_plaintext_login, append_budget, spooled_budget }
+        Config {
+            limits,
+            hostname,
+            tls,
+            allow_plaintext_login,
+            shared_account: None,
+            append_budget,
+            spooled_budget,
+        }
     }
 }
 

@@ -27,6 +27,7 @@
 mod client;
 mod keys;
 mod operation;
+mod quota;
 mod reading;
 mod retained;
 mod server;
@@ -35,6 +36,7 @@ mod together;
 pub(crate) use client::Connection;
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
+pub(crate) use quota::{LimitChange, QuotaLine};
 pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};
 pub(crate) use server::Server;
 

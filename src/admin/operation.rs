@@ -11,6 +11,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
+use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
 use super::together::{Held, Together};
 use super::{reading, retained};
@@ -27,6 +28,8 @@ pub(crate) enum Request {
     AccountList,
     /// Replaces a password.
     AccountPassword { name: String, password: String },
+    /// Changes what an account may hold, and shows it.
+    AccountQuota { name: String, bytes: LimitChange, messages: LimitChange },
     /// Deletes an account and destroys its key.
     AccountDelete { name: String },
     /// Makes a domain.
@@ -81,6 +84,7 @@ pub(crate) enum Request {
 impl Request {
     /// Whether it may change the store.
     pub(crate) fn mode(&self) -> OpenMode {
+        use LimitChange::Keep;
         match self {
             Request::AccountList
             | Request::DomainList
@@ -90,6 +94,7 @@ impl Request {
             | Request::MailboxList { .. }
             | Request::MessageList { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
+            Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
             Request::Retention(request) if request.is_reading() => OpenMode::Read,
             _ => OpenMode::ReadWrite,
         }
@@ -114,6 +119,8 @@ pub(crate) enum Answer {
     Progress { done: u64, total: u64 },
     /// The accounts.
     Accounts { accounts: Vec<AccountLine> },
+    /// What an account holds and may hold.
+    Quota(QuotaLine),
     /// The domains.
     Domains { domains: Vec<String> },
     /// The aliases.
@@ -300,13 +307,14 @@ fn dispatch(
             let password = Secret::new(password);
             store.create_account(NewAccount { name, password, quota_bytes })?;
         }
-        Request::AccountList => {
-            let accounts = store.accounts()?.into_iter().map(AccountLine::from).collect();
-            answer = Answer::Accounts { accounts };
-        }
+        Request::AccountList => answer = accounts(store)?,
         Request::AccountPassword { name, password } => {
             let password = Secret::new(password);
             store.set_password(find_account(store, &name)?.number(), &password)?;
+        }
+        Request::AccountQuota { name, bytes, messages } => {
+            let account = find_account(store, &name)?;
+            answer = Answer::Quota(quota::answer(store, &account, bytes, messages)?);
         }
         Request::AccountDelete { name } => {
             store.delete_account(find_account(store, &name)?.number())?
@@ -317,10 +325,7 @@ fn dispatch(
         Request::AliasAdd { address, targets } => {
             store.add_alias(AliasEntry { address, targets })?
         }
-        Request::AliasList => {
-            let line = |AliasEntry { address, targets }| AliasLine { address, targets };
-            answer = Answer::Aliases { aliases: store.aliases()?.into_iter().map(line).collect() };
-        }
+        Request::AliasList => answer = aliases(store)?,
         Request::AliasDelete { address } => store.delete_alias(&address)?,
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
@@ -356,6 +361,16 @@ fn dispatch(
         }
     }
     Ok(Begun::Answered(answer))
+}
+
+fn accounts(store: &Store) -> Result<Answer, Failure> {
+    let accounts = store.accounts()?.into_iter().map(AccountLine::from).collect();
+    Ok(Answer::Accounts { accounts })
+}
+
+fn aliases(store: &Store) -> Result<Answer, Failure> {
+    let line = |AliasEntry { address, targets }| AliasLine { address, targets };
+    Ok(Answer::Aliases { aliases: store.aliases()?.into_iter().map(line).collect() })
 }
 
 fn upgraded(Upgrade { before, now }: Upgrade) -> Answer {

@@ -1,6 +1,6 @@
 //! `account`, `domain`, `alias`: who gets mail.
 
-use crate::admin::{Answer, Request};
+use crate::admin::{Answer, QuotaLine, Request};
 use crate::cli::{AccountVerb, AliasVerb, DomainVerb};
 use crate::command::{ask, bytes, retention, unexpected};
 use crate::failure::{Exit, Failure};
@@ -43,6 +43,15 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
             ask(&place, &request)?;
             println!("the password of {name} is changed");
         }
+        AccountVerb::Quota { name, bytes, messages, place } => {
+            let request = Request::AccountQuota {
+                name: name.clone(),
+                bytes: bytes.unwrap_or_default(),
+                messages: messages.unwrap_or_default(),
+            };
+            let Answer::Quota(line) = ask(&place, &request)? else { return Err(unexpected()) };
+            println!("{name}: {}", quota_words(&line));
+        }
         AccountVerb::Retention { name, setting, place } => {
             retention::account(name, setting, &place)?;
         }
@@ -64,6 +73,20 @@ pub(crate) fn account(verb: AccountVerb) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn quota_words(line: &QuotaLine) -> String {
+    let of = |limit: Option<String>| match limit {
+        Some(limit) => format!(" of {limit}"),
+        None => ", no limit".to_owned(),
+    };
+    format!(
+        "{}{}; {} messages{}",
+        bytes(line.byte_count),
+        of(line.byte_limit.map(bytes)),
+        line.message_count,
+        of(line.message_limit.map(|limit| limit.to_string()))
+    )
 }
 
 /// `pillarbox domain …`

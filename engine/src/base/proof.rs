@@ -20,8 +20,8 @@ use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, MailboxId};
 use crate::mailbox::{DigestProof, NOT_ITS_DIGEST};
 use crate::state::{
-    AccountRetention, BlobRow, RetainedKey, RetainedMessage, Table, Usage, decoded,
-    part_reference_key, reference_key,
+    AccountRetention, BlobRow, RetainedKey, RetainedMessage, Table, USAGE_KEY_BYTES, Usage,
+    decoded, part_reference_key, reference_key,
 };
 
 /// What is known of an account's rows.
@@ -96,8 +96,7 @@ impl Proof {
                 }
                 Ok(())
             }
-            // The row with the counters has a byte more than the account's.
-            (Table::Account, _) if key.len() > 8 => {
+            (Table::Account, _) if key.len() == USAGE_KEY_BYTES => {
                 let usage = decoded("usage row", Usage::decode(value))?;
                 self.messages.told = (usage.message_count, usage.message_bytes);
                 Ok(())

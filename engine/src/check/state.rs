@@ -12,7 +12,10 @@ use super::mail::Check;
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId};
 use crate::mailbox::{VanishedEntry, decodes};
-use crate::state::{BlobRow, Places, Table, blob_of_reference, mailbox_of_reference};
+use crate::state::{
+    ACCOUNT_ITSELF, Annotations, BlobRow, Places, Table, annotated_by, blob_of_reference, decoded,
+    mailbox_of_reference,
+};
 use crate::width::u64_of;
 
 /// What the table of a row is called in words.
@@ -61,7 +64,7 @@ impl Check<'_> {
         let mut count = 0;
         let scanned = saved.tables.scan_prefix(table, &[], &mut |key, value| {
             count += 1;
-            let Some((account, mailbox)) = owner(key) else { return Ok(true) };
+            let Some((account, mailbox)) = owner(table, key) else { return Ok(true) };
             if !saved.values.has_account(account) {
                 return Ok(true);
             }
@@ -78,7 +81,8 @@ impl Check<'_> {
             self.table_problem(table, &error);
         }
         for (key, error) in wrong {
-            let about = owner(&key).and_then(|(account, mailbox)| self.words_of(account, mailbox));
+            let about =
+                owner(table, &key).and_then(|(account, mailbox)| self.words_of(account, mailbox));
             let about = about.unwrap_or_else(|| words(table));
             let what = format!(
                 "a row of {} does not open ({error}); 'pillarbox check --rebuild' makes the state \
@@ -93,7 +97,7 @@ impl Check<'_> {
         // They may belong to a mailbox that came or went meanwhile.
         (self.settle)();
         for key in strays {
-            let Some((account, Some(mailbox))) = owner(&key) else { continue };
+            let Some((account, Some(mailbox))) = owner(table, &key) else { continue };
             let is_there = saved.tables.get(table, &key).is_ok_and(|value| value.is_some());
             if is_there && self.name(account, mailbox).is_none() && !self.is_unsettled {
                 let what = "a row of a mailbox that does not exist".to_owned();
@@ -211,9 +215,13 @@ impl Check<'_> {
 }
 
 /// Account and mailbox of a row, by its key.
-fn owner(key: &[u8]) -> Option<(AccountNumber, Option<MailboxId>)> {
+fn owner(table: Table, key: &[u8]) -> Option<(AccountNumber, Option<MailboxId>)> {
     let (account, rest) = key.split_first_chunk()?;
-    let mailbox = rest.first_chunk().map(|id| MailboxId(*id));
+    let mailbox = match table {
+        Table::Account => annotated_by(key).map(|(_, mailbox)| mailbox),
+        _ => rest.first_chunk().map(|id| MailboxId(*id)),
+    };
+    let mailbox = mailbox.filter(|mailbox| *mailbox != ACCOUNT_ITSELF);
     Some((AccountNumber(u64::from_be_bytes(*account)), mailbox))
 }
 
@@ -229,6 +237,9 @@ fn open_row(
         Table::Vanished => {
             let modseq = key.last_chunk().and_then(|lsn| Lsn::from_bits(u64::from_be_bytes(*lsn)));
             VanishedEntry::decode(modseq.unwrap_or(Lsn::ZERO), &plain).map(drop)
+        }
+        Table::Account if annotated_by(key).is_some() => {
+            decoded("row of metadata and rights", Annotations::decode(&plain)).map(drop)
         }
         // Opened with the account, or with its mailbox.
         _ => Ok(()),

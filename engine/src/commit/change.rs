@@ -8,7 +8,7 @@ use crate::ids::{
     Uid, UnixSeconds,
 };
 use crate::record::base::{BasePart, DumpedRow};
-use crate::record::{AccountUpdate, BlobShape, PolicyChange};
+use crate::record::{AccountUpdate, BlobShape, PolicyChange, SharingBody};
 use crate::seal::SealedChunk;
 use crate::state::{PartUse, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::store::{Appended, Copied, FlagsStored, SpecialUse};
@@ -279,6 +279,12 @@ pub(crate) enum Change {
         chunk: SealedChunk,
         promise: Answer<Lsn>,
     },
+    /// Metadata, rights and limits.
+    Sharing {
+        account: AccountNumber,
+        body: SharingBody,
+        promise: Answer<()>,
+    },
     /// For how long messages are kept, and kept ones.
     Retention(RetentionChange),
     /// No more of that message comes without its record; its chunks are dead.
@@ -331,6 +337,7 @@ impl Change {
             | Change::DeleteAccount { promise, .. }
             | Change::AccountDestroyed { promise, .. }
             | Change::BaseImage { promise, .. }
+            | Change::Sharing { promise, .. }
             | Change::Policy { promise, .. }
             | Change::KeysBegun { promise, .. }
             | Change::KeyDestroyed { promise, .. }
@@ -382,6 +389,10 @@ impl Change {
             }
             Change::Retention(RetentionChange::Undelete { keys, .. }) => keys.len() * ROW_BYTES,
             Change::Retention(RetentionChange::Purge { keys, .. }) => 1024 + keys.len() * 32,
+            Change::Sharing { body: SharingBody::Metadata { entries, .. }, .. } => {
+                let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+                entries.iter().map(|entry| entry.name.len() + bytes(&entry.value) + 64).sum()
+            }
             // Its first mailboxes come with it, each with a record.
             Change::CreateAccount { .. } => 8192,
             _ => 1024,

@@ -26,7 +26,8 @@
 //!   32 to 35           retention, see `retention.rs`
 //!   36  keys begun       list(account u64, key generation)
 //!   37  key destroyed    account u64, key generation
-//! 8 to 15 and others: queue, digests, metadata, ACL, Sieve; with their issues.
+//!   38 to 40           metadata, rights, limits, see `sharing.rs`
+//! 8 to 15 and others: queue, digests, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
 //! blob, inline: tag 16, chunks, plain bytes; ahead: the same, list(u64); bare: u64;
@@ -37,7 +38,7 @@ use super::base::{BasePart, DumpedRow};
 use super::part::{decode_with_parts, encode_with_parts};
 use super::{
     AccountUpdate, Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow,
-    PolicyChange, RetentionBody, Transfer,
+    PolicyChange, RetentionBody, SharingBody, Transfer,
 };
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
@@ -80,6 +81,7 @@ impl Body {
             Body::Retention(body) => body.kind(),
             Body::KeysBegun(_) => 36,
             Body::KeyDestroyed { .. } => 37,
+            Body::Sharing(body) => body.kind(),
         }
     }
 
@@ -114,6 +116,7 @@ impl Body {
             }
             Body::BaseImage(part) => part.encode(out),
             Body::Retention(body) => body.encode(out),
+            Body::Sharing(body) => body.encode(out),
             Body::AccountUpdate(update) => update.encode(out),
             of_mailboxes => of_mailboxes.encode_of_mailboxes(out),
         }
@@ -226,6 +229,7 @@ impl Body {
                 let (account, generation) = decode_key(from)?;
                 Body::KeyDestroyed { account, generation }
             }
+            38..=40 => SharingBody::decode(kind, from)?,
             _ => return Err("its type is not known to this version"),
         })
     }

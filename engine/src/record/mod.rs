@@ -25,12 +25,14 @@ pub(crate) mod fuzzing;
 mod part;
 mod retention;
 mod sealed;
+mod sharing;
 
 use base::{BasePart, DumpedRow};
 pub(crate) use body::{special_use_number, special_use_of};
 pub(crate) use part::{ArrivalPart, PartBlob};
 pub(crate) use retention::RetentionBody;
 pub(crate) use sealed::open_record;
+pub(crate) use sharing::{EntryChange, SharingBody};
 
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
@@ -119,6 +121,8 @@ pub(crate) enum Body {
     BaseImage(BasePart),
     /// Messages are kept after they went; see `retention.rs`.
     Retention(RetentionBody),
+    /// Metadata, rights and limits; see `sharing.rs`.
+    Sharing(SharingBody),
 }
 
 /// The begin of an epoch: one link of the volume's history.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::PartHash;
+use crate::rights::{Grantee, Identifier, Rights, Sign};
 use crate::state::{RetainedKey, RetentionSetting, Until, VolumeRetention};
 
 fn row(uid: u32) -> NewRow {
@@ -240,11 +241,51 @@ fn a_record_with_a_byte_missing_or_left_over_is_refused() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
-        kind in 0u8..40,
+        kind in 0u8..44,
         payload in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let _ = Record::decode(kind, &payload);
     }
+}
+
+#[test]
+fn records_of_sharing_read_back_and_are_written_as_they_were_first() {
+    let mailbox = MailboxId([7; 16]);
+    let entry = |of, name: &str, value: Option<&[u8]>| EntryChange {
+        of: AccountNumber(of),
+        name: name.to_owned(),
+        value: value.map(<[u8]>::to_vec),
+    };
+    let who = |grantee, sign| Identifier { grantee, sign };
+    let rights = |letters| Some(Rights::from_letters(letters).unwrap());
+    let bodies = [
+        SharingBody::Metadata {
+            mailbox,
+            entries: vec![
+                entry(0, "/comment", Some("Grüße".as_bytes())),
+                entry(99, "/comment", Some(b"")),
+                entry(99, "/specialuse", None),
+            ],
+        },
+        SharingBody::Rights {
+            mailbox,
+            entries: vec![
+                (who(Grantee::Anyone, Sign::Positive), rights("lr")),
+                (who(Grantee::Account(AccountNumber(99)), Sign::Positive), rights("lrswipkxtea")),
+                (who(Grantee::Account(AccountNumber(7)), Sign::Negative), rights("w")),
+                (who(Grantee::Anyone, Sign::Negative), None),
+            ],
+        },
+        SharingBody::Limits { messages: Some(100_000) },
+        SharingBody::Limits { messages: None },
+    ];
+    let records = bodies.map(|body| Record::new(Stamp(42), Body::Sharing(body)));
+    for record in &records {
+        let payload = record.encode();
+        assert!(Record::decode(record.kind(), &payload[..payload.len() - 1]).is_err());
+        assert_eq!(Record::decode(record.kind(), &payload).as_ref(), Ok(record));
+    }
+    compare_with("records_sharing_6.bin", &records);
 }
 
 #[test]

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Model, Moves, Operation, Outcome, SeenAccount, Shown, Sight, text};
+use super::model::{Beside, Model, Moves, Operation, Outcome, SeenAccount, Shown, Sight, text};
 use crate::disk::simulated::Dice;
 use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{MailboxId, Uid, UnixSeconds};
+use crate::rights::{Identifier, Rights};
 use crate::seal::Secret;
 use crate::store::{
-    Account, Appended, Copied, DeliverTo, FlagsStored, NewAccount, NewMessage, Store, Undeleted,
+    Account, Appended, Copied, DeliverTo, FlagsStored, MetadataChange, MetadataScope, NewAccount,
+    NewMessage, Store, Undeleted,
 };
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
@@ -117,12 +119,25 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
             Operation::Rename { account, from: name, to }
         }
         90..93 => Operation::Delete { account, name },
-        93..96 => Operation::Subscribe { account, name, subscribed: some & 1 == 0 },
+        93..95 => draw_beside(dice, account, id, some),
+        95 => Operation::Subscribe { account, name, subscribed: some & 1 == 0 },
         _ => {
             let limit = (some & 3 == 0).then_some(20_000 + some % 60_000);
             Operation::Quota { account, limit }
         }
     })
+}
+
+/// Metadata, or rights of everybody.
+fn draw_beside(dice: &mut Dice, account: String, mailbox: MailboxId, some: u64) -> Operation {
+    let is_given = some & 1 == 0;
+    if dice.below(2) == 0 {
+        let (entry, value) = (format!("/e{}", some % 5), some.to_le_bytes().to_vec());
+        return Operation::Annotate { account, mailbox, entry, value: is_given.then_some(value) };
+    }
+    let letters = if some & 2 == 0 { "lr" } else { "lrswi" };
+    let anyone = is_given.then(|| Rights::from_letters(letters).unwrap());
+    Operation::Share { account, mailbox, anyone }
 }
 
 fn draw_flags(dice: &mut Dice, account: String, mailbox: MailboxId, uids: Vec<u32>) -> Operation {
@@ -276,6 +291,14 @@ fn answer_of_account(
             Answer::Done(account.subscribe(name))
         }
         Operation::Subscribe { name, .. } => Answer::Done(account.unsubscribe(name)),
+        Operation::Annotate { mailbox, entry, value, .. } => {
+            let (name, value) = (entry.clone(), value.clone());
+            let change = MetadataChange { scope: MetadataScope::Shared, name, value };
+            Answer::Done(account.set_metadata(Some(*mailbox), vec![change]))
+        }
+        Operation::Share { mailbox, anyone, .. } => {
+            Answer::Done(account.set_rights(*mailbox, Identifier::ANYONE, *anyone))
+        }
         _ => return None,
     }))
 }
@@ -404,7 +427,13 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
         messages.insert(row.uid.0, message);
     }
     assert_eq!(u64::from(view.message_count()), u64::try_from(messages.len()).unwrap());
-    Ok(Some(Shown { uid_next: view.uid_next().map_or(0, |uid| uid.0), messages }))
+    let metadata = account.metadata(Some(id), account.number()).into_iter();
+    let beside = Beside {
+        metadata: metadata.map(|entry| (entry.name, entry.value)).collect(),
+        anyone: account.access_list(id).first().map(|entry| entry.rights),
+    };
+    let uid_next = view.uid_next().map_or(0, |uid| uid.0);
+    Ok(Some(Shown { uid_next, messages, beside }))
 }
 
 pub(super) fn keyword_number(name: &str) -> u8 {

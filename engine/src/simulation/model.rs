@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::kept::{Keep, ModelKept, SeenKept};
 use crate::flags::FlagChange;
 use crate::ids::MailboxId;
+use crate::rights::Rights;
 
 /// All accounts, by name.
 #[derive(Clone, Default)]
@@ -30,6 +31,14 @@ pub(super) struct ModelMailbox {
     pub(super) name: String,
     pub(super) uid_next: u32,
     pub(super) messages: BTreeMap<u32, ModelMessage>,
+    pub(super) beside: Beside,
+}
+
+/// What stands beside a mailbox: values of metadata, and what everybody may.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Beside {
+    pub(super) metadata: BTreeMap<String, Vec<u8>>,
+    pub(super) anyone: Option<Rights>,
 }
 
 /// One message: its text follows from a number.
@@ -45,6 +54,7 @@ pub(super) struct ModelMessage {
 pub(super) struct Shown {
     pub(super) uid_next: u32,
     pub(super) messages: BTreeMap<u32, ModelMessage>,
+    pub(super) beside: Beside,
 }
 
 /// What a reader can see of everything, by account.
@@ -119,6 +129,17 @@ pub(super) enum Operation {
         account: String,
         name: String,
         subscribed: bool,
+    },
+    Annotate {
+        account: String,
+        mailbox: MailboxId,
+        entry: String,
+        value: Option<Vec<u8>>,
+    },
+    Share {
+        account: String,
+        mailbox: MailboxId,
+        anyone: Option<Rights>,
     },
     Quota {
         account: String,
@@ -242,7 +263,8 @@ impl ModelMessage {
 
 impl ModelMailbox {
     fn new(name: &str) -> ModelMailbox {
-        ModelMailbox { id: None, name: name.to_owned(), uid_next: 1, messages: BTreeMap::new() }
+        let (name, messages) = (name.to_owned(), BTreeMap::new());
+        ModelMailbox { id: None, name, uid_next: 1, messages, beside: Beside::default() }
     }
 
     pub(super) fn add(&mut self, message: ModelMessage) -> u32 {
@@ -275,7 +297,13 @@ impl ModelAccount {
         if self.by_name(name).is_some() {
             return Outcome::Refused;
         }
-        self.mailboxes.push(ModelMailbox::new(name));
+        // It is shared as the one above it.
+        let mut levels = name.rmatch_indices('/').map(|(at, _)| &name[..at]);
+        let above = levels.find_map(|above| self.mailboxes.iter().find(|own| own.name == above));
+        let anyone = above.and_then(|above| above.beside.anyone);
+        let mut new = ModelMailbox::new(name);
+        new.beside.anyone = anyone;
+        self.mailboxes.push(new);
         Outcome::Done
     }
 
@@ -408,8 +436,8 @@ impl Model {
     /// What a reader sees.
     pub(super) fn sight(&self) -> Sight {
         let shown = |mailbox: &ModelMailbox| {
-            let ModelMailbox { name, uid_next, messages, .. } = mailbox.clone();
-            (name, Shown { uid_next, messages })
+            let ModelMailbox { name, uid_next, messages, beside, .. } = mailbox.clone();
+            (name, Shown { uid_next, messages, beside })
         };
         let account = |(name, account): (&String, &ModelAccount)| {
             let mailboxes = account.mailboxes.iter().map(shown).collect();
@@ -466,6 +494,19 @@ impl ModelAccount {
                 }
                 Outcome::Done
             }
+            Operation::Annotate { mailbox, entry, value, .. } => {
+                let Some(mailbox) = self.by_id(*mailbox) else { return Outcome::Refused };
+                match value {
+                    Some(value) => mailbox.beside.metadata.insert(entry.clone(), value.clone()),
+                    None => mailbox.beside.metadata.remove(entry),
+                };
+                Outcome::Done
+            }
+            Operation::Share { mailbox, anyone, .. } => {
+                let Some(mailbox) = self.by_id(*mailbox) else { return Outcome::Refused };
+                mailbox.beside.anyone = *anyone;
+                Outcome::Done
+            }
             Operation::Quota { limit, .. } => {
                 self.quota = *limit;
                 Outcome::Done
@@ -497,6 +538,8 @@ impl Operation {
             | Operation::Rename { account, .. }
             | Operation::Delete { account, .. }
             | Operation::Subscribe { account, .. }
+            | Operation::Annotate { account, .. }
+            | Operation::Share { account, .. }
             | Operation::Quota { account, .. }
             | Operation::Keep { account, .. }
             | Operation::Undelete { account, .. }

@@ -21,7 +21,8 @@ fn lost(_: &[u8], _: &[u8]) -> Option<Option<Vec<u8>>> {
 }
 
 fn one_more(key: &[u8], value: &[u8]) -> Option<Option<Vec<u8>>> {
-    let mut usage = Usage::decode(value).ok().filter(|_| key.len() > 8)?;
+    let mut usage =
+        Usage::decode(value).ok().filter(|_| key.len() == crate::state::USAGE_KEY_BYTES)?;
     usage.message_count += 1;
     Some(Some(usage.encode()))
 }

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::annotations::AccountAnnotations;
 use super::retained::AccountRetention;
 use super::saved::FORMAT;
 use crate::encoding::{Broken, Decoder, Encoder};
@@ -31,6 +32,8 @@ pub(crate) struct AccountState {
     pub(crate) usage: Usage,
     /// What is kept of what it expunged; with a row of its own.
     pub(crate) retention: AccountRetention,
+    /// Metadata and rights of its mailboxes; with rows of their own.
+    pub(crate) annotations: Arc<AccountAnnotations>,
     /// The highest UIDVALIDITY given so far; the next is above it.
     pub(crate) last_uid_validity: UidValidity,
 }
@@ -63,6 +66,7 @@ impl AccountState {
             names: Arc::default(),
             usage: Usage::default(),
             retention: AccountRetention::default(),
+            annotations: Arc::default(),
             last_uid_validity: UidValidity(0),
         }
     }
@@ -113,6 +117,7 @@ impl AccountState {
             names: Arc::new(names),
             usage: Usage::default(),
             retention: AccountRetention::default(),
+            annotations: Arc::default(),
             last_uid_validity,
         })
     }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::account::AccountState;
+use super::annotations::ACCOUNT_ITSELF;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
@@ -32,7 +33,8 @@ use crate::ids::{
 };
 use crate::mailbox::{DirtyPages, FlagDelta, KeywordSet, MailboxState, Row, RowIds};
 use crate::record::{
-    Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow, Record, Transfer,
+    Arrival, ArrivalBlob, BlobShape, Body, EpochBegin, FlagsChanged, NewRow, Record, SharingBody,
+    Transfer,
 };
 use crate::uid_set::UidSet;
 
@@ -93,6 +95,8 @@ pub(crate) struct Changes {
     pub(crate) gone: Vec<Gone>,
     /// `None`: removed with its account.
     pub(crate) bases: HashMap<AccountNumber, Option<Arc<BaseImage>>>,
+    /// Whose annotations changed; see [`super::ACCOUNT_ITSELF`].
+    pub(crate) annotated: BTreeSet<MailboxKey>,
     pub(crate) retained: RetainedChanges,
     pub(crate) retention: Option<VolumeRetention>,
     /// Chunks that entered ahead of a record which never comes.
@@ -190,6 +194,7 @@ impl Changes {
             Body::MailboxDelete { mailbox } => {
                 self.delete_mailbox(committed, (account, *mailbox), References::Go)?;
             }
+            Body::Sharing(body) => self.annotate(committed, account, body),
             Body::Retention(body) => {
                 self.apply_retention(committed, account, lsn, (record, body))?;
             }
@@ -271,6 +276,21 @@ impl Changes {
                 node: epoch.node,
                 first: lsn,
             });
+        }
+    }
+
+    fn annotate(&mut self, committed: &Committed, account: AccountNumber, body: &SharingBody) {
+        let Some(state) = self.account_mut(committed, account) else { return };
+        // A mailbox that was deleted since (replay) has nothing beside it.
+        let is_there = match body {
+            SharingBody::Metadata { mailbox, .. } | SharingBody::Rights { mailbox, .. } => {
+                *mailbox == ACCOUNT_ITSELF || state.names.name_of(*mailbox).is_some()
+            }
+            SharingBody::Limits { .. } => true,
+        };
+        if is_there {
+            let mailbox = Arc::make_mut(&mut state.annotations).apply(body);
+            self.annotated.insert((account, mailbox));
         }
     }
 
@@ -446,6 +466,9 @@ impl Changes {
         if let Some(account) = self.account_mut(committed, key.0) {
             Arc::make_mut(&mut account.names).remove(key.1);
             account.usage = account.usage.minus(count, bytes);
+            if Arc::make_mut(&mut account.annotations).remove(key.1) {
+                self.annotated.insert(key);
+            }
         }
         Ok(())
     }

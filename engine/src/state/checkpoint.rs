@@ -20,8 +20,8 @@ use super::key_use::{self, key_use_key};
 use super::retain::References;
 use super::retained::AccountRetention;
 use super::saved::{
-    CheckpointStamp, POLICY, STAMP, SWITCHED, Saved, VOLUME, encode_switched, mailbox_key,
-    scan_references,
+    CheckpointStamp, POLICY, STAMP, SWITCHED, Saved, VOLUME, annotations_key, encode_switched,
+    mailbox_key, scan_references, usage_key,
 };
 use super::space::SpaceChange;
 use super::table::{Table, TableBatch};
@@ -203,19 +203,33 @@ impl Writer<'_> {
     fn accounts(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
         for (number, state) in &unsaved.accounts {
             let key = number.0.to_be_bytes();
-            let mut usage_key = key.to_vec();
-            usage_key.push(1);
             match state {
                 Some(state) => {
                     self.put(Table::Account, &key, *number, &state.encode())?;
-                    self.put(Table::Account, &usage_key, *number, &state.usage.encode())?;
+                    self.put(Table::Account, &usage_key(*number), *number, &state.usage.encode())?;
                     self.account_retention(state)?;
                 }
                 None => {
-                    self.batch.delete(Table::Account, &key);
-                    self.batch.delete(Table::Account, &usage_key);
+                    let batch = &mut self.batch;
+                    self.saved.tables.scan_prefix(Table::Account, &key, &mut |key, _| {
+                        batch.delete(Table::Account, key);
+                        Ok(true)
+                    })?;
                     self.delete_retention(&key);
                 }
+            }
+        }
+        self.annotations(unsaved)
+    }
+
+    /// Rows of annotations that changed.
+    fn annotations(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for &(account, mailbox) in &unsaved.annotated {
+            let state = unsaved.accounts.get(&account).and_then(Option::as_ref);
+            let key = annotations_key((account, mailbox));
+            match state.and_then(|state| state.annotations.of(mailbox)) {
+                Some(own) => self.put(Table::Account, &key, account, &own.encode())?,
+                None => self.batch.delete(Table::Account, &key),
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
+use super::annotations::SharingIndex;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, MailboxKey, ReferenceKey, VolumeState};
@@ -72,6 +73,8 @@ pub(crate) struct Unsaved {
     pub(crate) parts: Arc<HashMap<(AccountNumber, PartHash), PartUse>>,
     pub(crate) references: BTreeMap<ReferenceKey, bool>,
     pub(crate) gone: Arc<GoneMap>,
+    /// Whose annotations changed.
+    pub(crate) annotated: BTreeSet<MailboxKey>,
     pub(crate) retained: Arc<RetainedChanges>,
     pub(crate) retention: Option<VolumeRetention>,
     pub(crate) switched: BTreeSet<u64>,
@@ -103,6 +106,8 @@ pub(crate) struct Committed {
     pages: PageReader,
     accounts: RwLock<HashMap<AccountNumber, AccountState>>,
     names: RwLock<HashMap<String, AccountNumber>>,
+    /// Who gives something to whom.
+    sharing: RwLock<SharingIndex>,
     policy: RwLock<Arc<Policy>>,
     volume: RwLock<VolumeState>,
     mailboxes: RwLock<HashMap<MailboxKey, Arc<MailboxCell>>>,
@@ -132,11 +137,13 @@ impl Committed {
         let accounts = saved.accounts()?;
         let names =
             accounts.iter().map(|(number, state)| (state.profile.name.clone(), *number)).collect();
+        let sharing = index_of(&accounts);
         Ok(Committed {
             policy: RwLock::new(Arc::new(saved.policy()?)),
             volume: RwLock::new(volume),
             accounts: RwLock::new(accounts),
             names: RwLock::new(names),
+            sharing: RwLock::new(sharing),
             mailboxes: RwLock::default(),
             blobs: RwLock::default(),
             retained: RetainedMaps::default(),
@@ -164,6 +171,7 @@ impl Committed {
         *self.volume.write() = self.saved.volume()?;
         *self.policy.write() = Arc::new(self.saved.policy()?);
         *self.retention.write() = self.saved.volume_retention()?;
+        *self.sharing.write() = index_of(&accounts);
         *self.accounts.write() = accounts;
         *self.names.write() = names;
         Ok(())
@@ -244,6 +252,11 @@ impl Committed {
     /// Every account.
     pub(crate) fn accounts(&self) -> Vec<AccountState> {
         self.accounts.read().values().cloned().collect()
+    }
+
+    /// Accounts that may give a right to that one.
+    pub(crate) fn sharing_with(&self, account: AccountNumber) -> BTreeSet<AccountNumber> {
+        self.sharing.read().owners(account)
     }
 
     /// Domains and aliases.
@@ -398,7 +411,11 @@ impl Committed {
         let Changes { mailboxes, pages, .. } = &mut changes;
         mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
         self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
-        let touched = self.replace_visible(&mut changes);
+        let mut touched = self.replace_visible(&mut changes);
+        // Whoever watches a mailbox may have lost the right to.
+        let cells = self.mailboxes.read();
+        touched.extend(changes.annotated.iter().filter_map(|key| cells.get(key).cloned()));
+        drop(cells);
         self.keep_for_checkpoint(changes);
         for cell in touched {
             let watchers: Vec<Watcher> =
@@ -469,6 +486,14 @@ impl Committed {
                 Some(state) => accounts.insert(*number, state.clone()),
                 None => accounts.remove(number),
             };
+            let now = state.as_ref().map(|state| &state.annotations);
+            let is_same = match (&before, now) {
+                (Some(before), Some(now)) => Arc::ptr_eq(&before.annotations, now),
+                _ => false,
+            };
+            if !is_same {
+                self.sharing.write().set(*number, now.map(AsRef::as_ref));
+            }
             let name = state.as_ref().map(|state| state.profile.name.as_str());
             if let Some(before) = before
                 && name != Some(before.profile.name.as_str())
@@ -507,6 +532,7 @@ impl Committed {
         for (key, made) in changes.references {
             unsaved.references.insert(key, made);
         }
+        unsaved.annotated.extend(changes.annotated);
         unsaved.bases.extend(changes.bases);
         unsaved.retention = changes.retention.or(unsaved.retention);
         unsaved.dead_chunks.extend(changes.dead_chunks);
@@ -600,6 +626,12 @@ impl Committed {
         cell.watchers.lock().push((number, watcher));
         number
     }
+}
+
+fn index_of(accounts: &HashMap<AccountNumber, AccountState>) -> SharingIndex {
+    let mut index = SharingIndex::default();
+    accounts.iter().for_each(|(owner, state)| index.set(*owner, Some(&state.annotations)));
+    index
 }
 
 impl MailboxCell {

@@ -1,6 +1,7 @@
 //! Fuzz bodies of the tables' values, opened; see [`crate::fuzzing`].
 
 use super::account::{AccountState, Usage};
+use super::annotations::Annotations;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
@@ -19,6 +20,12 @@ pub(crate) fn account_row(bytes: &[u8]) {
     let again = AccountState::decode(number, &encoded).expect("it was just written");
     assert_eq!(again.encode(), encoded);
     assert_eq!(again.names.listing().mailboxes.len(), again.names.count());
+}
+
+/// Metadata, rights and a limit.
+pub(crate) fn annotations_row(bytes: &[u8]) {
+    let Ok(annotations) = Annotations::decode(bytes) else { return };
+    assert_eq!(Annotations::decode(&annotations.encode()), Ok(annotations));
 }
 
 /// What an account's mail takes.

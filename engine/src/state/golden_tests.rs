@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
+use super::annotations::Annotations;
 use super::base::BaseImage;
 use super::blob::{BlobRow, ChunkPlace, Places, reference_key};
 use super::changes::{EpochLink, VolumeState};
@@ -13,7 +14,7 @@ use super::policy::Policy;
 use super::retained::{
     AccountRetention, RetainedKey, RetainedMessage, RetentionSetting, Until, VolumeRetention,
 };
-use super::saved::{CheckpointStamp, mailbox_key};
+use super::saved::{CheckpointStamp, annotated_by, annotations_key, mailbox_key};
 use super::table::Table;
 use super::values::Values;
 use crate::flags::{Keyword, SystemFlags};
@@ -24,7 +25,8 @@ use crate::ids::{
 };
 use crate::log::KeyNames;
 use crate::record::base::BaseUnit;
-use crate::record::{AccountUpdate, BlobShape, NewRow};
+use crate::record::{AccountUpdate, BlobShape, EntryChange, NewRow};
+use crate::rights::{Grantee, Identifier, Rights, Sign};
 use crate::store::SpecialUse;
 
 const ACCOUNT: AccountNumber = AccountNumber(0x1122_3344_5566_7788);
@@ -189,6 +191,26 @@ fn retention_is_written_as_it_always_was() {
     let mailbox = MailboxId([3; 16]);
     let key = RetainedKey { until: Until(1_700_000_500), mailbox, uid: Uid(258) };
     compare("retained_key_3.bin", &key.to_bytes(ACCOUNT));
+}
+
+#[test]
+fn annotations_are_written_as_they_were_first() {
+    let mut annotations = Annotations::default();
+    annotations.set_entries(&[
+        EntryChange { of: AccountNumber(0), name: "/comment".into(), value: Some(vec![1, 2]) },
+        EntryChange { of: ACCOUNT, name: "/color".into(), value: Some(Vec::new()) },
+    ]);
+    let taken = Identifier { grantee: Grantee::Account(ACCOUNT), sign: Sign::Negative };
+    annotations.set_rights(&[
+        (Identifier::ANYONE, Rights::from_letters("lrs").ok()),
+        (taken, Rights::from_letters("s").ok()),
+    ]);
+    annotations.message_limit = Some(300);
+    compare("annotations_row_6.bin", &annotations.encode());
+    assert_eq!(Annotations::decode(&annotations.encode()), Ok(annotations));
+    let key = annotations_key((ACCOUNT, MailboxId([3; 16])));
+    assert_eq!(annotated_by(&key), Some((ACCOUNT, MailboxId([3; 16]))));
+    compare("annotations_key_6.bin", &key);
 }
 
 /// The sealed form: its head is here, what follows is `seal_object.bin`.

@@ -9,6 +9,7 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `annotations` | metadata, access control lists, limits |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
 //! | `vanished` | UIDs that went since a position |
@@ -20,6 +21,7 @@
 //! | `table/` | the table store: RocksDB, or memory in tests |
 
 mod account;
+mod annotations;
 mod base;
 mod blob;
 mod changes;
@@ -43,6 +45,7 @@ mod vanished;
 
 pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical};
+pub(crate) use annotations::{ACCOUNT_ITSELF, Annotations};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
@@ -60,7 +63,9 @@ pub(crate) use retained::{AccountRetention, RetainedMessage, Until};
 pub use retained::{RetainedKey, RetentionSetting, VolumeRetention};
 #[cfg(test)]
 pub(crate) use saved::put_volume_value;
-pub(crate) use saved::{CheckpointStamp, Saved, is_node_local, scan_references};
+pub(crate) use saved::{
+    CheckpointStamp, Saved, USAGE_KEY_BYTES, annotated_by, is_node_local, scan_references,
+};
 #[cfg(test)]
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};

@@ -6,7 +6,7 @@ use super::account::Usage;
 use super::blob::{BlobRow, Places, blob_of_reference, reference_key};
 use super::part::part_reference_key;
 use super::retained::{AccountRetention, RetainedKey, RetainedMessage};
-use super::saved::{CheckpointStamp, STAMP, Saved};
+use super::saved::{CheckpointStamp, STAMP, Saved, USAGE_KEY_BYTES};
 use super::table::{Table, TableSnapshot};
 use crate::encoding::Broken;
 use crate::error::ReadError;
@@ -126,8 +126,7 @@ impl<'w> Walk<'w> {
     fn accounts(&mut self) -> Result<(), ReadError> {
         self.scan(Table::Account, &mut |walk, key, sealed| {
             let account = account_of(key);
-            // The row with the counters has a byte more.
-            if key.len() == 8 || !walk.saved.values.has_account(account) {
+            if key.len() != USAGE_KEY_BYTES || !walk.saved.values.has_account(account) {
                 return Ok(());
             }
             let value = walk.saved.values.open(Table::Account, key, account, sealed)?;

@@ -10,6 +10,7 @@
 //!                                                 whose older generation may still be there
 //! Account    account u64                          account value          (state/account.rs)
 //!            account u64, 1                       usage value
+//!            account u64, 2, mailbox 16           annotations value      (state/annotations.rs)
 //! Mailbox    account u64, mailbox 16              mailbox row            (mailbox/)
 //! Head       account u64, mailbox 16, uid u32     block of page heads
 //! Page, Ids  account u64, mailbox 16, uid u32     columns of a page
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::account::{AccountState, Usage};
+use super::annotations::Annotations;
 use super::base::BaseImage;
 use super::blob::{BlobRow, FORMAT_WITH_ROLE, Places, blob_of_reference};
 use super::changes::{EpochLink, MailboxKey, VolumeState};
@@ -38,7 +40,7 @@ use super::values::{Values, generation_of};
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::ReadError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobId, EpochId, KeyGeneration, Lsn, NodeId, Stamp};
+use crate::ids::{AccountNumber, BlobId, EpochId, KeyGeneration, Lsn, MailboxId, NodeId, Stamp};
 use crate::log::KeyNames;
 use crate::mailbox::{Columns, MailboxState, PageKey, PageReader, PageSource};
 
@@ -56,6 +58,26 @@ pub(crate) const VOLUME: &[u8] = b"volume";
 /// Whether a row of the volume is about this node, and so no part of a base image.
 pub(crate) fn is_node_local(key: &[u8]) -> bool {
     [STAMP, SWITCHED].contains(&key) || key_use::is_key_use(key)
+}
+
+/// The length of the key of an account's counters; no other row of the table has it.
+pub(crate) const USAGE_KEY_BYTES: usize = 9;
+
+/// The key of the counters of an account.
+pub(super) fn usage_key(account: AccountNumber) -> Vec<u8> {
+    [account.0.to_be_bytes().as_slice(), &[1]].concat()
+}
+
+/// The key of a row of annotations.
+pub(crate) fn annotations_key((account, mailbox): MailboxKey) -> Vec<u8> {
+    [account.0.to_be_bytes().as_slice(), &[2], &mailbox.0].concat()
+}
+
+/// Whose annotations are under that key; `None` if it is another kind of row.
+pub(crate) fn annotated_by(key: &[u8]) -> Option<MailboxKey> {
+    let (account, rest) = key.split_first_chunk()?;
+    let mailbox = rest.strip_prefix(&[2])?.try_into().ok()?;
+    Some((AccountNumber(u64::from_be_bytes(*account)), MailboxId(mailbox)))
 }
 
 /// What a checkpoint reflects.
@@ -160,13 +182,14 @@ impl Saved {
     /// Every account whose key is there.
     pub(crate) fn accounts(&self) -> Result<HashMap<AccountNumber, AccountState>, ReadError> {
         let mut accounts = HashMap::new();
-        let mut usages = Vec::new();
+        let (mut usages, mut annotated) = (Vec::new(), Vec::new());
         self.tables.scan_prefix(Table::Account, &[], &mut |key, sealed| {
             match self.account_value(key, sealed)? {
                 AccountValue::State(state) => {
                     accounts.insert(state.number, *state);
                 }
                 AccountValue::Usage(number, usage) => usages.push((number, usage)),
+                AccountValue::Annotations(key, annotations) => annotated.push((key, annotations)),
                 AccountValue::Destroyed => {}
             }
             Ok(true)
@@ -174,6 +197,11 @@ impl Saved {
         for (number, usage) in usages {
             if let Some(state) = accounts.get_mut(&number) {
                 state.usage = usage;
+            }
+        }
+        for ((number, mailbox), annotations) in annotated {
+            if let Some(state) = accounts.get_mut(&number) {
+                Arc::make_mut(&mut state.annotations).insert(mailbox, annotations);
             }
         }
         for (number, state) in &mut accounts {
@@ -202,12 +230,16 @@ impl Saved {
         }
         let value = self.values.open(Table::Account, key, number, sealed)?;
         refuse_newer("account row", &value)?;
-        if from.end().is_ok() {
-            let state = AccountState::decode(number, &value).map_err(undecodable)?;
-            Ok(AccountValue::State(Box::new(state)))
-        } else {
-            Ok(AccountValue::Usage(number, Usage::decode(&value).map_err(undecodable)?))
+        if key.len() == USAGE_KEY_BYTES {
+            return Ok(AccountValue::Usage(number, Usage::decode(&value).map_err(undecodable)?));
         }
+        if let Some(key) = annotated_by(key) {
+            let annotations = Annotations::decode(&value).map_err(undecodable)?;
+            return Ok(AccountValue::Annotations(key, annotations));
+        }
+        from.end().map_err(undecodable)?;
+        let state = AccountState::decode(number, &value).map_err(undecodable)?;
+        Ok(AccountValue::State(Box::new(state)))
     }
 
     /// The mailbox, with its heads but without its pages.
@@ -282,6 +314,7 @@ fn refuse_newer_than(what: &str, value: &[u8], known: u8) -> Result<(), ReadErro
 enum AccountValue {
     State(Box<AccountState>),
     Usage(AccountNumber, Usage),
+    Annotations(MailboxKey, Annotations),
     Destroyed,
 }
 

@@ -30,6 +30,11 @@ impl Account {
         self.name.to_string()
     }
 
+    /// Its login name, lent.
+    pub fn login_name(&self) -> &str {
+        &self.name
+    }
+
     /// Its mailboxes and subscriptions now; nothing if the account was deleted meanwhile.
     ///
     /// # Errors

@@ -15,6 +15,7 @@
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
+//! | `sharing` | metadata, rights that accounts give each other, limits |
 //! | `spool` | a large message while it arrives |
 //! | `status`, `recount`, `check` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
@@ -60,6 +61,9 @@ mod replay;
 mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod sharing;
+#[cfg(test)]
+mod sharing_tests;
 mod spool;
 mod status;
 mod surroundings;
@@ -82,6 +86,7 @@ pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
 pub use self::retention::RetainedEntry;
+pub use self::sharing::{AccessEntry, MetadataChange, MetadataEntry, MetadataScope, Usage};
 pub use self::spool::SpoolFile;
 pub use self::status::{Opened, Status};
 pub use self::types::{

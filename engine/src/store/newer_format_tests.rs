@@ -225,6 +225,18 @@ fn a_volume_below_the_level_keeps_no_expunged_mail_and_says_why() {
 }
 
 #[test]
+fn a_volume_below_level_6_takes_no_metadata_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    new_store(&directory);
+    append_record(&directory, Body::FORMAT_LEVEL, &level_record(5));
+    let store = open(&directory).unwrap();
+    let refused = store.set_message_limit(AccountNumber(1), None).unwrap_err().to_string();
+    assert!(refused.contains("'pillarbox upgrade finish'"), "{refused}");
+    store.close();
+}
+
+#[test]
 fn a_level_is_raised_once_and_stays_after_a_restart_and_without_state() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");

@@ -234,6 +234,9 @@ fn compare(old: &Committed, new: &Committed, differences: &mut Vec<String>) {
         if now.names.listing() != account.names.listing() || now.profile != account.profile {
             say(format!("{name}: its mailboxes or its profile differ"));
         }
+        if now.annotations != account.annotations {
+            say(format!("{name}: metadata, rights or limits differ"));
+        }
         for entry in account.names.listing().mailboxes {
             let key = (account.number, entry.id);
             let view = |of: &Committed| of.cell(key).map(|cell| cell.and_then(|cell| cell.view()));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::flags::SystemFlags;
 use engine::ids::{Lsn, Uid};
 use engine::mailbox::View;
-use engine::{Account, RetainedKey};
+use engine::{Account, MetadataScope, RetainedKey};
 
 use crate::expected::{self, Client, Keep, Mailbox};
 use crate::run::Run;
@@ -17,6 +17,7 @@ impl Run {
         for name in self.model.accounts.keys().cloned().collect::<Vec<_>>() {
             self.compare_account(&name);
             self.compare_kept(&name);
+            self.compare_sharing(&name);
         }
         let recount = self.store().recount(&mut || true).unwrap().expect("it goes to its end");
         assert_eq!(recount.differences, [] as [String; 0]);
@@ -32,7 +33,9 @@ impl Run {
         let subscribed: BTreeSet<String> = listing.subscribed.iter().cloned().collect();
         assert_eq!(subscribed, state.subscribed, "subscriptions of {name}");
         assert_eq!(account.quota().unwrap(), (state.usage(), state.quota), "quota of {name}");
+        assert_eq!(account.usage().message_limit, state.message_limit, "limit of {name}");
         for (mailbox, expected) in &mut state.mailboxes {
+            compare_beside(&account, mailbox, expected);
             let validity = compare_mailbox(&account, mailbox, expected);
             let key = (account.number().0, mailbox.clone(), validity);
             let before = self.model.validities.insert(key, expected.id);
@@ -40,6 +43,28 @@ impl Run {
                 before.is_none_or(|before| before == expected.id),
                 "the UIDVALIDITY of {name} {mailbox} was another mailbox's"
             );
+        }
+    }
+
+    /// Compares who may give something to an account, and what.
+    fn compare_sharing(&self, name: &str) {
+        let account = self.account(name);
+        let names = |mailbox: &Mailbox| {
+            mailbox.rights.contains_key(&None) || mailbox.rights.contains_key(&Some(name.into()))
+        };
+        let gives = |(other, state): &(&String, &expected::Account)| {
+            *other != name && state.mailboxes.values().any(names)
+        };
+        let givers = self.model.accounts.iter().filter(gives).map(|(name, _)| name.clone());
+        let found: Vec<String> = account.sharing_with().iter().map(Account::name).collect();
+        assert_eq!(found, givers.collect::<Vec<_>>(), "who shares with {name}");
+        for owner in account.sharing_with() {
+            for mailbox in self.model.accounts[&owner.name()].mailboxes.values() {
+                let of = |who: Option<String>| mailbox.rights.get(&who).copied();
+                let (all, own) = (of(None).unwrap_or_default(), of(Some(name.into())));
+                let expected = all.with(own.unwrap_or_default());
+                assert_eq!(owner.rights_of(mailbox.id, account.number()), expected);
+            }
         }
     }
 
@@ -84,6 +109,27 @@ impl Run {
         });
         debug_assert_ne!(now, Keep::Store);
     }
+}
+
+/// Compares metadata and rights.
+fn compare_beside(account: &Account, name: &str, expected: &Mailbox) {
+    let readers: BTreeSet<_> = expected.metadata.keys().filter_map(|(of, _)| *of).collect();
+    for reader in readers.into_iter().chain([account.number()]) {
+        let found = account.metadata(Some(expected.id), reader).into_iter();
+        let found = found.map(|entry| {
+            let of = match entry.scope {
+                MetadataScope::Shared => None,
+                MetadataScope::Private(account) => Some(account),
+            };
+            ((of, entry.name), entry.value)
+        });
+        let mut seen = expected.metadata.clone();
+        seen.retain(|(of, _), _| of.is_none_or(|of| of == reader));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), seen, "metadata of {name}");
+    }
+    let list = account.access_list(expected.id).into_iter();
+    let list: BTreeMap<_, _> = list.map(|entry| (entry.name, entry.rights)).collect();
+    assert_eq!(list, expected.rights, "rights of {name}");
 }
 
 /// Compares a mailbox; answers its UIDVALIDITY.

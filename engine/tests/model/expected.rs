@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::RetentionSetting;
 use engine::ids::{AccountNumber, MailboxId};
+use engine::rights::Rights;
 
 /// For how long something is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +40,10 @@ pub(crate) struct Mailbox {
     pub(crate) uid_next: u32,
     pub(crate) highest_modseq: u64,
     pub(crate) messages: BTreeMap<u32, Message>,
+    /// By name, and by the account that sees it alone.
+    pub(crate) metadata: BTreeMap<(Option<AccountNumber>, String), Vec<u8>>,
+    /// By the account that it names; `None` is everybody.
+    pub(crate) rights: BTreeMap<Option<String>, Rights>,
     /// What some clients know, some from long ago.
     pub(crate) clients: Vec<Client>,
 }
@@ -67,6 +72,7 @@ pub(crate) struct Account {
     pub(crate) number: AccountNumber,
     pub(crate) password: String,
     pub(crate) quota: Option<u64>,
+    pub(crate) message_limit: Option<u64>,
     pub(crate) mailboxes: BTreeMap<String, Mailbox>,
     pub(crate) subscribed: BTreeSet<String>,
     pub(crate) keep: Keep,
@@ -140,6 +146,8 @@ impl Mailbox {
             highest_modseq: 0,
             messages: BTreeMap::new(),
             clients: Vec::new(),
+            metadata: BTreeMap::new(),
+            rights: BTreeMap::new(),
         }
     }
 

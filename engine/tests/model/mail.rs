@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid, UnixSeconds};
+use engine::rights::{Identifier, Rights};
 use engine::uid_set::UidSet;
-use engine::{DeliverTo, Mailbox, NewMessage, RetainedKey};
+use engine::{DeliverTo, Mailbox, MetadataChange, MetadataScope, NewMessage, RetainedKey};
 
 use crate::expected::{self, Keep, Message};
 use crate::operation::{ACCOUNTS, Attachment, Guard, Operation};
@@ -66,6 +67,10 @@ impl Run {
                     names.remove(&name);
                 }
             }
+            Operation::Annotate { at, by, entry, value } => {
+                self.annotate(*at, *by, *entry, value.as_ref());
+            }
+            Operation::Share { at, with, rights } => self.give(*at, *with, *rights),
             Operation::Undelete { account, pick } => self.undelete(*account, *pick),
             Operation::Purge { account } => self.purge(*account),
             _ => unreachable!("it is no operation on mail"),
@@ -85,8 +90,12 @@ impl Run {
     fn learn(&mut self, account: &str, name: &str) {
         let Some(mailbox) = self.account(account).mailbox(name).unwrap() else { return };
         let mailboxes = &mut self.model.accounts.get_mut(account).unwrap().mailboxes;
-        let new = || expected::Mailbox::new(mailbox.id());
-        mailboxes.entry(name.to_owned()).or_insert_with(new);
+        // A new one is shared as the one above it.
+        let mut levels = name.rmatch_indices('/');
+        let above = levels.find_map(|(at, _)| mailboxes.get(&name[..at]));
+        let mut new = expected::Mailbox::new(mailbox.id());
+        new.rights = above.map(|above| above.rights.clone()).unwrap_or_default();
+        mailboxes.entry(name.to_owned()).or_insert(new);
     }
 
     /// The mailbox was changed: its HIGHESTMODSEQ has risen.
@@ -109,6 +118,44 @@ impl Run {
             text.extend(line.repeat(400));
         }
         Arc::new(text)
+    }
+
+    fn annotate(
+        &mut self,
+        at: (usize, usize),
+        by: Option<usize>,
+        entry: u8,
+        value: Option<&Vec<u8>>,
+    ) {
+        let Some((account, name)) = self.place(at) else { return };
+        let by = by.and_then(|by| self.chosen(by)).map(|by| self.account(&by).number());
+        let scope = by.map_or(MetadataScope::Shared, MetadataScope::Private);
+        let key = (by, format!("/entry{entry}"));
+        let change = MetadataChange { scope, name: key.1.clone(), value: value.cloned() };
+        let id = self.mailbox(&account, &name).id();
+        self.account(&account).set_metadata(Some(id), vec![change]).wait().unwrap();
+        let metadata = &mut self.expected(&account, &name).metadata;
+        match value {
+            Some(value) => metadata.insert(key, value.clone()),
+            None => metadata.remove(&key),
+        };
+    }
+
+    fn give(&mut self, at: (usize, usize), with: Option<usize>, rights: Option<&str>) {
+        let Some((account, name)) = self.place(at) else { return };
+        let with = with.and_then(|with| self.chosen(with));
+        let identifier = match &with {
+            Some(with) => Identifier::account(self.account(with).number()),
+            None => Identifier::ANYONE,
+        };
+        let rights = rights.map(|letters| Rights::from_letters(letters).unwrap());
+        let id = self.mailbox(&account, &name).id();
+        self.account(&account).set_rights(id, identifier, rights).wait().unwrap();
+        let list = &mut self.expected(&account, &name).rights;
+        match rights {
+            Some(rights) => list.insert(with, rights),
+            None => list.remove(&with),
+        };
     }
 
     fn append(&mut self, at: (usize, usize), size: usize, count: usize, attachment: Attachment) {

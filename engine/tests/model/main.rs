@@ -18,7 +18,8 @@
 //! `set_password`, `set_quota`, `add_domain`, `delete_domain`, `add_alias`, `delete_alias`,
 //! `set_retention`, `set_account_retention`, `deliver`, `rotate_account_keys`, `rewrap`,
 //! `change_key`, `rotate_key`, `new_recovery_key`, `checkpoint`, `close`, `open`, `rebuild`.
-//! `Account`: mailboxes made, renamed, deleted, subscribed; `undelete`, `purge_retained`.
+//! `set_message_limit`. `Account`: mailboxes made, renamed, deleted, subscribed; `undelete`,
+//! `purge_retained`, `set_metadata`, `set_rights`.
 //! `Mailbox`: `append`, `copy`, `move_to`, `store_flags`, also with UNCHANGEDSINCE, `expunge`.
 //! Reclaim comes with `rewrap`, which makes base images and rewrites segments.
 //!

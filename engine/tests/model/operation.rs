@@ -101,6 +101,23 @@ pub(crate) enum Operation {
         name: usize,
         subscribed: bool,
     },
+    /// Of everybody who may read it, or of the account that does it.
+    Annotate {
+        at: (usize, usize),
+        by: Option<usize>,
+        entry: u8,
+        value: Option<Vec<u8>>,
+    },
+    /// With an account, or with everybody.
+    Share {
+        at: (usize, usize),
+        with: Option<usize>,
+        rights: Option<&'static str>,
+    },
+    MessageLimit {
+        account: usize,
+        limit: Option<u64>,
+    },
     Quota {
         account: usize,
         limit: Option<u64>,
@@ -209,11 +226,18 @@ fn mail() -> impl Strategy<Value = Operation> {
 }
 
 fn mailboxes() -> impl Strategy<Value = Operation> {
+    let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..2000));
+    let rights = prop::option::of(prop_oneof![Just("lr"), Just("lrswi"), Just("lrswipkxtea")]);
     prop_oneof![
         2 => (account(), 0usize..7).prop_map(|(account, name)| Operation::Create { account, name }),
         2 => (account(), 0usize..7, 0usize..7)
             .prop_map(|(account, from, to)| Operation::Rename { account, from, to }),
         2 => place().prop_map(|at| Operation::Delete { at }),
+        2 => (place(), prop::option::of(0usize..3), 0u8..4, value).prop_map(
+            |(at, by, entry, value)| Operation::Annotate { at, by, entry, value }
+        ),
+        2 => (place(), prop::option::of(0usize..3), rights)
+            .prop_map(|(at, with, rights)| Operation::Share { at, with, rights }),
         1 => (account(), 0usize..7, any::<bool>()).prop_map(|(account, name, subscribed)| {
             Operation::Subscribe { account, name, subscribed }
         }),
@@ -226,6 +250,8 @@ fn accounts() -> impl Strategy<Value = Operation> {
         3 => (0usize..3).prop_map(|name| Operation::AddAccount { name }),
         1 => (0usize..3).prop_map(|name| Operation::DeleteAccount { name }),
         1 => (account(), limit).prop_map(|(account, limit)| Operation::Quota { account, limit }),
+        1 => (account(), prop::option::of(1_000_000u64..2_000_000))
+            .prop_map(|(account, limit)| Operation::MessageLimit { account, limit }),
         1 => account().prop_map(|account| Operation::Password { account }),
         1 => any::<bool>().prop_map(|added| Operation::Domain { added }),
         1 => (0usize..3, prop::option::of(0usize..3))

@@ -136,6 +136,12 @@ impl Run {
                 self.store().set_quota(number, *limit).unwrap();
                 self.model.accounts.get_mut(&name).unwrap().quota = *limit;
             }
+            Operation::MessageLimit { account, limit } => {
+                let Some(name) = self.chosen(*account) else { return };
+                let number = self.account(&name).number();
+                self.store().set_message_limit(number, *limit).unwrap();
+                self.model.accounts.get_mut(&name).unwrap().message_limit = *limit;
+            }
             Operation::Password { account } => self.change_password(*account),
             Operation::AddAccount { name } => self.add_account(ACCOUNTS[*name]),
             Operation::DeleteAccount { name } => self.delete_account(ACCOUNTS[*name]),
@@ -198,6 +204,7 @@ impl Run {
             number,
             password: text,
             quota: None,
+            message_limit: None,
             mailboxes: mailboxes
                 .iter()
                 .map(|entry| (entry.name.clone(), Mailbox::new(entry.id)))
@@ -215,6 +222,11 @@ impl Run {
         assert_eq!(deleted.is_ok(), account.keep != Keep::Hold, "{deleted:?}");
         if deleted.is_ok() {
             self.model.accounts.remove(name);
+            for other in self.model.accounts.values_mut() {
+                for mailbox in other.mailboxes.values_mut() {
+                    mailbox.rights.remove(&Some(name.to_owned()));
+                }
+            }
             assert!(self.store().account(name).unwrap().is_none());
         }
     }

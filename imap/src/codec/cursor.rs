@@ -287,6 +287,15 @@ impl<'a> Cursor<'a> {
         self.string().map(Some)
     }
 
+    /// `nstring / literal8`: any bytes in a literal that begins with `~` (RFC 5464 section 5).
+    pub fn nstring8(&mut self) -> Result<Option<Vec<u8>>, SyntaxError> {
+        if self.peek() != Some(b'~') {
+            return Ok(self.nstring()?.map(Cow::into_owned));
+        }
+        let number = self.literal_number()?;
+        Ok(Some(self.literals.get(number).cloned().unwrap_or_default()))
+    }
+
     /// `"(" [item *(SP item)] ")"`
     pub fn list<T>(
         &mut self,

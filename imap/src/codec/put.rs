@@ -84,6 +84,16 @@ pub fn mask_nul(out: &mut [u8], start: usize) {
     }
 }
 
+/// `string`, or `literal8` where it holds NUL (RFC 5464 section 5).
+pub fn string8(out: &mut Vec<u8>, bytes: &[u8]) {
+    if !bytes.contains(&0) {
+        return string(out, bytes);
+    }
+    out.push(b'~');
+    literal_head(out, engine::width::u64_of(bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
 /// `nstring`
 pub fn nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
     match text {

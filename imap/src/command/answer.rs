@@ -114,6 +114,11 @@ impl Answer {
         Answer::no("READ-ONLY", "The mailbox was opened with EXAMINE")
     }
 
+    /// The rights to it do not go so far.
+    pub(crate) fn no_permission() -> Answer {
+        Answer::no("NOPERM", "You have no right to do this here")
+    }
+
     /// No such mailbox.
     pub(crate) fn no_mailbox() -> Answer {
         Answer::no("NONEXISTENT", "There is no mailbox of that name")
@@ -146,8 +151,10 @@ impl Answer {
             | CommitError::UnfitPassword(_)
             | CommitError::NotPermitted { .. } => "CANNOT",
             CommitError::MessagesGone => "EXPUNGEISSUED",
-            CommitError::OverQuota { .. } => "OVERQUOTA",
-            CommitError::TooLarge { .. } | CommitError::OutOfUids => "LIMIT",
+            CommitError::OverQuota { .. } | CommitError::TooManyMessages { .. } => "OVERQUOTA",
+            CommitError::TooLarge { .. }
+            | CommitError::TooManyEntries { .. }
+            | CommitError::OutOfUids => "LIMIT",
             CommitError::QueueFull | CommitError::PartGone => "INUSE",
             CommitError::DiskFull | CommitError::ReadOnly { .. } => {
                 tracing::error!(rip = %session.peer.ip(), %error, "change refused");

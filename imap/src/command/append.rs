@@ -16,6 +16,9 @@ use engine::{Announcement, NewMessage, SpoolFile, Store};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::catenate::Draft;
+use super::metadata::value_too_long;
+use super::place::Found;
+use super::rights::{Deed, permitted};
 use super::{Answer, Talk};
 use crate::codec::command::AppendMessage;
 use crate::codec::grammar;
@@ -115,6 +118,8 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
         };
         return if u64_of(held).saturating_add(offer.byte_count) <= limit {
             Ok(())
+        } else if grammar::name_of(connection.line()).is_some_and(|name| name == "SETMETADATA") {
+            Err(value_too_long())
         } else {
             Err(Answer::bad(format!("Literals of this command may have {limit} bytes")))
         };
@@ -127,7 +132,7 @@ pub(crate) fn permit_literal(talk: &mut Talk, offer: LiteralOffer) -> Result<(),
     if held > limits.append_budget_bytes {
         return Err(Answer::no("LIMIT", "The messages of this command are too many"));
     }
-    talk.mailbox(&destination, Answer::try_create)?;
+    talk.find(&destination, Deed::Insert, Answer::try_create)?;
     let is_large = offer.byte_count > KEPT_IN_MEMORY_BYTES_MAX;
     let in_memory = if is_large { SPOOLING_BYTES } else { offer.byte_count };
     let budget = Arc::clone(&talk.session.config.append_budget);
@@ -169,7 +174,7 @@ pub(super) async fn append(
     messages: Vec<AppendMessage>,
     literals: Vec<Vec<u8>>,
 ) -> Result<Answer, Ended> {
-    let (mailbox, _) = match talk.mailbox(name, Answer::try_create) {
+    let found = match talk.find(name, Deed::Insert, Answer::try_create) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
@@ -177,11 +182,11 @@ pub(super) async fn append(
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
-    let prepared = match prepare_all(talk, drafts, literals) {
+    let prepared = match prepare_all(talk, &found, drafts, literals) {
         Ok(prepared) => prepared,
         Err(answer) => return Ok(answer),
     };
-    Ok(match mailbox.append(prepared).await {
+    Ok(match found.mailbox.append(prepared).await {
         Ok(appended) => {
             let uids: UidSet = appended.uids.iter().copied().collect();
             let code = format!("APPENDUID {} {uids}", appended.uid_validity.0);
@@ -224,27 +229,28 @@ pub(super) async fn drafts(
 /// Reads and prepares messages, one at a time.
 pub(super) fn prepare_all(
     talk: &Talk,
+    found: &Found,
     drafts: Vec<Draft>,
     mut literals: Vec<Vec<u8>>,
 ) -> Result<Vec<NewMessage>, Answer> {
     let prepare = |draft: Draft| {
         let bytes = draft.read(talk, &mut literals)?;
-        prepare(talk, draft, &bytes)
+        prepare(talk, found, draft, &bytes)
     };
     drafts.into_iter().map(prepare).collect()
 }
 
-fn prepare(talk: &Talk, draft: Draft, bytes: &[u8]) -> Result<NewMessage, Answer> {
+fn prepare(talk: &Talk, found: &Found, draft: Draft, bytes: &[u8]) -> Result<NewMessage, Answer> {
     if bytes.is_empty() {
         // RFC 3502 section 6.3.11: an empty literal gives the whole command up.
         return Err(Answer::no("CANNOT", "A message is empty; nothing was appended"));
     }
-    let account = talk.account()?;
-    let prepare = || talk.session.store.prepare(bytes, &[account.number()]);
+    let account = found.place.owner.number();
+    let prepare = || talk.session.store.prepare(bytes, &[account]);
     let prepared = if bytes.len() < BLOCKING_BYTES_MIN { prepare() } else { blocking(prepare) };
     let prepared = prepared.map_err(|error| Answer::refused(&talk.session, &error))?;
     let received = draft.received.unwrap_or_else(now);
-    Ok(NewMessage { prepared, flags: draft.flags, received })
+    Ok(NewMessage { prepared, flags: permitted(found.rights, draft.flags), received })
 }
 
 fn now() -> UnixSeconds {

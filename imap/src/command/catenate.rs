@@ -13,6 +13,7 @@ use engine::width::{u64_of, usize_of};
 
 use super::answer::printable;
 use super::fetch::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
+use super::rights::Deed;
 use super::{Answer, Talk};
 use crate::codec::command::{AppendMessage, AppendPart, LiteralForm, SectionText};
 use crate::codec::url::MessageUrl;
@@ -36,6 +37,7 @@ enum Found {
 }
 
 struct Stored {
+    owner: Account,
     row: Row,
     begin: u64,
     length: u64,
@@ -111,8 +113,7 @@ impl Draft {
 
 impl Stored {
     fn append_to(&self, talk: &Talk, message: &mut Vec<u8>) -> Result<(), Answer> {
-        let account = talk.account()?;
-        let read = account.message(&self.row).and_then(|mut reader| {
+        let read = self.owner.message(&self.row).and_then(|mut reader| {
             let end = self.begin.saturating_add(self.length);
             let mut position = self.begin;
             while position < end {
@@ -132,10 +133,7 @@ impl Stored {
 /// Finds what a URL names, and how many bytes it has.
 fn find_stored(talk: &Talk, url: Vec<u8>) -> Result<(Found, u64), Answer> {
     let Some(parsed) = MessageUrl::parse(&url) else { return Err(bad_url(&url)) };
-    let account = talk.account()?;
-    let row = find_row(talk, &account, &parsed)
-        .map_err(|error| Answer::unreadable(&talk.session, &error))?
-        .ok_or_else(|| bad_url(&url))?;
+    let (account, row) = find_row(talk, &parsed)?.ok_or_else(|| bad_url(&url))?;
     let (offset, count) = match parsed.partial {
         Some((offset, count)) => (u64::from(offset), count.map_or(u64::MAX, u64::from)),
         None => (0, u64::MAX),
@@ -168,40 +166,42 @@ fn find_stored(talk: &Talk, url: Vec<u8>) -> Result<(Found, u64), Answer> {
     };
     let offset = offset.min(length);
     let length = count.min(length - offset);
-    let stored = Stored { row, begin: begin.saturating_add(offset), length, url };
+    let stored = Stored { owner: account, row, begin: begin.saturating_add(offset), length, url };
     Ok((Found::Stored(Box::new(stored)), length))
 }
 
-/// The message that a URL names; of the selected mailbox only one that the client may know.
-fn find_row(talk: &Talk, account: &Account, url: &MessageUrl) -> Result<Option<Row>, ReadError> {
-    let row_of = |view: &View| match url.uid_validity {
+/// The message that a URL names, and whose it is; of the selected mailbox only one that the client
+/// may know, of others only what it may read.
+fn find_row(talk: &Talk, url: &MessageUrl) -> Result<Option<(Account, Row)>, Answer> {
+    let row_of = |owner: &Account, view: &View| match url.uid_validity {
         Some(validity) if validity != view.uid_validity().0 => Ok(None),
-        _ => view.row(Uid(url.uid)),
+        _ => Ok(view.row(Uid(url.uid))?.map(|row| (owner.clone(), row))),
     };
+    let unreadable = |error: ReadError| Answer::unreadable(&talk.session, &error);
     let Some(name) = &url.mailbox else {
         return match &talk.session.selected {
-            Some(selected) => row_of(&selected.view),
+            Some(selected) => row_of(&selected.owner, &selected.view).map_err(unreadable),
             None => Ok(None),
         };
     };
-    let Some(mailbox) = account.mailbox(name)? else { return Ok(None) };
-    match mailbox.view()? {
-        Some(view) => row_of(&view),
+    let Some(place) = talk.place_named(name)? else { return Ok(None) };
+    let Ok(found) = talk.find_at(place, Deed::Read, Answer::no_mailbox) else { return Ok(None) };
+    match found.mailbox.view().map_err(unreadable)? {
+        Some(view) => row_of(&found.place.owner, &view).map_err(unreadable),
         None => Ok(None),
     }
 }
 
 /// Stored bytes could not be read: the message is gone, or it is damaged.
 fn unreadable(talk: &Talk, url: &[u8], error: &ReadError) -> Answer {
-    let parsed = MessageUrl::parse(url).zip(talk.account().ok());
-    let newest = parsed.and_then(|(mut url, account)| {
+    let newest = MessageUrl::parse(url).map(|mut url| {
         if let (None, Some(selected)) = (&url.mailbox, &talk.session.selected) {
             url.mailbox = Some(selected.name.clone());
         }
-        find_row(talk, &account, &url).ok()
+        find_row(talk, &url)
     });
     match newest {
-        Some(None) => bad_url(url),
+        Some(Ok(None)) => bad_url(url),
         _ => Answer::unreadable(&talk.session, error),
     }
 }

@@ -6,6 +6,7 @@ use engine::error::ReadError;
 use engine::flags::SystemFlags;
 use engine::uid_set::UidSet;
 
+use super::rights::{Deed, needs};
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers};
@@ -16,6 +17,9 @@ use crate::stream::{Ended, blocking};
 pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Result<Answer, Ended> {
     let selected = match talk.selected() {
         Ok(selected) if selected.access == Access::ReadOnly => return Ok(Answer::read_only()),
+        Ok(selected) if !selected.rights().contains(needs(Deed::Expunge)) => {
+            return Ok(Answer::no_permission());
+        }
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };

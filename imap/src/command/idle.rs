@@ -27,6 +27,10 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
     talk.wire.line("+ idling");
     let deadline = tokio::time::Instant::now() + talk.session.config.limits.idle_command_timeout;
     loop {
+        if super::lost_right(&talk.session) {
+            talk.wire.line(super::WITHDRAWN);
+            return Err(Ended::Said);
+        }
         if let Some(selected) = &mut talk.session.selected {
             let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Tell };
             let synced = sync(selected, &mut talk.wire, manner, Answered::Nothing).await?;

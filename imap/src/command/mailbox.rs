@@ -4,6 +4,8 @@ use engine::error::CommitError;
 use engine::{SpecialUse, Ticket};
 
 use super::answer::printable;
+use super::place::Place;
+use super::rights::{Deed, permit};
 use super::{Answer, Talk};
 use crate::codec::mailbox_name::WireName;
 use crate::stream::{Ended, blocking};
@@ -22,12 +24,15 @@ pub(super) async fn create(
             return Ok(Answer::no("USEATTR", text));
         }
     };
-    let (account, name) = match named(talk, name) {
-        Ok(found) => found,
+    let place = match made_at(talk, name) {
+        Ok(place) => place,
         Err(answer) => return Ok(answer),
     };
-    let name = name.strip_suffix('/').unwrap_or(&name);
-    Ok(match account.create_mailbox(name, special_use).await {
+    if !place.is_own() && special_use.is_some() {
+        return Ok(Answer::no("USEATTR", "A mailbox of somebody else gets no use"));
+    }
+    let name = place.name.strip_suffix('/').unwrap_or(&place.name);
+    Ok(match place.owner.create_mailbox(name, special_use).await {
         Ok(id) => Answer::ok_code(format!("MAILBOXID ({id})"), "Created"),
         Err(error) => Answer::refused(&talk.session, &error),
     })
@@ -35,17 +40,21 @@ pub(super) async fn create(
 
 /// DELETE. The mailbox that is selected here is closed first.
 pub(super) async fn delete(talk: &mut Talk, name: &WireName) -> Result<Answer, Ended> {
-    let (account, name) = match named(talk, name) {
+    let (account, own_name) = match named(talk, name) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
-    if let Some(answer) = refuse_parent_only(talk, &account, &name) {
+    if let Some(answer) = refuse_parent_only(talk, &account, &own_name) {
         return Ok(answer);
     }
-    let id = blocking(|| account.mailbox(&name)).ok().flatten().map(|mailbox| mailbox.id());
-    let answer = done(talk, account.delete_mailbox(&name), "Deleted").await;
+    let found = match talk.find(name, Deed::Remove, Answer::no_mailbox) {
+        Ok(found) => found,
+        Err(answer) => return Ok(answer),
+    };
+    let ticket = found.place.owner.delete_mailbox(&found.place.name);
+    let answer = done(talk, ticket, "Deleted").await;
     let here = talk.session.selected.as_ref().map(|selected| selected.mailbox.id());
-    if answer.status == super::Status::Ok && here.is_some() && here == id {
+    if answer.status == super::Status::Ok && here == Some(found.mailbox.id()) {
         talk.session.selected = None;
         talk.wire.line("* OK [CLOSED] The selected mailbox was deleted");
     }
@@ -71,13 +80,30 @@ pub(super) async fn rename(
     from: &WireName,
     to: &WireName,
 ) -> Result<Answer, Ended> {
-    let (account, from) = match named(talk, from) {
-        Ok(found) => found,
+    let places = talk.place(from).and_then(|from| Ok((from, made_at(talk, to)?)));
+    let (from, to) = match places {
+        Ok((Some(from), to)) => (from, to),
+        Ok((None, _)) => return Ok(Answer::no_mailbox()),
         Err(answer) => return Ok(answer),
     };
-    let Some(to) = to.decode() else { return Ok(Answer::bad_name()) };
-    let to = to.strip_suffix('/').unwrap_or(&to);
-    Ok(done(talk, account.rename_mailbox(&from, to), "Renamed").await)
+    if !from.is_own() {
+        // A level that is no mailbox is nobody's to rename but its owner's.
+        let rights = match blocking(|| from.rights()) {
+            Ok(rights) => rights,
+            Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+        };
+        if let Err(answer) = permit(rights, Deed::Remove, Answer::no_mailbox) {
+            return Ok(answer);
+        }
+        if from.name == "INBOX" {
+            return Ok(Answer::no("CANNOT", "The INBOX of somebody else stays where it is"));
+        }
+    }
+    if from.owner.number() != to.owner.number() {
+        return Ok(Answer::no("CANNOT", "A mailbox stays with whoever owns it"));
+    }
+    let new = to.name.strip_suffix('/').unwrap_or(&to.name);
+    Ok(done(talk, from.owner.rename_mailbox(&from.name, new), "Renamed").await)
 }
 
 /// SUBSCRIBE
@@ -104,6 +130,13 @@ fn named(talk: &Talk, name: &WireName) -> Result<(engine::Account, String), Answ
     let account = talk.account()?;
     let name = name.decode().ok_or_else(Answer::bad_name)?;
     Ok((account, name))
+}
+
+/// Where a mailbox is to be made, if the client may.
+fn made_at(talk: &Talk, name: &WireName) -> Result<Place, Answer> {
+    let place = talk.place(name)?.ok_or_else(Answer::no_permission)?;
+    place.permit_making(&talk.session)?;
+    Ok(place)
 }
 
 async fn done(talk: &Talk, ticket: Ticket<Result<(), CommitError>>, text: &str) -> Answer {

@@ -4,6 +4,8 @@
 //! answers to the wire, and hands back the tagged one. [`carry_out`] does what all have in common:
 //! the state that a command needs, and the news of the selected mailbox before the tagged answer.
 
+mod acl;
+mod across;
 mod answer;
 mod append;
 mod authenticate;
@@ -15,7 +17,11 @@ mod language;
 mod list;
 mod mailbox;
 mod message_limit;
+mod metadata;
+mod place;
+mod quota;
 mod replace;
+mod rights;
 mod search;
 mod select;
 mod session;
@@ -26,13 +32,14 @@ mod uid_batches;
 mod uid_only;
 
 use engine::Account;
+use engine::rights::Rights;
 use tokio::sync::watch;
 
 use crate::codec::command::TransferKind;
 use crate::codec::mailbox_name::WireName;
 use crate::codec::{Command, Request};
 use crate::session::{Answered, Expunges, Manner, Selected, Session, Synced, TargetError, sync};
-use crate::stream::{Ended, Wire, blocking};
+use crate::stream::{Ended, Wire};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
@@ -104,6 +111,15 @@ fn rule(command: &Command) -> Rule {
         Command::Replace { .. } => row("Replace", When::Selected),
         Command::Idle => row("Idle", When::LoggedIn),
         Command::UidBatches { .. } => row("Uidbatches", When::Selected),
+        Command::GetAcl(_) => row("Getacl", When::LoggedIn),
+        Command::SetAcl { .. } => row("Setacl", When::LoggedIn),
+        Command::ListRights { .. } => row("Listrights", When::LoggedIn),
+        Command::MyRights(_) => row("Myrights", When::LoggedIn),
+        Command::GetMetadata { .. } => row("Getmetadata", When::LoggedIn),
+        Command::SetMetadata { .. } => row("Setmetadata", When::LoggedIn),
+        Command::GetQuota(_) => row("Getquota", When::LoggedIn),
+        Command::GetQuotaRoot(_) => row("Getquotaroot", When::LoggedIn),
+        Command::SetQuota(_) => row("Setquota", When::LoggedIn),
         Command::Check => row("Check", When::Selected),
         Command::Close => row("Close", When::Selected),
         Command::Unselect => row("Unselect", When::Selected),
@@ -144,6 +160,10 @@ pub(crate) async fn carry_out(
 ) -> Result<Then, Ended> {
     let rule = rule(&request.command);
     talk.tag.clone_from(&request.tag);
+    if lost_right(&talk.session) {
+        talk.wire.line(WITHDRAWN);
+        return Ok(Then::Close);
+    }
     let refused = refused_by_state(&talk.session, rule)
         .or_else(|| uid_only::refused(talk.session.dialect, &request.command));
     let answer = match refused {
@@ -169,6 +189,14 @@ pub(crate) async fn carry_out(
     talk.wire.line(&answer.line(&request.tag));
     talk.wire.relieve().await?;
     Ok(answer.then)
+}
+
+/// The end of a session whose mailbox is not shared any more.
+const WITHDRAWN: &str = "* BYE [UNAVAILABLE] The right to read the selected mailbox is withdrawn";
+
+/// Whether the selected mailbox may not be read any more by whoever has it open.
+fn lost_right(session: &Session) -> bool {
+    session.selected.as_ref().is_some_and(|selected| !selected.rights().contains(Rights::READ))
 }
 
 fn refused_by_state(session: &Session, rule: Rule) -> Option<Answer> {
@@ -247,7 +275,31 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Transfer { kind, numbers, set, mailbox } => {
             transfer::transfer(talk, kind, numbers, &set, &mailbox).await
         }
+        other => run_sharing(talk, other).await,
     }
+}
+
+/// Commands about who may what, about metadata and quotas.
+async fn run_sharing(talk: &mut Talk, command: Command) -> Result<Answer, Ended> {
+    let answered = match command {
+        Command::GetAcl(name) => acl::get(talk, &name),
+        Command::SetAcl { mailbox, identifier, change } => {
+            return acl::set(talk, &mailbox, &identifier, change).await;
+        }
+        Command::ListRights { mailbox, identifier } => acl::list(talk, &mailbox, &identifier),
+        Command::MyRights(name) => acl::mine(talk, &name),
+        Command::GetMetadata { mailbox, request } => {
+            return metadata::get(talk, &mailbox, &request).await;
+        }
+        Command::SetMetadata { mailbox, values } => {
+            return metadata::set(talk, &mailbox, values).await;
+        }
+        Command::GetQuota(root) => quota::get(talk, &root),
+        Command::GetQuotaRoot(name) => quota::get_root(talk, &name),
+        Command::SetQuota(root) => quota::set(talk, &root),
+        _ => unreachable!("every other command is carried out by the caller"),
+    };
+    Ok(answered.unwrap_or_else(|refused| refused))
 }
 
 impl Talk {
@@ -273,19 +325,14 @@ impl Talk {
         self.session.selected.as_ref().ok_or_else(|| Answer::bad("Select a mailbox first"))
     }
 
-    /// The mailbox of that name, or `absent`.
+    /// The mailbox of that name, if the client may read it, or `absent`.
     fn mailbox(
         &self,
         name: &WireName,
         absent: fn() -> Answer,
     ) -> Result<(engine::Mailbox, String), Answer> {
-        let account = self.account()?;
-        let name = name.decode().ok_or_else(absent)?;
-        match blocking(|| account.mailbox(&name)) {
-            Ok(Some(mailbox)) => Ok((mailbox, name)),
-            Ok(None) => Err(absent()),
-            Err(error) => Err(Answer::unreadable(&self.session, &error)),
-        }
+        let found = self.find(name, rights::Deed::Read, absent)?;
+        Ok((found.mailbox, found.place.shown))
     }
 }
 

@@ -3,6 +3,7 @@
 use engine::ids::Uid;
 
 use super::append::{drafts, prepare_all};
+use super::rights::{Deed, needs};
 use super::{Answer, Talk};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, AppendMessage, Numbers};
@@ -17,7 +18,7 @@ pub(super) async fn replace(
     name: &WireName,
     (message, literals): (AppendMessage, Vec<Vec<u8>>),
 ) -> Result<Answer, Ended> {
-    let (destination, _) = match talk.mailbox(name, Answer::try_create) {
+    let found = match talk.find(name, Deed::Insert, Answer::try_create) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
@@ -29,7 +30,7 @@ pub(super) async fn replace(
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
-    let message = match prepare_all(talk, drafts, literals).map(|mut all| all.pop()) {
+    let message = match prepare_all(talk, &found, drafts, literals).map(|mut all| all.pop()) {
         Ok(Some(message)) => message,
         Ok(None) => return Ok(Answer::bad("There is no message")),
         Err(answer) => return Ok(answer),
@@ -37,7 +38,11 @@ pub(super) async fn replace(
     let Some(selected) = &talk.session.selected else {
         return Ok(Answer::bad("Select a mailbox first"));
     };
-    Ok(match selected.mailbox.replace(old, &destination, message).await {
+    if selected.owner.number() != found.place.owner.number() {
+        // One commit is of one account.
+        return Ok(Answer::no("CANNOT", "A message is replaced within one account only"));
+    }
+    Ok(match selected.mailbox.replace(old, &found.mailbox, message).await {
         Ok(appended) => {
             let uid = appended.uids.first().map_or(0, |uid| uid.0);
             let code = format!("APPENDUID {} {uid}", appended.uid_validity.0);
@@ -54,6 +59,9 @@ fn old_message(talk: &Talk, numbers: Numbers, old: &SequenceSet) -> Result<Uid, 
     let selected = talk.selected()?;
     if selected.access == Access::ReadOnly {
         return Err(Answer::read_only());
+    }
+    if !selected.rights().contains(needs(Deed::MoveAway)) {
+        return Err(Answer::no_permission());
     }
     let found = blocking(|| {
         let targets = selected.targets(numbers, old)?;

@@ -7,6 +7,7 @@ use engine::error::ReadError;
 use engine::mailbox::View;
 use engine::uid_set::UidSet;
 
+use super::rights::{CHANGES, Deed, needs};
 use super::{Answer, Talk};
 use crate::codec::command::{Access, SelectParameter};
 use crate::codec::mailbox_name::WireName;
@@ -31,16 +32,18 @@ pub(super) async fn select(
     if talk.session.selected.take().is_some() {
         talk.wire.line("* OK [CLOSED] The mailbox selected before is closed");
     }
-    let (mailbox, name) = match talk.mailbox(name, Answer::no_mailbox) {
+    let found = match talk.find(name, Deed::Read, Answer::no_mailbox) {
         Ok(found) => found,
         Err(answer) => return Ok(answer),
     };
+    let changes = found.rights.has_any(CHANGES);
+    let (mailbox, name, reach) = found.into_parts();
     let view = match blocking(|| mailbox.view()) {
         Ok(Some(view)) => view,
         Ok(None) => return Ok(Answer::no_mailbox()),
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
-    let selected = Selected::new(mailbox, name, access, Arc::clone(&view));
+    let selected = Selected::new((mailbox, reach), name, access, Arc::clone(&view));
     if let Err(error) = blocking(|| announce(talk, &selected, &view)) {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
@@ -54,8 +57,8 @@ pub(super) async fn select(
     talk.session.dialect.condstore |= *parameter == SelectParameter::CondStore;
     talk.session.selected = Some(selected);
     Ok(match access {
-        Access::ReadWrite => Answer::ok_code("READ-WRITE", "Selected"),
-        Access::ReadOnly => Answer::ok_code("READ-ONLY", "Selected for reading"),
+        Access::ReadWrite if changes => Answer::ok_code("READ-WRITE", "Selected"),
+        _ => Answer::ok_code("READ-ONLY", "Selected for reading"),
     })
 }
 
@@ -89,12 +92,14 @@ fn announce(talk: &mut Talk, selected: &Selected, view: &View) -> Result<(), Rea
     Ok(())
 }
 
-/// CLOSE: removes deleted messages without a word, if the mailbox was opened for that.
+/// CLOSE: removes deleted messages without a word, if the mailbox was opened for that and the
+/// client has the right to.
 pub(super) async fn close(talk: &mut Talk) -> Result<Answer, Ended> {
     let Some(selected) = talk.session.selected.take() else {
         return Ok(Answer::bad("Select a mailbox first"));
     };
-    if selected.access == Access::ReadWrite && any_deleted(&selected) {
+    let expunges = selected.rights().contains(needs(Deed::Expunge));
+    if selected.access == Access::ReadWrite && expunges && any_deleted(&selected) {
         let all = UidSet::from_ranges([(1, u32::MAX)]);
         if let Err(error) = selected.mailbox.expunge(&all).await {
             return Ok(Answer::refused(&talk.session, &error));

@@ -1,5 +1,6 @@
 //! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, LOGOUT: what concerns the connection itself.
 
+use super::place::{OTHERS, SHARED, shared_account};
 use super::{Answer, Talk, Then};
 use crate::codec::command::IdField;
 use crate::session::Encryption;
@@ -56,8 +57,13 @@ pub(super) fn enable(talk: &mut Talk, names: &[String]) -> Answer {
 
 /// NAMESPACE (RFC 2342)
 pub(super) fn namespace(talk: &mut Talk) -> Answer {
-    talk.wire.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
-    Answer::ok("One namespace, your own")
+    let shared = match shared_account(&talk.session) {
+        Some(_) => format!("((\"{SHARED}\" \"/\"))"),
+        None => "NIL".to_owned(),
+    };
+    let line = format!("* NAMESPACE ((\"\" \"/\")) ((\"{OTHERS}\" \"/\")) {shared}");
+    talk.wire.line(&line);
+    Answer::ok("Your own, and what others share")
 }
 
 /// STARTTLS (RFC 3501 section 6.2.1)

@@ -1,6 +1,10 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474, RFC 9208), also for LIST … RETURN
+//! (STATUS …).
 
+use engine::error::ReadError;
+use engine::flags::SystemFlags;
 use engine::mailbox::View;
+use engine::uid_set::UidSet;
 
 use super::{Answer, Talk};
 use crate::codec::command::StatusItem;
@@ -20,9 +24,12 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
                 talk.enable_condstore();
             }
             let append_bytes_max = talk.session.config.limits.append_bytes_max;
-            let names = talk.session.dialect.names();
-            put_status(&mut talk.wire.out, (&name, names), (&view, append_bytes_max), items);
-            Answer::ok("Status told")
+            let (names, out) = (talk.session.dialect.names(), &mut talk.wire.out);
+            let of = (&*view, append_bytes_max);
+            match blocking(|| put_status(out, (&name, names), of, items)) {
+                Ok(()) => Answer::ok("Status told"),
+                Err(error) => Answer::unreadable(&talk.session, &error),
+            }
         }
         Ok(None) => Answer::no_mailbox(),
         Err(error) => Answer::unreadable(&talk.session, &error),
@@ -35,7 +42,11 @@ pub(super) fn put_status(
     (name, names): (&str, NameEncoding),
     (view, append_bytes_max): (&View, u64),
     items: &[StatusItem],
-) {
+) -> Result<(), ReadError> {
+    let deleted_bytes = match items.contains(&StatusItem::DeletedStorage) {
+        true => deleted_bytes(view)?,
+        false => 0,
+    };
     out.extend_from_slice(b"* STATUS ");
     put::mailbox(out, name, names);
     out.extend_from_slice(b" (");
@@ -53,6 +64,7 @@ pub(super) fn put_status(
             StatusItem::UidValidity => u64::from(view.uid_validity().0),
             StatusItem::Unseen => u64::from(view.unseen_count()),
             StatusItem::Deleted => u64::from(view.deleted_count()),
+            StatusItem::DeletedStorage => deleted_bytes,
             StatusItem::Size => view.message_bytes(),
             StatusItem::HighestModSeq => view.highest_modseq().bits(),
             StatusItem::AppendLimit => append_bytes_max,
@@ -64,4 +76,20 @@ pub(super) fn put_status(
         put::number(out, value);
     }
     out.extend_from_slice(b")\r\n");
+    Ok(())
+}
+
+/// Bytes of messages that an EXPUNGE would remove (RFC 9208 section 4.1.4): counted only where
+/// there are any.
+fn deleted_bytes(view: &View) -> Result<u64, ReadError> {
+    let mut bytes = 0;
+    if view.deleted_count() > 0 {
+        view.visit(&UidSet::from_ranges([(1, u32::MAX)]), &mut |row| {
+            if row.flags.contains(SystemFlags::DELETED) {
+                bytes += u64::from(row.size);
+            }
+            true
+        })?;
+    }
+    Ok(bytes)
 }

@@ -5,14 +5,18 @@
 //! never told a second time.
 
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList};
+use engine::flags::{FlagChange, FlagList, SystemFlags};
 use engine::ids::{Lsn, Uid};
+use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
+use super::rights::permitted;
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, StoreAnswer};
-use crate::session::{Answered, Expunges, Manner, OwnChange, Synced, put_flags, sync};
+use crate::session::{
+    ALL_FLAGS, Answered, Expunges, Manner, OwnChange, Selected, Synced, changeable, put_flags, sync,
+};
 use crate::stream::{Ended, blocking};
 
 /// Rows answered in one piece.
@@ -31,7 +35,7 @@ pub(super) async fn store(
     talk: &mut Talk,
     numbers: Numbers,
     set: &SequenceSet,
-    wanted: Wanted,
+    mut wanted: Wanted,
 ) -> Result<Answer, Ended> {
     if wanted.unchanged_since.is_some() {
         talk.enable_condstore();
@@ -59,14 +63,17 @@ pub(super) async fn store(
     let mut missing = targets.ghosts;
     let mut modified = UidSet::new();
     if !known.is_empty() {
-        let (change, since) = (wanted.change, wanted.unchanged_since);
-        let ticket = selected.mailbox.store_flags(&known, change, &wanted.flags, since);
-        match ticket.await {
-            Ok(stored) => {
-                missing |= !stored.gone.is_empty();
-                modified = stored.modified;
+        let Some(steps) = steps(selected, &mut wanted) else { return Ok(Answer::no_permission()) };
+        let mut since = wanted.unchanged_since;
+        for (change, flags) in steps {
+            let left = known.without(&modified);
+            match selected.mailbox.store_flags(&left, change, &flags, since.take()).await {
+                Ok(stored) => {
+                    missing |= !stored.gone.is_empty();
+                    modified = if stored.modified.is_empty() { modified } else { stored.modified };
+                }
+                Err(error) => return Ok(Answer::refused(&talk.session, &error)),
             }
-            Err(error) => return Ok(Answer::refused(&talk.session, &error)),
         }
         if tell(talk, known.without(&modified), wanted).await? == Synced::Gone {
             return Ok(Answer::no("NONEXISTENT", "The mailbox was deleted"));
@@ -106,6 +113,35 @@ fn modified_set(
         }
     }
     Ok(Some(set))
+}
+
+/// What is to be done, as far as the client may: of flags that it may not change, nothing (RFC 4314
+/// section 4). `None` if it may change none of them. Where that makes a difference, the client is
+/// told what became of the flags, whether it asked or not.
+fn steps(selected: &Selected, wanted: &mut Wanted) -> Option<Vec<(FlagChange, FlagList)>> {
+    let rights = selected.rights();
+    if rights.contains(ALL_FLAGS) {
+        return Some(vec![(wanted.change, wanted.flags.clone())]);
+    }
+    wanted.answer = StoreAnswer::Flags;
+    let given = permitted(rights, wanted.flags.clone());
+    if wanted.change != FlagChange::Replace {
+        let is_any = given.system != SystemFlags(0) || !given.keywords.is_empty();
+        return is_any.then(|| vec![(wanted.change, given)]);
+    }
+    if !rights.has_any(ALL_FLAGS) {
+        return None;
+    }
+    let keywords = selected
+        .view
+        .keywords()
+        .iter()
+        .filter(|known| rights.contains(Rights::WRITE) && !given.keywords.contains(known));
+    let others = FlagList {
+        system: changeable(rights).without(given.system),
+        keywords: keywords.cloned().collect(),
+    };
+    Some(vec![(FlagChange::Add, given), (FlagChange::Remove, others)])
 }
 
 /// News of others, then the answers of the command itself.

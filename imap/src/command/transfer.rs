@@ -3,10 +3,12 @@
 use engine::Copied;
 use engine::uid_set::UidSet;
 
-use super::{Answer, Talk, message_limit};
+use super::rights::{Deed, needs};
+use super::{Answer, Talk, across, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
+use crate::session::ALL_FLAGS;
 use crate::stream::{Ended, blocking};
 
 /// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is
@@ -18,8 +20,8 @@ pub(super) async fn transfer(
     set: &SequenceSet,
     name: &WireName,
 ) -> Result<Answer, Ended> {
-    let (destination, _) = match talk.mailbox(name, Answer::try_create) {
-        Ok(found) => found,
+    let to = match talk.find(name, Deed::Insert, Answer::try_create) {
+        Ok(to) => to,
         Err(answer) => return Ok(answer),
     };
     let selected = match talk.selected() {
@@ -28,6 +30,9 @@ pub(super) async fn transfer(
     };
     if kind == TransferKind::Move && selected.access == Access::ReadOnly {
         return Ok(Answer::read_only());
+    }
+    if kind == TransferKind::Move && !selected.rights().contains(needs(Deed::MoveAway)) {
+        return Ok(Answer::no_permission());
     }
     let limit = match kind {
         TransferKind::Copy => talk.save_limit(),
@@ -52,13 +57,20 @@ pub(super) async fn transfer(
     if targets.uids.is_empty() {
         return Ok(nothing);
     }
-    let ticket = match kind {
-        TransferKind::Copy => selected.mailbox.copy(&targets.uids, &destination),
-        TransferKind::Move => selected.mailbox.move_to(&targets.uids, &destination),
+    // The engine copies inside an account, with all flags.
+    let is_near = selected.owner.number() == to.place.owner.number();
+    let copied = if is_near && to.rights.contains(ALL_FLAGS) {
+        let ticket = match kind {
+            TransferKind::Copy => selected.mailbox.copy(&targets.uids, &to.mailbox),
+            TransferKind::Move => selected.mailbox.move_to(&targets.uids, &to.mailbox),
+        };
+        ticket.await.map_err(|error| Answer::refused(&talk.session, &error))
+    } else {
+        across::transfer(talk, kind, &targets.uids, &to).await
     };
-    let copied = match ticket.await {
+    let copied = match copied {
         Ok(copied) => copied,
-        Err(error) => return Ok(Answer::refused(&talk.session, &error)),
+        Err(answer) => return Ok(answer),
     };
     if copied.source.is_empty() {
         return Ok(nothing);

@@ -1,12 +1,13 @@
 //! How news are put: FETCH with flags, VANISHED, FLAGS; in the dialect of the client.
 
-use engine::flags::SystemFlags;
+use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid};
 use engine::mailbox::Row;
+use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
 use super::dialect::Dialect;
-use super::selected::Selected;
+use super::selected::{ALL_FLAGS, Selected, changeable};
 use crate::codec::command::Access;
 use crate::codec::put;
 use crate::stream::{Ended, Wire};
@@ -100,8 +101,24 @@ pub(crate) fn put_flags_known(selected: &Selected, wire: &mut Wire) {
     put::flags_known(&mut wire.out, keywords, "");
     wire.out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
     match selected.access {
-        Access::ReadWrite => put::flags_known(&mut wire.out, keywords, " \\*"),
+        Access::ReadWrite => put_changeable(selected.rights(), keywords, &mut wire.out),
         Access::ReadOnly => wire.out.extend_from_slice(b"()"),
     }
     wire.line("] Flags permitted");
+}
+
+/// The flags that a client may change (RFC 4314 section 5.1.1); new keywords with the others.
+fn put_changeable(rights: Rights, keywords: &[Keyword], out: &mut Vec<u8>) {
+    if rights.contains(ALL_FLAGS) {
+        put::flags_known(out, keywords, " \\*");
+        return;
+    }
+    let changeable = changeable(rights);
+    let system = SystemFlags::ALL.iter().filter(|(flag, _)| changeable.contains(*flag));
+    let mut names: Vec<&str> = system.map(|(_, name)| *name).collect();
+    if rights.contains(Rights::WRITE) {
+        names.extend(keywords.iter().map(Keyword::as_str));
+        names.push("\\*");
+    }
+    out.extend_from_slice(format!("({})", names.join(" ")).as_bytes());
 }

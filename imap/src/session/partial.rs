@@ -52,6 +52,7 @@ impl Selected {
 mod tests {
     use super::*;
     use crate::codec::command::{Access, CountedFrom};
+    use crate::session::Reach;
     use engine::flags::FlagList;
     use engine::ids::UnixSeconds;
     use engine::message::generator::Generator;
@@ -85,7 +86,8 @@ mod tests {
         inbox.store_flags(&holes, change, &deleted, None).wait().unwrap();
         inbox.expunge(&holes).wait().unwrap();
         let view = inbox.view().unwrap().unwrap();
-        Selected::new(inbox, "INBOX".into(), Access::ReadOnly, view)
+        let reach = Reach { viewer: account.number(), owner: account };
+        Selected::new((inbox, reach), "INBOX".into(), Access::ReadOnly, view)
     }
 
     #[test]

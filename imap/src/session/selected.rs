@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use engine::error::ReadError;
-use engine::ids::Uid;
+use engine::flags::SystemFlags;
+use engine::ids::{AccountNumber, Uid};
 use engine::mailbox::View;
+use engine::rights::Rights;
 use engine::uid_set::UidSet;
-use engine::{History, Mailbox};
+use engine::{Account, History, Mailbox};
 
 use super::numbering::Ghosts;
 use crate::codec::SequenceSet;
@@ -14,9 +16,31 @@ use crate::codec::command::{Access, Numbers};
 use crate::codec::sequence_set::Bound;
 use crate::command::Contexts;
 
+/// All that changing any flag needs.
+pub(crate) const ALL_FLAGS: Rights = Rights::SEEN.with(Rights::WRITE).with(Rights::DELETE_MESSAGES);
+
+/// The system flags that these rights can change (RFC 4314 section 4).
+pub(crate) fn changeable(rights: Rights) -> SystemFlags {
+    let of = |right, flags| if rights.contains(right) { flags } else { SystemFlags(0) };
+    let all = SystemFlags::ALL.iter().fold(SystemFlags(0), |all, (flag, _)| all.union(*flag));
+    let others = all.without(SystemFlags::SEEN).without(SystemFlags::DELETED);
+    of(Rights::SEEN, SystemFlags::SEEN)
+        .union(of(Rights::DELETE_MESSAGES, SystemFlags::DELETED))
+        .union(of(Rights::WRITE, others))
+}
+
+/// Whose a mailbox is, and who has it open.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) owner: Account,
+    pub(crate) viewer: AccountNumber,
+}
+
 /// A selected mailbox.
 pub(crate) struct Selected {
     pub(crate) mailbox: Mailbox,
+    pub(crate) owner: Account,
+    viewer: AccountNumber,
     pub(crate) name: String,
     pub(crate) access: Access,
     /// What the client has been told, but for ghosts.
@@ -65,12 +89,20 @@ impl From<ReadError> for TargetError {
 
 impl Selected {
     /// As SELECT shows it: nothing told yet but what the view holds.
-    pub(crate) fn new(mailbox: Mailbox, name: String, access: Access, view: Arc<View>) -> Selected {
+    pub(crate) fn new(
+        (mailbox, reach): (Mailbox, Reach),
+        name: String,
+        access: Access,
+        view: Arc<View>,
+    ) -> Selected {
+        let Reach { owner, viewer } = reach;
         let told_count = view.message_count();
         let told_keywords = view.keywords().len();
         let (ghosts, history) = (Ghosts::default(), mailbox.history());
         Selected {
             mailbox,
+            owner,
+            viewer,
             name,
             access,
             view,
@@ -81,6 +113,14 @@ impl Selected {
             saved_result: UidSet::new(),
             contexts: Contexts::default(),
         }
+    }
+
+    /// What whoever has it open may do now.
+    pub(crate) fn rights(&self) -> Rights {
+        if self.owner.number() == self.viewer {
+            return Rights::ALL;
+        }
+        self.owner.rights_of(self.mailbox.id(), self.viewer)
     }
 
     /// Messages as the client counts them.

@@ -27,6 +27,44 @@ fn flip(path: &Path, offset: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_to_another_account_that_fails_half_way_leaves_nothing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    // The first batch is copied, the second has a message that cannot be read.
+    for number in 0..260 {
+        let message = format!("Subject: {number}\r\n\r\nbody\r\n");
+        deliver(&store, message.as_bytes(), FlagList::default(), UnixSeconds(1));
+    }
+    let before = segment(folder.path()).1;
+    deliver(&store, &Generator::new(3).message(9_000), FlagList::default(), UnixSeconds(1));
+    // Groups begin at multiples of 4096; 700 bytes on lies what the message is read from first.
+    let (path, after) = segment(folder.path());
+    let begin = before.next_multiple_of(4096);
+    assert!(after > begin + 1400, "the message takes some room");
+    flip(&path, begin + 700);
+
+    let served = Served::new(store, Config::new(Limits::default(), "test".into(), None, true));
+    let mut anna = Client::new(served.connect(Transport::Plain, 1 << 16));
+    anna.log_in_as("anna@example.org").await;
+    anna.ok("CREATE In").await;
+    anna.ok("SETACL In demo@example.org lrswi").await;
+    let mut demo = Client::new(served.connect(Transport::Plain, 1 << 16));
+    demo.log_in().await;
+    demo.ok("SELECT INBOX").await;
+    let there = "\"Other Users/anna@example.org/In\"";
+    for command in ["COPY", "MOVE"] {
+        let answer = demo.answer(&format!("{command} 1:* {there}")).await;
+        assert!(answer.starts_with("NO [SERVERBUG]"), "{command}: {answer}");
+        let found = anna.ok("STATUS In (MESSAGES)").await;
+        assert_eq!(found, ["* STATUS \"In\" (MESSAGES 0)"], "{command}");
+    }
+    let answer = demo.answer(&format!("COPY 1:260 {there}")).await;
+    assert!(answer.contains(" 1:260 513:772]"), "the first batch was there twice: {answer}");
+    let mine = demo.ok("STATUS INBOX (MESSAGES)").await;
+    assert!(mine.contains(&"* STATUS \"INBOX\" (MESSAGES 261)".to_owned()), "{mine:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_message_is_left_out_or_cut_short_and_the_others_are_sent() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());

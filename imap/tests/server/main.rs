@@ -20,6 +20,7 @@ mod search_bounds;
 mod search_context;
 mod search_pace;
 mod search_progress;
+mod sharing;
 mod slow_reader;
 mod support;
 mod tls;

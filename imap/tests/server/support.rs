@@ -20,7 +20,8 @@ pub(crate) const USER: &str = "demo@example.org";
 /// How long an answer may take on a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A store with the account demo@example.org, password demo.
+/// A store with the accounts demo@example.org, anna@… and shared@…, which has little room; their
+/// passwords are as their names begin.
 pub(crate) fn open_store(folder: &Path) -> Store {
     let directory = folder.join("data");
     let key = || KeySource::KeyFile(folder.join("data.key"));
@@ -30,8 +31,14 @@ pub(crate) fn open_store(folder: &Path) -> Store {
     options.reserve_bytes = 0;
     let store = Store::open(&directory, options).unwrap().0;
     store.add_domain("example.org").unwrap();
-    let (name, password) = (USER.into(), Secret::new("demo".into()));
-    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    for user in ["demo", "anna", "shared"] {
+        let (name, password) = (format!("{user}@example.org"), Secret::new(user.into()));
+        let quota_bytes = (user == "shared").then_some(4096);
+        let number = store.create_account(NewAccount { name, password, quota_bytes }).unwrap();
+        if user == "shared" {
+            store.set_message_limit(number, Some(3)).unwrap();
+        }
+    }
     store
 }
 
@@ -53,6 +60,10 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn new(store: Store, config: Config) -> Served {
         Served { store, config: Arc::new(config), stop: watch::channel(false).0 }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// A new connection with so many bytes between its ends each way.
@@ -104,8 +115,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Reads the greeting and logs in.
     pub(crate) async fn log_in(&mut self) {
+        self.log_in_as(USER).await;
+    }
+
+    /// The same as another account of [`open_store`].
+    pub(crate) async fn log_in_as(&mut self, name: &str) {
         assert!(self.line().await.unwrap().starts_with("* OK "));
-        self.ok("LOGIN demo@example.org demo").await;
+        let password = name.split('@').next().unwrap();
+        self.ok(&format!("LOGIN {name} {password}")).await;
+    }
+
+    /// Sends a command and answers its tagged answer, without the tag.
+    pub(crate) async fn answer(&mut self, command: &str) -> String {
+        self.send(format!("t {command}\r\n").as_bytes()).await;
+        loop {
+            let line = self.line().await.expect("an answer");
+            if let Some(answer) = line.strip_prefix("t ") {
+                return answer.to_owned();
+            }
+        }
     }
 
     /// The next line without CRLF; `None` at the end.

@@ -3,10 +3,11 @@
 //! | line | meaning |
 //! |--|--|
 //! | `# …` | comment; the first line cites the rule |
-//! | `C: …` | sent with CRLF; `\r` `\n` `\\` are escapes; ends without CRLF if it ends in `\c` |
+//! | `C: …` | sent with CRLF; `\r` `\n` `\0` `\\` are escapes; without CRLF if it ends in `\c` |
 //! | `S: …` | the next line from the server; `...` is any text, `<name>` what it was at first |
 //! | `S* …` | these lines in any order, until the next line of another kind |
 //! | `2: C: …` | on the second connection, which logs in by itself on first use |
+//! | `5: C: …` | the same, as anna@example.org; `6:` as shared@example.org, who owns `Shared/` |
 //!
 //! A line from the server is cut at CRLF; a literal's bytes appear as lines of their own.
 
@@ -26,7 +27,8 @@ fn unescaped(text: &str) -> Vec<u8> {
         Some(text) => (text, ""),
         None => (text, "\r\n"),
     };
-    let text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\\\", "\\");
+    let text =
+        text.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").replace("\\\\", "\\");
     format!("{text}{end}").into_bytes()
 }
 
@@ -126,6 +128,15 @@ fn every_transcript_can_be_read() {
     assert!(count >= 12);
 }
 
+/// Who logs in on a connection by itself.
+fn who(connection: usize) -> &'static str {
+    match connection {
+        5 => "anna@example.org",
+        6 => "shared@example.org",
+        _ => crate::support::USER,
+    }
+}
+
 /// Plays one transcript.
 async fn play(name: &str, text: &str, store: Store) {
     let limits = Limits {
@@ -133,7 +144,9 @@ async fn play(name: &str, text: &str, store: Store) {
         append_bytes_max: 1 << 20,
         ..Limits::default()
     };
-    let served = Served::new(store, Config::new(limits, "test".into(), None, true));
+    let mut config = Config::new(limits, "test".into(), None, true);
+    config.shared_account = Some(who(6).to_owned());
+    let served = Served::new(store, config);
     let mut clients: BTreeMap<usize, Client<DuplexStream>> = BTreeMap::new();
     let mut names = HashMap::new();
     let mut expected: Vec<(usize, String)> = Vec::new();
@@ -147,7 +160,7 @@ async fn play(name: &str, text: &str, store: Store) {
             let stream = served.connect(Transport::Plain, 1 << 16);
             let mut client = Client::new(stream);
             if *number > 1 {
-                client.log_in().await;
+                client.log_in_as(who(*number)).await;
             }
             clients.insert(*number, client);
         }

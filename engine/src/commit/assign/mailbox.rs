@@ -38,7 +38,9 @@ impl Assigner<'_> {
         let mailbox = self.new_mailbox_id();
         let uid_validity = self.next_uid_validity(&state);
         let name = name.to_owned();
-        self.emit(account, Body::MailboxCreate { mailbox, name, uid_validity, special_use })?;
+        let create = Body::MailboxCreate { mailbox, name: name.clone(), uid_validity, special_use };
+        self.emit(account, create)?;
+        self.inherit_rights(account, mailbox, &name)?;
         Ok(mailbox)
     }
 

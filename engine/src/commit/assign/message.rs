@@ -50,7 +50,7 @@ impl Assigner<'_> {
             .changes
             .account(self.context.committed, account)
             .ok_or(CommitError::NoSuchAccount)?;
-        self.check_quota(account, u64::from(message.size))?;
+        self.check_quota(account, (1, u64::from(message.size)))?;
         check_keyword_count(&recipient.flags)?;
         let mailbox = match state.names.id_of(&recipient.mailbox) {
             Some(mailbox) => mailbox,
@@ -144,7 +144,7 @@ impl Assigner<'_> {
             return Err(CommitError::TooLarge { what: "the number of messages", limit });
         }
         let bytes = messages.iter().map(|message| u64::from(message.sealed.size)).sum();
-        self.check_quota(key.0, bytes)?;
+        self.check_quota(key.0, (crate::width::u64_of(messages.len()), bytes))?;
         self.append_beyond_quota(key, messages, chosen)
     }
 
@@ -321,12 +321,16 @@ impl Assigner<'_> {
     pub(super) fn check_quota(
         &self,
         account: AccountNumber,
-        more_bytes: u64,
+        (more, more_bytes): (u64, u64),
     ) -> Result<(), CommitError> {
         let state = self
             .changes
             .account(self.context.committed, account)
             .ok_or(CommitError::NoSuchAccount)?;
+        let count = state.usage.message_count.saturating_add(more);
+        if let Some(limit) = state.annotations.message_limit().filter(|limit| count > *limit) {
+            return Err(CommitError::TooManyMessages { limit });
+        }
         match state.profile.quota_bytes {
             Some(limit) if state.usage.message_bytes.saturating_add(more_bytes) > limit => {
                 Err(CommitError::OverQuota { limit_bytes: limit })

@@ -21,6 +21,7 @@ mod name;
 mod parts;
 mod replace;
 mod retention;
+mod sharing;
 mod transfer;
 
 pub(crate) use self::keys::BELOW_LEVEL;
@@ -240,6 +241,10 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Retention(change) => self.change_retention(change),
+            Change::Sharing { account, body, promise } => {
+                let result = self.share(account, body);
+                self.reply(promise, result);
+            }
             Change::EndAhead { first } => {
                 self.changes.dead_chunks.extend(self.entering.end(first));
             }

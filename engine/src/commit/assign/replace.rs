@@ -47,7 +47,7 @@ impl Assigner<'_> {
         // The room of the old message is free for the new one (RFC 8508 section 3.4).
         let more = message.sealed.size.saturating_sub(row.size);
         if more > 0 {
-            self.check_quota(source.0, u64::from(more))?;
+            self.check_quota(source.0, (0, u64::from(more)))?;
         }
         // A power cut between two groups would keep both messages.
         let chunks = message.sealed.chunks.len() + message.sealed.parts.len();

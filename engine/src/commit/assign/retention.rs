@@ -96,7 +96,7 @@ impl Assigner<'_> {
         }
         let name = message.mailbox_name.clone();
         let bytes = found.iter().map(|(_, message)| u64::from(message.row.size)).sum();
-        self.check_quota(account, bytes)?;
+        self.check_quota(account, (crate::width::u64_of(found.len()), bytes))?;
         let mailbox = self.mailbox_to_return_to(account, source, &name)?;
         for (_, message) in &found {
             self.check_keywords((account, mailbox), &message.row.keywords)?;

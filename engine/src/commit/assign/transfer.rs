@@ -37,7 +37,8 @@ impl Assigner<'_> {
             return Ok(Copied { uid_validity, source: Vec::new(), destination: Vec::new() });
         }
         if kind == CopyKind::Copy {
-            self.check_quota(account, rows.iter().map(|(row, _)| u64::from(row.size)).sum())?;
+            let bytes = rows.iter().map(|(row, _)| u64::from(row.size)).sum();
+            self.check_quota(account, (crate::width::u64_of(rows.len()), bytes))?;
         }
         self.check_keywords((account, destination), &keywords)?;
         let first = self.next_uids((account, destination), crate::width::u32_of(rows.len()))?;

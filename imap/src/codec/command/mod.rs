@@ -6,6 +6,7 @@
 mod append;
 mod fetch;
 mod search;
+mod sharing;
 
 use engine::SpecialUse;
 use engine::flags::{FlagChange, FlagList};
@@ -23,6 +24,7 @@ pub use self::search::{
     CountedFrom, DayTest, PartialRange, ReturnOptions, SearchField, SearchKey, SearchRequest,
     SortCriterion, SortKey, SortOrder, Source, ThreadAlgorithm,
 };
+pub use self::sharing::{AclChange, Depth, EntryName, EntryValue, MetadataRequest, Visibility};
 
 /// A command with its tag.
 #[derive(Debug)]
@@ -138,6 +140,46 @@ pub enum Command {
         /// The new one.
         message: Box<AppendMessage>,
     },
+    /// GETACL (RFC 4314)
+    GetAcl(WireName),
+    /// SETACL and DELETEACL
+    SetAcl {
+        /// Of which.
+        mailbox: WireName,
+        /// Whose rights.
+        identifier: Vec<u8>,
+        /// `None` for DELETEACL.
+        change: Option<AclChange>,
+    },
+    /// LISTRIGHTS
+    ListRights {
+        /// Of which.
+        mailbox: WireName,
+        /// Whose rights.
+        identifier: Vec<u8>,
+    },
+    /// MYRIGHTS
+    MyRights(WireName),
+    /// GETMETADATA (RFC 5464); an empty name is the server.
+    GetMetadata {
+        /// Of which.
+        mailbox: WireName,
+        /// What.
+        request: MetadataRequest,
+    },
+    /// SETMETADATA
+    SetMetadata {
+        /// Of which.
+        mailbox: WireName,
+        /// At least one.
+        values: Vec<EntryValue>,
+    },
+    /// GETQUOTA (RFC 9208) of that root
+    GetQuota(Vec<u8>),
+    /// GETQUOTAROOT
+    GetQuotaRoot(WireName),
+    /// SETQUOTA of that root; to what does not matter.
+    SetQuota(Vec<u8>),
     /// IDLE (RFC 2177)
     Idle,
     /// UIDBATCHES (RFC 10022)
@@ -297,6 +339,8 @@ pub enum StatusItem {
     Unseen,
     /// DELETED (RFC 9051)
     Deleted,
+    /// DELETED-STORAGE (RFC 9208)
+    DeletedStorage,
     /// SIZE (RFC 8438)
     Size,
     /// HIGHESTMODSEQ (RFC 7162)
@@ -316,6 +360,7 @@ impl StatusItem {
         (StatusItem::UidValidity, "UIDVALIDITY"),
         (StatusItem::Unseen, "UNSEEN"),
         (StatusItem::Deleted, "DELETED"),
+        (StatusItem::DeletedStorage, "DELETED-STORAGE"),
         (StatusItem::Size, "SIZE"),
         (StatusItem::HighestModSeq, "HIGHESTMODSEQ"),
         (StatusItem::MailboxId, "MAILBOXID"),
@@ -345,6 +390,10 @@ pub struct ListRequest {
     pub return_subscribed: bool,
     /// `RETURN (STATUS (…))` (RFC 5819)
     pub return_status: Vec<StatusItem>,
+    /// `RETURN (MYRIGHTS)` (RFC 8440)
+    pub return_rights: bool,
+    /// `RETURN (METADATA (…))` (RFC 9590)
+    pub return_metadata: Vec<EntryName>,
     /// Whether the extended form was used: then an empty pattern is a pattern like any other.
     pub extended: bool,
 }

@@ -79,8 +79,13 @@ fn return_options(cursor: &mut Cursor<'_>, request: &mut ListRequest) -> Result<
         } else if cursor.take_word("STATUS") {
             cursor.space()?;
             request.return_status = status_items(cursor)?;
+        } else if cursor.take_word("MYRIGHTS") {
+            request.return_rights = true;
+        } else if cursor.take_word("METADATA") {
+            cursor.space()?;
+            request.return_metadata = super::sharing::entries(cursor)?;
         } else if !cursor.take_word("CHILDREN") && !cursor.take_word("SPECIAL-USE") {
-            return cursor.expected("SUBSCRIBED, CHILDREN, SPECIAL-USE or STATUS");
+            return cursor.expected("a return option such as CHILDREN or STATUS");
         }
         Ok(())
     })?;

@@ -10,6 +10,7 @@ mod fetch;
 mod list;
 mod search;
 mod select;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -119,6 +120,16 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"APPEND" => append::append(cursor)?,
         b"ESEARCH" => search::multi_search(cursor)?,
         b"CANCELUPDATE" => search::cancel_update(cursor)?,
+        b"GETACL" => Command::GetAcl(spaced_mailbox(cursor)?),
+        b"SETACL" => sharing::set_acl(cursor)?,
+        b"DELETEACL" => sharing::delete_acl(cursor)?,
+        b"LISTRIGHTS" => sharing::list_rights(cursor)?,
+        b"MYRIGHTS" => Command::MyRights(spaced_mailbox(cursor)?),
+        b"GETMETADATA" => sharing::get_metadata(cursor)?,
+        b"SETMETADATA" => sharing::set_metadata(cursor)?,
+        b"GETQUOTA" => sharing::get_quota(cursor)?,
+        b"GETQUOTAROOT" => Command::GetQuotaRoot(spaced_mailbox(cursor)?),
+        b"SETQUOTA" => sharing::set_quota(cursor)?,
         b"UID" => {
             cursor.space()?;
             let name = cursor.word()?.to_ascii_uppercase();

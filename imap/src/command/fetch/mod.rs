@@ -20,6 +20,7 @@ use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
 use engine::ids::Uid;
 use engine::mailbox::Row;
+use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, put_row};
@@ -132,7 +133,8 @@ async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result
         _ => false,
     };
     let Some(selected) = &talk.session.selected else { return Ok(()) };
-    if selected.access == Access::ReadOnly || !plan.items.iter().any(marks) {
+    let may_mark = selected.access == Access::ReadWrite && selected.rights().contains(Rights::SEEN);
+    if !may_mark || !plan.items.iter().any(marks) {
         return Ok(());
     }
     let unseen = blocking(|| unseen_among(selected, targets))?;
@@ -212,11 +214,10 @@ fn fetch_rows<'a>(
     left_out: &mut LeftOut,
 ) -> bool {
     while !talk.wire.is_full() {
-        let (Some((row, rank)), Some(selected), Some(account)) =
-            (rows.next(), &talk.session.selected, &talk.session.account)
-        else {
+        let (Some((row, rank)), Some(selected)) = (rows.next(), &talk.session.selected) else {
             return true;
         };
+        let account = &selected.owner;
         let start = talk.wire.out.len();
         let dialect = talk.session.dialect;
         let answer = RowAnswer { account, selected, dialect, plan, row, rank };
@@ -256,10 +257,8 @@ fn fetch_bytes<'a>(
     left_out: &mut LeftOut,
 ) -> Result<bool, Ended> {
     while !talk.wire.is_full() {
-        let (Some(selected), Some(account)) = (&talk.session.selected, &talk.session.account)
-        else {
-            return Ok(true);
-        };
+        let Some(selected) = &talk.session.selected else { return Ok(true) };
+        let account = &selected.owner;
         let dialect = talk.session.dialect;
         let answer = |row, rank| RowAnswer { account, selected, dialect, plan, row, rank };
         let (mut opened, row, rank) = match begun.take() {

@@ -9,12 +9,13 @@ mod pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{Account, Listing, MailboxEntry, SpecialUse};
+use engine::{Listing, MailboxEntry, SpecialUse};
 
 use self::pattern::Pattern;
+use super::rights::Deed;
 use super::status::put_status;
-use super::{Answer, Talk};
-use crate::codec::command::ListRequest;
+use super::{Answer, Talk, acl, metadata};
+use crate::codec::command::{ListRequest, StatusItem};
 use crate::codec::grammar::SPECIAL_USES;
 use crate::codec::mailbox_name::{self, NameEncoding, WireName};
 use crate::codec::put;
@@ -27,29 +28,22 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
         talk.wire.line("* LIST (\\Noselect) \"/\" \"\"");
         return Ok(Answer::ok("The separator is /"));
     }
-    let (account, listing) = match listing(talk) {
-        Ok(found) => found,
+    let listing = match listing(talk) {
+        Ok(listing) => listing,
         Err(answer) => return Ok(answer),
     };
     let tree = Tree::new(&listing);
     let names = talk.session.dialect.names();
     for shown in tree.list(request, &patterns) {
         shown.put(&mut talk.wire.out, "LIST", names);
-        if !request.return_status.is_empty() && shown.exists {
-            let found = blocking(|| match account.mailbox(&shown.name)? {
-                Some(mailbox) => mailbox.view(),
-                None => Ok(None),
-            });
-            match found {
-                Ok(Some(view)) => {
-                    let append_bytes_max = talk.session.config.limits.append_bytes_max;
-                    let (name, of) = ((shown.name.as_str(), names), (&*view, append_bytes_max));
-                    put_status(&mut talk.wire.out, name, of, &request.return_status);
-                }
-                // Deleted meanwhile: LIST told of it, STATUS has nothing to tell.
-                Ok(None) => {}
-                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
-            }
+        let wants_status = !request.return_status.is_empty() && shown.exists;
+        if wants_status && let Err(answer) = put_listed(talk, &shown.name, &request.return_status) {
+            return Ok(answer);
+        }
+        if shown.exists
+            && let Err(answer) = put_beside(talk, &shown.name, request)
+        {
+            return Ok(answer);
         }
         talk.wire.relieve().await?;
     }
@@ -67,8 +61,8 @@ pub(super) async fn lsub(
         return Ok(Answer::ok("The separator is /"));
     }
     let patterns = patterns(reference, std::slice::from_ref(pattern));
-    let (_, listing) = match listing(talk) {
-        Ok(found) => found,
+    let listing = match listing(talk) {
+        Ok(listing) => listing,
         Err(answer) => return Ok(answer),
     };
     for shown in Tree::new(&listing).lsub(&patterns) {
@@ -78,12 +72,41 @@ pub(super) async fn lsub(
     Ok(Answer::ok("Listed"))
 }
 
-fn listing(talk: &Talk) -> Result<(Account, Arc<Listing>), Answer> {
+/// What the client may see: its own mailboxes and those that others share.
+fn listing(talk: &Talk) -> Result<Arc<Listing>, Answer> {
     let account = talk.account()?;
-    match blocking(|| account.listing()) {
-        Ok(listing) => Ok((account, listing)),
-        Err(error) => Err(Answer::unreadable(&talk.session, &error)),
+    let visible = blocking(|| talk.visible(&account));
+    visible.map_err(|error| Answer::unreadable(&talk.session, &error))
+}
+
+/// STATUS of a mailbox that is listed; nothing of one that was deleted meanwhile, or that the
+/// client may see and not read.
+fn put_listed(talk: &mut Talk, name: &str, items: &[StatusItem]) -> Result<(), Answer> {
+    let Some(place) = talk.place_named(name)? else { return Ok(()) };
+    let Ok(found) = talk.find_at(place, Deed::Read, Answer::no_mailbox) else { return Ok(()) };
+    let append_bytes_max = talk.session.config.limits.append_bytes_max;
+    let (name, out) = ((name, talk.session.dialect.names()), &mut talk.wire.out);
+    let put = blocking(|| match found.mailbox.view()? {
+        Some(view) => put_status(out, name, (&view, append_bytes_max), items),
+        None => Ok(()),
+    });
+    put.map_err(|error| Answer::unreadable(&talk.session, &error))
+}
+
+/// What stands beside a mailbox: rights (RFC 8440) and metadata (RFC 9590).
+fn put_beside(talk: &mut Talk, name: &str, request: &ListRequest) -> Result<(), Answer> {
+    if request.return_rights
+        && let Some(place) = talk.place_named(name)?
+    {
+        let rights = blocking(|| place.rights());
+        let rights = rights.map_err(|error| Answer::unreadable(&talk.session, &error))?;
+        let names = talk.session.dialect.names();
+        acl::put_mine(&mut talk.wire.out, (name, names), rights);
     }
+    if request.return_metadata.is_empty() {
+        return Ok(());
+    }
+    metadata::put_listed(talk, name, &request.return_metadata)
 }
 
 /// Reference and pattern put together. What is no name in any encoding matches none.

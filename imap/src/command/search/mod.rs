@@ -169,7 +169,6 @@ pub(super) fn asks_for_modseq(request: &SearchRequest) -> bool {
 
 /// What a search in the selected mailbox needs.
 fn prepare(talk: &Talk, request: &SearchRequest) -> Result<(Scope, Test), Answer> {
-    let account = talk.account()?;
     let selected = talk.selected()?;
     let updates = request.returns.is_some_and(|options| options.update);
     if updates && selected.contexts.has(&talk.tag) {
@@ -177,7 +176,7 @@ fn prepare(talk: &Talk, request: &SearchRequest) -> Result<(Scope, Test), Answer
     }
     refuse_charset(request)?;
     let test = compile(talk, &request.key, selected)?;
-    Ok((Scope::of(account, selected), test))
+    Ok((Scope::of(selected), test))
 }
 
 fn refuse_charset(request: &SearchRequest) -> Result<(), Answer> {

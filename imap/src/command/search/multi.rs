@@ -15,7 +15,7 @@ use super::{Answer, Talk, compile, modseq_asked, refuse_charset, settled};
 use crate::codec::command::{Access, ReturnOptions, SearchRequest, Source};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
-use crate::session::Selected;
+use crate::session::{Reach, Selected};
 use crate::stream::{Ended, blocking};
 
 /// ESEARCH
@@ -78,7 +78,7 @@ async fn search_mailboxes(
     let goal = places.iter().map(|place| u64::from(count(place))).sum();
     let mut progress = Progress::new(talk, goal);
     for place in &places {
-        if let Some(answer) = search_place(talk, &account, place, request, &mut progress).await? {
+        if let Some(answer) = search_place(talk, place, request, &mut progress).await? {
             return Ok(answer);
         }
     }
@@ -88,7 +88,6 @@ async fn search_mailboxes(
 /// Searches one mailbox and tells what is there. An answer, if something is wrong.
 async fn search_place(
     talk: &mut Talk,
-    account: &Account,
     place: &Place,
     request: &SearchRequest,
     progress: &mut Progress,
@@ -104,7 +103,7 @@ async fn search_place(
         Ok(test) => test,
         Err(answer) => return Ok(Some(answer)),
     };
-    let scope = Scope::of(account.clone(), mailbox);
+    let scope = Scope::of(mailbox);
     let mut correlator = format!("TAG \"{}\" MAILBOX ", talk.tag).into_bytes();
     put::mailbox(&mut correlator, &mailbox.name, talk.session.dialect.names());
     let validity = scope.view.uid_validity().0;
@@ -166,7 +165,7 @@ fn places(
         let entry = listing.mailboxes.iter().find(|entry| entry.id == id);
         let found = account.mailbox_by_id(id)?;
         if let (Some(entry), Some(mailbox)) = (entry, found)
-            && let Some(other) = opened(mailbox, &entry.name)?
+            && let Some(other) = opened(account, mailbox, &entry.name)?
         {
             places.push(Place::Other(Box::new(other)));
         }
@@ -175,9 +174,11 @@ fn places(
 }
 
 /// A mailbox as it is now; `None` if it was deleted meanwhile.
-fn opened(mailbox: Mailbox, name: &str) -> Result<Option<Selected>, ReadError> {
+fn opened(owner: &Account, mailbox: Mailbox, name: &str) -> Result<Option<Selected>, ReadError> {
     let view = mailbox.view()?;
-    Ok(view.map(|view| Selected::new(mailbox, name.to_owned(), Access::ReadOnly, view)))
+    let reach = Reach { owner: owner.clone(), viewer: owner.number() };
+    let of = (mailbox, reach);
+    Ok(view.map(|view| Selected::new(of, name.to_owned(), Access::ReadOnly, view)))
 }
 
 /// The mailboxes that a source names. A name that is none is passed over: the client learns from

@@ -36,8 +36,9 @@ pub(super) struct Scope {
 
 impl Scope {
     /// What a session has selected.
-    pub(super) fn of(account: Account, selected: &Selected) -> Scope {
+    pub(super) fn of(selected: &Selected) -> Scope {
         let (view, ghosts) = (Arc::clone(&selected.view), selected.ghosts.clone());
+        let account = selected.owner.clone();
         Scope { account, view, ghosts }
     }
 

@@ -172,10 +172,8 @@ async fn refresh(
     context: &mut Context,
     pending: &UidSet,
 ) -> Result<Result<(), GivenUp>, Ended> {
-    let (Ok(account), Some(selected)) = (talk.account(), &talk.session.selected) else {
-        return Ok(Ok(()));
-    };
-    let scope = Scope::of(account, selected);
+    let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
+    let scope = Scope::of(selected);
     let bytes_max = talk.session.config.limits.sort_bytes_max;
     let mut progress = Progress::new(talk, pending.count());
     let (mut holds, mut rows, mut too_much) = (UidSet::new(), Vec::new(), false);
