@@ -17,6 +17,7 @@ use crate::codec::{Command, grammar};
 use crate::command::{Answer, Incoming, Talk, Then};
 use crate::command::{carry_out, permit_literal, printable, spool_literal};
 use crate::connection::{Bounds, LiteralKind, LiteralOffer, RawCommand, Step};
+use crate::login::TlsFacts;
 use crate::session::{Answered, Encryption, Session};
 use crate::stream::{Ended, Wire};
 
@@ -215,6 +216,16 @@ async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
     match carry_out(talk, request, raw.literals).await? {
         Then::NextCommand => Ok(()),
         Then::Close => Err(Ended::Said),
+        Then::Compress => {
+            talk.wire.flush().await?;
+            talk.wire.compress();
+            Ok(())
+        }
+        Then::StopCompressing => {
+            talk.wire.flush().await?;
+            talk.wire.stop_compressing();
+            Ok(())
+        }
         Then::Handshake => {
             talk.wire.flush().await?;
             handshake(talk).await
@@ -234,6 +245,7 @@ async fn handshake(talk: &mut Talk) -> Result<(), Ended> {
     let timeout = talk.session.config.limits.login_timeout;
     match tokio::time::timeout(timeout, accepting).await {
         Ok(Ok(stream)) => {
+            talk.session.tls = Some(Box::new(TlsFacts::of(stream.get_ref().1)));
             talk.wire.put_stream(Box::new(stream));
             talk.session.encryption = Encryption::Tls;
             Ok(())

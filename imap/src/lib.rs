@@ -23,8 +23,11 @@ mod driver;
 pub mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
+mod login;
+mod sasl;
 mod session;
 mod stream;
 
 pub use config::{Config, Limits};
 pub use driver::{Transport, serve_connection};
+pub use login::{TokenOptions, TokenOptionsError};

@@ -6,6 +6,9 @@
 //!    between pieces, and a slow reader holds back its own connection only.
 //! 2. A client that reads nothing for the write timeout loses its connection.
 
+mod deflate;
+mod pipe;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +16,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
+use self::deflate::Deflated;
+use self::pipe::Pipe;
 use crate::connection::{Bounds, Connection};
 
 /// Bytes of output gathered before they are sent.
@@ -20,6 +25,9 @@ pub(crate) const OUTPUT_BYTES_KEPT: usize = 64 << 10;
 /// The same for a client that takes them at once: it sleeps between two of our sends, and waking it
 /// was a tenth of the CPU of a FETCH of bodies.
 const OUTPUT_BYTES_BRISK: usize = 256 << 10;
+
+/// How long a compressed connection waits before it gives memory back.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// Anything that carries bytes both ways.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -49,7 +57,7 @@ impl From<std::io::Error> for Ended {
 
 /// One client's bytes.
 pub(crate) struct Wire {
-    stream: Box<dyn ByteStream>,
+    stream: Pipe,
     /// Answers not sent yet.
     pub(crate) out: Vec<u8>,
     /// Bytes of output from which on it is sent before more is made.
@@ -98,7 +106,7 @@ impl Wire {
         write_timeout: Duration,
     ) -> Wire {
         Wire {
-            stream,
+            stream: Pipe::Plain(stream),
             out: Vec::new(),
             full_at: OUTPUT_BYTES_KEPT,
             unflushed: false,
@@ -194,12 +202,31 @@ impl Wire {
     /// Takes the stream out for a TLS handshake and forgets all input that came before it.
     pub(crate) fn take_stream(&mut self) -> Box<dyn ByteStream> {
         self.connection.clear();
-        std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()))
+        std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream()
     }
 
     /// Puts the encrypted stream in.
     pub(crate) fn put_stream(&mut self, stream: Box<dyn ByteStream>) {
-        self.stream = stream;
+        self.stream = Pipe::Plain(stream);
+    }
+
+    /// Whether bytes are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        matches!(self.stream, Pipe::Deflated(_))
+    }
+
+    /// Compresses what follows, both ways. All output must have been sent; input that came already
+    /// is compressed (RFC 4978 section 3).
+    pub(crate) fn compress(&mut self) {
+        let early = self.connection.take_input();
+        let stream = std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream();
+        self.stream = Pipe::Deflated(Box::new(Deflated::new(stream, early)));
+    }
+
+    /// The contrary. All output must have been sent.
+    pub(crate) fn stop_compressing(&mut self) {
+        let stream = std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream();
+        self.stream = Pipe::Plain(stream);
     }
 
     /// The next line that is no command. `None` if it is longer than a line may be.
@@ -217,7 +244,7 @@ impl Wire {
 }
 
 async fn receive(
-    stream: &mut Box<dyn ByteStream>,
+    stream: &mut Pipe,
     out: &mut Vec<u8>,
     connection: &mut Connection,
 ) -> Result<(), Ended> {
@@ -226,6 +253,14 @@ async fn receive(
     let room = connection.room_wanted();
     let buffer = connection.buffer();
     buffer.reserve(room);
+    if let Pipe::Deflated(deflated) = stream {
+        match tokio::time::timeout(REST_AFTER, deflated.read_buf(buffer)).await {
+            Ok(received) => {
+                return if received? == 0 { Err(Ended::Closed) } else { Ok(()) };
+            }
+            Err(_) => deflated.rest(),
+        }
+    }
     match stream.read_buf(buffer).await? {
         0 => Err(Ended::Closed),
         _ => Ok(()),

@@ -76,6 +76,8 @@ fn rule(command: &Command) -> Rule {
         Command::StartTls => row("STARTTLS", When::BeforeLogin),
         Command::Authenticate { .. } => row("Authenticate", When::BeforeLogin),
         Command::Login { .. } => row("Login", When::BeforeLogin),
+        Command::Unauthenticate => row("Unauthenticate", When::LoggedIn),
+        Command::Compress => row("Compress", When::LoggedIn),
         Command::Enable(_) => row("Enable", When::LoggedIn),
         Command::Select { .. } => row("Select", When::LoggedIn),
         Command::Create { .. } => row("Create", When::LoggedIn),
@@ -161,6 +163,8 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Authenticate { mechanism, initial } => {
             authenticate::authenticate(talk, &mechanism, initial).await
         }
+        Command::Unauthenticate => Ok(session::unauthenticate(talk)),
+        Command::Compress => Ok(session::compress(talk)),
         Command::Login { name, password } => authenticate::login(talk, &name, password).await,
         Command::Select { mailbox, access } => select::select(talk, &mailbox, access).await,
         Command::Close => select::close(talk).await,

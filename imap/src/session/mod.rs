@@ -18,6 +18,8 @@ use std::sync::Arc;
 use engine::{Account, Store};
 
 use crate::Config;
+use crate::login::{Admitted, Seat, TlsFacts, Visitor};
+use crate::sasl::Offer;
 use crate::extension::{Situation, capabilities};
 
 pub(crate) use selected::{Selected, TargetError};
@@ -38,8 +40,12 @@ pub(crate) struct Session {
     pub(crate) config: Arc<Config>,
     pub(crate) peer: SocketAddr,
     pub(crate) encryption: Encryption,
+    /// What the TLS handshake told.
+    pub(crate) tls: Option<Box<TlsFacts>>,
     /// Who is logged in.
     pub(crate) account: Option<Account>,
+    /// Their place among the connections of the account.
+    seat: Option<Seat>,
     /// The selected mailbox.
     pub(crate) selected: Option<Selected>,
     /// Logins that failed on this connection.
@@ -61,7 +67,9 @@ impl Session {
             config,
             peer,
             encryption,
+            tls: None,
             account: None,
+            seat: None,
             selected: None,
             login_failures: 0,
             bad_commands: 0,
@@ -74,13 +82,59 @@ impl Session {
             || (self.config.allow_plaintext_login && self.peer.ip().to_canonical().is_loopback())
     }
 
+    /// How somebody may prove who they are on this connection.
+    pub(crate) fn offer(&self) -> Offer {
+        let encrypted = self.encryption == Encryption::Tls;
+        let tls = self.tls.as_deref();
+        Offer {
+            passwords: self.takes_passwords(),
+            channel_binding: tls.is_some_and(|tls| tls.binding.is_some()),
+            // Where a password may cross, a token may.
+            tokens: self.config.tokens.is_some() && self.takes_passwords(),
+            certificate: encrypted && tls.is_some_and(|tls| !tls.certificate_names.is_empty()),
+        }
+    }
+
+    /// Whoever wants to log in.
+    pub(crate) fn visitor(&mut self) -> Visitor<'_> {
+        Visitor {
+            offer: self.offer(),
+            store: &self.store,
+            config: &self.config,
+            peer: self.peer,
+            protocol: "imap",
+            tls: self.tls.as_deref(),
+            failures: &mut self.login_failures,
+        }
+    }
+
+    /// Logs somebody in.
+    pub(crate) fn admit(&mut self, Admitted { account, seat }: Admitted) {
+        self.account = Some(account);
+        self.seat = Some(seat);
+    }
+
+    /// As it was before anybody logged in (RFC 8437): what is new in a session is forgotten without
+    /// being named here. The connection's TLS and its failures stay.
+    pub(crate) fn forget(&mut self) {
+        let new = Session::new(
+            self.store.clone(),
+            Arc::clone(&self.config),
+            self.peer,
+            self.encryption,
+        );
+        let old = std::mem::replace(self, new);
+        self.tls = old.tls;
+        self.login_failures = old.login_failures;
+    }
+
     /// What CAPABILITY answers now.
     pub(crate) fn capabilities(&self) -> String {
         capabilities(Situation {
             logged_in: self.account.is_some(),
             encrypted: self.encryption == Encryption::Tls,
             tls_available: self.config.tls.is_some(),
-            passwords_taken: self.takes_passwords(),
+            offer: self.offer(),
             append_bytes_max: self.config.limits.append_bytes_max,
         })
     }

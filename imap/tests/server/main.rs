@@ -7,12 +7,18 @@
     reason = "a test may fail loudly"
 )]
 
+mod certificate;
+mod compress;
 mod damage;
 mod large_append;
 mod nul;
 mod pace;
+mod places;
+mod scram;
 mod search;
+mod secure;
 mod slow_reader;
 mod support;
 mod tls;
+mod tokens;
 mod transcripts;

@@ -97,6 +97,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.into_inner()
     }
 
+    /// The stream, to look at.
+    pub(crate) fn stream(&self) -> &S {
+        self.stream.get_ref()
+    }
+
+    /// What was read ahead.
+    pub(crate) fn buffered(&self) -> Vec<u8> {
+        self.stream.buffer().to_vec()
+    }
+
     /// The stream behind what was read ahead.
     pub(crate) fn into_inner(self) -> S {
         self.stream.into_inner()
