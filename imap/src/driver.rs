@@ -9,7 +9,6 @@ use std::sync::Arc;
 use engine::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroize;
 
 use crate::Config;
@@ -17,7 +16,6 @@ use crate::codec::{Command, grammar};
 use crate::command::{Answer, Incoming, Talk, Then};
 use crate::command::{carry_out, permit_literal, printable, spool_literal};
 use crate::connection::{Bounds, LiteralKind, LiteralOffer, RawCommand, Step};
-use crate::login::TlsFacts;
 use crate::session::{Answered, Encryption, Session};
 use crate::stream::{Ended, Wire};
 
@@ -58,8 +56,13 @@ pub async fn serve_connection<S>(
         incoming: Incoming::default(),
     };
     let ended = converse(&mut talk, transport).await;
+    finish(&mut talk.wire, peer, ended).await;
+}
+
+/// Closes a connection, and logs how it ended.
+pub(crate) async fn finish(wire: &mut Wire, peer: SocketAddr, ended: Ended) {
     match ended {
-        Ended::Said => talk.wire.close().await,
+        Ended::Said => wire.close().await,
         Ended::Closed => tracing::debug!(rip = %peer.ip(), "client hung up"),
         Ended::Broken(error) => tracing::debug!(rip = %peer.ip(), %error, "connection broke"),
         Ended::Unread => tracing::info!(rip = %peer.ip(), "client does not read its answers"),
@@ -233,32 +236,12 @@ async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
     }
 }
 
-/// Wraps the stream into TLS. All bytes that came in before are thrown away, so that a command that
-/// somebody put before the handshake is not carried out after it (RFC 9051 section 11.1).
 async fn handshake(talk: &mut Talk) -> Result<(), Ended> {
-    let Some(tls) = talk.session.config.tls.clone() else {
-        tracing::error!("a TLS port is open, but there is no certificate");
-        return Err(Ended::Closed);
-    };
-    let stream = talk.wire.take_stream();
-    let accepting = TlsAcceptor::from(tls).accept(stream);
-    let timeout = talk.session.config.limits.login_timeout;
-    match tokio::time::timeout(timeout, accepting).await {
-        Ok(Ok(stream)) => {
-            talk.session.tls = Some(Box::new(TlsFacts::of(stream.get_ref().1)));
-            talk.wire.put_stream(Box::new(stream));
-            talk.session.encryption = Encryption::Tls;
-            Ok(())
-        }
-        Ok(Err(error)) => {
-            tracing::info!(rip = %talk.session.peer.ip(), %error, "TLS handshake failed");
-            Err(Ended::Closed)
-        }
-        Err(_) => {
-            tracing::info!(rip = %talk.session.peer.ip(), "TLS handshake took too long");
-            Err(Ended::Closed)
-        }
-    }
+    let Talk { session, wire, .. } = talk;
+    let facts = wire.handshake(&session.config, session.peer).await?;
+    session.tls = Some(Box::new(facts));
+    session.encryption = Encryption::Tls;
+    Ok(())
 }
 
 #[cfg(test)]

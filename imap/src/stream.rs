@@ -7,6 +7,7 @@
 //! 2. A client that reads nothing for the write timeout loses its connection.
 
 mod deflate;
+mod handshake;
 mod pipe;
 
 use std::pin::Pin;

@@ -81,8 +81,7 @@ impl ScramKeys {
     pub fn decoy(volume_key: &Key, name: &str) -> ScramKeys {
         let mut drawn = Zeroizing::new([0; SCRAM_SALT_BYTES + 2 * SCRAM_KEY_BYTES]);
         let name = blake3::hash(name.as_bytes());
-        Purpose::SCRAM_DECOY
-            .derive(&[volume_key.expose(), name.as_bytes()], drawn.as_mut_slice());
+        Purpose::SCRAM_DECOY.derive(&[volume_key.expose(), name.as_bytes()], drawn.as_mut_slice());
         let (salt, keys) = drawn.split_at(SCRAM_SALT_BYTES);
         let (stored_key, server_key) = keys.split_at(SCRAM_KEY_BYTES);
         ScramKeys {

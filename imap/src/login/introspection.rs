@@ -107,7 +107,9 @@ impl Introspection {
         let asked = tokio::time::timeout(self.options.timeout, self.ask(token)).await;
         let answer = match asked {
             Ok(Ok(answer)) if answer.status == 200 => answer,
-            Ok(Ok(HttpAnswer { status, .. })) => return Err(no_answer(&format!("status {status}"))),
+            Ok(Ok(HttpAnswer { status, .. })) => {
+                return Err(no_answer(&format!("status {status}")));
+            }
             Ok(Err(error)) => return Err(no_answer(&error.to_string())),
             Err(_) => return Err(no_answer("it takes too long")),
         };

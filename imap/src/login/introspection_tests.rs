@@ -73,7 +73,8 @@ async fn only_a_valid_token_has_a_holder() {
     ] {
         assert_eq!(holder(&json(body)).await, expected, "{why}");
     }
-    let body = format!(r#"{{"active":true,"scope":"mail","email":"demo@example.org","exp":{far}}}"#);
+    let body =
+        format!(r#"{{"active":true,"scope":"mail","email":"demo@example.org","exp":{far}}}"#);
     assert_eq!(holder(&json(&body)).await, demo, "valid for years");
     assert_eq!(holder("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").await, Err("no answer"));
     let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(ANSWER_BYTES_MAX));
@@ -124,7 +125,8 @@ fn a_token_does_not_cross_the_network_unencrypted() {
     for address in ["http://id.example.org/", "http://127.0.0.1.example.org/"] {
         assert_eq!(parsed(address), Err(TokenOptionsError::Unencrypted), "{address}");
     }
-    for address in ["", "id.example.org", "https://", "https://a b/", "https://u@h/", "https://h:x"] {
+    for address in ["", "id.example.org", "https://", "https://a b/", "https://u@h/", "https://h:x"]
+    {
         assert_eq!(parsed(address), Err(TokenOptionsError::NoAddress), "{address}");
     }
 }

@@ -81,6 +81,20 @@ impl TlsFacts {
     }
 }
 
+/// How somebody may prove who they are on a connection; `tls` is what its handshake told, if there
+/// was one.
+pub(crate) fn offer(config: &Config, peer: SocketAddr, tls: Option<&TlsFacts>) -> Offer {
+    let is_local = peer.ip().to_canonical().is_loopback();
+    // A password may cross TLS, or what nobody listens to; and where it may, a token may.
+    let passwords = tls.is_some() || (config.allow_plaintext_login && is_local);
+    Offer {
+        passwords,
+        channel_binding: tls.is_some_and(|tls| tls.binding.is_some()),
+        tokens: passwords && config.tokens.is_some(),
+        certificate: tls.is_some_and(|tls| !tls.certificate_names.is_empty()),
+    }
+}
+
 /// Whoever wants to come in on a connection.
 pub(crate) struct Visitor<'a> {
     pub(crate) store: &'a Store,
@@ -192,9 +206,8 @@ impl Visitor<'_> {
                 };
                 // A name that was said must be that of the token.
                 let said = name.as_deref().map(account).transpose()?;
-                let agrees = said.is_none_or(|said| {
-                    said.is_some_and(|said| said.number() == found.number())
-                });
+                let agrees = said
+                    .is_none_or(|said| said.is_some_and(|said| said.number() == found.number()));
                 Ok(agrees.then_some(found))
             }
             Claim::Certificate { name } => {

@@ -39,12 +39,10 @@ pub(super) fn token(form: Form, message: &[u8]) -> Step {
             Some(name) => name,
             None => return WRONG,
         },
-        (Form::XOAuth2, Some(user)) => {
-            match user.strip_prefix(b"user=").and_then(text) {
-                Some(name) => Some(name.to_owned()),
-                None => return WRONG,
-            }
-        }
+        (Form::XOAuth2, Some(user)) => match user.strip_prefix(b"user=").and_then(text) {
+            Some(name) => Some(name.to_owned()),
+            None => return WRONG,
+        },
         (_, None) => return WRONG,
     };
     let mut token = None;
@@ -73,7 +71,8 @@ pub(super) fn token(form: Form, message: &[u8]) -> Step {
 /// one.
 fn gs2_name(header: &[u8]) -> Option<Option<String>> {
     let header = std::str::from_utf8(header).ok()?;
-    let name = header.strip_prefix("n,").or_else(|| header.strip_prefix("y,"))?.strip_suffix(',')?;
+    let name =
+        header.strip_prefix("n,").or_else(|| header.strip_prefix("y,"))?.strip_suffix(',')?;
     match name.strip_prefix("a=") {
         Some(name) => Some(Some(decoded_name(name)?)),
         None => name.is_empty().then_some(None),

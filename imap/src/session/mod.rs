@@ -18,9 +18,9 @@ use std::sync::Arc;
 use engine::{Account, Store};
 
 use crate::Config;
-use crate::login::{Admitted, Seat, TlsFacts, Visitor};
-use crate::sasl::Offer;
 use crate::extension::{Situation, capabilities};
+use crate::login::{Admitted, Seat, TlsFacts, Visitor, offer};
+use crate::sasl::Offer;
 
 pub(crate) use selected::{Selected, TargetError};
 pub(crate) use sync::{Answered, Expunges, OwnChange, Synced, put_flags, put_flags_known, sync};
@@ -78,21 +78,12 @@ impl Session {
 
     /// Whether a password may cross this connection.
     pub(crate) fn takes_passwords(&self) -> bool {
-        self.encryption == Encryption::Tls
-            || (self.config.allow_plaintext_login && self.peer.ip().to_canonical().is_loopback())
+        self.offer().passwords
     }
 
     /// How somebody may prove who they are on this connection.
     pub(crate) fn offer(&self) -> Offer {
-        let encrypted = self.encryption == Encryption::Tls;
-        let tls = self.tls.as_deref();
-        Offer {
-            passwords: self.takes_passwords(),
-            channel_binding: tls.is_some_and(|tls| tls.binding.is_some()),
-            // Where a password may cross, a token may.
-            tokens: self.config.tokens.is_some() && self.takes_passwords(),
-            certificate: encrypted && tls.is_some_and(|tls| !tls.certificate_names.is_empty()),
-        }
+        offer(&self.config, self.peer, self.tls.as_deref())
     }
 
     /// Whoever wants to log in.
@@ -117,12 +108,8 @@ impl Session {
     /// As it was before anybody logged in (RFC 8437): what is new in a session is forgotten without
     /// being named here. The connection's TLS and its failures stay.
     pub(crate) fn forget(&mut self) {
-        let new = Session::new(
-            self.store.clone(),
-            Arc::clone(&self.config),
-            self.peer,
-            self.encryption,
-        );
+        let new =
+            Session::new(self.store.clone(), Arc::clone(&self.config), self.peer, self.encryption);
         let old = std::mem::replace(self, new);
         self.tls = old.tls;
         self.login_failures = old.login_failures;

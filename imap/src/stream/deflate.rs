@@ -267,7 +267,8 @@ mod tests {
     async fn a_client_that_does_not_read_holds_back_the_writer() {
         let (ours, _theirs) = tokio::io::duplex(1000);
         let mut stream = Deflated::new(Box::new(ours), Vec::new());
-        let noise: Vec<u8> = (0..1u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> =
+            (0..1u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let writing = stream.write_all(&noise);
         let late = tokio::time::timeout(std::time::Duration::from_millis(200), writing).await;
         assert!(late.is_err(), "it waits");

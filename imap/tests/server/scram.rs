@@ -26,13 +26,7 @@ fn proof(password: &str, server_first: &str, auth_message: &str) -> (String, Str
     let salt = STANDARD.decode(field(server_first, "s=")).unwrap();
     let iterations = field(server_first, "i=").parse().unwrap();
     let mut salted = [0; 32];
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        iterations,
-        &salt,
-        password.as_bytes(),
-        &mut salted,
-    );
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut salted);
     let client_key = hmac(&salted, b"Client Key");
     let stored_key = digest::digest(&digest::SHA256, &client_key);
     let signature = hmac(stored_key.as_ref(), auth_message.as_bytes());

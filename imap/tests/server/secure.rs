@@ -72,9 +72,7 @@ impl Secured {
                 let mut roots = RootCertStore::empty();
                 roots.add(authority.certificate.clone()).unwrap();
                 let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
-                builder.with_client_cert_verifier(
-                    verifier.allow_unauthenticated().build().unwrap(),
-                )
+                builder.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
             }
         };
         let tls = builder.with_single_cert(vec![certificate.clone()], key).unwrap();
@@ -89,7 +87,10 @@ impl Secured {
     }
 
     /// A connection after its handshake and greeting.
-    pub(crate) async fn connect(&self, identity: Option<Identity>) -> Client<TlsStream<DuplexStream>> {
+    pub(crate) async fn connect(
+        &self,
+        identity: Option<Identity>,
+    ) -> Client<TlsStream<DuplexStream>> {
         self.connect_with(identity, &[&TLS13]).await
     }
 
@@ -106,8 +107,8 @@ impl Secured {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().unwrap();
-        let builder = ClientConfig::builder_with_protocol_versions(versions)
-            .with_webpki_verifier(verifier);
+        let builder =
+            ClientConfig::builder_with_protocol_versions(versions).with_webpki_verifier(verifier);
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {

@@ -29,8 +29,7 @@ async fn endpoint() -> String {
                 true => r#"{"active":true,"username":"demo@example.org"}"#,
                 false => r#"{"active":false}"#,
             };
-            let answer =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
@@ -58,9 +57,8 @@ const DENIED: &str = "t NO [AUTHENTICATIONFAILED] The name or the password is wr
 async fn a_token_opens_the_account_of_its_holder_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = endpoint().await;
-    let secured = Secured::new(folder.path(), None, |config| {
-        config.with_tokens(options(endpoint)).unwrap()
-    });
+    let secured =
+        Secured::new(folder.path(), None, |config| config.with_tokens(options(endpoint)).unwrap());
     for (mechanism, message, is_right, why) in [
         ("OAUTHBEARER", "n,a=demo@example.org,|auth=Bearer right||", true, "by name"),
         ("OAUTHBEARER", "n,,|host=mail|port=993|auth=Bearer right||", true, "without a name"),
