@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn a_connection_can_be_spawned() {
-        fn spawned<F: Future + Send>(_: fn(Store, tokio::io::DuplexStream) -> F) {}
+        fn spawned<F: Future + Send>(_: fn(Store, tokio::io::DuplexStream) -> F) {
+            // It lives as long as the connection, and ten thousand of them do at a time.
+            assert!(size_of::<F>() < 4096, "{} bytes", size_of::<F>());
+        }
         spawned(|store, stream| {
             let config = Config::new(crate::Limits::default(), String::new(), None, false);
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));

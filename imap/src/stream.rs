@@ -10,11 +10,12 @@ mod deflate;
 mod handshake;
 mod pipe;
 
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use self::deflate::Deflated;
@@ -27,6 +28,8 @@ pub(crate) const OUTPUT_BYTES_KEPT: usize = 64 << 10;
 /// was a tenth of the CPU of a FETCH of bodies.
 const OUTPUT_BYTES_BRISK: usize = 256 << 10;
 
+/// Bytes that are read at a time, but for literals.
+const ROOM_BYTES: usize = 4096;
 /// How long a compressed connection waits before it gives memory back.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
@@ -244,28 +247,54 @@ impl Wire {
     }
 }
 
+/// Reads what is there, at least one byte. A connection that waits keeps neither room for what may
+/// come nor that of its last answer: ten thousand of them wait at a time.
 async fn receive(
     stream: &mut Pipe,
     out: &mut Vec<u8>,
     connection: &mut Connection,
 ) -> Result<(), Ended> {
-    // A connection that waits keeps a few KiB, not its largest answer.
-    out.shrink_to(4096);
-    let room = connection.room_wanted();
-    let buffer = connection.buffer();
-    buffer.reserve(room);
-    if let Pipe::Deflated(deflated) = stream {
-        match tokio::time::timeout(REST_AFTER, deflated.read_buf(buffer)).await {
-            Ok(received) => {
-                return if received? == 0 { Err(Ended::Closed) } else { Ok(()) };
-            }
-            Err(_) => deflated.rest(),
+    if let Pipe::Deflated(_) = stream {
+        let reading = receive_some(stream, out, connection);
+        match tokio::time::timeout(REST_AFTER, reading).await {
+            Ok(received) => return received,
+            Err(_) => stream.rest(),
         }
     }
-    match stream.read_buf(buffer).await? {
-        0 => Err(Ended::Closed),
-        _ => Ok(()),
-    }
+    receive_some(stream, out, connection).await
+}
+
+async fn receive_some(
+    stream: &mut Pipe,
+    out: &mut Vec<u8>,
+    connection: &mut Connection,
+) -> Result<(), Ended> {
+    let room = connection.room_wanted();
+    let count = if room > ROOM_BYTES {
+        // In the middle of a literal.
+        let buffer = connection.buffer();
+        buffer.reserve(room);
+        stream.read_buf(buffer).await?
+    } else {
+        std::future::poll_fn(|context| {
+            let mut space = [const { MaybeUninit::uninit() }; ROOM_BYTES];
+            let mut space = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut *stream).poll_read(context, &mut space) {
+                Poll::Ready(Ok(())) => {
+                    connection.buffer().extend_from_slice(space.filled());
+                    Poll::Ready(Ok(space.filled().len()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    out.shrink_to_fit();
+                    connection.buffer().shrink_to_fit();
+                    Poll::Pending
+                }
+            }
+        })
+        .await?
+    };
+    if count == 0 { Err(Ended::Closed) } else { Ok(()) }
 }
 
 /// Runs a call into the engine that may read the disk or use much CPU, so that the runtime moves

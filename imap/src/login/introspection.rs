@@ -47,8 +47,8 @@ pub struct TokenOptions {
     pub timeout: Duration,
     /// How long a positive answer is kept.
     pub cache_time: Duration,
-    /// Whom we trust to be the endpoint.
-    pub tls: Arc<ClientConfig>,
+    /// Whom we trust to be the endpoint; for `https://`.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// Options that cannot work.
@@ -167,7 +167,10 @@ impl Introspection {
             return self.converse(tcp, token).await;
         }
         let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
-        let connector = TlsConnector::from(Arc::clone(&self.options.tls));
+        let Some(tls) = self.options.tls.clone() else {
+            return Err(std::io::Error::other("no authority is known that certifies it"));
+        };
+        let connector = TlsConnector::from(tls);
         self.converse(connector.connect(name, tcp).await?, token).await
     }
 

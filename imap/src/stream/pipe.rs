@@ -29,6 +29,13 @@ impl Pipe {
         Pipe::Plain(Box::new(tokio::io::empty()))
     }
 
+    /// Gives memory back until there is output again.
+    pub(super) fn rest(&mut self) {
+        if let Pipe::Deflated(deflated) = self {
+            deflated.rest();
+        }
+    }
+
     fn read(self: Pin<&mut Self>) -> Pin<&mut (dyn AsyncRead + Unpin)> {
         match self.get_mut() {
             Pipe::Plain(stream) => Pin::new(stream),

@@ -14,6 +14,7 @@ mod large_append;
 mod nul;
 mod pace;
 mod places;
+mod pop3;
 mod scram;
 mod search;
 mod secure;

@@ -104,6 +104,24 @@ impl Secured {
         identity: Option<Identity>,
         versions: &[&'static tokio_rustls::rustls::SupportedProtocolVersion],
     ) -> Client<TlsStream<DuplexStream>> {
+        let stream = self.served.connect(Transport::ImplicitTls, 1 << 16);
+        let mut client = self.handshake(stream, identity, versions).await;
+        let greeting = client.line().await.unwrap();
+        assert!(greeting.starts_with("* OK [CAPABILITY "), "{greeting}");
+        client
+    }
+
+    /// A handshake on a connection that began without.
+    pub(crate) async fn encrypt(&self, stream: DuplexStream) -> Client<TlsStream<DuplexStream>> {
+        self.handshake(stream, None, &[&TLS13]).await
+    }
+
+    async fn handshake(
+        &self,
+        stream: DuplexStream,
+        identity: Option<Identity>,
+        versions: &[&'static tokio_rustls::rustls::SupportedProtocolVersion],
+    ) -> Client<TlsStream<DuplexStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().unwrap();
@@ -115,12 +133,8 @@ impl Secured {
                 builder.with_client_auth_cert(vec![certificate], key).unwrap()
             }
         };
-        let stream = self.served.connect(Transport::ImplicitTls, 1 << 16);
         let name = ServerName::try_from(HOST).unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-        let mut client = Client::new(stream);
-        let greeting = client.line().await.unwrap();
-        assert!(greeting.starts_with("* OK [CAPABILITY "), "{greeting}");
-        client
+        Client::new(stream)
     }
 }
