@@ -29,8 +29,8 @@ pub struct Limits {
     pub bad_commands_max: u32,
     /// Failed logins before the connection is closed; 5.
     pub login_failures_max: u32,
-    /// How long a failed login is answered late; 2 s, growing with each failure on the connection or
-    /// from its address, up to eightfold.
+    /// How long a failed login is answered late; 2 s, growing with each failure on the connection
+    /// or from its address, up to eightfold.
     pub login_failure_delay: Duration,
     /// Connections of one account at once, whatever their protocol; 200. A household with several
     /// devices that watch several folders each needs dozens.

@@ -5,8 +5,8 @@
 //!            sans-I/O                       pure                    over session and engine
 //! ```
 //!
-//! [`serve_connection`] is the way in: it drives one connection until it ends; [`serve_pop3`] does so
-//! for POP3, which shares the login, the streams and the store. Everything that
+//! [`serve_connection`] is the way in: it drives one connection until it ends; [`serve_pop3`] does
+//! so for POP3, which shares the login, the streams and the store. Everything that
 //! bounds a client stands in [`Limits`].
 //!
 //! Async is confined to `driver`, `stream` and the handlers in `command` (and the part of `session`

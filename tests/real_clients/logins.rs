@@ -102,7 +102,8 @@ fn curl_logs_in_with_tokens_over_imap_and_pop3() {
     let secret = site.folder.join("secret");
     site.configure(&format!(
         "[pop3]\nlisten_tls = [\"{pop3}\"]\n\
-         [tokens]\nintrospection_url = \"{}\"\nclient_id = \"mail\"\nclient_secret_file = {secret:?}",
+         [tokens]\nintrospection_url = \"{}\"\nclient_id = \"mail\"\n\
+         client_secret_file = {secret:?}",
         token_endpoint()
     ));
     site.start();

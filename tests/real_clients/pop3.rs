@@ -104,9 +104,9 @@ fn fetchmail_and_getmail_fetch_each_message_once() {
     let rc = home.join("rc");
     let mail = home.join("mail");
     let text = format!(
-        "set no bouncemail\npoll localhost protocol pop3 port {tls_port} uidl\n\
+        "set no bouncemail\npoll localhost protocol pop3 port {tls_port} uidl bad-header accept\n\
          user \"{USER}\" password \"{PASSWORD}\" ssl sslcertfile {} keep no rewrite\n\
-         mda \"mktemp {}/XXXXXXXX | xargs tee\"\n",
+         mda \"cat > $(mktemp {}/XXXXXXXX)\"\n",
         certificate.display(),
         mail.display(),
     );
@@ -125,22 +125,22 @@ fn fetchmail_and_getmail_fetch_each_message_once() {
     assert_eq!(files_below(&mail).unwrap().len(), messages.len(), "and only once");
 
     let home = folder.path().join("getmail");
-    for part in ["new", "cur", "tmp"] {
-        std::fs::create_dir_all(home.join("mail").join(part)).unwrap();
-    }
+    let mail = home.join("mail");
+    std::fs::create_dir_all(&mail).unwrap();
     let rc = home.join("rc");
     let text = format!(
         "[retriever]\ntype = SimplePOP3Retriever\nserver = localhost\nport = {port}\n\
          username = {USER}\npassword = {PASSWORD}\n\
-         [destination]\ntype = Maildir\npath = {}/\n\
+         [destination]\ntype = MDA_external\npath = /bin/sh\nallow_root_commands = true\n\
+         arguments = (\"-c\", \"cat > $(mktemp {}/XXXXXXXX)\")\n\
          [options]\ndelete = true\ndelivered_to = false\nreceived = false\nverbose = 1\n",
-        home.join("mail").display()
+        mail.display()
     );
     std::fs::write(&rc, text).unwrap();
     let mut getmail = Command::new("getmail");
     getmail.env("HOME", &home).arg(format!("--getmaildir={}", home.display()));
     getmail.arg(format!("--rcfile={}", rc.display()));
     tool::run(&mut getmail, b"", DEADLINE).well("getmail");
-    assert_eq!(files_below(&home.join("mail/new")).unwrap().len(), messages.len());
+    assert_eq!(files_below(&mail).unwrap().len(), messages.len());
     assert_eq!(site.imap().select("INBOX").unwrap().exists, 0, "fetched and deleted");
 }

@@ -1,4 +1,5 @@
-//! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, COMPRESS, UNAUTHENTICATE, LOGOUT: what concerns the connection itself.
+//! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, COMPRESS, UNAUTHENTICATE, LOGOUT: what concerns the
+//! connection itself.
 
 use super::{Answer, Talk, Then};
 use crate::codec::command::IdField;

@@ -131,7 +131,8 @@ mod tests {
         let cases: [(&[u8], &str, &str); 3] = [
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "{}", "a length"),
             (
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x\r\n}\r\n0\r\n\r\n",
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  1\r\n{\r\n1;x\r\n}\r\n0\r\n\r\n",
                 "{}",
                 "chunks",
             ),
@@ -173,7 +174,7 @@ mod tests {
         #[test]
         fn no_answer_panics(
             bytes in proptest::collection::vec(
-                proptest::sample::select(b"HTTP/1. 200\r\n:;cafe\0Content-Length".to_vec()), 0..200),
+                proptest::sample::select(b"HTTP/1. 200\r\n:;cafe\0Content-".to_vec()), 0..200),
         ) {
             let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
             for bytes in [bytes.clone(), [head.as_slice(), &bytes].concat()] {

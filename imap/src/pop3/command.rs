@@ -168,7 +168,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_line_panics(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..90)) {
+        fn no_line_panics(
+            line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..90),
+        ) {
             let _ = parse(&line);
         }
 

@@ -13,8 +13,8 @@
 //! | 3206 | AUTH-RESP-CODE | `session.rs` |
 //! | 5034 | AUTH, with the mechanisms of `sasl/` | `session.rs` |
 //!
-//! Not locked: other sessions, of IMAP too, may be open on the same INBOX (RFC 1939 section 8 leaves
-//! that to the server). What they expunge answers `-ERR` here.
+//! Not locked: other sessions, of IMAP too, may be open on the same INBOX (RFC 1939 section 8
+//! leaves that to the server). What they expunge answers `-ERR` here.
 //!
 //! # Invariants
 //! 1. Numbers mean the same messages from login to QUIT, whatever others do: the view is immutable.

@@ -1,5 +1,5 @@
-//! A message as a multi-line answer: a dot in front of each line that begins with one, a line end at
-//! its end, and a dot alone (RFC 1939 section 3). In pieces, however they are cut.
+//! A message as a multi-line answer: a dot in front of each line that begins with one, a line end
+//! at its end, and a dot alone (RFC 1939 section 3). In pieces, however they are cut.
 //!
 //! A line begins behind every LF, not only behind CRLF: a client that ends lines at LF alone would
 //! else take a stored `LF . CRLF` for the end of the message.

@@ -4,7 +4,7 @@
 //! ```text
 //! begin → Challenge(bytes) ⇄ the client's answers
 //!         Keys(name)         look up the SCRAM keys of a name, hand them over with `keys`
-//!         Check(claim)       decide about this; where it is refused, `parting` may hold a last word
+//!         Check(claim)       decide; where it is refused, `parting` may hold a last word
 //!         Denied, NotPermitted, Malformed
 //! ```
 //!

@@ -11,7 +11,7 @@
 //! | GS2 flag | without -PLUS | with -PLUS |
 //! |--|--|--|
 //! | `n` client cannot bind | taken | refused |
-//! | `y` client believes that we cannot | refused if we offered -PLUS: somebody struck it out | refused |
+//! | `y` believes that we cannot | refused if we offered -PLUS: somebody struck it out | refused |
 //! | `p=tls-exporter` | refused | taken; another binding is refused |
 
 use base64::Engine as _;

@@ -2,8 +2,8 @@
 //! wherever we flush, so that every answer arrives whole.
 //!
 //! # Invariants
-//! 1. Input is inflated into the room that the reader has, not beyond it: a bomb meets the bounds of
-//!    whoever reads. Of the compressed input at most [`RECEIVED_BYTES`] wait.
+//! 1. Input is inflated into the room that the reader has, not beyond it: a bomb meets the bounds
+//!    of whoever reads. Of the compressed input at most [`RECEIVED_BYTES`] wait.
 //! 2. Of the compressed output at most [`READY_BYTES_MAX`] and what one piece more is compressed to
 //!    wait.
 //! 3. While a connection rests ([`Deflated::rest`]) it keeps the window of the inflater (some 40

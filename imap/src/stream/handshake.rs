@@ -20,7 +20,8 @@ impl Wire {
             tracing::error!("a TLS port is open, but there is no certificate");
             return Err(Ended::Closed);
         };
-        let accepting = TlsAcceptor::from(tls).accept(self.take_stream());
+        // In a box, because what it takes would else be taken as long as the connection lives.
+        let accepting = Box::pin(TlsAcceptor::from(tls).accept(self.take_stream()));
         match tokio::time::timeout(config.limits.login_timeout, accepting).await {
             Ok(Ok(stream)) => {
                 let facts = TlsFacts::of(stream.get_ref().1);
