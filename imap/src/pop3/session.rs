@@ -312,7 +312,9 @@ impl Session {
             }
         }
         stuffing.end(&mut wire.out);
-        maildrop.retrieved(row.uid);
+        if stuffing.is_whole() {
+            maildrop.retrieved(row.uid);
+        }
         Ok(())
     }
 

@@ -40,6 +40,11 @@ impl Stuffing {
         Stuffing { at_line_start: true, lines: Some(lines) }
     }
 
+    /// Whether it is not TOP's.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lines.is_none()
+    }
+
     /// Puts the next piece of the message.
     pub(crate) fn put(&mut self, mut piece: &[u8], out: &mut Vec<u8>) -> Wanted {
         while !piece.is_empty() {

@@ -84,6 +84,7 @@ async fn a_connection_that_breaks_deletes_nothing_and_quit_deletes_what_is_marke
     let before = answer(&mut client, "UIDL").await;
     assert_eq!(before.len(), 5, "no QUIT, no deletion");
     let second = answer(&mut client, "RETR 2").await;
+    answer(&mut client, "TOP 3 1").await;
     client.send(b"DELE 1\r\nDELE 4\r\nQUIT\r\n").await;
     for _ in 0..3 {
         assert!(client.line().await.unwrap().starts_with("+OK"));
