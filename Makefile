@@ -4,6 +4,7 @@
 # make kills   the server killed again and again under load, on each disk (KILLS=n)
 # make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
+# make bench-idle  what an idle TLS connection costs, here and in Dovecot
 # make deps    Debian packages for all of the above
 
 SHELL := /bin/bash
@@ -25,7 +26,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate kills fuzz bench bench-peers deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate kills fuzz bench bench-peers bench-idle deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -96,6 +97,11 @@ bench: deps-build
 
 bench-peers: deps-build deps-peers release
 	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"
+
+bench-idle: deps-build deps-peers
+	@$(WITH_ROCKSDB) $(CARGO) build --locked --release --bin pillarbox --example idle-load
+	@python3 benches/idle/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox" \
+		--load "$(CARGO_TARGET_DIR)/release/examples/idle-load"
 
 deps: deps-build deps-test deps-peers
 

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) key: KeySection,
     pub(crate) tls: TlsSection,
     pub(crate) imap: ImapSection,
+    pub(crate) pop3: Pop3Section,
+    pub(crate) tokens: TokensSection,
     pub(crate) lmtp: LmtpSection,
     pub(crate) smtp: SmtpSection,
     pub(crate) delivery: DeliverySection,
@@ -125,6 +127,10 @@ pub(crate) struct TlsSection {
     pub(crate) certificate_file: PathBuf,
     /// A PEM file with its private key.
     pub(crate) key_file: PathBuf,
+    /// A PEM file with authorities whose clients' certificates log in without a password, as the
+    /// e-mail address in them, or else the common name (AUTH=EXTERNAL). Whoever they certify is
+    /// believed. Empty: no certificate is asked for.
+    pub(crate) client_ca_file: PathBuf,
 }
 
 /// IMAP.
@@ -141,7 +147,10 @@ pub(crate) struct ImapSection {
     /// household behind one address with several devices and several folders watched by each needs
     /// dozens.
     pub(crate) connections_per_address: u32,
+    /// Connections at once of one account, those of POP3 included.
+    pub(crate) connections_per_user: u32,
     /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
+    /// For POP3, too.
     pub(crate) plain_passwords: PlainPasswords,
     /// Messages that one FETCH, STORE, SEARCH, MOVE or UID EXPUNGE deals with; 0: no limit. The
     /// rest is left for another command, as the answer says (MESSAGELIMIT, RFC 9738): mail programs
@@ -162,10 +171,76 @@ impl Default for ImapSection {
             listen_tls: vec!["127.0.0.1:993".to_owned()],
             connections: 20_000,
             connections_per_address: 500,
+            connections_per_user: 200,
             plain_passwords: PlainPasswords::Loopback,
             messages_per_command: 0,
             messages_per_save: 0,
             shared_account: String::new(),
+        }
+    }
+}
+
+/// POP3, for programs that know nothing better.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pop3Section {
+    /// Addresses for POP3 with STLS, such as "127.0.0.1:110". Empty: none.
+    pub(crate) listen: Vec<String>,
+    /// Addresses for POP3 over TLS, such as "127.0.0.1:995". Empty: none.
+    pub(crate) listen_tls: Vec<String>,
+    /// Connections at once.
+    pub(crate) connections: u32,
+    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted.
+    pub(crate) connections_per_address: u32,
+}
+
+impl Default for Pop3Section {
+    fn default() -> Pop3Section {
+        Pop3Section {
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            connections: 2000,
+            connections_per_address: 100,
+        }
+    }
+}
+
+/// Access tokens instead of passwords (AUTH=OAUTHBEARER and XOAUTH2): whoever gives them out is
+/// asked about each (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TokensSection {
+    /// The introspection endpoint, "https://host/path"; "http://" to a loopback address alone.
+    /// Empty: no tokens are taken.
+    pub(crate) introspection_url: String,
+    /// What the endpoint knows this server by.
+    pub(crate) client_id: String,
+    /// A file with the secret that goes with it, in its first line.
+    pub(crate) client_secret_file: PathBuf,
+    /// The field of the endpoint's answer that is the account's name, such as "email".
+    pub(crate) account_claim: String,
+    /// A scope that a token must have. Empty: any.
+    pub(crate) scope: String,
+    /// Seconds that an answer may take.
+    pub(crate) timeout_seconds: u32,
+    /// Seconds for which a valid token is not asked about again: so long it opens after it was
+    /// revoked.
+    pub(crate) cache_seconds: u32,
+    /// A PEM file with authorities that the endpoint's certificate may be from.
+    pub(crate) ca_file: PathBuf,
+}
+
+impl Default for TokensSection {
+    fn default() -> TokensSection {
+        TokensSection {
+            introspection_url: String::new(),
+            client_id: String::new(),
+            client_secret_file: PathBuf::new(),
+            account_claim: "username".to_owned(),
+            scope: String::new(),
+            timeout_seconds: 5,
+            cache_seconds: 60,
+            ca_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
         }
     }
 }
@@ -312,6 +387,8 @@ pub(crate) struct ServerOptions {
     pub(crate) imap: ListenOptions,
     /// IMAP over TLS; shares its bounds with `imap`.
     pub(crate) imap_tls: Vec<SocketAddr>,
+    /// Connections of one account.
+    pub(crate) connections_per_user: u32,
     /// Where a password may be sent without TLS.
     pub(crate) plain_passwords: PlainPasswords,
     /// Of IMAP; `None` is no limit.
@@ -320,6 +397,14 @@ pub(crate) struct ServerOptions {
     pub(crate) messages_per_save: Option<u32>,
     /// The account of shared folders.
     pub(crate) shared_account: Option<String>,
+    /// Whose certificates clients may log in with; empty for nobody's.
+    pub(crate) client_ca_file: PathBuf,
+    /// Tokens, where they are taken.
+    pub(crate) tokens: Option<TokensSection>,
+    /// POP3 with STLS.
+    pub(crate) pop3: ListenOptions,
+    /// POP3 over TLS; shares its bounds with `pop3`.
+    pub(crate) pop3_tls: Vec<SocketAddr>,
     /// LMTP.
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
@@ -335,8 +420,9 @@ pub(crate) struct ServerOptions {
 impl ServerOptions {
     /// Every address that something listens on.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let plain = [&self.imap, &self.lmtp, &self.smtp];
-        plain.into_iter().flat_map(|kind| kind.addresses.iter()).chain(&self.imap_tls).copied()
+        let plain = [&self.imap, &self.pop3, &self.lmtp, &self.smtp];
+        let plain = plain.into_iter().flat_map(|kind| kind.addresses.iter());
+        plain.chain(&self.imap_tls).chain(&self.pop3_tls).copied()
     }
 }
 
@@ -417,8 +503,12 @@ impl Config {
                     .to_owned(),
             ));
         }
+        if self.imap.connections_per_user == 0 {
+            return Err(wrong("imap.connections_per_user allows no connections at all".to_owned()));
+        }
         let bounds = |total, per_address| ConnectionBounds { total, per_address };
         let imap_bounds = bounds(self.imap.connections, self.imap.connections_per_address);
+        let pop3_bounds = bounds(self.pop3.connections, self.pop3.connections_per_address);
         let smtp_bounds = bounds(self.smtp.connections, self.smtp.connections_per_address);
         let lmtp_bounds = bounds(self.lmtp.connections, self.lmtp.connections);
         Ok(ServerOptions {
@@ -429,10 +519,15 @@ impl Config {
             certificate: self.certificate_source()?,
             imap: listen("imap.listen", &self.imap.listen, imap_bounds)?,
             imap_tls: listen("imap.listen_tls", &self.imap.listen_tls, imap_bounds)?.addresses,
+            connections_per_user: self.imap.connections_per_user,
             plain_passwords: self.imap.plain_passwords,
             messages_per_command: Some(self.imap.messages_per_command).filter(|&max| max > 0),
             messages_per_save: Some(self.imap.messages_per_save).filter(|&max| max > 0),
             shared_account: Some(self.imap.shared_account.clone()).filter(|name| !name.is_empty()),
+            client_ca_file: self.tls.client_ca_file.clone(),
+            tokens: self.tokens()?,
+            pop3: listen("pop3.listen", &self.pop3.listen, pop3_bounds)?,
+            pop3_tls: listen("pop3.listen_tls", &self.pop3.listen_tls, pop3_bounds)?.addresses,
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
             delivery: self.delivery.clone(),
@@ -460,6 +555,24 @@ impl Config {
         }
     }
 
+    /// Tokens, where they are taken and everything is set for it.
+    fn tokens(&self) -> Result<Option<TokensSection>, Failure> {
+        let tokens = &self.tokens;
+        if tokens.introspection_url.is_empty() {
+            return Ok(None);
+        }
+        let missing = [
+            ("client_id", tokens.client_id.is_empty()),
+            ("client_secret_file", tokens.client_secret_file.as_os_str().is_empty()),
+            ("account_claim", tokens.account_claim.is_empty()),
+            ("timeout_seconds", tokens.timeout_seconds == 0),
+        ];
+        match missing.into_iter().find(|(_, is_missing)| *is_missing) {
+            Some((key, _)) => Err(wrong(format!("[tokens] needs {key}"))),
+            None => Ok(Some(tokens.clone())),
+        }
+    }
+
     fn host_name(&self) -> String {
         if !self.store.host_name.is_empty() {
             return self.store.host_name.clone();
@@ -469,7 +582,7 @@ impl Config {
     }
 
     fn certificate_source(&self) -> Result<CertificateSource, Failure> {
-        let TlsSection { certificate_file, key_file } = &self.tls;
+        let TlsSection { certificate_file, key_file, .. } = &self.tls;
         match (certificate_file.as_os_str().is_empty(), key_file.as_os_str().is_empty()) {
             (false, false) => {
                 Ok(CertificateSource::Files(certificate_file.clone(), key_file.clone()))

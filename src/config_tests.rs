@@ -11,7 +11,10 @@ fn example() -> String {
     let mut text = String::from(
         "# Every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
     );
-    for section in ["store", "key", "tls", "imap", "lmtp", "smtp", "delivery", "limits", "log"] {
+    for section in [
+        "store", "key", "tls", "imap", "pop3", "tokens", "lmtp", "smtp", "delivery", "limits",
+        "log",
+    ] {
         let mut capital = section.to_owned();
         capital[..1].make_ascii_uppercase();
         let (before, body) =
@@ -72,6 +75,9 @@ fn values_that_cannot_work_are_refused_with_the_key_that_is_wrong() {
         ("[tls]\nkey_file = \"key.pem\"", "[tls]"),
         ("[key]\nfile = \"a\"\ncredential = \"b\"", "[key]"),
         ("[smtp]\nconnections = 0", "[smtp]"),
+        ("[imap]\nconnections_per_user = 0", "imap.connections_per_user"),
+        ("[pop3]\nlisten_tls = [\"995\"]", "pop3.listen_tls"),
+        ("[tokens]\nintrospection_url = \"https://id.example.org/\"", "[tokens] needs client_id"),
         ("[log]\nlevel = \"info,=,=\"", "log.level"),
     ];
     for (text, names) in cases {

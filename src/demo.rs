@@ -19,6 +19,8 @@ use crate::store_access::{self, KeySource};
 /// The standard ports that the demo shifts.
 const IMAP_PORT: u16 = 143;
 const IMAP_TLS_PORT: u16 = 993;
+const POP3_PORT: u16 = 110;
+const POP3_TLS_PORT: u16 = 995;
 const LMTP_PORT: u16 = 24;
 const SMTP_PORT: u16 = 25;
 /// The demo account's domain.
@@ -86,7 +88,7 @@ impl Occasion for Demo {
 fn config(options: &DemoOptions) -> Result<Config, Failure> {
     let address = |port: u16| -> Result<Vec<String>, Failure> {
         let shifted = options.port_base.checked_add(port).ok_or_else(|| {
-            let highest = u16::MAX - IMAP_TLS_PORT;
+            let highest = u16::MAX - POP3_TLS_PORT;
             Failure::new(Exit::Usage, format!("the port base must lie between 0 and {highest}"))
         })?;
         Ok(vec![SocketAddr::new(options.listen, shifted).to_string()])
@@ -96,6 +98,8 @@ fn config(options: &DemoOptions) -> Result<Config, Failure> {
     config.store.host_name = "localhost".to_owned();
     config.imap.listen = address(IMAP_PORT)?;
     config.imap.listen_tls = address(IMAP_TLS_PORT)?;
+    config.pop3.listen = address(POP3_PORT)?;
+    config.pop3.listen_tls = address(POP3_TLS_PORT)?;
     config.lmtp.listen = address(LMTP_PORT)?;
     config.smtp.listen = address(SMTP_PORT)?;
     config.key.file = beside(&options.directory, ".key");
@@ -131,6 +135,7 @@ fn words(options: &DemoOptions, key_file: &Path, recovery_key: Option<&Secret>) 
     let key = key_file.display();
     let port = |standard: u16| options.port_base.saturating_add(standard);
     let (imap, imap_tls) = (port(IMAP_PORT), port(IMAP_TLS_PORT));
+    let (pop3, pop3_tls) = (port(POP3_PORT), port(POP3_TLS_PORT));
     let (lmtp, smtp) = (port(LMTP_PORT), port(SMTP_PORT));
     let url_host = match host {
         IpAddr::V4(host) => host.to_string(),
@@ -151,6 +156,7 @@ Pillarbox is ready. Data: {data}, key: {key}. Stop it with Ctrl-C.
     Username, password    {DEMO_ACCOUNT}, {DEMO_PASSWORD}
     Incoming server       IMAP, {host}, port {imap}, STARTTLS, normal password
                       or  IMAP, {host}, port {imap_tls}, SSL/TLS, normal password
+                      or  POP3, {host}, port {pop3} (STARTTLS) or {pop3_tls} (SSL/TLS)
     Outgoing server       SMTP, {host}, port {smtp}, no encryption, no authentication
                           (takes mail for {DEMO_DOMAIN} only)
     The certificate is self-signed: the client asks once whether to trust it.
@@ -188,6 +194,8 @@ mod tests {
         let config = config(&options()).unwrap();
         assert_eq!(config.imap.listen, ["127.0.0.1:10143"]);
         assert_eq!(config.imap.listen_tls, ["127.0.0.1:10993"]);
+        assert_eq!(config.pop3.listen, ["127.0.0.1:10110"]);
+        assert_eq!(config.pop3.listen_tls, ["127.0.0.1:10995"]);
         assert_eq!(config.lmtp.listen, ["127.0.0.1:10024"]);
         assert_eq!(config.smtp.listen, ["127.0.0.1:10025"]);
     }
@@ -195,14 +203,21 @@ mod tests {
     #[test]
     fn a_port_base_that_leaves_no_room_is_refused() {
         let failure = config(&DemoOptions { port_base: 65_000, ..options() }).unwrap_err();
-        assert!(failure.sentence.contains("between 0 and 64542"), "{}", failure.sentence);
+        assert!(failure.sentence.contains("between 0 and 64540"), "{}", failure.sentence);
     }
 
     #[test]
     fn the_words_name_what_a_person_needs_to_connect() {
         let key = Secret::new("abcd-efgh".to_owned());
         let words = words(&options(), Path::new("data.key"), Some(&key));
-        for needed in ["10143", "10993", "demo@example.org", "swaks --server 127.0.0.1:10025"] {
+        for needed in [
+            "10143",
+            "10993",
+            "10110",
+            "10995",
+            "demo@example.org",
+            "swaks --server 127.0.0.1:10025",
+        ] {
             assert!(words.contains(needed), "{needed} is missing in: {words}");
         }
         assert!(words.contains("abcd-efgh"));

@@ -19,7 +19,7 @@ use crate::admin;
 use crate::config::ServerOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::{self, Front, Listeners};
-use crate::service::Fronts;
+use crate::service::{self, Fronts};
 use crate::store_access;
 use crate::tls;
 
@@ -70,7 +70,9 @@ async fn answer(
     occasion: &dyn Occasion,
 ) -> Result<Option<Store>, Failure> {
     let mut stop = StopSignals::new()?;
-    let certificate = tls::server_config(&options.certificate, &options.host_name)?;
+    let certificate =
+        tls::server_config(&options.certificate, &options.host_name, &options.client_ca_file)?;
+    let mail_config = service::mail_config(&options, &certificate)?;
     // Before the store: a wrong address should not cost a recovery first.
     let sockets = Sockets::bind(&options).await?;
 
@@ -94,7 +96,7 @@ async fn answer(
         options.limits.message_bytes,
         shutdown.clone(),
     )?;
-    let fronts = Fronts::new(&store, &options, &certificate, &shutdown);
+    let fronts = Fronts::new(&store, &options, &certificate, mail_config, &shutdown);
     let listeners = Listeners::new(shutdown);
     sockets.start(&listeners, &fronts);
     drop(fronts);
@@ -121,6 +123,8 @@ async fn answer(
 struct Sockets {
     imap: Vec<TcpListener>,
     imap_tls: Vec<TcpListener>,
+    pop3: Vec<TcpListener>,
+    pop3_tls: Vec<TcpListener>,
     lmtp: Vec<TcpListener>,
     smtp: Vec<TcpListener>,
 }
@@ -130,15 +134,19 @@ impl Sockets {
         Ok(Sockets {
             imap: bind_all(&options.imap.addresses).await?,
             imap_tls: bind_all(&options.imap_tls).await?,
+            pop3: bind_all(&options.pop3.addresses).await?,
+            pop3_tls: bind_all(&options.pop3_tls).await?,
             lmtp: bind_all(&options.lmtp.addresses).await?,
             smtp: bind_all(&options.smtp.addresses).await?,
         })
     }
 
     fn start(self, listeners: &Listeners, fronts: &Fronts) {
-        let kinds: [(Vec<TcpListener>, &Front); 4] = [
+        let kinds: [(Vec<TcpListener>, &Front); 6] = [
             (self.imap, &fronts.imap),
             (self.imap_tls, &fronts.imap_tls),
+            (self.pop3, &fronts.pop3),
+            (self.pop3_tls, &fronts.pop3_tls),
             (self.lmtp, &fronts.lmtp),
             (self.smtp, &fronts.smtp),
         ];

@@ -2,18 +2,24 @@
 //! configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::Store;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::config::{PlainPasswords, ServerOptions};
+use crate::failure::{Exit, Failure};
 use crate::listener::{Admission, Front, Serve};
+use crate::{secrets, tls};
 
 /// What an IMAP client is told when there is no place for it (RFC 9051 section 7.1.5).
 const IMAP_FULL: &[u8] = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
 /// What an SMTP or LMTP client is told when there is no place for it (RFC 5321 section 3.8).
 const SMTP_FULL: &[u8] = b"421 4.3.2 Too many connections, try again later\r\n";
+
+/// What a POP3 client is told when there is no place for it (RFC 3206 section 3).
+const POP3_FULL: &[u8] = b"-ERR [SYS/TEMP] Too many connections, try again later\r\n";
 
 /// One front for each listener kind.
 pub(crate) struct Fronts {
@@ -21,6 +27,10 @@ pub(crate) struct Fronts {
     pub(crate) imap: Front,
     /// IMAP over TLS.
     pub(crate) imap_tls: Front,
+    /// POP3 with STLS.
+    pub(crate) pop3: Front,
+    /// POP3 over TLS.
+    pub(crate) pop3_tls: Front,
     /// LMTP.
     pub(crate) lmtp: Front,
     /// SMTP.
@@ -41,6 +51,7 @@ impl Fronts {
         store: &Store,
         options: &ServerOptions,
         certificate: &Arc<ServerConfig>,
+        mail_config: Arc<imap::Config>,
         shutdown: &watch::Receiver<bool>,
     ) -> Fronts {
         let shared = Shared {
@@ -48,13 +59,19 @@ impl Fronts {
             certificate: Arc::clone(certificate),
             shutdown: shutdown.clone(),
         };
-        let imap_config = imap_config(options, certificate);
         let smtp_config = smtp_config(options);
         let imap_admission = Admission::new(options.imap.bounds);
         let imap_front = |name, transport, refusal| Front {
             name,
             admission: Arc::clone(&imap_admission),
-            serve: imap_serve(shared.clone(), Arc::clone(&imap_config), transport),
+            serve: imap_serve(shared.clone(), Arc::clone(&mail_config), transport),
+            refusal,
+        };
+        let pop3_admission = Admission::new(options.pop3.bounds);
+        let pop3_front = |name, transport, refusal| Front {
+            name,
+            admission: Arc::clone(&pop3_admission),
+            serve: pop3_serve(shared.clone(), Arc::clone(&mail_config), transport),
             refusal,
         };
         let smtp_front = |name, dialect, bounds| Front {
@@ -67,18 +84,25 @@ impl Fronts {
             imap: imap_front("imap", imap::Transport::Plain, IMAP_FULL),
             // Nothing can be said before the handshake, and the handshake is what we cannot afford.
             imap_tls: imap_front("imaps", imap::Transport::ImplicitTls, b""),
+            pop3: pop3_front("pop3", imap::Transport::Plain, POP3_FULL),
+            pop3_tls: pop3_front("pop3s", imap::Transport::ImplicitTls, b""),
             lmtp: smtp_front("lmtp", smtp_ingest::Dialect::Lmtp, options.lmtp.bounds),
             smtp: smtp_front("smtp", smtp_ingest::Dialect::Smtp, options.smtp.bounds),
         }
     }
 }
 
-fn imap_config(options: &ServerOptions, certificate: &Arc<ServerConfig>) -> Arc<imap::Config> {
+/// What IMAP and POP3 are told, once for both: an account's connections are counted together.
+pub(crate) fn mail_config(
+    options: &ServerOptions,
+    certificate: &Arc<ServerConfig>,
+) -> Result<Arc<imap::Config>, Failure> {
     let limits = imap::Limits {
         append_bytes_max: options.limits.message_bytes,
         append_budget_bytes: options.limits.receiving_bytes,
         messages_per_command: options.messages_per_command,
         messages_per_save: options.messages_per_save,
+        connections_per_user: options.connections_per_user,
         ..imap::Limits::default()
     };
     let mut config = imap::Config::new(
@@ -88,7 +112,26 @@ fn imap_config(options: &ServerOptions, certificate: &Arc<ServerConfig>) -> Arc<
         options.plain_passwords == PlainPasswords::Loopback,
     );
     config.shared_account.clone_from(&options.shared_account);
-    Arc::new(config)
+    let Some(tokens) = &options.tokens else { return Ok(Arc::new(config)) };
+    let is_encrypted = tokens.introspection_url.starts_with("https://");
+    let seconds = |count| Duration::from_secs(u64::from(count));
+    let config = config.with_tokens(imap::TokenOptions {
+        endpoint: tokens.introspection_url.clone(),
+        client_id: tokens.client_id.clone(),
+        client_secret: secrets::from_file(&tokens.client_secret_file)?,
+        account_claim: tokens.account_claim.clone(),
+        scope: tokens.scope.clone(),
+        timeout: seconds(tokens.timeout_seconds),
+        cache_time: seconds(tokens.cache_seconds),
+        tls: match is_encrypted {
+            true => Some(tls::client_config(&tokens.ca_file)?),
+            false => None,
+        },
+    });
+    let config = config.map_err(|why| {
+        Failure::new(Exit::Configuration, format!("tokens.introspection_url: {why}"))
+    })?;
+    Ok(Arc::new(config))
 }
 
 fn smtp_config(options: &ServerOptions) -> Arc<smtp_ingest::Config> {
@@ -109,6 +152,14 @@ fn imap_serve(shared: Shared, config: Arc<imap::Config>, transport: imap::Transp
         let Shared { store, shutdown, .. } = shared.clone();
         let config = Arc::clone(&config);
         Box::pin(imap::serve_connection(store, stream, peer, transport, config, shutdown))
+    })
+}
+
+fn pop3_serve(shared: Shared, config: Arc<imap::Config>, transport: imap::Transport) -> Serve {
+    Arc::new(move |stream, peer| {
+        let Shared { store, shutdown, .. } = shared.clone();
+        let config = Arc::clone(&config);
+        Box::pin(imap::serve_pop3(store, stream, peer, transport, config, shutdown))
     })
 }
 

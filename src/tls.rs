@@ -8,7 +8,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -19,6 +22,7 @@ use crate::failure::{Exit, Failure};
 pub(crate) fn server_config(
     source: &CertificateSource,
     host_name: &str,
+    client_ca_file: &Path,
 ) -> Result<Arc<ServerConfig>, Failure> {
     let (chain_file, key_file) = match source {
         CertificateSource::Files(chain, key) => (chain.clone(), key.clone()),
@@ -31,9 +35,6 @@ pub(crate) fn server_config(
             files
         }
     };
-    let unusable = |path: &Path, why: String| {
-        Failure::new(Exit::Configuration, format!("cannot use {}: {why}", path.display()))
-    };
     let chain = CertificateDer::pem_file_iter(&chain_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| unusable(&chain_file, why.to_string()))?;
@@ -42,12 +43,57 @@ pub(crate) fn server_config(
     }
     let key = PrivateKeyDer::from_pem_file(&key_file)
         .map_err(|why| unusable(&key_file, why.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let verifier = client_verifier(client_ca_file)?;
+    let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|builder| {
+            builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)
+        })
         .map_err(|why| unusable(&chain_file, format!("{why} (key: {})", key_file.display())))?;
     Ok(Arc::new(config))
+}
+
+/// Who may be certified: whoever an authority in the file has signed for, and whoever shows no
+/// certificate.
+fn client_verifier(ca_file: &Path) -> Result<Arc<dyn ClientCertVerifier>, Failure> {
+    if ca_file.as_os_str().is_empty() {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let roots = Arc::new(roots(ca_file)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let built = verifier.allow_unauthenticated().build();
+    built.map_err(|why| unusable(ca_file, why.to_string()))
+}
+
+/// What trusts the authorities in a file, for the connections that we make.
+pub(crate) fn client_config(ca_file: &Path) -> Result<Arc<ClientConfig>, Failure> {
+    let roots = roots(ca_file)?;
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|why| unusable(ca_file, why.to_string()))?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The authorities in a PEM file; some that cannot be used are passed over, as in bundles of
+/// systems, but not all.
+fn roots(ca_file: &Path) -> Result<RootCertStore, Failure> {
+    let certificates = CertificateDer::pem_file_iter(ca_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|why| unusable(ca_file, why.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    match roots.is_empty() {
+        true => Err(unusable(ca_file, "it holds no certificate of an authority".to_owned())),
+        false => Ok(roots),
+    }
+}
+
+fn unusable(path: &Path, why: String) -> Failure {
+    Failure::new(Exit::Configuration, format!("cannot use {}: {why}", path.display()))
 }
 
 fn make_self_signed(
@@ -100,11 +146,11 @@ mod tests {
     fn the_self_signed_certificate_is_made_once_and_its_key_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let source = CertificateSource::SelfSigned(folder.path().join("demo.tls"));
-        server_config(&source, "mail.example.org").unwrap();
+        server_config(&source, "mail.example.org", Path::new("")).unwrap();
         let key = folder.path().join("demo.tls/key.pem");
         let first = std::fs::read(&key).unwrap();
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        server_config(&source, "mail.example.org").unwrap();
+        server_config(&source, "mail.example.org", Path::new("")).unwrap();
         assert_eq!(std::fs::read(&key).unwrap(), first);
     }
 
@@ -114,8 +160,13 @@ mod tests {
         let path = folder.path().join("chain.pem");
         std::fs::write(&path, "hello").unwrap();
         let source = CertificateSource::Files(path.clone(), path);
-        let failure = server_config(&source, "localhost").err().unwrap();
+        let failure = server_config(&source, "localhost", Path::new("")).err().unwrap();
         assert!(failure.sentence.contains("chain.pem"), "{}", failure.sentence);
         assert_eq!(failure.exit, Exit::Configuration);
+        let source = CertificateSource::SelfSigned(folder.path().join("demo.tls"));
+        let authorities = folder.path().join("chain.pem");
+        let failure = server_config(&source, "localhost", &authorities).err().unwrap();
+        assert!(failure.sentence.contains("certificate of an authority"), "{}", failure.sentence);
+        assert!(client_config(&authorities).is_err());
     }
 }

@@ -241,6 +241,24 @@ fn a_password_is_checked_and_can_be_changed() {
     assert!(store.authenticate("demo@example.org", &secret("new")).is_ok());
 }
 
+#[test]
+fn scram_keys_of_nobody_look_like_those_of_an_account_and_stay_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("data");
+    let store = new_store(&directory);
+    let demo = store.scram_keys("Demo@Example.org").unwrap();
+    assert!(demo == store.scram_keys("demo@example.org").unwrap());
+    let nobody = store.scram_keys("Nobody@Example.org").unwrap();
+    assert_eq!((demo.iterations, demo.salt.len()), (nobody.iterations, nobody.salt.len()));
+    assert_ne!(nobody.salt, store.scram_keys("nobody2@example.org").unwrap().salt);
+    assert!(nobody == store.scram_keys("nobody@example.org").unwrap());
+    store.set_password(self::demo(&store).number(), &Secret::new("new".into())).unwrap();
+    assert!(demo != store.scram_keys("demo@example.org").unwrap());
+    store.close();
+    let store = open(&directory);
+    assert!(nobody == store.scram_keys("nobody@example.org").unwrap(), "after a restart, too");
+}
+
 /// SCRAM clients hash the prepared form (RFC 4013), so the other logins must take all forms, and
 /// what has none is refused when it is set.
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::login::{Door, Introspection, TokenOptions, TokenOptionsError};
+
 /// Bounds on what one client may ask for; each has a default that no mail program meets by itself.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -34,8 +36,12 @@ pub struct Limits {
     pub bad_commands_max: u32,
     /// Failed logins before the connection is closed; 5.
     pub login_failures_max: u32,
-    /// How long a failed login is answered late; 2 s, growing with each failure.
+    /// How long a failed login is answered late; 2 s, growing with each failure on the connection
+    /// or from its address, up to eightfold.
     pub login_failure_delay: Duration,
+    /// Connections of one account at once, whatever their protocol; 200. A household with several
+    /// devices that watch several folders each needs dozens.
+    pub connections_per_user: u32,
     /// How long a client may be silent before login, and a TLS handshake may take; 60 s.
     pub login_timeout: Duration,
     /// How long a client may be silent after login; 30 min, the least that RFC 3501 section 5.4
@@ -71,6 +77,7 @@ impl Default for Limits {
             bad_commands_max: 20,
             login_failures_max: 5,
             login_failure_delay: Duration::from_secs(2),
+            connections_per_user: 200,
             login_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30 * 60),
             idle_command_timeout: Duration::from_secs(29 * 60),
@@ -102,6 +109,10 @@ pub struct Config {
     /// Bytes that may still be read from the spool to be stored, in the same units. Apart from the
     /// other budget, so that who waits for this one holds up nobody who has it.
     pub(crate) spooled_budget: Arc<Semaphore>,
+    /// What connections share about logins.
+    pub(crate) door: Door,
+    /// Who knows about tokens; without it no mechanism with tokens is offered.
+    pub(crate) tokens: Option<Introspection>,
 }
 
 impl Config {
@@ -123,7 +134,18 @@ impl Config {
             shared_account: None,
             append_budget,
             spooled_budget,
+            door: Door::new(),
+            tokens: None,
         }
+    }
+
+    /// The same, with tokens checked by an endpoint: OAUTHBEARER and XOAUTH2 are offered.
+    ///
+    /// # Errors
+    /// [`TokenOptionsError`], if the endpoint's address is none, or would be asked unencrypted.
+    pub fn with_tokens(mut self, options: TokenOptions) -> Result<Config, TokenOptionsError> {
+        self.tokens = Some(Introspection::new(options)?);
+        Ok(self)
     }
 }
 

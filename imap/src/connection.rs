@@ -132,6 +132,12 @@ impl Connection {
         *self = Connection::default();
     }
 
+    /// Takes what was received and not looked at, for whoever must decode it first.
+    pub fn take_input(&mut self) -> Vec<u8> {
+        self.scanned = 0;
+        std::mem::take(&mut self.input)
+    }
+
     /// The line of the command that is coming in, as far as it is known.
     pub fn line(&self) -> &[u8] {
         &self.line

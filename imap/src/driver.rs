@@ -9,7 +9,6 @@ use std::sync::Arc;
 use engine::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroize;
 
 use crate::Config;
@@ -58,8 +57,13 @@ pub async fn serve_connection<S>(
         tag: String::new(),
     };
     let ended = converse(&mut talk, transport).await;
+    finish(&mut talk.wire, peer, ended).await;
+}
+
+/// Closes a connection, and logs how it ended.
+pub(crate) async fn finish(wire: &mut Wire, peer: SocketAddr, ended: Ended) {
     match ended {
-        Ended::Said => talk.wire.close().await,
+        Ended::Said => wire.close().await,
         Ended::Closed => tracing::debug!(rip = %peer.ip(), "client hung up"),
         Ended::Broken(error) => tracing::debug!(rip = %peer.ip(), %error, "connection broke"),
         Ended::Unread => tracing::info!(rip = %peer.ip(), "client does not read its answers"),
@@ -216,6 +220,16 @@ async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
     match carry_out(talk, request, raw.literals).await? {
         Then::NextCommand => Ok(()),
         Then::Close => Err(Ended::Said),
+        Then::Compress => {
+            talk.wire.flush().await?;
+            talk.wire.compress();
+            Ok(())
+        }
+        Then::StopCompressing => {
+            talk.wire.flush().await?;
+            talk.wire.stop_compressing();
+            Ok(())
+        }
         Then::Handshake => {
             talk.wire.flush().await?;
             handshake(talk).await
@@ -223,31 +237,12 @@ async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
     }
 }
 
-/// Wraps the stream into TLS. All bytes that came in before are thrown away, so that a command that
-/// somebody put before the handshake is not carried out after it (RFC 9051 section 11.1).
 async fn handshake(talk: &mut Talk) -> Result<(), Ended> {
-    let Some(tls) = talk.session.config.tls.clone() else {
-        tracing::error!("a TLS port is open, but there is no certificate");
-        return Err(Ended::Closed);
-    };
-    let stream = talk.wire.take_stream();
-    let accepting = TlsAcceptor::from(tls).accept(stream);
-    let timeout = talk.session.config.limits.login_timeout;
-    match tokio::time::timeout(timeout, accepting).await {
-        Ok(Ok(stream)) => {
-            talk.wire.put_stream(Box::new(stream));
-            talk.session.encryption = Encryption::Tls;
-            Ok(())
-        }
-        Ok(Err(error)) => {
-            tracing::info!(rip = %talk.session.peer.ip(), %error, "TLS handshake failed");
-            Err(Ended::Closed)
-        }
-        Err(_) => {
-            tracing::info!(rip = %talk.session.peer.ip(), "TLS handshake took too long");
-            Err(Ended::Closed)
-        }
-    }
+    let Talk { session, wire, .. } = talk;
+    let facts = wire.handshake(&session.config, session.peer).await?;
+    session.tls = Some(Box::new(facts));
+    session.encryption = Encryption::Tls;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -256,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_connection_can_be_spawned() {
-        fn spawned<F: Future + Send>(_: fn(Store, tokio::io::DuplexStream) -> F) {}
+        fn spawned<F: Future + Send>(_: fn(Store, tokio::io::DuplexStream) -> F) {
+            // It lives as long as the connection, and ten thousand of them do at a time.
+            assert!(size_of::<F>() < 4096, "{} bytes", size_of::<F>());
+        }
         spawned(|store, stream| {
             let config = Config::new(crate::Limits::default(), String::new(), None, false);
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -2,6 +2,8 @@
 //!
 //! Deliberate deviations from an RFC stand in [`DEVIATIONS`], with their reason.
 
+pub use crate::sasl::Offer;
+
 /// When a capability is announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Announced {
@@ -19,6 +21,12 @@ pub enum Announced {
     WherePasswordsAreRefused,
     /// After login, where the operator has set a limit.
     WhereLimited,
+    /// Before login, where passwords are taken over TLS 1.3.
+    WhereTlsCanBeBound,
+    /// Before login, where a token may be sent and whoever knows about them is configured.
+    WhereTokensAreTaken,
+    /// Before login, where the client showed a certificate of a configured CA.
+    WithCertificate,
 }
 
 /// A capability.
@@ -48,7 +56,15 @@ pub const EXTENSIONS: &[Extension] = &[
     row("ENABLE", 5161, Announced::Always, "transcripts/login.imap"),
     row("STARTTLS", 3501, Announced::BeforeTls, "server/tls.rs"),
     row("LOGINDISABLED", 3501, Announced::WherePasswordsAreRefused, "server/tls.rs"),
+    row("AUTH=SCRAM-SHA-256-PLUS", 7677, Announced::WhereTlsCanBeBound, "server/scram.rs"),
+    row("AUTH=SCRAM-SHA-256", 7677, Announced::WherePasswordsAreTaken, "server/scram.rs"),
     row("AUTH=PLAIN", 4616, Announced::WherePasswordsAreTaken, "transcripts/login.imap"),
+    row("AUTH=LOGIN", 9051, Announced::WherePasswordsAreTaken, "transcripts/sasl.imap"),
+    row("AUTH=OAUTHBEARER", 7628, Announced::WhereTokensAreTaken, "server/tokens.rs"),
+    row("AUTH=XOAUTH2", 7628, Announced::WhereTokensAreTaken, "server/tokens.rs"),
+    row("AUTH=EXTERNAL", 4422, Announced::WithCertificate, "server/certificate.rs"),
+    row("COMPRESS=DEFLATE", 4978, Announced::AfterLogin, "server/compress.rs"),
+    row("UNAUTHENTICATE", 8437, Announced::AfterLogin, "transcripts/unauthenticate.imap"),
     row("IDLE", 2177, Announced::AfterLogin, "transcripts/idle.imap"),
     row("NAMESPACE", 2342, Announced::AfterLogin, "transcripts/list.imap"),
     row("CHILDREN", 3348, Announced::AfterLogin, "transcripts/list.imap"),
@@ -121,8 +137,10 @@ pub const COMMANDS: &[CommandRow] = &[
     command("ID NIL", "2971", "transcripts/login.imap"),
     command("LANGUAGE en", "5255 §3", "transcripts/language.imap"),
     command("STARTTLS", "3501 §6.2.1", "server/tls.rs"),
-    command("AUTHENTICATE PLAIN", "3501 §6.2.2, 4616, 4959", "transcripts/login.imap"),
+    command("AUTHENTICATE PLAIN", "3501 §6.2.2, 4422, 4959", "transcripts/sasl.imap"),
     command("LOGIN user password", "3501 §6.2.3", "transcripts/login.imap"),
+    command("UNAUTHENTICATE", "8437", "transcripts/unauthenticate.imap"),
+    command("COMPRESS DEFLATE", "4978", "server/compress.rs"),
     command("ENABLE CONDSTORE", "5161", "transcripts/login.imap"),
     command("SELECT INBOX", "3501 §6.3.1", "transcripts/select.imap"),
     command("EXAMINE INBOX", "3501 §6.3.2", "transcripts/select.imap"),
@@ -302,8 +320,8 @@ pub struct Situation {
     pub encrypted: bool,
     /// We have a certificate.
     pub tls_available: bool,
-    /// LOGIN and AUTHENTICATE PLAIN are allowed now.
-    pub passwords_taken: bool,
+    /// How somebody may prove who they are now.
+    pub offer: Offer,
     /// Bytes of one appended message.
     pub append_bytes_max: u64,
     /// Messages of one command, if that is limited.
@@ -322,8 +340,13 @@ pub fn capabilities(situation: Situation) -> String {
             Announced::BeforeLogin => before,
             Announced::AfterLogin => !before,
             Announced::BeforeTls => before && !situation.encrypted && situation.tls_available,
-            Announced::WherePasswordsAreTaken => before && situation.passwords_taken,
-            Announced::WherePasswordsAreRefused => before && !situation.passwords_taken,
+            Announced::WherePasswordsAreTaken => before && situation.offer.passwords,
+            Announced::WherePasswordsAreRefused => before && !situation.offer.passwords,
+            Announced::WhereTlsCanBeBound => {
+                before && situation.offer.passwords && situation.offer.channel_binding
+            }
+            Announced::WhereTokensAreTaken => before && situation.offer.tokens,
+            Announced::WithCertificate => before && situation.offer.certificate,
             Announced::WhereLimited => !before && value(extension.name, situation).is_some(),
         };
         match value(extension.name, situation) {
@@ -355,7 +378,7 @@ mod tests {
             logged_in: false,
             encrypted: false,
             tls_available: true,
-            passwords_taken: false,
+            offer: Offer::default(),
             append_bytes_max: 5,
             messages_per_command: None,
             messages_per_save: None,
@@ -385,6 +408,9 @@ mod tests {
             Announced::WherePasswordsAreTaken => "before login, where a password may be sent",
             Announced::WherePasswordsAreRefused => "before login, where none may be sent",
             Announced::WhereLimited => "after login, where the operator has set a limit",
+            Announced::WhereTlsCanBeBound => "before login, where one may be sent, over TLS 1.3",
+            Announced::WhereTokensAreTaken => "before login, where tokens can be checked",
+            Announced::WithCertificate => "before login, with a verified client certificate",
         }
     }
 

@@ -13,12 +13,19 @@ use crate::codec::sequence_set::Bound;
 use crate::codec::transfer_encoding::TransferDecoder;
 use crate::codec::url::MessageUrl;
 use crate::connection::{Bounds, Connection, Step};
+use crate::login::{certificate, http};
+use crate::pop3::stuffing::{Stuffing, Wanted};
+use crate::sasl::{Claim, Exchange, Mechanism, Offer};
+use crate::{pop3, sasl};
+use engine::seal::ScramKeys;
 
 /// The body of a target: panics when a promise breaks.
 pub type Body = fn(&[u8]);
 
 /// Every target with its body.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("client_certificate", client_certificate),
+    ("http_answer", http_answer),
     ("imap_command", command),
     ("imap_connection", connection),
     ("imap_date", date),
@@ -26,6 +33,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("imap_sequence_set", sequence_set),
     ("imap_transfer_encoding", transfer_encoding),
     ("imap_url", url),
+    ("pop3_command", pop3_command),
+    ("sasl_message", sasl_message),
 ];
 
 /// Runs the target of that name.
@@ -171,4 +180,62 @@ fn url(bytes: &[u8]) {
     let Some(url) = MessageUrl::parse(bytes) else { return };
     assert!(url.uid > 0 && url.uid_validity != Some(0));
     assert!(url.mailbox.is_none_or(|name| name.len() < bytes.len()));
+}
+
+/// A line of a POP3 client, and the message that it might ask for.
+fn pop3_command(bytes: &[u8]) {
+    if let Err(why) = pop3::command::parse(bytes) {
+        assert!(is_one_line(why));
+    }
+    for mut stuffing in [Stuffing::whole(), Stuffing::top(1)] {
+        let mut out = Vec::new();
+        for piece in bytes.chunks(7) {
+            if stuffing.put(piece, &mut out) == Wanted::Nothing {
+                break;
+            }
+        }
+        stuffing.end(&mut out);
+        // The end stands at the end, and nowhere else.
+        let lines = out.split_inclusive(|&byte| byte == b'\n');
+        let ends = lines.filter(|line| *line == b".\r\n").count();
+        assert!(ends == 1 && out.ends_with(b".\r\n"));
+    }
+}
+
+/// Messages of a SASL client, split at 0xff, of the mechanism that the first byte says.
+fn sasl_message(bytes: &[u8]) {
+    let Some((&first, messages)) = bytes.split_first() else { return };
+    let number = usize::from(first) % Mechanism::ALL.len();
+    let Some(&(mechanism, _)) = Mechanism::ALL.get(number) else { return };
+    let binding = (first >= 0x80).then_some([0; 32]);
+    let offer = Offer { passwords: true, channel_binding: binding.is_some(), ..Offer::default() };
+    let mut exchange = Exchange::begin(mechanism, binding, offer);
+    for message in messages.split(|&byte| byte == 0xff) {
+        match exchange.answer(message) {
+            sasl::Step::Keys(_) => {
+                let key = engine::seal::Key::from_slice(&[0; 32]).expect("a key has 32 bytes");
+                exchange.keys(ScramKeys::decoy(&key, ""), [0; 18]);
+            }
+            sasl::Step::Check(claim) => {
+                assert!(!matches!(claim, Claim::Proven { .. }), "nobody knows a decoy's password");
+                assert!(is_one_line(claim.name()) && claim.name().len() <= bytes.len());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The answer of a token endpoint.
+fn http_answer(bytes: &[u8]) {
+    for ended in [false, true] {
+        if let Ok(Some(answer)) = http::parse(bytes, ended) {
+            assert!(answer.body.len() <= bytes.len());
+        }
+    }
+}
+
+/// A certificate in DER.
+fn client_certificate(bytes: &[u8]) {
+    let names = certificate::names(bytes);
+    assert!(names.iter().map(String::len).sum::<usize>() <= bytes.len());
 }

@@ -5,7 +5,8 @@
 //!            sans-I/O                       pure                    over session and engine
 //! ```
 //!
-//! [`serve_connection`] is the way in: it drives one connection until it ends. Everything that
+//! [`serve_connection`] is the way in: it drives one connection until it ends; [`serve_pop3`] does
+//! so for POP3, which shares the login, the streams and the store. Everything that
 //! bounds a client stands in [`Limits`].
 //!
 //! Async is confined to `driver`, `stream` and the handlers in `command` (and the part of `session`
@@ -24,8 +25,13 @@ pub mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod habit;
+mod login;
+mod pop3;
+mod sasl;
 mod session;
 mod stream;
 
 pub use config::{Config, Limits};
 pub use driver::{Transport, serve_connection};
+pub use login::{TokenOptions, TokenOptionsError};
+pub use pop3::serve_pop3;

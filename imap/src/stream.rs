@@ -6,13 +6,20 @@
 //!    between pieces, and a slow reader holds back its own connection only.
 //! 2. A client that reads nothing for the write timeout loses its connection.
 
+mod deflate;
+mod handshake;
+mod pipe;
+
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use self::deflate::Deflated;
+use self::pipe::Pipe;
 use crate::connection::{Bounds, Connection};
 
 /// Bytes of output gathered before they are sent.
@@ -20,6 +27,11 @@ pub(crate) const OUTPUT_BYTES_KEPT: usize = 64 << 10;
 /// The same for a client that takes them at once: it sleeps between two of our sends, and waking it
 /// was a tenth of the CPU of a FETCH of bodies.
 const OUTPUT_BYTES_BRISK: usize = 256 << 10;
+
+/// Bytes that are read at a time, but for literals.
+const ROOM_BYTES: usize = 4096;
+/// How long a compressed connection waits before it gives memory back.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// Anything that carries bytes both ways.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -49,7 +61,7 @@ impl From<std::io::Error> for Ended {
 
 /// One client's bytes.
 pub(crate) struct Wire {
-    stream: Box<dyn ByteStream>,
+    stream: Pipe,
     /// Answers not sent yet.
     pub(crate) out: Vec<u8>,
     /// Bytes of output from which on it is sent before more is made.
@@ -98,7 +110,7 @@ impl Wire {
         write_timeout: Duration,
     ) -> Wire {
         Wire {
-            stream,
+            stream: Pipe::Plain(stream),
             out: Vec::new(),
             full_at: OUTPUT_BYTES_KEPT,
             unflushed: false,
@@ -194,12 +206,31 @@ impl Wire {
     /// Takes the stream out for a TLS handshake and forgets all input that came before it.
     pub(crate) fn take_stream(&mut self) -> Box<dyn ByteStream> {
         self.connection.clear();
-        std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()))
+        std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream()
     }
 
     /// Puts the encrypted stream in.
     pub(crate) fn put_stream(&mut self, stream: Box<dyn ByteStream>) {
-        self.stream = stream;
+        self.stream = Pipe::Plain(stream);
+    }
+
+    /// Whether bytes are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        matches!(self.stream, Pipe::Deflated(_))
+    }
+
+    /// Compresses what follows, both ways. All output must have been sent; input that came already
+    /// is compressed (RFC 4978 section 3).
+    pub(crate) fn compress(&mut self) {
+        let early = self.connection.take_input();
+        let stream = std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream();
+        self.stream = Pipe::Deflated(Box::new(Deflated::new(stream, early)));
+    }
+
+    /// The contrary. All output must have been sent.
+    pub(crate) fn stop_compressing(&mut self) {
+        let stream = std::mem::replace(&mut self.stream, Pipe::nowhere()).into_stream();
+        self.stream = Pipe::Plain(stream);
     }
 
     /// The next line that is no command. `None` if it is longer than a line may be.
@@ -216,20 +247,54 @@ impl Wire {
     }
 }
 
+/// Reads what is there, at least one byte. A connection that waits keeps neither room for what may
+/// come nor that of its last answer: ten thousand of them wait at a time.
 async fn receive(
-    stream: &mut Box<dyn ByteStream>,
+    stream: &mut Pipe,
     out: &mut Vec<u8>,
     connection: &mut Connection,
 ) -> Result<(), Ended> {
-    // A connection that waits keeps a few KiB, not its largest answer.
-    out.shrink_to(4096);
-    let room = connection.room_wanted();
-    let buffer = connection.buffer();
-    buffer.reserve(room);
-    match stream.read_buf(buffer).await? {
-        0 => Err(Ended::Closed),
-        _ => Ok(()),
+    if let Pipe::Deflated(_) = stream {
+        let reading = receive_some(stream, out, connection);
+        match tokio::time::timeout(REST_AFTER, reading).await {
+            Ok(received) => return received,
+            Err(_) => stream.rest(),
+        }
     }
+    receive_some(stream, out, connection).await
+}
+
+async fn receive_some(
+    stream: &mut Pipe,
+    out: &mut Vec<u8>,
+    connection: &mut Connection,
+) -> Result<(), Ended> {
+    let room = connection.room_wanted();
+    let count = if room > ROOM_BYTES {
+        // In the middle of a literal.
+        let buffer = connection.buffer();
+        buffer.reserve(room);
+        stream.read_buf(buffer).await?
+    } else {
+        std::future::poll_fn(|context| {
+            let mut space = [const { MaybeUninit::uninit() }; ROOM_BYTES];
+            let mut space = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut *stream).poll_read(context, &mut space) {
+                Poll::Ready(Ok(())) => {
+                    connection.buffer().extend_from_slice(space.filled());
+                    Poll::Ready(Ok(space.filled().len()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    out.shrink_to_fit();
+                    connection.buffer().shrink_to_fit();
+                    Poll::Pending
+                }
+            }
+        })
+        .await?
+    };
+    if count == 0 { Err(Ended::Closed) } else { Ok(()) }
 }
 
 /// Runs a call into the engine that may read the disk or use much CPU, so that the runtime moves

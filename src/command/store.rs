@@ -95,7 +95,9 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
     let config = Config::read(file)?;
     let options = config.server_options()?;
     if let CertificateSource::Files(..) = options.certificate {
-        crate::tls::server_config(&options.certificate, &options.host_name)?;
+        let (source, name) = (&options.certificate, &options.host_name);
+        let certificate = crate::tls::server_config(source, name, &options.client_ca_file)?;
+        crate::service::mail_config(&options, &certificate)?;
     }
     if let KeySource::KeyFile(key) = &options.key {
         std::fs::File::open(key).map_err(|cause| Failure::file("read", key, &cause))?;

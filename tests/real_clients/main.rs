@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod logins;
+mod pop3;
 mod postfix;
 mod readers;
 mod search;

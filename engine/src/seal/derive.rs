@@ -44,6 +44,8 @@ impl Purpose {
     pub(super) const SPOOL_BLOCK: Purpose = Purpose("Pillarbox 2026 v1 spool block");
     pub(super) const NAME_HASH: Purpose = Purpose("Pillarbox 2026 v1 keyed hash of names");
     pub(super) const CONTENT_HASH: Purpose = Purpose("Pillarbox 2026 v1 keyed hash of content");
+    pub(super) const SCRAM_DECOY: Purpose =
+        Purpose("Pillarbox 2026 v1 SCRAM keys of unknown names");
     pub(super) const KEY_FILE: Purpose = Purpose("Pillarbox 2026 v1 KEK from key file");
     pub(super) const RECOVERY: Purpose = Purpose("Pillarbox 2026 v1 KEK from recovery key");
 

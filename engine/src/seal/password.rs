@@ -26,9 +26,10 @@ use argon2::{Argon2, Params};
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use zeroize::Zeroizing;
 
-use super::derive::Sealer;
+use super::derive::{Purpose, Sealer};
 use super::error::{KeyError, SealError};
 use super::fields::Fields;
+use super::key::Key;
 use super::passphrase::Argon2Cost;
 use super::prepared::PreparedPassword;
 
@@ -71,6 +72,23 @@ impl ScramKeys {
             iterations: iterations.get(),
             stored_key: sha256(client_key.as_slice()),
             server_key: hmac_sha256(salted.as_slice(), b"Server Key"),
+        }
+    }
+
+    /// What is answered for a name that has no account: the same at every asking and after every
+    /// start, so that nobody learns from a salt who has one. No proof is right for it, because
+    /// nobody knows what its StoredKey is the hash of.
+    pub fn decoy(volume_key: &Key, name: &str) -> ScramKeys {
+        let mut drawn = Zeroizing::new([0; SCRAM_SALT_BYTES + 2 * SCRAM_KEY_BYTES]);
+        let name = blake3::hash(name.as_bytes());
+        Purpose::SCRAM_DECOY.derive(&[volume_key.expose(), name.as_bytes()], drawn.as_mut_slice());
+        let (salt, keys) = drawn.split_at(SCRAM_SALT_BYTES);
+        let (stored_key, server_key) = keys.split_at(SCRAM_KEY_BYTES);
+        ScramKeys {
+            salt: salt.to_vec(),
+            iterations: SCRAM_ITERATIONS,
+            stored_key: stored_key.try_into().expect("split at its length"),
+            server_key: server_key.try_into().expect("the rest is as long"),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{AuthError, CommitError, ReadError, Remedy};
 use crate::format_level;
 use crate::ids::AccountNumber;
 use crate::record::{AccountUpdate, PolicyChange};
-use crate::seal::{PreparedPassword, Secret, StoredPassword, dummy_verify};
+use crate::seal::{PreparedPassword, ScramKeys, Secret, StoredPassword, dummy_verify};
 use crate::state::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};
 
 use super::{Account, AccountEntry, AliasEntry, NewAccount, Resolution, Store};
@@ -108,15 +108,38 @@ impl Store {
             dummy_verify(self.inner.password_cost);
             return Err(AuthError::Refused);
         };
-        let state = self.inner.committed.account(account.number).ok_or(AuthError::Refused)?;
-        let stored = StoredPassword::decode(&state.profile.credentials).map_err(|error| {
-            ReadError::Sealed {
-                what: "the password",
-                account: account.number,
-                why: error.to_string(),
-            }
-        })?;
+        let stored = self.stored_password(account.number)?.ok_or(AuthError::Refused)?;
         if stored.verify(&password) { Ok(account) } else { Err(AuthError::Refused) }
+    }
+
+    /// What a SCRAM-SHA-256 server needs to check a proof of this account's password (RFC 5802). Of
+    /// a name without an account keys that look alike, stay the same, and that no proof fits, so
+    /// that names cannot be probed.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn scram_keys(&self, name: &str) -> Result<ScramKeys, ReadError> {
+        if let Some(account) = self.account(name)?
+            && let Some(stored) = self.stored_password(account.number)?
+        {
+            return Ok(stored.scram().clone());
+        }
+        let name = match normalize_address(name) {
+            Some((local, domain)) => format!("{local}@{domain}"),
+            None => name.to_lowercase(),
+        };
+        Ok(ScramKeys::decoy(&self.inner.keys.volume_key(), &name))
+    }
+
+    /// `None` if the account was deleted just now.
+    fn stored_password(&self, account: AccountNumber) -> Result<Option<StoredPassword>, ReadError> {
+        let Some(state) = self.inner.committed.account(account) else { return Ok(None) };
+        let stored = StoredPassword::decode(&state.profile.credentials);
+        stored.map(Some).map_err(|error| ReadError::Sealed {
+            what: "the password",
+            account,
+            why: error.to_string(),
+        })
     }
 
     /// The account of that login name.

@@ -33,6 +33,10 @@ pub(crate) enum Then {
     NextCommand,
     /// A TLS handshake.
     Handshake,
+    /// Compressed bytes, both ways.
+    Compress,
+    /// Bytes that are not compressed.
+    StopCompressing,
     /// The end.
     Close,
 }

@@ -96,6 +96,8 @@ fn rule(command: &Command) -> Rule {
         Command::StartTls => row("STARTTLS", When::BeforeLogin),
         Command::Authenticate { .. } => row("Authenticate", When::BeforeLogin),
         Command::Login { .. } => row("Login", When::BeforeLogin),
+        Command::Unauthenticate => row("Unauthenticate", When::LoggedIn),
+        Command::Compress => row("Compress", When::LoggedIn),
         Command::Enable(_) => row("Enable", When::LoggedIn),
         Command::Select { .. } => row("Select", When::LoggedIn),
         Command::Create { .. } => row("Create", When::LoggedIn),
@@ -168,6 +170,8 @@ pub(crate) async fn carry_out(
         .or_else(|| uid_only::refused(talk.session.dialect, &request.command));
     let answer = match refused {
         Some(answer) => answer,
+        // Apart from the others: a box is as large as the largest command in it, and many idle.
+        None if matches!(request.command, Command::Idle) => Box::pin(idle::idle(talk)).await?,
         None => Box::pin(run(talk, request.command, literals)).await?,
     };
     talk.incoming.release();
@@ -230,6 +234,8 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Authenticate { mechanism, initial } => {
             authenticate::authenticate(talk, &mechanism, initial).await
         }
+        Command::Unauthenticate => Ok(session::unauthenticate(talk)),
+        Command::Compress => Ok(session::compress(talk)),
         Command::Login { name, password } => authenticate::login(talk, &name, password).await,
         Command::Select { mailbox, access, parameter } => {
             select::select(talk, &mailbox, access, &parameter).await

@@ -1,4 +1,5 @@
-//! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, LOGOUT: what concerns the connection itself.
+//! CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, COMPRESS, UNAUTHENTICATE, LOGOUT: what concerns the
+//! connection itself.
 
 use super::place::{OTHERS, SHARED, shared_account};
 use super::{Answer, Talk, Then};
@@ -75,4 +76,20 @@ pub(super) fn start_tls(talk: &mut Talk) -> Answer {
         return Answer::bad("This server has no certificate");
     }
     Answer::ok("Begin the TLS handshake now").then(Then::Handshake)
+}
+
+/// COMPRESS (RFC 4978)
+pub(super) fn compress(talk: &mut Talk) -> Answer {
+    if talk.wire.is_compressed() {
+        return Answer::no("COMPRESSIONACTIVE", "The connection is compressed already");
+    }
+    Answer::ok("Compressed from here on").then(Then::Compress)
+}
+
+/// UNAUTHENTICATE (RFC 8437): all is as before the login, but for TLS.
+pub(super) fn unauthenticate(talk: &mut Talk) -> Answer {
+    talk.session.forget();
+    let capabilities = talk.session.capabilities();
+    Answer::ok_code(format!("CAPABILITY {capabilities}"), "Nobody is logged in")
+        .then(Then::StopCompressing)
 }

@@ -23,6 +23,8 @@ use engine::{Account, Store};
 
 use crate::Config;
 use crate::extension::{Situation, capabilities};
+use crate::login::{Admitted, Seat, TlsFacts, Visitor, offer};
+use crate::sasl::Offer;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
@@ -46,10 +48,14 @@ pub(crate) struct Session {
     pub(crate) config: Arc<Config>,
     pub(crate) peer: SocketAddr,
     pub(crate) encryption: Encryption,
+    /// What the TLS handshake told.
+    pub(crate) tls: Option<Box<TlsFacts>>,
     /// Who is logged in.
     pub(crate) account: Option<Account>,
     /// What the client has enabled.
     pub(crate) dialect: Dialect,
+    /// Their place among the connections of the account.
+    seat: Option<Seat>,
     /// The selected mailbox.
     pub(crate) selected: Option<Selected>,
     /// Logins that failed on this connection.
@@ -71,8 +77,10 @@ impl Session {
             config,
             peer,
             encryption,
+            tls: None,
             account: None,
             dialect: Dialect::default(),
+            seat: None,
             selected: None,
             login_failures: 0,
             bad_commands: 0,
@@ -81,8 +89,41 @@ impl Session {
 
     /// Whether a password may cross this connection.
     pub(crate) fn takes_passwords(&self) -> bool {
-        self.encryption == Encryption::Tls
-            || (self.config.allow_plaintext_login && self.peer.ip().to_canonical().is_loopback())
+        self.offer().passwords
+    }
+
+    /// How somebody may prove who they are on this connection.
+    pub(crate) fn offer(&self) -> Offer {
+        offer(&self.config, self.peer, self.tls.as_deref())
+    }
+
+    /// Whoever wants to log in.
+    pub(crate) fn visitor(&mut self) -> Visitor<'_> {
+        Visitor {
+            offer: self.offer(),
+            store: &self.store,
+            config: &self.config,
+            peer: self.peer,
+            protocol: "imap",
+            tls: self.tls.as_deref(),
+            failures: &mut self.login_failures,
+        }
+    }
+
+    /// Logs somebody in.
+    pub(crate) fn admit(&mut self, Admitted { account, seat }: Admitted) {
+        self.account = Some(account);
+        self.seat = Some(seat);
+    }
+
+    /// As it was before anybody logged in (RFC 8437): what is new in a session is forgotten without
+    /// being named here. The connection's TLS and its failures stay.
+    pub(crate) fn forget(&mut self) {
+        let new =
+            Session::new(self.store.clone(), Arc::clone(&self.config), self.peer, self.encryption);
+        let old = std::mem::replace(self, new);
+        self.tls = old.tls;
+        self.login_failures = old.login_failures;
     }
 
     /// What CAPABILITY answers now.
@@ -91,7 +132,7 @@ impl Session {
             logged_in: self.account.is_some(),
             encrypted: self.encryption == Encryption::Tls,
             tls_available: self.config.tls.is_some(),
-            passwords_taken: self.takes_passwords(),
+            offer: self.offer(),
             append_bytes_max: self.config.limits.append_bytes_max,
             messages_per_command: self.config.limits.messages_per_command,
             messages_per_save: self.config.limits.messages_per_save,

@@ -8,6 +8,8 @@
 )]
 
 mod binary;
+mod certificate;
+mod compress;
 mod damage;
 mod habits;
 mod hostile;
@@ -15,13 +17,18 @@ mod large_append;
 mod many_messages;
 mod nul;
 mod pace;
+mod places;
+mod pop3;
+mod scram;
 mod search;
 mod search_bounds;
 mod search_context;
 mod search_pace;
 mod search_progress;
+mod secure;
 mod sharing;
 mod slow_reader;
 mod support;
 mod tls;
+mod tokens;
 mod transcripts;

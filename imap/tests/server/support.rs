@@ -9,7 +9,7 @@ use engine::flags::FlagList;
 use engine::ids::UnixSeconds;
 use engine::seal::{Argon2Cost, Secret};
 use engine::{InitOptions, KeySource, NewAccount, NewMessage, OpenOptions, Store};
-use imap::{Config, Transport, serve_connection};
+use imap::{Config, Transport, serve_connection, serve_pop3};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::io::{BufReader, DuplexStream};
 use tokio::sync::watch;
@@ -71,14 +71,33 @@ impl Served {
         self.connect_watched(transport, window).0
     }
 
+    /// A new connection that speaks POP3.
+    pub(crate) fn connect_pop3(&self, transport: Transport, window: usize) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(window);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (store, config) = (self.store.clone(), Arc::clone(&self.config));
+        let stop = self.stop.subscribe();
+        tokio::spawn(serve_pop3(store, theirs, peer, transport, config, stop));
+        ours
+    }
+
     /// The same, with what ends when the server is done with it.
     pub(crate) fn connect_watched(
         &self,
         transport: Transport,
         window: usize,
     ) -> (DuplexStream, JoinHandle<()>) {
+        self.connect_from(SocketAddr::from(([127, 0, 0, 1], 1)), transport, window)
+    }
+
+    /// The same, as if the client were there.
+    pub(crate) fn connect_from(
+        &self,
+        peer: SocketAddr,
+        transport: Transport,
+        window: usize,
+    ) -> (DuplexStream, JoinHandle<()>) {
         let (ours, theirs) = tokio::io::duplex(window);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let config = Arc::clone(&self.config);
         let serving = serve_connection(
             self.store.clone(),
@@ -106,6 +125,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn into_stream(self) -> S {
         assert!(self.stream.buffer().is_empty(), "bytes came before the handshake");
         self.stream.into_inner()
+    }
+
+    /// The stream, to look at.
+    pub(crate) fn stream(&self) -> &S {
+        self.stream.get_ref()
+    }
+
+    /// What was read ahead.
+    pub(crate) fn buffered(&self) -> Vec<u8> {
+        self.stream.buffer().to_vec()
     }
 
     /// The stream behind what was read ahead.

@@ -9,6 +9,7 @@
 //! | `2: C: …` | on the second connection, which logs in by itself on first use |
 //! | `5: C: …` | the same, as anna@example.org; `6:` as shared@example.org, who owns `Shared/` |
 //!
+//! In `*.pop3` the first connection speaks POP3, the others IMAP.
 //! A line from the server is cut at CRLF; a literal's bytes appear as lines of their own.
 
 use std::collections::{BTreeMap, HashMap};
@@ -157,7 +158,10 @@ async fn play(name: &str, text: &str, store: Store) {
         let (Step::Client(number, _) | Step::Server(number, _) | Step::Unordered(number, _)) =
             &step;
         if !clients.contains_key(number) {
-            let stream = served.connect(Transport::Plain, 1 << 16);
+            let stream = match name.ends_with(".pop3") && *number == 1 {
+                true => served.connect_pop3(Transport::Plain, 1 << 16),
+                false => served.connect(Transport::Plain, 1 << 16),
+            };
             let mut client = Client::new(stream);
             if *number > 1 {
                 client.log_in_as(who(*number)).await;

@@ -73,6 +73,10 @@ pub enum Command {
         /// As given; `None` if it is not UTF-8, which no password of ours is.
         password: Option<Secret>,
     },
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
+    /// COMPRESS DEFLATE (RFC 4978)
+    Compress,
     /// ENABLE (RFC 5161): names in capitals.
     Enable(Vec<String>),
     /// SELECT and EXAMINE

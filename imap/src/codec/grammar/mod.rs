@@ -95,6 +95,8 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"NOOP" => Command::Noop,
         b"LOGOUT" => Command::Logout,
         b"STARTTLS" => Command::StartTls,
+        b"UNAUTHENTICATE" => Command::Unauthenticate,
+        b"COMPRESS" => compress(cursor)?,
         b"NAMESPACE" => Command::Namespace,
         b"IDLE" => Command::Idle,
         b"CHECK" => Command::Check,
@@ -242,6 +244,15 @@ fn login(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     cursor.space()?;
     let password = std::str::from_utf8(&cursor.astring()?).ok().map(|t| Secret::new(t.to_owned()));
     Ok(Command::Login { name, password })
+}
+
+/// `compress = "COMPRESS" SP algorithm`, of which there is one (RFC 4978 section 5)
+fn compress(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
+    cursor.space()?;
+    match cursor.take_word("DEFLATE") {
+        true => Ok(Command::Compress),
+        false => cursor.expected("DEFLATE"),
+    }
 }
 
 /// `enable = "ENABLE" 1*(SP capability)` (RFC 5161)
