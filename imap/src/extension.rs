@@ -49,6 +49,7 @@ const fn row(name: &'static str, rfc: u16, announced: Announced, test: &'static 
 /// Every capability, in the order in which it is announced.
 pub const EXTENSIONS: &[Extension] = &[
     row("IMAP4rev1", 3501, Announced::Always, "transcripts/*.imap"),
+    row("IMAP4rev2", 9051, Announced::Always, "transcripts/rev2.imap"),
     row("LITERAL-", 7888, Announced::BeforeLogin, "transcripts/literals.imap"),
     row("LITERAL+", 7888, Announced::AfterLogin, "transcripts/literals.imap"),
     row("SASL-IR", 4959, Announced::BeforeLogin, "transcripts/login.imap"),
@@ -75,6 +76,10 @@ pub const EXTENSIONS: &[Extension] = &[
     row("UIDPLUS", 4315, Announced::AfterLogin, "transcripts/uidplus.imap"),
     row("UNSELECT", 3691, Announced::AfterLogin, "transcripts/select.imap"),
     row("MOVE", 6851, Announced::AfterLogin, "transcripts/move.imap"),
+    row("CONDSTORE", 7162, Announced::AfterLogin, "transcripts/condstore.imap"),
+    row("QRESYNC", 7162, Announced::AfterLogin, "transcripts/qresync.imap"),
+    row("UIDONLY", 9586, Announced::AfterLogin, "transcripts/uidonly.imap"),
+    row("UTF8=ACCEPT", 6855, Announced::AfterLogin, "transcripts/utf8.imap"),
     row("MULTIAPPEND", 3502, Announced::AfterLogin, "transcripts/append.imap"),
     row("CATENATE", 4469, Announced::AfterLogin, "transcripts/catenate.imap"),
     row("REPLACE", 8508, Announced::AfterLogin, "transcripts/replace.imap"),
@@ -93,6 +98,7 @@ pub const EXTENSIONS: &[Extension] = &[
     row("MULTISEARCH", 7377, Announced::AfterLogin, "transcripts/multisearch.imap"),
     row("SEARCH=FUZZY", 6203, Announced::AfterLogin, "transcripts/fuzzy.imap"),
     row("I18NLEVEL=1", 5255, Announced::AfterLogin, "transcripts/collation.imap"),
+    row("PARTIAL", 9394, Announced::AfterLogin, "transcripts/partial.imap"),
     row("INPROGRESS", 9585, Announced::AfterLogin, "server/search_progress.rs"),
     row("SAVEDATE", 8514, Announced::AfterLogin, "transcripts/preview.imap"),
     row("PREVIEW", 8970, Announced::AfterLogin, "transcripts/preview.imap"),

@@ -9,6 +9,7 @@ mod across;
 mod answer;
 mod append;
 mod authenticate;
+mod by_dialect;
 mod catenate;
 mod expunge;
 mod fetch;
@@ -29,7 +30,6 @@ mod status;
 mod store;
 mod transfer;
 mod uid_batches;
-mod uid_only;
 
 use engine::Account;
 use engine::rights::Rights;
@@ -167,7 +167,7 @@ pub(crate) async fn carry_out(
         return Ok(Then::Close);
     }
     let refused = refused_by_state(&talk.session, rule)
-        .or_else(|| uid_only::refused(talk.session.dialect, &request.command));
+        .or_else(|| by_dialect::refused(talk.session.dialect, &request.command));
     let answer = match refused {
         Some(answer) => answer,
         // Apart from the others: a box is as large as the largest command in it, and many idle.

@@ -11,7 +11,6 @@ use crate::codec::command::PartialRange;
 impl Selected {
     /// Of the messages of the view that are in a set, those at these places. Reads no rows, only
     /// ranks: a range of UIDs stands for a run of ranks.
-    #[allow(dead_code, reason = "for the PARTIAL modifier of UID FETCH, which follows")]
     pub(crate) fn partial(&self, uids: &UidSet, range: PartialRange) -> Result<UidSet, ReadError> {
         // First rank of each range, and one past the last.
         let mut runs = Vec::with_capacity(uids.ranges().len());

@@ -2,6 +2,8 @@
 
 use engine::ids::Lsn;
 
+use super::PartialRange;
+
 /// An item of FETCH.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchItem {
@@ -101,11 +103,13 @@ pub enum SectionText {
     Mime,
 }
 
-/// Which messages of its set a FETCH means (RFC 7162 section 3.1.4).
+/// Which messages of its set a FETCH means (RFC 7162 section 3.1.4, RFC 9394 section 3.3).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FetchModifier {
     /// Those that changed after this.
     pub changed_since: Option<Lsn>,
     /// VANISHED: also which of the set went after it.
     pub vanished: bool,
+    /// Of these, the first or the last so many (RFC 9394).
+    pub partial: Option<PartialRange>,
 }

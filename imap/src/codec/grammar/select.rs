@@ -2,6 +2,7 @@
 
 use engine::ids::Lsn;
 
+use super::search::partial_range;
 use super::spaced_mailbox;
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Command, FetchModifier, Resync, SelectParameter};
@@ -72,7 +73,7 @@ fn modseq(cursor: &mut Cursor<'_>) -> Result<Lsn, SyntaxError> {
     }
 }
 
-/// `fetch-modifiers = SP "(" "CHANGEDSINCE" SP mod-sequence-value [SP "VANISHED"] ")"`
+/// `fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"`: CHANGEDSINCE, VANISHED, PARTIAL
 pub(super) fn fetch_modifier(cursor: &mut Cursor<'_>) -> Result<FetchModifier, SyntaxError> {
     let mut modifier = FetchModifier::default();
     if cursor.at_end() {
@@ -86,12 +87,15 @@ pub(super) fn fetch_modifier(cursor: &mut Cursor<'_>) -> Result<FetchModifier, S
             modifier.changed_since = Some(modseq(cursor)?);
         } else if cursor.take_word("VANISHED") {
             modifier.vanished = true;
+        } else if cursor.take_word("PARTIAL") {
+            cursor.space()?;
+            modifier.partial = Some(partial_range(cursor)?);
         } else {
-            return cursor.expected("CHANGEDSINCE or VANISHED");
+            return cursor.expected("CHANGEDSINCE, VANISHED or PARTIAL");
         }
         Ok(())
     })?;
-    if modifier.changed_since.is_none() {
+    if modifier.changed_since.is_none() && (modifier.vanished || modifier.partial.is_none()) {
         return start.expected("CHANGEDSINCE");
     }
     Ok(modifier)

@@ -61,6 +61,9 @@ pub(super) async fn fetch(
     set: &SequenceSet,
     (items, modifier): (Vec<FetchItem>, FetchModifier),
 ) -> Result<Answer, Ended> {
+    if modifier.partial.is_some() && numbers != Numbers::Uid {
+        return Ok(Answer::bad("PARTIAL is for UID FETCH"));
+    }
     if modifier.vanished && !(numbers == Numbers::Uid && talk.session.dialect.qresync) {
         return Ok(Answer::bad("VANISHED is for UID FETCH with QRESYNC enabled"));
     }
@@ -79,6 +82,9 @@ pub(super) async fn fetch(
             let missed = missed(selected, since, &targets.uids, None)?;
             targets.uids = missed.changed;
             missed_of = Some(missed.vanished);
+        }
+        if let Some(range) = modifier.partial {
+            targets.uids = selected.partial(&targets.uids, range)?;
         }
         let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
         Ok((targets, excess, missed_of))

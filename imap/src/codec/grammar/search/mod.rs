@@ -21,7 +21,6 @@ use crate::codec::command::{
 use crate::codec::cursor::{Cursor, SyntaxError};
 use crate::codec::date;
 
-#[allow(unused_imports, reason = "for the PARTIAL modifier of UID FETCH, which follows")]
 pub(crate) use self::options::partial_range;
 
 /// How deep NOT, OR, FUZZY and parentheses may nest.
