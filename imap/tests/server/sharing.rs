@@ -46,6 +46,45 @@ const SELECTED: &[(&str, &str)] = &[
     ("MOVE 1 W", "tei"),
 ];
 
+/// Commands that touch no mailbox, or need no right to one that others than the walks below show:
+/// what LIST shows, and MYRIGHTS answers, is in `transcripts/acl.imap`.
+const WITHOUT_RIGHTS: &[&str] = &[
+    "CAPABILITY",
+    "NOOP",
+    "LOGOUT",
+    "ID",
+    "STARTTLS",
+    "AUTHENTICATE",
+    "LOGIN",
+    "ENABLE",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "LIST",
+    "LSUB",
+    "NAMESPACE",
+    "MYRIGHTS",
+    "GETQUOTA",
+    "SETQUOTA",
+    "IDLE",
+    "CHECK",
+    "CLOSE",
+    "UNSELECT",
+];
+
+#[test]
+fn every_command_is_walked_with_its_rights_or_named_as_one_that_needs_none() {
+    let walked = COMMANDS.iter().chain(SELECTED).map(|(command, _)| *command);
+    let names = walked.chain(WITHOUT_RIGHTS.iter().copied());
+    // One with UIDs does what that with numbers does.
+    let name = |command: &'static str| {
+        command.trim_start_matches("UID ").split(' ').next().unwrap_or_default()
+    };
+    let known: Vec<&str> = names.map(name).collect();
+    for row in imap::extension::COMMANDS {
+        assert!(known.contains(&name(row.example)), "{}: which rights does it need?", row.example);
+    }
+}
+
 struct House {
     served: Served,
     owner: Client<DuplexStream>,
