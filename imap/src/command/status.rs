@@ -1,4 +1,4 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474), also for LIST … RETURN (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 7889, 8438, 8474), also for LIST … RETURN (STATUS …).
 
 use engine::mailbox::View;
 
