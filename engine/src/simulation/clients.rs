@@ -95,12 +95,8 @@ pub(super) fn draw(dice: &mut Dice, model: &Model, next_text: &mut u64) -> Optio
         }
         20..38 => {
             let texts = (0..1 + pick(dice, 4)).map(|_| fresh()).collect();
-            Operation::Append {
-                account,
-                mailbox: id,
-                texts,
-                flags: u8::try_from(some % 32).unwrap(),
-            }
+            let flags = u8::try_from(some % 32).unwrap();
+            Operation::Append { account, mailbox: id, texts, flags }
         }
         38..45 => super::kept::draw(dice, account, state),
         45..60 => {

@@ -97,7 +97,7 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
-use self::read::{OpenedFigures, SummaryCache};
+use self::read::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
@@ -145,7 +145,6 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
-    opened: OpenedFigures,
     password_cost: Argon2Cost,
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.

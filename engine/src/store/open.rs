@@ -13,7 +13,7 @@ use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
-use super::read::{OpenedFigures, SummaryCache};
+use super::read::SummaryCache;
 use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
@@ -245,7 +245,6 @@ impl Store {
             clock: Arc::clone(&surroundings.clock),
             scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
-            opened: OpenedFigures::default(),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,

@@ -266,7 +266,7 @@ impl Inner {
         if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
             return Ok(summary);
         }
-        self.opened.summary_count.fetch_add(1, Ordering::Relaxed);
+        self.summaries.opened.summary_count.fetch_add(1, Ordering::Relaxed);
         let mut blob = self.open_blob(account, id, Next::Summary)?;
         let mut plain = Vec::new();
         let number = blob.opener.chunk_count();
@@ -356,7 +356,7 @@ impl MessageReader {
         account: AccountNumber,
         row: &Row,
     ) -> Result<MessageReader, ReadError> {
-        inner.opened.message_count.fetch_add(1, Ordering::Relaxed);
+        inner.summaries.opened.message_count.fetch_add(1, Ordering::Relaxed);
         let blob = inner.open_blob(account, row.blob, Next::Body)?;
         Ok(MessageReader { inner: Arc::clone(inner), blob, chunk: None })
     }
@@ -496,6 +496,7 @@ pub(super) struct OpenedFigures {
 /// Opened summaries, within a budget of bytes.
 pub(super) struct SummaryCache {
     cache: Cache<(AccountNumber, BlobId), CachedSummary, SummaryWeight>,
+    opened: OpenedFigures,
 }
 
 /// A summary, and the bytes that it takes.
@@ -514,6 +515,12 @@ impl SummaryCache {
     pub(super) fn new(budget_bytes: u64) -> SummaryCache {
         const TYPICAL_BYTES: u64 = 2048;
         let items = usize_of(budget_bytes / TYPICAL_BYTES).max(16);
-        SummaryCache { cache: Cache::with_weighter(items, budget_bytes, SummaryWeight) }
+        let cache = Cache::with_weighter(items, budget_bytes, SummaryWeight);
+        SummaryCache { cache, opened: OpenedFigures::default() }
+    }
+
+    /// What readers have opened: what the cache is there to avoid.
+    pub(super) fn opened(&self) -> &OpenedFigures {
+        &self.opened
     }
 }

@@ -85,7 +85,7 @@ pub struct Opened {
 impl Store {
     /// What readers have opened since the start.
     pub fn opened(&self) -> Opened {
-        let opened = &self.inner.opened;
+        let opened = self.inner.summaries.opened();
         Opened {
             message_count: opened.message_count.load(Ordering::Relaxed),
             summary_count: opened.summary_count.load(Ordering::Relaxed),

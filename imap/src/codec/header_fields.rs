@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! 1. The result is that of the engine's function, however the bytes are cut; a test compares.
-//! 2. At most [`NAME_BYTES_MAX`] bytes are held back between two pieces.
+//! 2. At most `NAME_BYTES_MAX` bytes are held back between two pieces.
 
 use engine::message::section::FieldChoice;
 

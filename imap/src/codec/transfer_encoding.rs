@@ -12,7 +12,7 @@
 //!
 //! # Invariants
 //! 1. The result does not depend on where the bytes were cut.
-//! 2. At most [`HELD_BYTES_MAX`] bytes are held back between two pieces.
+//! 2. At most `HELD_BYTES_MAX` bytes are held back between two pieces.
 
 /// Blanks that may turn out to stand at a line's end; more of them are taken for text.
 const HELD_BYTES_MAX: usize = 998;

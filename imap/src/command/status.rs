@@ -1,5 +1,4 @@
-//! STATUS (RFC 3501 section 6.3.10, RFC 7889, RFC 8438, RFC 8474, RFC 9208), also for LIST … RETURN
-//! (STATUS …).
+//! STATUS (RFC 3501 section 6.3.10, RFC 7889, 8438, 8474, 9208), also for LIST … RETURN (STATUS …).
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;

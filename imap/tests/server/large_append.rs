@@ -76,3 +76,35 @@ async fn several_messages_of_one_command_are_kept_apart() {
     assert!(client.line().await.unwrap().starts_with("c BAD"));
     client.ok("NOOP").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_parts_are_put_together_from_the_spool_and_from_stored_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    let limits =
+        Limits { append_bytes_max: 4 << 20, append_budget_bytes: 8 << 20, ..Limits::default() };
+    let served = Served::new(store, Config::new(limits, "test".into(), None, true));
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    let mut generator = Generator::new(5);
+    let [stored, sent] = [2_000_000, 1_500_000].map(|size| generator.message(size));
+    client.send(format!("a APPEND INBOX {{{}+}}\r\n", stored.len()).as_bytes()).await;
+    client.send(&[stored.as_slice(), b"\r\n"].concat()).await;
+    assert!(client.line().await.unwrap().starts_with("a OK [APPENDUID"));
+    client.ok("SELECT INBOX").await;
+    let literal = format!("TEXT {{{}+}}\r\n", sent.len());
+    for (urls, answer) in [
+        (" URL ;UID=1 TEXT {3+}\r\nend", "b OK [APPENDUID"),
+        (" URL ;UID=1 URL ;UID=1", "b NO [TOOBIG] A message may have 4194304 bytes"),
+        (" URL ;UID=1) CATENATE (URL ;UID=1 URL ;UID=1) CATENATE (URL ;UID=1", "b NO [LIMIT]"),
+    ] {
+        client.send(format!("b APPEND Drafts CATENATE ({literal}").as_bytes()).await;
+        client.send(&[sent.as_slice(), urls.as_bytes(), b")\r\n"].concat()).await;
+        let found = client.line().await.unwrap();
+        assert!(found.starts_with(answer), "{urls}: {found}");
+    }
+    client.ok("SELECT Drafts").await;
+    let expected = [sent.as_slice(), &stored, b"end"].concat();
+    assert!(client.fetch_literal(1, "BODY.PEEK[]").await == expected);
+    assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await.len(), 1);
+}

@@ -9,8 +9,8 @@
 //! # What can be wrong
 //! A message that was expunged meanwhile is left out and the command answered NO [EXPUNGEISSUED]
 //! (RFC 2180 section 4.1.2); one that cannot be read is left out and answered NO [SERVERBUG], one
-//! that cannot be decoded as BINARY asks, NO [UNKNOWN-CTE]. Bytes of another message never stand in for it. If reading fails inside a literal, whose length has
-//! been told, the connection ends.
+//! that cannot be decoded as BINARY asks, NO [UNKNOWN-CTE]. Bytes of another message never stand in
+//! for it. If reading fails inside a literal, whose length has been told, the connection ends.
 
 mod binary;
 mod item;

@@ -2,7 +2,7 @@
 //!
 //! A body is opened straight into the output. If that fails while the answer's first byte still
 //! waits there, the answer is taken back; later, the length of a literal has been told. NUL, which
-//! no literal may hold, is sent as 0x80 (see `DEVIATIONS`), but for BINARY, which has a literal for it.
+//! no literal may hold, is sent as 0x80 (see `DEVIATIONS`); BINARY has a literal that holds it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
