@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::FileExt;
 
+use engine::NewMessage;
 use engine::flags::{FlagList, SystemFlags};
 use engine::ids::UnixSeconds;
 use imap::{Config, Limits, Transport};
 use tokio::io::DuplexStream;
 
-use crate::support::{Client, Served, deliver, open_store};
+use crate::support::{Client, Served, USER, deliver, open_store};
 
 /// Sends a command; answers its last line, and how many came before it.
 async fn answer(client: &mut Client<DuplexStream>, command: &str) -> (String, usize) {
@@ -51,6 +52,47 @@ async fn a_bound_that_is_reached_is_said_and_nothing_is_told() {
     client.ok("SEARCH RETURN (SAVE) SEEN 3:40").await;
     let found = client.ok("SEARCH RETURN (COUNT) $").await;
     assert_eq!(found, ["* ESEARCH (TAG \"t\") COUNT 19"]);
+}
+
+/// Results that take too much memory, or of which too much changes, are given up aloud; a search in
+/// mailbox order is told in ranges and has no such bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_are_too_much_to_keep_are_given_up() {
+    const COUNT: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    let account = store.account(USER).unwrap().unwrap();
+    let inbox = account.mailbox("INBOX").unwrap().unwrap();
+    let new = |_| {
+        let prepared = store.prepare(b"Subject: x\r\n\r\n", &[account.number()]).unwrap();
+        NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(1) }
+    };
+    inbox.append((0..COUNT).map(new).collect()).wait().unwrap();
+    let limits = Limits { sort_bytes_max: 50_000, ..Limits::default() };
+    let served = Served::new(store, Config::new(limits, "test".into(), None, true));
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    client.ok("SELECT INBOX").await;
+    let told = client.ok("SEARCH RETURN (UPDATE COUNT) FLAGGED").await;
+    assert_eq!(told, ["* ESEARCH (TAG \"t\") COUNT 0"]);
+    client.send(b"s SORT RETURN (UPDATE COUNT) (ARRIVAL) UTF-8 FLAGGED\r\n").await;
+    assert_eq!(client.line().await.unwrap(), "* ESEARCH (TAG \"s\") COUNT 0");
+    assert_eq!(client.line().await.unwrap(), "s OK Sorted");
+    let told = client.ok("STORE 1:* +FLAGS.SILENT (\\Flagged)").await;
+    let added = "* ESEARCH (TAG \"t\") ADDTO (0 1:600)";
+    assert_eq!(told, [added, "* NO [NOUPDATE \"s\"] Too much changed at once"]);
+    // Some 20 KB each.
+    for (tag, is_kept) in [("k1", true), ("k2", true), ("k3", false)] {
+        client
+            .send(format!("{tag} SORT RETURN (UPDATE COUNT) (SIZE) UTF-8 ALL\r\n").as_bytes())
+            .await;
+        assert_eq!(client.line().await.unwrap(), format!("* ESEARCH (TAG \"{tag}\") COUNT 600"));
+        if !is_kept {
+            let refused = format!("* NO [NOUPDATE \"{tag}\"] Too much is kept current");
+            assert_eq!(client.line().await.unwrap(), refused);
+        }
+        assert_eq!(client.line().await.unwrap(), format!("{tag} OK Sorted"));
+    }
 }
 
 /// Every byte of the messages is changed, so whoever reads one is told so.
