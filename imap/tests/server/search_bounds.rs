@@ -122,6 +122,9 @@ async fn what_rows_decide_reads_no_message() {
         ("SEARCH BODY harbour ON 5-Feb-1999", "* SEARCH"),
         ("SEARCH OR SUBJECT 4 FLAGGED", "* SEARCH 1 2 3 4 5"),
         ("SEARCH UID 2:3 LARGER 5 SAVEDSINCE 1-Jan-2000", "* SEARCH 2 3"),
+        // What lies behind the last message that is told is not looked at.
+        ("SEARCH RETURN (MIN) OR 2 SUBJECT 4 NOT 1", "* ESEARCH (TAG \"t\") MIN 2"),
+        ("SEARCH RETURN (PARTIAL 2:1) OR 1:2 SUBJECT 4", "* ESEARCH (TAG \"t\") PARTIAL (2:1 1:2)"),
         ("SEARCH OLDER 86400 BEFORE 3-Jan-1970", "* SEARCH 1 2"),
         ("SORT (REVERSE ARRIVAL SIZE) UTF-8 ALL", "* SORT 5 4 3 2 1"),
         ("SEARCH RETURN (MAX COUNT) 2:4", "* ESEARCH (TAG \"t\") MAX 4 COUNT 3"),
@@ -133,6 +136,8 @@ async fn what_rows_decide_reads_no_message() {
     let unreadable = "t NO [SERVERBUG] Stored data could not be read; the operator has been told";
     for command in [
         "SEARCH SUBJECT 1",
+        "SEARCH RETURN (MIN COUNT) OR 2 SUBJECT 4 NOT 1",
+        "SEARCH RETURN (PARTIAL -1:-2) OR 1:2 SUBJECT 4",
         "SORT (SUBJECT) UTF-8 ALL",
         "THREAD REFERENCES UTF-8 ALL",
         "ESEARCH IN (personal) BODY harbour",
