@@ -22,6 +22,7 @@ import json
 import random
 import re
 import sys
+import unicodedata
 
 host, port, user, password, mailbox, queries = sys.argv[1:7]
 # Python's default bounds a line to a million bytes; a message's header line may be longer.
@@ -37,7 +38,11 @@ NAMES = ["Subject", "from", "Message-ID", "References", "Received", "X-Mailer", 
 def fold(text):
     """RFC 5051 as far as single characters go: cases are forgotten in all scripts."""
     # Of the small sigmas, Python chooses by where the letter stands.
-    return text.lower() if text.isascii() else text.upper().lower().replace("ς", "σ")
+    if text.isascii():
+        return text.lower()
+    # Letter by letter, because marks of different letters keep their order.
+    apart = "".join(unicodedata.normalize("NFKD", letter) for letter in text.lower().upper())
+    return apart.upper().lower().replace("ς", "σ")
 
 
 def joined(texts):

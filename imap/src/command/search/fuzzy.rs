@@ -6,8 +6,8 @@
 //! | 4 to 7 | 1 |
 //! | 8 and more | 2 |
 //!
-//! An error is a letter too many, too few or wrong, or two neighbours in the wrong order. Every word
-//! must be found, in whatever order and place. Keys that are no texts match as they do without
+//! An error is a letter too many, too few or wrong, or two neighbours in the wrong order. Every
+//! word must be found, in whatever order and place. Keys that are no texts match as they do without
 //! FUZZY, which RFC 6203 section 5 leaves to the server.
 //!
 //! RELEVANCY is 100 where the text stands as given, 90 where all its words do, and falls from there

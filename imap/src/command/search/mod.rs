@@ -38,7 +38,7 @@ use self::results::{Gathered, Results};
 use self::scan::{Scope, scan_within};
 use self::test::{CompileError, Test};
 use super::{Answer, Status, Talk, message_limit};
-use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
+use crate::codec::command::{CountedFrom, PartialRange, ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
 
@@ -85,7 +85,7 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     Ok(message_limit::done(excess, "Searched"))
 }
 
-/// What was found by a test; stops at the first where no more is asked for.
+/// What was found by a test; stops where more would not be told.
 async fn gather(
     talk: &mut Talk,
     scope: &Scope,
@@ -94,15 +94,27 @@ async fn gather(
     options: &ReturnOptions,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
     let mut gathered = Gathered::new(request.numbers, options);
-    let first_only = ReturnOptions { min: true, save: options.save, ..ReturnOptions::default() };
-    let then =
-        if *options == first_only { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let mut left = enough(options);
     let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
     let scanned = scan_within(talk, scope, within, &mut progress, |candidate, number| {
         gathered.add(candidate, number);
-        Ok(then)
+        left = left.saturating_sub(1);
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     Ok(scanned.await?.map(|()| gathered))
+}
+
+/// After how many messages nothing is asked for any more: MIN and the first pages of PARTIAL.
+fn enough(options: &ReturnOptions) -> u64 {
+    let ReturnOptions { min, save, partial, .. } = *options;
+    if *options != (ReturnOptions { min, save, partial, ..ReturnOptions::default() }) {
+        return u64::MAX;
+    }
+    match partial {
+        Some(PartialRange { from: CountedFrom::First, first, last }) => u64::from(first.max(last)),
+        None if min => 1,
+        _ => u64::MAX,
+    }
 }
 
 /// The options of RETURN, or those that stand for a plain search in IMAP4rev2 (RFC 9051 section

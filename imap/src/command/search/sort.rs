@@ -1,8 +1,8 @@
 //! The keys of SORT (RFC 5256, RFC 5957) and the order that they make.
 //!
-//! A table with a row per message and a column per criterion: eight bytes for a date or a size, four
-//! for the number of a text. Texts are kept once each and ranked once, so that sorting compares
-//! numbers only; 200,000 messages by subject and date take 4 MB and their texts.
+//! A table with a row per message and a column per criterion: eight bytes for a date or a size,
+//! four for the number of a text. Texts are kept once each and ranked once, so that sorting
+//! compares numbers only; 200,000 messages by subject and date take 4 MB and their texts.
 //!
 //! Everything comes from rows and summaries; no message is opened.
 

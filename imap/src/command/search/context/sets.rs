@@ -68,7 +68,9 @@ mod tests {
             a in proptest::collection::btree_set(1u32..40, 0..30),
             b in proptest::collection::btree_set(1u32..40, 0..30),
         ) {
-            let set = |numbers: &BTreeSet<u32>| numbers.iter().copied().map(Uid).collect::<UidSet>();
+            let set = |numbers: &BTreeSet<u32>| -> UidSet {
+                numbers.iter().copied().map(Uid).collect()
+            };
             let (one, other) = (set(&a), set(&b));
             assert_eq!(union(&one, &other), set(&(&a | &b)));
             assert_eq!(intersection(&one, &other), set(&(&a & &b)));
