@@ -255,6 +255,7 @@ fn scram_keys_of_nobody_look_like_those_of_an_account_and_stay_the_same() {
     store.set_password(self::demo(&store).number(), &Secret::new("new".into())).unwrap();
     assert!(demo != store.scram_keys("demo@example.org").unwrap());
     store.close();
+    drop(store);
     let store = open(&directory);
     assert!(nobody == store.scram_keys("nobody@example.org").unwrap(), "after a restart, too");
 }
