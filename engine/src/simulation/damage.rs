@@ -135,8 +135,8 @@ fn given_up(damaged: &World) {
 }
 
 /// A scrub finds what a check finds in cold segments, but for copies of headers, which it heals.
-/// What is missing between two of them may be told at opening only (seed 403137: a write that was meant for
-/// the open segment overwrote the only group of a cold one).
+/// What is missing between two of them may be told at opening only (seed 403137: a write that was
+/// meant for the open segment overwrote the only group of a cold one).
 fn scrub(world: &World, store: &Store, told_at_opening: bool) {
     let cold = world.segments().len().saturating_sub(1);
     let names: Vec<_> = world.segments().into_iter().take(cold).collect();

@@ -61,7 +61,10 @@ fn select_parameter(cursor: &mut Cursor<'_>) -> Result<SelectParameter, SyntaxEr
 fn known(cursor: &mut Cursor<'_>) -> Result<SequenceSet, SyntaxError> {
     let start = cursor.clone();
     let set = SequenceSet::parse(cursor)?;
-    if set.names_highest() { start.expected("a set without '*'") } else { Ok(set) }
+    match set.names_highest() || set.is_saved_result {
+        true => start.expected("a set without '*' and '$'"),
+        false => Ok(set),
+    }
 }
 
 /// `mod-sequence-valzer`: 63 bits.
@@ -73,7 +76,8 @@ fn modseq(cursor: &mut Cursor<'_>) -> Result<Lsn, SyntaxError> {
     }
 }
 
-/// `fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"`: CHANGEDSINCE, VANISHED, PARTIAL
+/// `fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"`: CHANGEDSINCE, VANISHED,
+/// PARTIAL
 pub(super) fn fetch_modifier(cursor: &mut Cursor<'_>) -> Result<FetchModifier, SyntaxError> {
     let mut modifier = FetchModifier::default();
     if cursor.at_end() {

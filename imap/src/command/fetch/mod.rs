@@ -78,13 +78,14 @@ pub(super) async fn fetch(
     let targets = blocking(|| {
         let mut targets = selected.targets(numbers, set)?;
         let mut missed_of = None;
+        // RFC 9394 section 3.4: a page first, then what changed of it.
+        if let Some(range) = modifier.partial {
+            targets.uids = selected.partial(&targets.uids, range)?;
+        }
         if let Some(since) = modifier.changed_since {
             let missed = missed(selected, since, &targets.uids, None)?;
             targets.uids = missed.changed;
             missed_of = Some(missed.vanished);
-        }
-        if let Some(range) = modifier.partial {
-            targets.uids = selected.partial(&targets.uids, range)?;
         }
         let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
         Ok((targets, excess, missed_of))
