@@ -55,6 +55,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("MIME_DEPTH_MAX", limits::MIME_DEPTH_MAX as u64),
     ("MIME_PARTS_MAX", limits::MIME_PARTS_MAX as u64),
     ("EPOCH_UID_GAP", limits::EPOCH_UID_GAP as u64),
+    ("VANISHED_APART_SECONDS", limits::VANISHED_APART_SECONDS as u64),
 ];
 
 /// Sizes of what has a fixed width.

@@ -450,21 +450,16 @@ impl Model {
 }
 
 impl ModelAccount {
+    fn append(&mut self, mailbox: MailboxId, texts: &[u64], flags: u8) -> Outcome {
+        let fits = self.fits(texts.iter().map(|text| size(*text)).sum());
+        let Some(mailbox) = self.by_id(mailbox).filter(|_| fits) else { return Outcome::Refused };
+        let new = |text: &u64| ModelMessage { text: *text, flags, keywords: BTreeSet::new() };
+        Outcome::Uids(texts.iter().map(|text| mailbox.add(new(text))).collect())
+    }
+
     fn apply(&mut self, operation: &Operation) -> Outcome {
         match operation {
-            Operation::Append { mailbox, texts, flags, .. } => {
-                let more = texts.iter().map(|text| size(*text)).sum();
-                let fits = self.fits(more);
-                let Some(mailbox) = self.by_id(*mailbox).filter(|_| fits) else {
-                    return Outcome::Refused;
-                };
-                let new = |text: &u64| ModelMessage {
-                    text: *text,
-                    flags: *flags,
-                    keywords: BTreeSet::new(),
-                };
-                Outcome::Uids(texts.iter().map(|text| mailbox.add(new(text))).collect())
-            }
+            Operation::Append { mailbox, texts, flags, .. } => self.append(*mailbox, texts, *flags),
             Operation::Transfer { moves, from, to, uids, .. } => {
                 self.transfer(*moves, *from, *to, uids)
             }

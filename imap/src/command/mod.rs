@@ -214,13 +214,6 @@ fn refused_by_state(session: &Session, rule: Rule) -> Option<Answer> {
 }
 
 async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Result<Answer, Ended> {
-    if let Command::Search(request)
-    | Command::Sort { request, .. }
-    | Command::Thread { request, .. } = &command
-        && search::asks_for_modseq(request)
-    {
-        talk.enable_condstore();
-    }
     match command {
         Command::Capability => Ok(session::capability(talk)),
         Command::Noop => Ok(Answer::ok("Nothing done")),
@@ -264,13 +257,6 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         }
         Command::Expunge => expunge::expunge(talk, None).await,
         Command::UidExpunge(set) => expunge::expunge(talk, Some(&set)).await,
-        Command::Search(request) => search::search(talk, &request).await,
-        Command::Sort { criteria, request } => search::sort(talk, &criteria, &request).await,
-        Command::Thread { algorithm, request } => search::thread(talk, algorithm, &request).await,
-        Command::MultiSearch { sources, request } => {
-            search::multi_search(talk, &sources, &request).await
-        }
-        Command::CancelUpdate(tags) => Ok(search::cancel_update(talk, &tags)),
         Command::Fetch { numbers, set, items, modifier } => {
             fetch::fetch(talk, numbers, &set, (items, modifier)).await
         }
@@ -281,6 +267,27 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Transfer { kind, numbers, set, mailbox } => {
             transfer::transfer(talk, kind, numbers, &set, &mailbox).await
         }
+        other => run_search(talk, other).await,
+    }
+}
+
+/// Commands that look for messages.
+async fn run_search(talk: &mut Talk, command: Command) -> Result<Answer, Ended> {
+    if let Command::Search(request)
+    | Command::Sort { request, .. }
+    | Command::Thread { request, .. } = &command
+        && search::asks_for_modseq(request)
+    {
+        talk.enable_condstore();
+    }
+    match command {
+        Command::Search(request) => search::search(talk, &request).await,
+        Command::Sort { criteria, request } => search::sort(talk, &criteria, &request).await,
+        Command::Thread { algorithm, request } => search::thread(talk, algorithm, &request).await,
+        Command::MultiSearch { sources, request } => {
+            search::multi_search(talk, &sources, &request).await
+        }
+        Command::CancelUpdate(tags) => Ok(search::cancel_update(talk, &tags)),
         other => run_sharing(talk, other).await,
     }
 }

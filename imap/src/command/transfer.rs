@@ -8,7 +8,7 @@ use super::{Answer, Talk, across, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
-use crate::session::ALL_FLAGS;
+use crate::session::{ALL_FLAGS, Selected};
 use crate::stream::{Ended, blocking};
 
 /// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is
@@ -28,11 +28,8 @@ pub(super) async fn transfer(
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    if kind == TransferKind::Move && selected.access == Access::ReadOnly {
-        return Ok(Answer::read_only());
-    }
-    if kind == TransferKind::Move && !selected.rights().contains(needs(Deed::MoveAway)) {
-        return Ok(Answer::no_permission());
+    if let (TransferKind::Move, Err(answer)) = (kind, may_move(selected)) {
+        return Ok(answer);
     }
     let limit = match kind {
         TransferKind::Copy => talk.save_limit(),
@@ -84,6 +81,17 @@ pub(super) async fn transfer(
             message_limit::done(excess, "Moved")
         }
     })
+}
+
+/// Whether messages may be moved out of the selected mailbox.
+fn may_move(selected: &Selected) -> Result<(), Answer> {
+    if selected.access == Access::ReadOnly {
+        Err(Answer::read_only())
+    } else if !selected.rights().contains(needs(Deed::MoveAway)) {
+        Err(Answer::no_permission())
+    } else {
+        Ok(())
+    }
 }
 
 /// `COPYUID validity source destination`; both sets ascend, so their n-th UIDs belong together.

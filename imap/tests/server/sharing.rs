@@ -34,6 +34,9 @@ const COMMANDS: &[(&str, &str)] = &[
 const SELECTED: &[(&str, &str)] = &[
     ("FETCH 1 (BODY[])", ""),
     ("SEARCH ALL", ""),
+    ("SORT (DATE) UTF-8 ALL", ""),
+    ("THREAD REFERENCES UTF-8 ALL", ""),
+    ("UIDBATCHES 2000", ""),
     ("STORE 1 +FLAGS (\\Seen)", "s"),
     ("STORE 1 +FLAGS (\\Deleted)", "t"),
     ("STORE 1 -FLAGS (\\Flagged)", "w"),
@@ -44,6 +47,7 @@ const SELECTED: &[(&str, &str)] = &[
     ("MOVE 1 INBOX", "te"),
     ("COPY 1 W", "i"),
     ("MOVE 1 W", "tei"),
+    ("REPLACE 1 W {1+}\r\nx", "tei"),
 ];
 
 /// Commands that touch no mailbox, or need no right to one that others than the walks below show:
@@ -63,6 +67,12 @@ const WITHOUT_RIGHTS: &[&str] = &[
     "LSUB",
     "NAMESPACE",
     "MYRIGHTS",
+    "LANGUAGE",
+    "COMPRESS",
+    "UNAUTHENTICATE",
+    // Looks into one's own mailboxes only.
+    "ESEARCH",
+    "CANCELUPDATE",
     "GETQUOTA",
     "SETQUOTA",
     "IDLE",

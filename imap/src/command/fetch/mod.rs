@@ -26,10 +26,11 @@ use engine::uid_set::UidSet;
 use self::item::{RowAnswer, put_row};
 pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
 use self::section::{Opened, Unopened, Unput};
+use super::message_limit::Excess;
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
-use crate::session::{Answered, OwnChange, Selected, missed, put_vanished};
+use crate::session::{Answered, OwnChange, Selected, TargetError, Targets, missed, put_vanished};
 use crate::stream::{Ended, blocking};
 
 /// Rows read in one piece.
@@ -75,25 +76,11 @@ pub(super) async fn fetch(
         Err(answer) => return Ok(answer),
     };
     let limit = talk.session.config.limits.messages_per_command;
-    let targets = blocking(|| {
-        let mut targets = selected.targets(numbers, set)?;
-        let mut missed_of = None;
-        // RFC 9394 section 3.4: a page first, then what changed of it.
-        if let Some(range) = modifier.partial {
-            targets.uids = selected.partial(&targets.uids, range)?;
-        }
-        if let Some(since) = modifier.changed_since {
-            let missed = missed(selected, since, &targets.uids, None)?;
-            targets.uids = missed.changed;
-            missed_of = Some(missed.vanished);
-        }
-        let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
-        Ok((targets, excess, missed_of))
-    });
-    let (targets, excess, vanished) = match targets {
-        Ok(targets) => targets,
-        Err(error) => return Ok(talk.untargeted(&error)),
-    };
+    let Wanted { targets, excess, vanished } =
+        match blocking(|| wanted(selected, numbers, set, &modifier, limit)) {
+            Ok(wanted) => wanted,
+            Err(error) => return Ok(talk.untargeted(&error)),
+        };
     if let Some(vanished) = vanished.filter(|_| modifier.vanished) {
         put_vanished(&mut talk.wire, "(EARLIER) ", &vanished).await?;
     }
@@ -129,6 +116,37 @@ pub(super) async fn fetch(
     } else {
         message_limit::done(excess, "Fetched")
     })
+}
+
+/// Which messages a FETCH means.
+struct Wanted {
+    targets: Targets,
+    /// Some were left out.
+    excess: Option<Excess>,
+    /// Of its set, what went; where it asked for changes.
+    vanished: Option<UidSet>,
+}
+
+fn wanted(
+    selected: &Selected,
+    numbers: Numbers,
+    set: &SequenceSet,
+    modifier: &FetchModifier,
+    limit: Option<u32>,
+) -> Result<Wanted, TargetError> {
+    let mut targets = selected.targets(numbers, set)?;
+    let mut vanished = None;
+    // RFC 9394 section 3.4: a page first, then what changed of it.
+    if let Some(range) = modifier.partial {
+        targets.uids = selected.partial(&targets.uids, range)?;
+    }
+    if let Some(since) = modifier.changed_since {
+        let missed = missed(selected, since, &targets.uids, None)?;
+        targets.uids = missed.changed;
+        vanished = Some(missed.vanished);
+    }
+    let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
+    Ok(Wanted { targets, excess, vanished })
 }
 
 /// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes
