@@ -147,7 +147,8 @@ stress() {
   if grep -m 20 -iE 'error|fatal|panic|stalled|unexpected' "$store.found"; then
     trouble "$name: the above was not expected"
   fi
-  echo "$name: $(grep -E '^ *[0-9]+( +[0-9]+)+ *$' "$store.found" | tail -n 1)"
+  # How often each command was sent.
+  tail -n 4 "$store.found"
   stop
 }
 
@@ -157,8 +158,9 @@ scripted
 stress defaults checkpoint=5
 stress everything checkpoint=5 qresync search=40 sort=20 thread=20 move=20 copy=30,5 \
   copybox=Archive noop=20 uidfetch=50 logout=10
-# Not with checkpoints, in which imaptest fails an assertion of its own when it begins to compress.
-stress compressed compress=50 uidfetch=50 noop=20
+# Not with checkpoints, in which imaptest fails an assertion of its own when it begins to compress,
+# and not pipelined, where it waits for ever if the answer comes in one piece with another.
+stress compressed compress=50 uidfetch=50 noop=20 no_pipelining
 stress own_msgs own_msgs expunge=5 logout=1
 stress own_flags own_flags expunge=5 logout=1
 exit "$failed"
