@@ -7,11 +7,12 @@
 //! 3. No EXPUNGE is told while FETCH, STORE or SEARCH is answered (RFC 3501 section 7.4.1).
 //! 4. A sequence number means the same UID until an EXPUNGE, and UIDs ascend with the numbers.
 //! 5. SEARCH names messages that the client knows, ascending.
-//! 6. In the end, after NOOP, all sessions have the same messages.
+//! 6. FETCH and STORE by number that are answered OK told of every message that they named.
+//! 7. In the end, after NOOP, all sessions have the same messages.
 //!
 //! A seed that fails is printed; `PILLARBOX_SEED=n` runs it alone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use imap::{Config, Limits, Transport};
 use tokio::io::DuplexStream;
@@ -60,6 +61,19 @@ impl Sent {
         !self.is_broken && ["FETCH", "STORE", "SEARCH"].contains(&name)
     }
 
+    /// The numbers of which FETCH or STORE must tell, in a mailbox of so many messages.
+    fn promised(&self, count: usize) -> BTreeSet<usize> {
+        let words: Vec<&str> = self.command.split(' ').collect();
+        if self.is_broken || !["FETCH", "STORE"].contains(&words[0]) || words[2].contains(".SILENT")
+        {
+            return BTreeSet::new();
+        }
+        let number = |text: &str| if text == "*" { count } else { text.parse().unwrap() };
+        let ends = words[1].split(',').map(|range| range.split_once(':').unwrap_or((range, range)));
+        let ends = ends.map(|(a, b)| (number(a), number(b)));
+        ends.flat_map(|(a, b)| a.min(b)..=a.max(b)).collect()
+    }
+
     fn is_select(&self) -> bool {
         !self.is_broken && self.command.starts_with("SELECT ")
     }
@@ -71,6 +85,10 @@ struct Session {
     uids: Vec<Option<u32>>,
     sent: VecDeque<Sent>,
     tags: u32,
+    /// Numbers that FETCH told since the oldest unanswered command began.
+    fetched: BTreeSet<usize>,
+    /// How many messages there were then.
+    count_before: usize,
     /// The last responses, for the report of a failure.
     told: VecDeque<String>,
 }
@@ -79,8 +97,15 @@ impl Session {
     async fn new(served: &Served) -> Session {
         let mut client = Client::new(served.connect(Transport::Plain, 1 << 20));
         client.log_in().await;
-        let (uids, sent, told) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        let mut session = Session { client, uids, sent, tags: 0, told };
+        let mut session = Session {
+            client,
+            uids: Vec::new(),
+            sent: VecDeque::new(),
+            tags: 0,
+            fetched: BTreeSet::new(),
+            count_before: 0,
+            told: VecDeque::new(),
+        };
         session.say("SELECT INBOX".into(), false).await;
         session.hear().await;
         session
@@ -91,14 +116,18 @@ impl Session {
         let tag = format!("r{}", self.tags);
         self.client.send(format!("{tag} {command}\r\n").as_bytes()).await;
         self.sent.push_back(Sent { tag, command, is_broken });
-        self.begin();
+        if self.sent.len() == 1 {
+            self.begin();
+        }
     }
 
-    /// A command that is answered next: SELECT forgets all there was.
+    /// A command is answered next: SELECT forgets all there was.
     fn begin(&mut self) {
-        if self.sent.len() == 1 && self.sent[0].is_select() {
+        if self.sent.front().is_some_and(Sent::is_select) {
             self.uids.clear();
         }
+        self.count_before = self.uids.len();
+        self.fetched.clear();
     }
 
     /// A response with its literals.
@@ -137,6 +166,9 @@ impl Session {
             // A number may have gone since it was written.
             let is_right = !sent.is_broken && !answer.contains("There is no message");
             self.check(!is_right || status != "BAD", "a right command is not BAD");
+            let promised = sent.promised(self.count_before);
+            let kept = status != "OK" || promised.is_subset(&self.fetched);
+            self.check(kept, "every message that was named is told");
             last = answer.to_owned();
             self.begin();
         }
@@ -171,6 +203,7 @@ impl Session {
             }
             "FETCH" => {
                 self.check((1..=self.uids.len()).contains(&number), "FETCH names a message");
+                self.fetched.insert(number);
                 let uid = rest.split_once("UID ").and_then(|(_, rest)| {
                     rest.split([' ', ')']).next().and_then(|uid| uid.parse::<u32>().ok())
                 });
