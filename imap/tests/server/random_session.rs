@@ -64,7 +64,10 @@ impl Sent {
     /// The numbers of which FETCH or STORE must tell, in a mailbox of so many messages.
     fn promised(&self, count: usize) -> BTreeSet<usize> {
         let words: Vec<&str> = self.command.split(' ').collect();
-        if self.is_broken || !["FETCH", "STORE"].contains(&words[0]) || words[2].contains(".SILENT")
+        if count == 0
+            || self.is_broken
+            || !["FETCH", "STORE"].contains(&words[0])
+            || words[2].contains(".SILENT")
         {
             return BTreeSet::new();
         }
