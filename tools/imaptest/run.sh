@@ -144,7 +144,7 @@ stress() {
   if ! imaptest mbox="$mbox" secs="$seconds" clients=20 msgs=100 "$@" >"$store.found" 2>&1; then
     trouble "$name: imaptest ended with a failure"
   fi
-  if grep -m 20 -iE 'error|fatal|panic|stalled|unexpected' "$store.found"; then
+  if grep -m 20 -iE 'error|fatal|panic|stalled for|unexpected' "$store.found"; then
     trouble "$name: the above was not expected"
   fi
   # How often each command was sent.

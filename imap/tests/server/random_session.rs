@@ -223,7 +223,7 @@ impl Session {
 /// Numbers of messages, of which some exist.
 fn set(chance: &mut Chance, count: usize) -> String {
     let count = count.max(1);
-    let mut number = |chance: &mut Chance| match chance.below(8) {
+    let number = |chance: &mut Chance| match chance.below(8) {
         0 => "*".to_owned(),
         _ => (1 + chance.below(count)).to_string(),
     };
