@@ -2,6 +2,7 @@
 # make test    the whole check: format, clippy, docs, tests, tidy
 # make simulate  random runs of whole stores with power cuts and faults (SEED=n SEEDS=n)
 # make kills   the server killed again and again under load, on each disk (KILLS=n)
+# make imaptest  Dovecot's imaptest against a demo server (IMAPTEST=<binary> IMAPTEST_TESTS=<dir>)
 # make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
 # make bench-idle  what an idle TLS connection costs, here and in Dovecot
@@ -26,7 +27,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate kills fuzz bench bench-peers bench-idle deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate kills imaptest fuzz bench bench-peers bench-idle deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -75,6 +76,10 @@ kills: deps-build deps-test
 	@$(WITH_ROCKSDB) PILLARBOX_KILLS=$(KILLS) PILLARBOX_KILL_POINTS=$(KILLS) \
 		$(CARGO) test --locked --profile $(PROFILE) -p pillarbox -p pillarbox-engine --lib \
 		--test crash --test interrupted -- --nocapture kill
+
+# Scripted tests and stress; tools/imaptest/run.sh says where a binary comes from.
+imaptest: build
+	@tools/imaptest/run.sh "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox"
 
 # On stable Rust: without a sanitizer, which finds nothing in safe code that an assertion does not.
 # New inputs go into the cache; the committed ones in fuzz/corpus only grow by hand.

@@ -110,7 +110,7 @@ impl Answer {
 
     /// Some messages that the client named are gone (RFC 5530, RFC 2180 section 4.1.2).
     pub(crate) fn expunge_issued() -> Answer {
-        Answer::no("EXPUNGEISSUED", "Some of the messages were expunged by another session")
+        Answer::no("EXPUNGEISSUED", "Some of the messages have been deleted by another session")
     }
 
     /// EXAMINE does not change anything.

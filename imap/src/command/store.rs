@@ -78,6 +78,11 @@ pub(super) async fn store(
         if tell(talk, known.without(&modified), wanted).await? == Synced::Gone {
             return Ok(Answer::no("NONEXISTENT", "The mailbox was deleted"));
         }
+        // Another session may have expunged some between our change and the answer.
+        missing |=
+            talk.session.selected.as_ref().is_some_and(|selected| {
+                selected.ghosts.iter().any(|ghost| known.contains(ghost.uid))
+            });
     }
     let missing = missing && numbers == Numbers::Sequence;
     Ok(match modified_set(talk, numbers, &modified) {

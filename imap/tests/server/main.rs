@@ -19,6 +19,7 @@ mod nul;
 mod pace;
 mod places;
 mod pop3;
+mod random_session;
 mod scram;
 mod search;
 mod search_bounds;

@@ -7,6 +7,7 @@
 mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use engine::{Listing, MailboxEntry, SpecialUse};
@@ -170,10 +171,20 @@ impl<'a> Tree<'a> {
         next.is_some_and(|(name, _)| name.starts_with(&below))
     }
 
-    fn has_subscribed_below(&self, name: &str) -> bool {
+    fn subscribed_below(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let below = format!("{name}/");
-        let next = self.subscribed.range(below.as_str()..).next();
-        next.is_some_and(|name| name.starts_with(&below))
+        let range = (Bound::Included(below.as_str()), Bound::Unbounded);
+        let from = self.subscribed.range::<str, _>(range).copied();
+        from.take_while(move |name| name.starts_with(&below))
+    }
+
+    /// Whether CHILDINFO says something of a name: names below it are subscribed, and of a name that
+    /// is not itself, that they are not all listed anyway (RFC 5258 section 4: servers SHOULD
+    /// suppress redundant CHILDINFO responses).
+    fn tells_of_children(&self, name: &str, patterns: &[Pattern]) -> bool {
+        let listed = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let told = self.subscribed.contains(name);
+        self.subscribed_below(name).any(|below| told || !listed(below))
     }
 
     fn list(&self, request: &ListRequest, patterns: &[Pattern]) -> Vec<Shown> {
@@ -185,14 +196,15 @@ impl<'a> Tree<'a> {
             }
         }
         let matching = names.into_iter().filter(|name| patterns.iter().any(|p| p.matches(name)));
-        let mut shown: Vec<Shown> = matching.filter_map(|name| self.shown(request, name)).collect();
+        let mut shown: Vec<Shown> =
+            matching.filter_map(|name| self.shown(request, patterns, name)).collect();
         // INBOX first, as people expect it.
         shown.sort_by_key(|shown| shown.name != "INBOX");
         shown
     }
 
     /// The line for a name that matches; `None` if the selection leaves it out.
-    fn shown(&self, request: &ListRequest, name: &str) -> Option<Shown> {
+    fn shown(&self, request: &ListRequest, patterns: &[Pattern], name: &str) -> Option<Shown> {
         let entry = self.levels.get(name).copied().flatten();
         let office = entry.and_then(|entry| entry.special_use);
         let subscribed = self.subscribed.contains(name);
@@ -200,7 +212,7 @@ impl<'a> Tree<'a> {
             && (!request.select_special_use || office.is_some());
         let mut child_subscribed = false;
         if request.recursive_match && request.select_subscribed {
-            child_subscribed = self.has_subscribed_below(name);
+            child_subscribed = self.tells_of_children(name, patterns);
             selected |= child_subscribed;
         }
         if !selected {

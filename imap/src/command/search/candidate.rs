@@ -8,9 +8,10 @@ use engine::flags::Keyword;
 use engine::ids::EmailId;
 use engine::mailbox::{Row, View};
 use engine::message::Summary;
-use engine::message::text::SearchText;
+use engine::message::text::{SearchText, fold};
 
 use super::fuzzy::Fuzzy;
+use crate::codec::command::SearchField;
 
 /// The best RELEVANCY: that of a message that no FUZZY key has judged.
 pub(super) const RELEVANCY_MAX: u8 = 100;
@@ -65,6 +66,34 @@ impl<'a> Candidate<'a> {
     /// Whether a field of that name contains the folded text.
     pub(super) fn header_contains(&mut self, name: &str, folded: &str) -> Result<bool, ReadError> {
         self.with_header(name, |header| header.header_contains(name, folded))
+    }
+
+    /// Whether an address of the envelope contains the folded text (RFC 3501 section 6.4.4: FROM
+    /// looks into the envelope structure's field). Its parts as such are found in the header; put
+    /// together they may be written there with comments and folds in between.
+    pub(super) fn has_address(
+        &mut self,
+        field: SearchField,
+        folded: &str,
+    ) -> Result<bool, ReadError> {
+        if !folded.contains('@') {
+            return Ok(false);
+        }
+        let summary = self.summary()?;
+        let addresses = match field {
+            SearchField::From => &summary.envelope.from,
+            SearchField::To => &summary.envelope.to,
+            SearchField::Cc => &summary.envelope.cc,
+            SearchField::Bcc => &summary.envelope.bcc,
+            SearchField::Subject => return Ok(false),
+        };
+        Ok(addresses.iter().any(|address| {
+            let (Some(mailbox), Some(host)) = (&address.mailbox, &address.host) else {
+                return false;
+            };
+            let whole = [mailbox.as_slice(), b"@", host.as_slice()].concat();
+            fold(&String::from_utf8_lossy(&whole)).contains(folded)
+        }))
     }
 
     /// Looks at the fields of that name. Those that the summary keeps are found there.

@@ -82,6 +82,13 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     if let Some(uids) = kept {
         context::begin(talk, request, test, context::Kept::Set(uids));
     }
+    let has_ghosts = talk.session.selected.as_ref().is_some_and(|all| all.ghosts.count() > 0);
+    if excess.is_none() && has_ghosts {
+        // Messages whose EXPUNGE is held back are not found (RFC 2180 section 4.3); who misses them
+        // learns why.
+        let text = "Searched what was not deleted by another session";
+        return Ok(Answer::ok_code("EXPUNGEISSUED", text));
+    }
     Ok(message_limit::done(excess, "Searched"))
 }
 

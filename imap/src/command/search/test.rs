@@ -8,7 +8,7 @@ use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
 use super::fuzzy::Fuzzy;
-use crate::codec::command::{DayTest, Numbers, SearchKey};
+use crate::codec::command::{DayTest, Numbers, SearchField, SearchKey};
 use crate::codec::date::Day;
 use crate::session::Selected;
 
@@ -49,6 +49,8 @@ pub(super) enum Test {
     BodyLike(Fuzzy),
     TextLike(Fuzzy),
     Header(String, String),
+    /// FROM, TO, CC, BCC and SUBJECT.
+    Field(SearchField, String),
     Body(String),
     Text(String),
     Not(Box<Test>),
@@ -90,7 +92,10 @@ impl Compiler<'_> {
             SearchKey::Larger(size) => Test::Larger(*size),
             SearchKey::Smaller(size) => Test::Smaller(*size),
             SearchKey::ModSeq(modseq) => Test::ModSeq(*modseq),
-            SearchKey::Field(field, text) => self.header(field.name(), text)?,
+            SearchKey::Field(field, text) => match self.matching {
+                Matching::Exact => Test::Field(*field, folded(text)?),
+                Matching::Fuzzy => self.header(field.name(), text)?,
+            },
             SearchKey::Header(name, text) => self.header(utf8(name)?, text)?,
             SearchKey::Body(text) => match self.matching {
                 Matching::Exact => Test::Body(folded(text)?),
@@ -149,7 +154,7 @@ impl Test {
     fn cost(&self) -> u8 {
         match self {
             Test::Sent(..) | Test::Email(_) => 1,
-            Test::Header(..) | Test::HeaderLike(..) => 2,
+            Test::Header(..) | Test::HeaderLike(..) | Test::Field(..) => 2,
             Test::Body(_) | Test::Text(_) | Test::BodyLike(_) | Test::TextLike(_) => 3,
             Test::Not(test) => test.cost(),
             Test::Or(a, b) => a.cost().max(b.cost()),
@@ -212,6 +217,10 @@ impl Test {
                 judge(candidate, found)
             }
             Test::Header(name, text) => candidate.header_contains(name, text)?,
+            Test::Field(field, text) => {
+                candidate.header_contains(field.name(), text)?
+                    || candidate.has_address(*field, text)?
+            }
             Test::Body(text) => candidate.body_contains(text)?,
             Test::Text(text) => candidate.text_contains(text)?,
             Test::Not(test) => {
