@@ -11,9 +11,11 @@
 mod support;
 
 mod logins;
+mod mbsync;
 mod pop3;
 mod postfix;
 mod readers;
+mod recorder;
 mod search;
 mod swaks;
 mod tls;
