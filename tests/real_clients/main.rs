@@ -10,8 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod both_sides;
 mod logins;
 mod mbsync;
+mod offlineimap;
 mod pop3;
 mod postfix;
 mod readers;
