@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::readers::without_tuid;
+use crate::recorder::Recorder;
 use crate::support::imap::{Imap, quoted};
 use crate::support::random::Random;
-use crate::support::site::{Site, USER};
+use crate::support::site::{PASSWORD, Site, USER};
 
 const CHANGES_PER_ROUND: usize = 24;
 /// Runs of the program after which nothing may change any more.
@@ -98,18 +99,24 @@ pub(crate) struct Both {
 }
 
 impl Both {
-    /// A store with many mailboxes, some mail in it, and an empty Maildir.
-    pub(crate) fn new(site: &Site, near: &Path, names: Names, seed: u64) -> Both {
+    fn empty(site: &Site, near: &Path, names: Names) -> Both {
         fs::create_dir_all(near).unwrap();
-        let mut both = Both {
+        Both {
             imap: site.imap(),
             near: near.to_owned(),
             names,
             expected: Mail::default(),
-            settled: MAILBOXES.map(str::to_owned).to_vec(),
+            settled: Vec::new(),
             next: 1,
-            random: Random::new(seed),
-        };
+            random: Random::new(0),
+        }
+    }
+
+    /// A store with many mailboxes, some mail in it, and an empty Maildir.
+    pub(crate) fn new(site: &Site, near: &Path, names: Names, seed: u64) -> Both {
+        let mut both = Both::empty(site, near, names);
+        both.settled = MAILBOXES.map(str::to_owned).to_vec();
+        both.random = Random::new(seed);
         let present = both.far().mailboxes;
         for name in MAILBOXES.iter().filter(|name| !present.contains(**name)) {
             both.create(true, name);
@@ -162,7 +169,8 @@ impl Both {
                 let body = String::from_utf8(without_tuid(&fetched.body.unwrap())).unwrap();
                 let number = number_of(&body);
                 assert_eq!(body, text_of(number), "as it is in the store");
-                let letters = FLAGS.iter().filter(|(_, flag)| fetched.flags.iter().any(|f| f == flag));
+                let letters =
+                    FLAGS.iter().filter(|(_, flag)| fetched.flags.iter().any(|f| f == flag));
                 let flags = letters.map(|(letter, _)| *letter).collect();
                 let place = Place { mailbox: name.clone(), flags };
                 if found.messages.insert(number, place).is_some() {
@@ -344,6 +352,67 @@ impl Both {
         }
         self.expected.messages.get_mut(&number).unwrap().flags = flags;
     }
+}
+
+/// A short story for a transcript: some mail, changes on both sides, nothing to do at the end.
+/// Other clients come through the recorder, too. Answers what each connection was for.
+pub(crate) fn story(
+    site: &Site,
+    near: &Path,
+    names: Names,
+    recorder: &Recorder,
+    mut run: impl FnMut(&str),
+) -> Vec<String> {
+    const OTHER: &str = "Entw&APw-rfe";
+    let mut both = Both::empty(site, near, names);
+    both.expected.mailboxes = both.far().mailboxes;
+    both.expected.mailboxes.insert(OTHER.to_owned());
+    let place = |mailbox: &str, flags: &str| Place {
+        mailbox: mailbox.to_owned(),
+        flags: flags.chars().collect(),
+    };
+    let mut headings = Vec::new();
+    let mut begin = |heading: &str| {
+        recorder.settle();
+        headings.push(heading.to_owned());
+    };
+
+    begin("another client stores three messages");
+    let mut other = Imap::login(recorder.address, USER, PASSWORD).unwrap();
+    other.ok(&format!("CREATE {OTHER}")).unwrap();
+    for (number, mailbox) in [(1, "INBOX"), (2, "INBOX"), (3, OTHER)] {
+        let reply = other.append(mailbox, "(\\Seen)", text_of(number).as_bytes()).unwrap();
+        assert_eq!(reply.status, "OK");
+        both.expected.messages.insert(number, place(mailbox, "S"));
+    }
+    other.ok("LOGOUT").unwrap();
+    drop(other);
+    begin("the first run");
+    run("the first run");
+    assert_eq!(both.near(), both.expected);
+
+    both.random = Random::new(1);
+    both.settled = vec!["INBOX".to_owned()];
+    both.flag(false, 1);
+    both.delete(false, 2);
+    both.next = 4;
+    both.arrive(false);
+    begin("another client stores a message and a flag; there are changes in the Maildir, too");
+    let mut other = Imap::login(recorder.address, USER, PASSWORD).unwrap();
+    other.append("INBOX", "", text_of(5).as_bytes()).unwrap();
+    both.expected.messages.insert(5, place("INBOX", ""));
+    other.select(OTHER).unwrap();
+    other.ok("UID STORE 1 +FLAGS.SILENT (\\Answered)").unwrap();
+    both.expected.messages.insert(3, place(OTHER, "RS"));
+    other.ok("LOGOUT").unwrap();
+    drop(other);
+    for heading in ["a run that has something to do both ways", "a run that has nothing to do"] {
+        begin(heading);
+        run(heading);
+        assert_eq!(both.near(), both.expected, "{heading}");
+        assert_eq!(both.far(), both.expected, "{heading}");
+    }
+    headings
 }
 
 fn names_of(flags: &BTreeSet<char>) -> String {

@@ -11,8 +11,10 @@
 mod support;
 
 mod both_sides;
+mod day;
 mod logins;
 mod mbsync;
+mod neomutt;
 mod offlineimap;
 mod pop3;
 mod postfix;
@@ -21,3 +23,4 @@ mod recorder;
 mod search;
 mod swaks;
 mod tls;
+mod transcripts;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::both_sides::{Both, Names};
+use crate::both_sides::{self, Both, Names};
 use crate::recorder::Recorder;
 use crate::support::random::Random;
 use crate::support::site::{PASSWORD, Site, USER};
 use crate::support::tool;
+use crate::transcripts;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 const ROUNDS: usize = 4;
@@ -67,6 +68,33 @@ fn offlineimap_makes_both_sides_equal_after_every_round_of_changes() {
     for deed in ["Copy message", "Adding flags", "Deleting flags", "Deleting", "Creating folder"] {
         assert!(!last.contains(deed), "nothing was left to do: {last}");
     }
+    recorder.assert_understood("offlineimap");
+    site.assert_no_complaint("offlineimap");
+}
+
+#[test]
+fn offlineimap_is_written_down() {
+    if !tool::present("transcript of offlineimap", &["offlineimap"]) {
+        return;
+    }
+    let site = Site::started();
+    if !site.is_pillarbox() {
+        return;
+    }
+    let folder = tempfile::tempdir_in(&site.folder).unwrap();
+    let recorder = Recorder::before(site.imap);
+    let config = config(folder.path(), recorder.address.port());
+    let near = folder.path().join("near");
+    let headings = both_sides::story(&site, &near, Names::AsPeopleWriteThem, &recorder, |what| {
+        offlineimap(&config, what);
+    });
+    let version = tool::run(Command::new("offlineimap").arg("--version"), b"", DEADLINE).output();
+    transcripts::keep(
+        "offlineimap",
+        &format!("offlineimap {}", version.trim()),
+        &recorder,
+        &headings,
+    );
     recorder.assert_understood("offlineimap");
     site.assert_no_complaint("offlineimap");
 }

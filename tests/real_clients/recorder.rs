@@ -7,6 +7,12 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::tool;
+
+/// The server hangs up after a LOGOUT, a client when it ends.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Who said a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +91,12 @@ impl Recorder {
         self.sessions.lock().unwrap().iter().map(|session| session.lines.clone()).collect()
     }
 
-    /// How many connections there were, once all have ended.
-    pub(crate) fn ended(&self) -> Option<usize> {
-        let sessions = self.sessions.lock().unwrap();
-        sessions.iter().all(|session| session.ended == 2).then_some(sessions.len())
+    /// Waits until every connection has ended, so that the next one follows on it.
+    pub(crate) fn settle(&self) {
+        tool::wait_until("every connection has ended", SETTLE_DEADLINE, || {
+            let sessions = self.sessions.lock().unwrap();
+            sessions.iter().all(|session| session.ended == 2).then_some(())
+        });
     }
 
     /// Stops the test if a command of the client was none for the server.
@@ -99,8 +107,10 @@ impl Recorder {
                 line.side == Side::Server && word == Some("BAD")
             };
             if let Some(at) = lines.iter().position(refused) {
-                let before: Vec<String> =
-                    lines[at.saturating_sub(8)..=at].iter().map(|line| format!("{line:?}")).collect();
+                let before: Vec<String> = lines[at.saturating_sub(8)..=at]
+                    .iter()
+                    .map(|line| format!("{line:?}"))
+                    .collect();
                 panic!("{client} was not understood:\n{}", before.join("\n"));
             }
         }
