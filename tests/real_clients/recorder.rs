@@ -59,31 +59,14 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// A wire to the server at this address.
     pub(crate) fn before(server: SocketAddr) -> Recorder {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let sessions = Arc::new(Mutex::new(Vec::new()));
-        let heard = sessions.clone();
-        std::thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = TcpStream::connect(server) else { continue };
-                for stream in [&near, &far] {
-                    stream.set_nodelay(true).unwrap();
-                }
-                let number = {
-                    let mut sessions = heard.lock().unwrap();
-                    sessions.push(Session::default());
-                    sessions.len() - 1
-                };
-                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-                for (from, to, side) in
-                    [(near, far, Side::Client), (far_too, near_too, Side::Server)]
-                {
-                    let heard = heard.clone();
-                    std::thread::spawn(move || carry(from, to, side, &heard, number));
-                }
-            }
-        });
+        let sessions = Arc::default();
+        let address = listen(server, &sessions);
         Recorder { address, sessions }
+    }
+
+    /// The address of a wire to another port of the server, heard by the same ear.
+    pub(crate) fn also_before(&self, server: SocketAddr) -> SocketAddr {
+        listen(server, &self.sessions)
     }
 
     /// What was said so far: of each connection its lines.
@@ -104,7 +87,8 @@ impl Recorder {
         for lines in self.sessions() {
             let refused = |line: &Line| {
                 let word = line.text.split(' ').nth(1);
-                line.side == Side::Server && word == Some("BAD")
+                let is_refusal = word == Some("BAD") || line.text.starts_with("-ERR");
+                line.side == Side::Server && is_refusal
             };
             if let Some(at) = lines.iter().position(refused) {
                 let before: Vec<String> = lines[at.saturating_sub(8)..=at]
@@ -115,6 +99,31 @@ impl Recorder {
             }
         }
     }
+}
+
+fn listen(server: SocketAddr, sessions: &Arc<Mutex<Vec<Session>>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = sessions.clone();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(server) else { continue };
+            for stream in [&near, &far] {
+                stream.set_nodelay(true).unwrap();
+            }
+            let number = {
+                let mut sessions = heard.lock().unwrap();
+                sessions.push(Session::default());
+                sessions.len() - 1
+            };
+            let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            for (from, to, side) in [(near, far, Side::Client), (far_too, near_too, Side::Server)] {
+                let heard = heard.clone();
+                std::thread::spawn(move || carry(from, to, side, &heard, number));
+            }
+        }
+    });
+    address
 }
 
 fn carry(

@@ -4,11 +4,13 @@
 //! | line | meaning |
 //! |--|--|
 //! | `# …` | comment; the first one names the program and its version |
-//! | `-- …` | a connection begins; it follows on the end of the one before |
+//! | `-- …` | an IMAP connection begins; it follows on the end of the one before |
+//! | `-- POP3: …` | the same over POP3 |
 //! | `C: …` | a line of the client |
 //! | `S: …` | a line of the server; `...` is any text, `<name>` what it was at first |
 //!
-//! A literal's bytes are lines of their own. Values that the server chooses and a client repeats
+//! Tags, dates and marks that a client draws at random are the same in each of them. A literal's
+//! bytes are lines of their own. Values that the server chooses and a client repeats
 //! have names, by mailbox, as two mailboxes may have the same by chance: `<uidvalidity_a>`,
 //! `<modseq_a_b>`. What it chooses and nobody repeats is `...`.
 //!
@@ -24,7 +26,8 @@ use crate::recorder::{Line, Recorder, Side};
 use crate::support::site::Site;
 
 /// Every one of them must be there.
-const CLIENTS: [&str; 4] = ["imaplib", "mbsync", "neomutt", "offlineimap"];
+const CLIENTS: [&str; 7] =
+    ["curl", "fetchmail", "getmail", "imaplib", "mbsync", "neomutt", "offlineimap"];
 /// The server's next line.
 const ANSWER_SECONDS_MAX: u64 = 60;
 /// What stands before a value that the server chooses and that nobody repeats, and after it.
@@ -101,6 +104,7 @@ impl Namer {
     }
 
     fn client(&mut self, line: &str) -> String {
+        let line = &chosen_once(line);
         let mut words = line.split(' ');
         if let Some("SELECT" | "EXAMINE") = words.nth(1).map(str::to_uppercase).as_deref() {
             let rest = words.collect::<Vec<_>>().join(" ");
@@ -151,6 +155,54 @@ impl Namer {
     }
 }
 
+/// A client's line without what the client draws anew each time: the mark by which mbsync finds its
+/// copies, and the dates of files.
+fn chosen_once(line: &str) -> String {
+    if let Some(mark) = line.strip_prefix("X-TUID: ") {
+        return format!("X-TUID: {}", "x".repeat(mark.len()));
+    }
+    let is_date = |text: &&str| text.len() == 26 && text.matches(':').count() == 2;
+    match line.split('"').find(is_date) {
+        Some(date) if line.contains(" APPEND ") => line.replace(date, "01-Jul-2025 10:00:00 +0000"),
+        _ => line.to_owned(),
+    }
+}
+
+/// What comes before the number in each tag, where it is drawn at random: four letters, as Python's
+/// imaplib does.
+fn random_prefix(lines: &[Line]) -> Option<String> {
+    let first = lines.iter().find(|line| line.side == Side::Client)?;
+    let tag = first.text.split(' ').next()?;
+    let (prefix, number) = tag.split_at_checked(4)?;
+    let is_drawn = prefix.bytes().all(|byte| byte.is_ascii_uppercase())
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_drawn.then(|| prefix.to_owned())
+}
+
+/// The line with `A` for that prefix.
+fn retagged(line: &str, prefix: Option<&str>) -> String {
+    let Some(prefix) = prefix else { return line.to_owned() };
+    let line = match line.strip_prefix(prefix) {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("A{rest}"),
+        _ => line.to_owned(),
+    };
+    line.replace(&format!("(TAG \"{prefix}"), "(TAG \"A")
+}
+
+/// A POP3 server's line without free text and unique ids (RFC 1939 section 7).
+fn pop3_line(line: &str) -> String {
+    let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ');
+    match first {
+        "+OK" | "-ERR" if !is_number(rest) => format!("{first} ..."),
+        _ if !first.is_empty() && is_number(first) && !is_number(rest) && !rest.contains(' ') => {
+            format!("{first} ...")
+        }
+        _ => line.to_owned(),
+    }
+}
+
 /// A status response without its text for people (RFC 9051 section 7.1).
 fn without_free_text(line: &str) -> String {
     let mut words = line.splitn(3, ' ');
@@ -172,10 +224,13 @@ fn text_of(client: &str, sessions: &[Vec<Line>], headings: &[String]) -> String 
     let mut namer = Namer::default();
     for (lines, heading) in sessions.iter().zip(headings) {
         text += &format!("-- {heading}\n");
+        let prefix = random_prefix(lines);
         for line in lines {
+            let said = retagged(&line.text, prefix.as_deref());
             let (mark, line) = match line.side {
-                Side::Client => ("C:", namer.client(&line.text)),
-                Side::Server => ("S:", namer.server(&line.text)),
+                Side::Client => ("C:", namer.client(&said)),
+                Side::Server if heading.starts_with("POP3") => ("S:", pop3_line(&said)),
+                Side::Server => ("S:", namer.server(&said)),
             };
             text += format!("{mark} {line}").trim_end_matches(' ');
             text.push('\n');
@@ -232,7 +287,7 @@ fn first_name(text: &str) -> Option<(usize, usize)> {
 }
 
 /// Says again what the client said; the server must answer as it did.
-fn replay(name: &str, text: &str, address: SocketAddr) {
+fn replay(name: &str, text: &str, imap: SocketAddr, pop3: SocketAddr) {
     let mut names = HashMap::new();
     let mut connection: Option<BufReader<TcpStream>> = None;
     for (number, line) in text.lines().enumerate() {
@@ -240,7 +295,8 @@ fn replay(name: &str, text: &str, address: SocketAddr) {
         if line.starts_with('#') {
             continue;
         }
-        if line.starts_with("-- ") {
+        if let Some(heading) = line.strip_prefix("-- ") {
+            let address = if heading.starts_with("POP3") { pop3 } else { imap };
             let stream = TcpStream::connect(address).unwrap();
             stream.set_nodelay(true).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX))).unwrap();
@@ -276,8 +332,11 @@ fn what_clients_said_is_answered_as_it_was() {
         let path = folder().join(format!("{client}.imap"));
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        let site = Site::started();
-        replay(client, &text, site.imap);
+        let mut site = Site::new();
+        let pop3 = site.ports.next();
+        site.configure(&format!("[pop3]\nlisten = [\"{pop3}\"]"));
+        site.start();
+        replay(client, &text, site.imap, pop3);
         site.assert_no_complaint(client);
     }
 }
