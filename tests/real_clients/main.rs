@@ -20,6 +20,7 @@ mod pop3;
 mod postfix;
 mod readers;
 mod recorder;
+mod roundcube;
 mod search;
 mod swaks;
 mod tls;
