@@ -52,9 +52,8 @@ def php(value):
 
 
 def start():
-    environment = dict(
-        os.environ, ROUNDCUBE_CONFIG_DIR=str(folder / "config"), PHP_CLI_SERVER_WORKERS="4"
-    )
+    # Without workers PHP answers one request after the other, so that a transcript has an order.
+    environment = dict(os.environ, ROUNDCUBE_CONFIG_DIR=str(folder / "config"))
     log = open(folder / "php.log", "wb")
     php_server = subprocess.Popen(
         ["php", "-S", f"127.0.0.1:{http_port}", "-t", PUBLIC],
@@ -208,7 +207,7 @@ def main():
             ask("DELETE", browser.path)
     finally:
         for process in processes:
-            # PHP's server leaves its workers behind.
+            # With all that they have started.
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     for log in (folder / "logs").glob("errors*"):

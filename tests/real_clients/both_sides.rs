@@ -71,6 +71,21 @@ struct Mail {
     doubles: Vec<u32>,
 }
 
+impl Mail {
+    /// Stops the test where it is not as expected; tells only what differs.
+    fn assert_is(&self, expected: &Mail, what: &str) {
+        assert_eq!(self.mailboxes, expected.mailboxes, "{what}");
+        assert_eq!(self.doubles, expected.doubles, "{what}: messages that are there twice");
+        let numbers: BTreeSet<&u32> =
+            self.messages.keys().chain(expected.messages.keys()).collect();
+        let differ = |number: &&u32| self.messages.get(number) != expected.messages.get(number);
+        for number in numbers.into_iter().filter(differ) {
+            let (found, wanted) = (self.messages.get(number), expected.messages.get(number));
+            panic!("{what}: message {number} is {found:?}, not {wanted:?}");
+        }
+    }
+}
+
 fn text_of(number: u32) -> String {
     format!(
         "From: someone@example.com\r\nTo: {USER}\r\nSubject: message {number}\r\n\
@@ -149,8 +164,8 @@ impl Both {
                 before = now;
             }
             let (far, near) = before;
-            assert_eq!(far, self.expected, "{what}: the store");
-            assert_eq!(near, self.expected, "{what}: the Maildir");
+            far.assert_is(&self.expected, &format!("{what}: the store"));
+            near.assert_is(&self.expected, &format!("{what}: the Maildir"));
         }
     }
 
@@ -392,7 +407,7 @@ pub(crate) fn story(
     drop(other);
     begin("the first run");
     run("the first run");
-    assert_eq!(both.near(), both.expected);
+    both.near().assert_is(&both.expected, "the first run");
 
     both.random = Random::new(1);
     both.settled = vec!["INBOX".to_owned()];
@@ -412,8 +427,8 @@ pub(crate) fn story(
     for heading in ["a run that has something to do both ways", "a run that has nothing to do"] {
         begin(heading);
         run(heading);
-        assert_eq!(both.near(), both.expected, "{heading}");
-        assert_eq!(both.far(), both.expected, "{heading}");
+        both.near().assert_is(&both.expected, heading);
+        both.far().assert_is(&both.expected, heading);
     }
     headings
 }

@@ -11,6 +11,7 @@ use crate::recorder::Recorder;
 use crate::support::imap::Imap;
 use crate::support::site::{OTHER_USER, PASSWORD, Site, USER};
 use crate::support::tool;
+use crate::transcripts;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 /// Where Debian's package has what is served.
@@ -39,7 +40,8 @@ fn a_person_works_with_roundcube() {
     if !site.is_pillarbox() {
         return;
     }
-    let mut imap = site.imap();
+    let recorder = Recorder::before(site.imap);
+    let mut imap = Imap::login(recorder.address, USER, PASSWORD).unwrap();
     for subject in ["=?utf-8?q?Gr=C3=BC=C3=9Fe?=", "to move", "to delete"] {
         append(&mut imap, "INBOX", subject, "text/plain", "Text.\r\n");
     }
@@ -48,12 +50,17 @@ fn a_person_works_with_roundcube() {
                  Content-Disposition: attachment; filename=\"table.csv\"\r\n\
                  Content-Transfer-Encoding: base64\r\n\r\nYTtiDQoxOzINCg==\r\n--b--\r\n";
     append(&mut imap, "INBOX", "with attachment", "multipart/mixed; boundary=\"b\"", parts);
-    let mut other = Imap::login(site.imap, OTHER_USER, PASSWORD).unwrap();
+    imap.ok("LOGOUT").unwrap();
+    drop(imap);
+    recorder.settle();
+    let mut other = Imap::login(recorder.address, OTHER_USER, PASSWORD).unwrap();
     other.ok("CREATE Team").unwrap();
     other.ok(&format!("SETACL Team {USER} lrs")).unwrap();
     append(&mut other, "Team", "shared", "text/plain", "For all of us.\r\n");
+    other.ok("LOGOUT").unwrap();
+    drop(other);
+    recorder.settle();
 
-    let recorder = Recorder::before(site.imap);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/roundcube.py");
     let (http, driver) = (site.ports.next().port(), site.ports.next().port());
     let mut python = Command::new("python3");
@@ -62,6 +69,7 @@ fn a_person_works_with_roundcube() {
     python.args([USER, PASSWORD, &format!("Other Users/{OTHER_USER}/Team")]);
     tool::run(&mut python, b"", DEADLINE).well("Roundcube");
 
+    let mut imap = site.imap();
     for (mailbox, query, count) in [
         ("INBOX", "ALL", 2),
         ("INBOX", "SUBJECT attachment SEEN", 1),
@@ -72,6 +80,12 @@ fn a_person_works_with_roundcube() {
         imap.select(mailbox).unwrap();
         assert_eq!(imap.search(query).unwrap().len(), count, "{mailbox}: {query}");
     }
+    recorder.settle();
+    let mut headings = vec!["a client stores four messages", "another person shares a mailbox"];
+    // A connection for each request of the browser.
+    headings.resize(recorder.sessions().len(), "a request");
+    let headings: Vec<String> = headings.into_iter().map(str::to_owned).collect();
+    transcripts::keep("roundcube", "Roundcube of Debian", &recorder, &headings);
     recorder.assert_understood("Roundcube");
     site.assert_no_complaint("Roundcube");
 }

@@ -26,8 +26,8 @@ use crate::recorder::{Line, Recorder, Side};
 use crate::support::site::Site;
 
 /// Every one of them must be there.
-const CLIENTS: [&str; 7] =
-    ["curl", "fetchmail", "getmail", "imaplib", "mbsync", "neomutt", "offlineimap"];
+const CLIENTS: [&str; 8] =
+    ["curl", "fetchmail", "getmail", "imaplib", "mbsync", "neomutt", "offlineimap", "roundcube"];
 /// The server's next line.
 const ANSWER_SECONDS_MAX: u64 = 60;
 /// What stands before a value that the server chooses and that nobody repeats, and after it.
