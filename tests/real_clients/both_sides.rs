@@ -76,10 +76,9 @@ impl Mail {
     fn assert_is(&self, expected: &Mail, what: &str) {
         assert_eq!(self.mailboxes, expected.mailboxes, "{what}");
         assert_eq!(self.doubles, expected.doubles, "{what}: messages that are there twice");
-        let numbers: BTreeSet<&u32> =
-            self.messages.keys().chain(expected.messages.keys()).collect();
+        let mut numbers = self.messages.keys().chain(expected.messages.keys());
         let differ = |number: &&u32| self.messages.get(number) != expected.messages.get(number);
-        for number in numbers.into_iter().filter(differ) {
+        if let Some(number) = numbers.find(differ) {
             let (found, wanted) = (self.messages.get(number), expected.messages.get(number));
             panic!("{what}: message {number} is {found:?}, not {wanted:?}");
         }
