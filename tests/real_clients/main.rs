@@ -10,10 +10,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod both_sides;
+mod day;
 mod logins;
+mod mbsync;
+mod neomutt;
+mod offlineimap;
 mod pop3;
 mod postfix;
 mod readers;
+mod recorder;
+mod roundcube;
 mod search;
 mod swaks;
 mod tls;
+mod transcripts;

@@ -256,7 +256,7 @@ fn without_cr(message: &[u8]) -> Vec<u8> {
 }
 
 /// mbsync marks copies with a field of its own until it knows their UIDs.
-fn without_tuid(message: &[u8]) -> Vec<u8> {
+pub(crate) fn without_tuid(message: &[u8]) -> Vec<u8> {
     let field = b"X-TUID: ";
     let Some(at) = message.windows(field.len()).position(|window| window == field) else {
         return message.to_vec();

@@ -324,6 +324,13 @@ impl Site {
         }
     }
 
+    /// Stops the test if the server logged anything at WARN or ERROR, so that a person would look.
+    pub(crate) fn assert_no_complaint(&self, what: &str) {
+        let log = self.log();
+        let complaints: Vec<&str> = log.lines().filter(|line| is_complaint(line)).collect();
+        assert!(complaints.is_empty(), "{what}: the server complains:\n{}", complaints.join("\n"));
+    }
+
     fn judge(&self, server: Running) {
         let _ = server.reader.join();
         let lines = server.lines.lock().unwrap();
@@ -379,6 +386,11 @@ pub(crate) fn binary(arguments: &[&str], variables: &[(&str, &str)], input: &[u8
     let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
     command.args(arguments).envs(variables.iter().copied());
     tool::run(&mut command, input, COMMAND_DEADLINE)
+}
+
+/// A log line of level WARN, or an error.
+fn is_complaint(line: &str) -> bool {
+    line.split_whitespace().nth(1) == Some("WARN") || is_error(line)
 }
 
 /// A log line of level ERROR, as text or as JSON; also a panic.
