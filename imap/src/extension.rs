@@ -178,6 +178,7 @@ pub const COMMANDS: &[CommandRow] = &[
     command("GETQUOTAROOT name", "9208 §4.1.3", "transcripts/quota.imap"),
     command("SETQUOTA \"\" ()", "9208 §4.1.1", "transcripts/quota.imap"),
     command("IDLE", "2177", "transcripts/idle.imap"),
+    command("NOTIFY NONE", "5465", "transcripts/notify.imap"),
     command("CHECK", "3501 §6.4.1", "transcripts/lenient.imap"),
     command("CLOSE", "3501 §6.4.2", "transcripts/select.imap"),
     command("UNSELECT", "3691", "transcripts/select.imap"),

@@ -21,6 +21,7 @@ use crate::codec::command::{
 use crate::codec::cursor::{Cursor, SyntaxError};
 use crate::codec::date;
 
+pub(super) use self::options::mailboxes;
 pub(crate) use self::options::partial_range;
 
 /// How deep NOT, OR, FUZZY and parentheses may nest.

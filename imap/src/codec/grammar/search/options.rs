@@ -128,7 +128,9 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Source, SyntaxError> {
 }
 
 /// `one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")"`
-fn mailboxes(cursor: &mut Cursor<'_>) -> Result<Vec<WireName>, SyntaxError> {
+pub(in crate::codec::grammar) fn mailboxes(
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<WireName>, SyntaxError> {
     cursor.space()?;
     if cursor.peek() != Some(b'(') {
         return Ok(vec![mailbox(cursor)?]);
