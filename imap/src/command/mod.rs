@@ -202,8 +202,9 @@ async fn tell_selected(
     answered: Answered,
 ) -> Result<Synced, Ended> {
     let flags = notify::flag_news(&talk.session);
-    let wants_items = !notify::items_of_new(&talk.session).is_empty();
+    let items = !notify::items_of_new(&talk.session).is_empty();
     let Some(selected) = &mut talk.session.selected else { return Ok(Synced::Current) };
+    let wants_items = items || selected.contexts.ask_of_new();
     match wants_items {
         true if selected.arrived.is_some() => {}
         true => selected.arrived = Some(UidSet::new()),

@@ -32,7 +32,9 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command
 }
 
 /// `"(" fetch-att *(SP fetch-att) ")"`, each once.
-pub(super) fn listed_items(cursor: &mut Cursor<'_>) -> Result<Vec<FetchItem>, SyntaxError> {
+pub(in crate::codec::grammar) fn listed_items(
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<FetchItem>, SyntaxError> {
     let start = cursor.clone();
     let items: Vec<FetchItem> = cursor.list(item)?.into_iter().flatten().collect();
     match items.is_empty() {

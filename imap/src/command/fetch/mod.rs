@@ -116,18 +116,21 @@ pub(super) async fn fetch(
     })
 }
 
-/// Tells of messages that have come what NOTIFY asked for (RFC 5465 section 5.2). They stay unseen:
-/// nobody has looked at them yet.
+/// Tells of messages that have come what NOTIFY asked for (RFC 5465 section 5.2), and searches that
+/// are kept current (section 7). They stay unseen: nobody has looked at them yet.
 pub(super) async fn tell_arrived(talk: &mut Talk) -> Result<(), Ended> {
-    let items = super::notify::items_of_new(&talk.session).to_vec();
     let arrived = talk.session.selected.as_mut().and_then(|selected| selected.arrived.take());
-    let Some(uids) = arrived.filter(|uids| !uids.is_empty() && !items.is_empty()) else {
-        return Ok(());
-    };
-    let plan = Plan::new(items, talk.session.dialect);
-    let told = fetch_all(talk, &plan, &uids, &mut LeftOut::default()).await?;
-    if let Err(error) = told {
-        tracing::error!(%error, "new messages could not be told");
+    let Some(arrived) = arrived.filter(|uids| !uids.is_empty()) else { return Ok(()) };
+    let base = super::notify::items_of_new(&talk.session).to_vec();
+    for (uids, items) in super::search::asked_of_new(talk, arrived, base).await? {
+        let plan = Plan::new(items, talk.session.dialect);
+        if plan.items.is_empty() {
+            continue;
+        }
+        let told = fetch_all(talk, &plan, &uids, &mut LeftOut::default()).await?;
+        if let Err(error) = told {
+            tracing::error!(%error, "new messages could not be told");
+        }
     }
     Ok(())
 }
