@@ -59,6 +59,9 @@ pub struct Limits {
     pub saved_ranges_max: usize,
     /// Searches of one session that are kept current (RFC 5267); 8. Beyond it `[NOUPDATE]`.
     pub contexts_max: usize,
+    /// Mailboxes that one session watches by NOTIFY (RFC 5465); 1,000. Beyond it
+    /// `[NOTIFICATIONOVERFLOW]`.
+    pub notify_mailboxes_max: usize,
     /// How often a search that goes on tells so (RFC 9585); 10 s.
     pub progress_interval: Duration,
 }
@@ -85,6 +88,7 @@ impl Default for Limits {
             sort_bytes_max: 128 << 20,
             saved_ranges_max: 250_000,
             contexts_max: 8,
+            notify_mailboxes_max: 1000,
             progress_interval: Duration::from_secs(10),
         }
     }

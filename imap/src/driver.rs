@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use engine::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use zeroize::Zeroize;
 
 use crate::Config;
 use crate::codec::{Command, grammar};
 use crate::command::{Answer, Incoming, Talk, Then};
-use crate::command::{carry_out, permit_literal, printable, spool_literal};
+use crate::command::{carry_out, permit_literal, printable, spool_literal, tell_between};
 use crate::connection::{Bounds, LiteralKind, LiteralOffer, RawCommand, Step};
 use crate::session::{Answered, Encryption, Session};
 use crate::stream::{Ended, Wire};
@@ -116,23 +117,37 @@ async fn converse(talk: &mut Talk, transport: Transport) -> Ended {
 async fn wait_for_bytes(talk: &mut Talk) -> Result<(), Ended> {
     enum Woken {
         Bytes(Result<(), Ended>),
+        News,
         Late,
         Shutdown,
     }
-    talk.wire.flush().await?;
     let limits = &talk.session.config.limits;
     let timeout = match talk.session.account {
         Some(_) => limits.idle_timeout,
         None => limits.login_timeout,
     };
-    let woken = tokio::select! {
-        _ = talk.shutdown.wait_for(|stop| *stop) => Woken::Shutdown,
-        received = talk.wire.receive_within(timeout) => match received {
-            Some(received) => Woken::Bytes(received),
-            None => Woken::Late,
-        },
+    let deadline = Instant::now() + timeout;
+    let woken = loop {
+        if talk.session.watching.is_some() {
+            Box::pin(tell_between(talk)).await?;
+        }
+        talk.wire.flush().await?;
+        let news = talk.session.watching.as_ref().map(|watching| watching.news());
+        let left = deadline.saturating_duration_since(Instant::now());
+        let woken = tokio::select! {
+            _ = talk.shutdown.wait_for(|stop| *stop) => Woken::Shutdown,
+            received = talk.wire.receive_within(left) => match received {
+                Some(received) => Woken::Bytes(received),
+                None => Woken::Late,
+            },
+            () = rung(news.as_deref()) => Woken::News,
+        };
+        if !matches!(woken, Woken::News) {
+            break woken;
+        }
     };
     match woken {
+        Woken::News => Ok(()),
         Woken::Bytes(received) => received,
         Woken::Late => {
             talk.wire.line("* BYE Silent for too long");
@@ -142,6 +157,14 @@ async fn wait_for_bytes(talk: &mut Talk) -> Result<(), Ended> {
             talk.wire.line("* BYE The server is stopping");
             Err(Ended::Said)
         }
+    }
+}
+
+/// Waits for news, if there can be any.
+async fn rung(news: Option<&Notify>) {
+    match news {
+        Some(news) => news.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -67,6 +67,7 @@ pub const EXTENSIONS: &[Extension] = &[
     row("COMPRESS=DEFLATE", 4978, Announced::AfterLogin, "server/compress.rs"),
     row("UNAUTHENTICATE", 8437, Announced::AfterLogin, "transcripts/unauthenticate.imap"),
     row("IDLE", 2177, Announced::AfterLogin, "transcripts/idle.imap"),
+    row("NOTIFY", 5465, Announced::AfterLogin, "transcripts/notify.imap"),
     row("NAMESPACE", 2342, Announced::AfterLogin, "transcripts/list.imap"),
     row("CHILDREN", 3348, Announced::AfterLogin, "transcripts/list.imap"),
     row("SPECIAL-USE", 6154, Announced::AfterLogin, "transcripts/list.imap"),
@@ -178,6 +179,7 @@ pub const COMMANDS: &[CommandRow] = &[
     command("GETQUOTAROOT name", "9208 §4.1.3", "transcripts/quota.imap"),
     command("SETQUOTA \"\" ()", "9208 §4.1.1", "transcripts/quota.imap"),
     command("IDLE", "2177", "transcripts/idle.imap"),
+    command("NOTIFY NONE", "5465", "transcripts/notify.imap"),
     command("CHECK", "3501 §6.4.1", "transcripts/lenient.imap"),
     command("CLOSE", "3501 §6.4.2", "transcripts/select.imap"),
     command("UNSELECT", "3691", "transcripts/select.imap"),
@@ -242,6 +244,20 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
         "the source inboxes of ESEARCH means the same as personal",
         "an address with a detail can deliver into any mailbox, and the RFC then asks for this",
         "transcripts/multisearch.imap",
+    ),
+    (
+        "RFC 5465 section 5",
+        "NOTIFY also tells what the client itself has caused",
+        "what others did in the same moment would be left out with it, and what is told twice \
+         does no harm",
+        "transcripts/notify.imap",
+    ),
+    (
+        "RFC 5465 section 3.1",
+        "a command tells of the selected mailbox that messages came or went whatever NOTIFY says, \
+         and NOTIFY NONE is as if there had been none",
+        "numbers of messages would mean others to the client than to us",
+        "transcripts/notify.imap",
     ),
     (
         "RFC 5267 section 4.3.1",

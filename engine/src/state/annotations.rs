@@ -122,6 +122,17 @@ impl AccountAnnotations {
         self.of.get(&mailbox).map(Arc::as_ref)
     }
 
+    /// Mailboxes whose annotations are not what they were.
+    pub(crate) fn changed_since(&self, older: &AccountAnnotations) -> Vec<MailboxId> {
+        let is_same = |mailbox: &&MailboxId| match (self.of.get(mailbox), older.of.get(mailbox)) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before),
+            (None, None) => true,
+            _ => false,
+        };
+        let all: BTreeSet<&MailboxId> = self.of.keys().chain(older.of.keys()).collect();
+        all.into_iter().filter(|mailbox| !is_same(mailbox)).copied().collect()
+    }
+
     /// Those of the account itself.
     pub(crate) fn message_limit(&self) -> Option<u64> {
         self.of(ACCOUNT_ITSELF).and_then(|own| own.message_limit)
@@ -195,6 +206,11 @@ impl SharingIndex {
         for grantee in now {
             self.by_grantee.entry(grantee).or_default().insert(owner);
         }
+    }
+
+    /// Whom an account gives something.
+    pub(crate) fn grantees(&self, owner: AccountNumber) -> BTreeSet<Grantee> {
+        self.by_owner.get(&owner).cloned().unwrap_or_default()
     }
 
     /// Who may give something to that account.

@@ -37,11 +37,13 @@ use super::retained::{
 use super::saved::Saved;
 use super::table::Table;
 use super::vanished::{self, GoneMap, RecentlyGone};
+use super::watchers::AccountWatchers;
 use crate::error::ReadError;
 use crate::format_level;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, PartHash, Stamp, Uid};
 use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
+use crate::rights::Grantee;
 use crate::uid_set::UidSet;
 
 /// A callback of someone who watches a mailbox.
@@ -126,6 +128,7 @@ pub(crate) struct Committed {
     /// Whose values are to be sealed anew.
     pub(crate) reseal: Arc<Reseal>,
     next_watcher: AtomicU64,
+    pub(super) account_watchers: AccountWatchers,
     stamp: AtomicU64,
 }
 
@@ -156,6 +159,7 @@ impl Committed {
             key_uses: KeyUses::default(),
             reseal: Arc::default(),
             next_watcher: AtomicU64::new(1),
+            account_watchers: AccountWatchers::default(),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
             pages,
@@ -412,6 +416,7 @@ impl Committed {
         mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
         self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
         let mut touched = self.replace_visible(&mut changes);
+        let concerned = self.replace_accounts(&changes.accounts);
         // Whoever watches a mailbox may have lost the right to.
         let cells = self.mailboxes.read();
         touched.extend(changes.annotated.iter().filter_map(|key| cells.get(key).cloned()));
@@ -422,6 +427,7 @@ impl Committed {
                 cell.watchers.lock().iter().map(|(_, watcher)| Arc::clone(watcher)).collect();
             watchers.iter().for_each(|watcher| watcher());
         }
+        self.account_watchers.call(&concerned);
     }
 
     fn replace_visible(&self, changes: &mut Changes) -> Vec<Arc<MailboxCell>> {
@@ -451,7 +457,6 @@ impl Committed {
         self.gone.extend(std::mem::take(&mut changes.gone));
         let epoch_begin = self.epoch_begin();
         let mut touched = Vec::new();
-        // Mailboxes before accounts: a name that can be looked up leads to a mailbox that is there.
         for (key, state) in &changes.mailboxes {
             let existing = self.mailboxes.read().get(key).cloned();
             match (state, existing) {
@@ -471,13 +476,18 @@ impl Committed {
                 (None, None) => {}
             }
         }
-        self.replace_accounts(&changes.accounts);
         touched
     }
 
-    fn replace_accounts(&self, changed: &HashMap<AccountNumber, Option<AccountState>>) {
+    /// Answers whom it concerns that names, subscriptions, metadata or rights changed. After the
+    /// mailboxes: a name that can be looked up leads to a mailbox that is there.
+    fn replace_accounts(
+        &self,
+        changed: &HashMap<AccountNumber, Option<AccountState>>,
+    ) -> BTreeSet<Grantee> {
+        let mut concerned = BTreeSet::new();
         if changed.is_empty() {
-            return;
+            return concerned;
         }
         let mut accounts = self.accounts.write();
         let mut names = self.names.write();
@@ -491,8 +501,17 @@ impl Committed {
                 (Some(before), Some(now)) => Arc::ptr_eq(&before.annotations, now),
                 _ => false,
             };
+            let same_names = match (&before, state) {
+                (Some(before), Some(now)) => Arc::ptr_eq(&before.names, &now.names),
+                _ => false,
+            };
+            if !(is_same && same_names) {
+                concerned.insert(Grantee::Account(*number));
+                concerned.extend(self.sharing.read().grantees(*number));
+            }
             if !is_same {
                 self.sharing.write().set(*number, now.map(AsRef::as_ref));
+                concerned.extend(self.sharing.read().grantees(*number));
             }
             let name = state.as_ref().map(|state| state.profile.name.as_str());
             if let Some(before) = before
@@ -507,6 +526,7 @@ impl Committed {
                 names.insert(name.to_owned(), *number);
             }
         }
+        concerned
     }
 
     fn keep_for_checkpoint(&self, changes: Changes) {
@@ -625,6 +645,18 @@ impl Committed {
         let number = self.next_watcher.fetch_add(1, Ordering::Relaxed);
         cell.watchers.lock().push((number, watcher));
         number
+    }
+
+    /// Registers a watcher of an account.
+    pub(crate) fn watch_account(&self, account: AccountNumber, watcher: Watcher) -> u64 {
+        let number = self.next_watcher.fetch_add(1, Ordering::Relaxed);
+        self.account_watchers.add(account, number, watcher);
+        number
+    }
+
+    /// Ends a watch of an account.
+    pub(crate) fn unwatch_account(&self, account: AccountNumber, number: u64) {
+        self.account_watchers.remove(account, number);
     }
 }
 

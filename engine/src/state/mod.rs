@@ -42,10 +42,11 @@ mod space;
 mod table;
 mod values;
 mod vanished;
+mod watchers;
 
 pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical};
-pub(crate) use annotations::{ACCOUNT_ITSELF, Annotations};
+pub(crate) use annotations::{ACCOUNT_ITSELF, AccountAnnotations, Annotations};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,

@@ -11,6 +11,19 @@ use crate::ticket::Ticket;
 
 use super::{Inner, Listing, Mailbox, MessageReader, SpecialUse};
 
+/// Keeps a callback of [`Account::on_change`] alive; dropping it ends it.
+pub struct AccountSubscription {
+    inner: Arc<Inner>,
+    account: AccountNumber,
+    number: u64,
+}
+
+impl Drop for AccountSubscription {
+    fn drop(&mut self) {
+        self.inner.committed.unwatch_account(self.account, self.number);
+    }
+}
+
 /// An account of an open store. Cheap to clone.
 #[derive(Clone)]
 pub struct Account {
@@ -128,5 +141,13 @@ impl Account {
     /// [`ReadError`], if the message is damaged or cannot be read.
     pub fn message(&self, row: &Row) -> Result<MessageReader, ReadError> {
         MessageReader::open(&self.inner, self.number, row)
+    }
+
+    /// Calls back after every committed change of names, subscriptions, metadata or rights, its own
+    /// or those of an account that shares something with it; must return at once and not call the
+    /// store.
+    pub fn on_change(&self, callback: Arc<dyn Fn() + Send + Sync>) -> AccountSubscription {
+        let number = self.inner.committed.watch_account(self.number, callback);
+        AccountSubscription { inner: Arc::clone(&self.inner), account: self.number, number }
     }
 }

@@ -74,7 +74,7 @@ mod upgrade;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::account::Account;
+pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::keys::Ending;
@@ -86,7 +86,9 @@ pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
 pub use self::retention::RetainedEntry;
-pub use self::sharing::{AccessEntry, MetadataChange, MetadataEntry, MetadataScope, Usage};
+pub use self::sharing::{
+    AccessEntry, MetadataChange, MetadataEntry, MetadataScope, MetadataState, Usage,
+};
 pub use self::spool::SpoolFile;
 pub use self::status::{Opened, Status};
 pub use self::types::{

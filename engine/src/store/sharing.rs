@@ -3,6 +3,7 @@
 //! A handle of an account reads and changes everything of it: whoever serves somebody else asks
 //! [`Account::rights_of`] before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::commit::Change;
@@ -10,7 +11,7 @@ use crate::error::CommitError;
 use crate::ids::{AccountNumber, MailboxId};
 use crate::record::{EntryChange, SharingBody};
 use crate::rights::{Grantee, Identifier, Rights};
-use crate::state::{ACCOUNT_ITSELF, AccountState};
+use crate::state::{ACCOUNT_ITSELF, AccountAnnotations, AccountState, Annotations};
 use crate::ticket::Ticket;
 
 use super::{Account, Store};
@@ -44,6 +45,42 @@ pub struct MetadataChange {
     pub name: String,
     /// `None` removes it.
     pub value: Option<Vec<u8>>,
+}
+
+/// All metadata of an account as it was: cheap to take and to keep.
+#[derive(Clone)]
+pub struct MetadataState(Arc<AccountAnnotations>);
+
+impl MetadataState {
+    /// Entries that `reader` sees and that have come, changed or gone since `older`, by mailbox
+    /// (`None` is the account itself).
+    pub fn changed_since(
+        &self,
+        older: &MetadataState,
+        reader: AccountNumber,
+    ) -> Vec<(Option<MailboxId>, MetadataScope, String)> {
+        let mut found = Vec::new();
+        for mailbox in self.0.changed_since(&older.0) {
+            let (now, before) = (self.0.of(mailbox), older.0.of(mailbox));
+            let both = now.into_iter().chain(before).flat_map(|one| one.entries.keys());
+            let keys: BTreeSet<&(AccountNumber, String)> = both.collect();
+            for key in keys {
+                let scope = match key.0 {
+                    AccountNumber::VOLUME => MetadataScope::Shared,
+                    of if of == reader => MetadataScope::Private(reader),
+                    _ => continue,
+                };
+                let value = |state: Option<&Annotations>| {
+                    state.and_then(|state| state.entries.get(key)).cloned()
+                };
+                if value(now) != value(before) {
+                    let of = Some(mailbox).filter(|mailbox| *mailbox != ACCOUNT_ITSELF);
+                    found.push((of, scope, key.1.clone()));
+                }
+            }
+        }
+        found
+    }
 }
 
 /// An entry of an access control list.
@@ -104,6 +141,11 @@ impl Account {
             Some(MetadataEntry { scope, name: name.clone(), value: value.clone() })
         });
         seen.collect()
+    }
+
+    /// All its metadata now, to find out later what changed.
+    pub fn metadata_state(&self) -> MetadataState {
+        MetadataState(self.state().map(|state| state.annotations).unwrap_or_default())
     }
 
     /// Changes entries of metadata, all or none.

@@ -194,3 +194,44 @@ fn an_account_has_no_more_messages_than_its_limit() {
     assert!(matches!(nobody, CommitError::NoSuchAccount), "{nobody}");
     store.close();
 }
+
+#[test]
+fn who_watches_an_account_hears_of_names_and_metadata_and_of_what_others_share() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(folder.path());
+    let (anna, bert, carl) = (account(&store, ANNA), account(&store, BERT), account(&store, CARL));
+    let counters = [(); 3].map(|()| Arc::new(AtomicU32::new(0)));
+    let watch = |account: &Account, counter: &Arc<AtomicU32>| {
+        let counter = Arc::clone(counter);
+        account.on_change(Arc::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }))
+    };
+    let _hers = watch(&anna, &counters[0]);
+    let his = watch(&bert, &counters[1]);
+    let _carls = watch(&carl, &counters[2]);
+    let heard = || [0, 1, 2].map(|who: usize| counters[who].swap(0, Ordering::Relaxed));
+    append(&store, ANNA).unwrap();
+    assert_eq!(heard(), [0, 0, 0], "mail is for who watches the mailbox");
+    anna.create_mailbox("Work", None).wait().unwrap();
+    anna.subscribe("Work").wait().unwrap();
+    let before = anna.metadata_state();
+    anna.set_metadata(None, vec![change("/comment", Some(b"mine"))]).wait().unwrap();
+    assert_eq!(heard(), [3, 0, 0]);
+    let changed = anna.metadata_state().changed_since(&before, bert.number());
+    assert_eq!(changed, [(None, MetadataScope::Shared, "/comment".to_owned())]);
+    let inbox = anna.mailbox("INBOX").unwrap().unwrap().id();
+    let who = Identifier::account(bert.number());
+    anna.set_rights(inbox, who, Some(rights("lr"))).wait().unwrap();
+    anna.delete_mailbox("Work").wait().unwrap();
+    anna.set_rights(inbox, who, None).wait().unwrap();
+    assert_eq!(heard(), [3, 3, 0], "the first right, a name, the last right");
+    anna.create_mailbox("Work", None).wait().unwrap();
+    assert_eq!(heard(), [1, 0, 0], "nothing is shared any more");
+    anna.set_rights(inbox, Identifier::ANYONE, Some(rights("l"))).wait().unwrap();
+    assert_eq!(heard(), [1, 1, 1]);
+    drop(his);
+    anna.delete_mailbox("Work").wait().unwrap();
+    assert_eq!(heard(), [1, 0, 1], "who let go of the watch hears no more");
+}

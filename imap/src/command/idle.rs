@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Answer, Talk, Then, search};
-use crate::session::{Answered, Expunges, Manner, Synced, sync};
+use super::{Answer, Talk, Then, notify, tell_selected};
+use crate::session::{Answered, Expunges, Synced};
 use crate::stream::Ended;
 
 /// What ended a wait.
@@ -18,7 +18,9 @@ enum Woken {
 
 /// IDLE
 pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
-    let news = Arc::new(Notify::new());
+    // One bell for all: what NOTIFY watches rings it, too.
+    let watching = talk.session.watching.as_ref();
+    let news = watching.map_or_else(|| Arc::new(Notify::new()), |watching| watching.news());
     // Listening begins before the first look, so that nothing falls between them.
     let _listening = talk.session.selected.as_ref().map(|selected| {
         let news = Arc::clone(&news);
@@ -31,14 +33,10 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
             talk.wire.line(super::WITHDRAWN);
             return Err(Ended::Said);
         }
-        if let Some(selected) = &mut talk.session.selected {
-            let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Tell };
-            let synced = sync(selected, &mut talk.wire, manner, Answered::Nothing).await?;
-            if synced == Synced::Gone {
-                return Ok(Answer::ok("Idle is over"));
-            }
-            search::update_contexts(talk).await?;
+        if tell_selected(talk, Expunges::Tell, Answered::Nothing).await? == Synced::Gone {
+            return Ok(Answer::ok("Idle is over"));
         }
+        notify::tell_others(talk).await?;
         match talk.wire.connection.plain_line(talk.wire.bounds) {
             Ok(None) => {}
             Ok(Some(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => {

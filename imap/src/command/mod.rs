@@ -19,6 +19,7 @@ mod list;
 mod mailbox;
 mod message_limit;
 mod metadata;
+mod notify;
 mod place;
 mod quota;
 mod replace;
@@ -33,6 +34,7 @@ mod uid_batches;
 
 use engine::Account;
 use engine::rights::Rights;
+use engine::uid_set::UidSet;
 use tokio::sync::watch;
 
 use crate::codec::command::TransferKind;
@@ -43,6 +45,7 @@ use crate::stream::{Ended, Wire};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
+pub(crate) use notify::{Watching, tell_between};
 pub(crate) use search::Contexts;
 
 /// One client: its state and its bytes.
@@ -112,6 +115,7 @@ fn rule(command: &Command) -> Rule {
         Command::Append { .. } => row("Append", When::LoggedIn),
         Command::Replace { .. } => row("Replace", When::Selected),
         Command::Idle => row("Idle", When::LoggedIn),
+        Command::Notify(_) => row("Notify", When::LoggedIn),
         Command::UidBatches { .. } => row("Uidbatches", When::Selected),
         Command::GetAcl(_) => row("Getacl", When::LoggedIn),
         Command::SetAcl { .. } => row("Setacl", When::LoggedIn),
@@ -176,15 +180,10 @@ pub(crate) async fn carry_out(
     };
     talk.incoming.release();
     let answered = std::mem::replace(&mut talk.answered, Answered::Nothing);
-    if let Some(selected) = &mut talk.session.selected {
-        let manner = Manner { dialect: talk.session.dialect, expunges: rule.expunges };
-        let synced = sync(selected, &mut talk.wire, manner, answered).await?;
-        if synced == Synced::Gone {
-            talk.wire.line(&answer.line(&request.tag));
-            talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
-            return Ok(Then::Close);
-        }
-        search::update_contexts(talk).await?;
+    if tell_selected(talk, rule.expunges, answered).await? == Synced::Gone {
+        talk.wire.line(&answer.line(&request.tag));
+        talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
+        return Ok(Then::Close);
     }
     let answer = match talk.session.dialect.qresync && rule.tells_modseq {
         true => answer.with_highest_modseq(talk.session.selected.as_ref()),
@@ -193,6 +192,31 @@ pub(crate) async fn carry_out(
     talk.wire.line(&answer.line(&request.tag));
     talk.wire.relieve().await?;
     Ok(answer.then)
+}
+
+/// Brings the client up to date with the selected mailbox, in the order of RFC 5465 section 7:
+/// EXISTS, what it asked of new messages, searches that are kept current.
+async fn tell_selected(
+    talk: &mut Talk,
+    expunges: Expunges,
+    answered: Answered,
+) -> Result<Synced, Ended> {
+    let flags = notify::flag_news(&talk.session);
+    let items = !notify::items_of_new(&talk.session).is_empty();
+    let Some(selected) = &mut talk.session.selected else { return Ok(Synced::Current) };
+    let wants_items = items || selected.contexts.ask_of_new();
+    match wants_items {
+        true if selected.arrived.is_some() => {}
+        true => selected.arrived = Some(UidSet::new()),
+        false => selected.arrived = None,
+    }
+    let manner = Manner { dialect: talk.session.dialect, expunges, flags };
+    let synced = sync(selected, &mut talk.wire, manner, answered).await?;
+    if synced == Synced::Current {
+        fetch::tell_arrived(talk).await?;
+        search::update_contexts(talk).await?;
+    }
+    Ok(synced)
 }
 
 /// The end of a session whose mailbox is not shared any more.
@@ -252,6 +276,7 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
             replace::replace(talk, numbers, &old, &mailbox, (*message, literals)).await
         }
         Command::Idle => idle::idle(talk).await,
+        Command::Notify(request) => notify::notify(talk, request).await,
         Command::UidBatches { messages, wanted } => {
             uid_batches::uid_batches(talk, messages, wanted).await
         }

@@ -151,8 +151,9 @@ fn steps(selected: &Selected, wanted: &mut Wanted) -> Option<Vec<(FlagChange, Fl
 
 /// News of others, then the answers of the command itself.
 async fn tell(talk: &mut Talk, uids: UidSet, wanted: Wanted) -> Result<Synced, Ended> {
+    let flags = super::notify::flag_news(&talk.session);
     let Some(selected) = &mut talk.session.selected else { return Ok(Synced::Current) };
-    let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Hold };
+    let manner = Manner { dialect: talk.session.dialect, expunges: Expunges::Hold, flags };
     // Who asks for UNCHANGEDSINCE is told the MODSEQ of each message, silent or not.
     if wanted.answer == StoreAnswer::Silent && wanted.unchanged_since.is_none() {
         let own = OwnChange { uids, change: wanted.change, flags: wanted.flags };

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use engine::{Account, Store};
 
 use crate::Config;
+use crate::command::Watching;
 use crate::extension::{Situation, capabilities};
 use crate::login::{Admitted, Seat, TlsFacts, Visitor, offer};
 use crate::sasl::Offer;
@@ -31,7 +32,7 @@ pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vani
 pub(crate) use numbering::Ghosts;
 pub(crate) use resync::{missed, resynchronize};
 pub(crate) use selected::{ALL_FLAGS, Reach, Selected, TargetError, Targets, changeable};
-pub(crate) use sync::{Answered, Expunges, Manner, OwnChange, Synced, sync};
+pub(crate) use sync::{Answered, Expunges, FlagNews, Manner, OwnChange, Synced, sync};
 
 /// Whether bytes on this connection are encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     seat: Option<Seat>,
     /// The selected mailbox.
     pub(crate) selected: Option<Selected>,
+    /// What NOTIFY asked to be told; `None` before the first one, and after NONE.
+    pub(crate) watching: Option<Box<Watching>>,
     /// Logins that failed on this connection.
     pub(crate) login_failures: u32,
     /// Commands in a row that were not understood.
@@ -82,6 +85,7 @@ impl Session {
             dialect: Dialect::default(),
             seat: None,
             selected: None,
+            watching: None,
             login_failures: 0,
             bad_commands: 0,
         }

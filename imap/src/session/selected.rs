@@ -56,6 +56,8 @@ pub(crate) struct Selected {
     pub(crate) saved_result: UidSet,
     /// Searches whose results are kept current (RFC 5267).
     pub(crate) contexts: Contexts,
+    /// Messages that came and of which NOTIFY tells more than that; `None` if it does not.
+    pub(crate) arrived: Option<UidSet>,
 }
 
 /// The messages that a command names.
@@ -112,6 +114,7 @@ impl Selected {
             told_keywords,
             saved_result: UidSet::new(),
             contexts: Contexts::default(),
+            arrived: None,
         }
     }
 

@@ -39,6 +39,17 @@ pub(crate) struct Manner {
     pub(crate) dialect: Dialect,
     /// Whether expunges may be told now.
     pub(crate) expunges: Expunges,
+    /// Whether flags are told that others changed.
+    pub(crate) flags: FlagNews,
+}
+
+/// Whether a client wants to know of flags that others changed (RFC 5465 section 5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FlagNews {
+    /// Yes.
+    Tell,
+    /// No: it has said so.
+    Skip,
 }
 
 /// A change that this session made itself and whose effect its client can work out.
@@ -96,9 +107,13 @@ pub(crate) async fn sync(
     let older = std::mem::replace(&mut selected.view, news.view);
     selected.history = selected.mailbox.history();
     selected.contexts.note(&news.changes);
+    if let Some(arrived) = &mut selected.arrived {
+        let ranges = arrived.ranges().iter().chain(news.changes.added.ranges());
+        *arrived = UidSet::from_ranges(ranges.copied());
+    }
     tell_keywords(selected, wire);
     tell_count(selected, wire, manner.dialect);
-    let told = Told { dialect: manner.dialect, older: &older, answered: &answered };
+    let told = Told { manner, older: &older, answered: &answered };
     tell_flags(selected, wire, &news.changes.changed, &told).await?;
     Ok(Synced::Current)
 }
@@ -229,7 +244,7 @@ fn tell_count(selected: &mut Selected, wire: &mut Wire, dialect: Dialect) {
 
 /// What a client knows of changed messages.
 struct Told<'a> {
-    dialect: Dialect,
+    manner: Manner,
     older: &'a View,
     answered: &'a Answered,
 }
@@ -267,12 +282,17 @@ fn tell_batch(
     let rows = selected.view.rows_from(Uid(from), BATCH_ROWS)?;
     for row in rows.iter().take_while(|row| row.uid.0 <= last) {
         let known = is_known(selected, row, told)?;
-        if known == Known::All || (known == Known::Flags && !told.dialect.condstore) {
+        let passed_over = match known {
+            Known::All => true,
+            Known::Flags => !told.manner.dialect.condstore,
+            Known::Nothing => told.manner.flags == FlagNews::Skip,
+        };
+        if passed_over {
             continue;
         }
         let flags = (known == Known::Nothing).then_some(row.flags);
         if let Some(number) = selected.number_of(row.uid)? {
-            put_flags(&mut wire.out, told.dialect, number, row, flags, selected);
+            put_flags(&mut wire.out, told.manner.dialect, number, row, flags, selected);
         }
     }
     Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)).filter(|_| rows.len() == BATCH_ROWS))

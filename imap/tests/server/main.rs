@@ -15,6 +15,7 @@ mod habits;
 mod hostile;
 mod large_append;
 mod many_messages;
+mod notify;
 mod nul;
 mod pace;
 mod places;

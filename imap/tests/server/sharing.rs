@@ -76,6 +76,7 @@ const WITHOUT_RIGHTS: &[&str] = &[
     "GETQUOTA",
     "SETQUOTA",
     "IDLE",
+    "NOTIFY",
     "CHECK",
     "CLOSE",
     "UNSELECT",

@@ -5,6 +5,7 @@
 
 mod append;
 mod fetch;
+mod notify;
 mod search;
 mod sharing;
 
@@ -20,6 +21,7 @@ pub use self::append::{AppendMessage, AppendPart, LiteralForm};
 pub use self::fetch::{
     BinaryItem, FetchItem, FetchModifier, Section, SectionItem, SectionName, SectionText,
 };
+pub use self::notify::{EventFilter, EventGroup, Events, NotifyRequest, NotifySet};
 pub use self::search::{
     CountedFrom, DayTest, PartialRange, ReturnOptions, SearchField, SearchKey, SearchRequest,
     SortCriterion, SortKey, SortOrder, Source, ThreadAlgorithm,
@@ -186,6 +188,8 @@ pub enum Command {
     SetQuota(Vec<u8>),
     /// IDLE (RFC 2177)
     Idle,
+    /// NOTIFY (RFC 5465)
+    Notify(NotifyRequest),
     /// UIDBATCHES (RFC 10022)
     UidBatches {
         /// Of each batch, never 0.

@@ -3,7 +3,7 @@
 use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{EmailId, ThreadId};
 
-use super::Numbers;
+use super::{FetchItem, Numbers};
 use crate::codec::SequenceSet;
 use crate::codec::date::Day;
 use crate::codec::mailbox_name::WireName;
@@ -15,6 +15,8 @@ pub struct SearchRequest {
     pub numbers: Numbers,
     /// `RETURN (…)` (RFC 4731); `None` where it was not given.
     pub returns: Option<ReturnOptions>,
+    /// `UPDATE (…)` (RFC 5465 section 7): what is told of new messages that match.
+    pub new_items: Vec<FetchItem>,
     /// As given.
     pub charset: Option<Vec<u8>>,
     /// What must hold.

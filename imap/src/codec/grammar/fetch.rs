@@ -16,28 +16,41 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command
     cursor.space()?;
     let mut items = Vec::new();
     if cursor.peek() == Some(b'(') {
-        let start = cursor.clone();
-        items = cursor.list(item)?.into_iter().flatten().collect();
-        if items.is_empty() {
-            return start.expected("at least one item to fetch");
-        }
+        items = listed_items(cursor)?;
     } else {
         items.extend(item(cursor)?);
     }
     if numbers == Numbers::Uid && !items.contains(&FetchItem::Uid) {
         items.insert(0, FetchItem::Uid);
     }
+    let mut seen = each_once(items);
+    let modifier = super::select::fetch_modifier(cursor)?;
+    if modifier.changed_since.is_some() && !seen.contains(&FetchItem::ModSeq) {
+        seen.push(FetchItem::ModSeq);
+    }
+    Ok(Command::Fetch { numbers, set, items: seen, modifier })
+}
+
+/// `"(" fetch-att *(SP fetch-att) ")"`, each once.
+pub(in crate::codec::grammar) fn listed_items(
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<FetchItem>, SyntaxError> {
+    let start = cursor.clone();
+    let items: Vec<FetchItem> = cursor.list(item)?.into_iter().flatten().collect();
+    match items.is_empty() {
+        true => start.expected("at least one item to fetch"),
+        false => Ok(each_once(items)),
+    }
+}
+
+fn each_once(items: Vec<FetchItem>) -> Vec<FetchItem> {
     let mut seen: Vec<FetchItem> = Vec::new();
     for item in items {
         if !seen.contains(&item) {
             seen.push(item);
         }
     }
-    let modifier = super::select::fetch_modifier(cursor)?;
-    if modifier.changed_since.is_some() && !seen.contains(&FetchItem::ModSeq) {
-        seen.push(FetchItem::ModSeq);
-    }
-    Ok(Command::Fetch { numbers, set, items: seen, modifier })
+    seen
 }
 
 /// `fetch-att`, or a macro; macros inside parentheses are taken, too.

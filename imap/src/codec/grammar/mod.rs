@@ -8,6 +8,7 @@
 mod append;
 mod fetch;
 mod list;
+mod notify;
 mod search;
 mod select;
 mod sharing;
@@ -99,6 +100,7 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"COMPRESS" => compress(cursor)?,
         b"NAMESPACE" => Command::Namespace,
         b"IDLE" => Command::Idle,
+        b"NOTIFY" => notify::notify(cursor)?,
         b"CHECK" => Command::Check,
         b"CLOSE" => Command::Close,
         b"UNSELECT" => Command::Unselect,

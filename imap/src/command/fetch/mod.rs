@@ -30,7 +30,9 @@ use super::message_limit::Excess;
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
-use crate::session::{Answered, OwnChange, Selected, TargetError, Targets, missed, put_vanished};
+use crate::session::{
+    Answered, Dialect, OwnChange, Selected, TargetError, Targets, missed, put_vanished,
+};
 use crate::stream::{Ended, blocking};
 
 /// Rows read in one piece.
@@ -84,28 +86,13 @@ pub(super) async fn fetch(
     if let Some(vanished) = vanished.filter(|_| modifier.vanished) {
         put_vanished(&mut talk.wire, "(EARLIER) ", &vanished).await?;
     }
-    let mut items = items;
-    if talk.session.dialect.uid_only {
-        // It stands before the parenthesis.
-        items.retain(|item| *item != FetchItem::Uid);
-    }
-    let is_section = |item: &FetchItem| {
-        matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
-    };
-    let has_sections = items.iter().any(is_section);
-    let mut plan = Plan { items, has_sections, newly_seen: UidSet::new() };
+    let mut plan = Plan::new(items, talk.session.dialect);
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
     let mut left_out = LeftOut { expunged: targets.ghosts, ..LeftOut::default() };
-    for &(first, last) in targets.uids.ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            match fetch_batch(talk, &plan, (from, last), &mut left_out).await? {
-                Ok(follows) => next = follows,
-                Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
-            }
-        }
+    if let Err(error) = fetch_all(talk, &plan, &targets.uids, &mut left_out).await? {
+        return Ok(Answer::unreadable(&talk.session, &error));
     }
     Ok(if left_out.unreadable {
         Answer::no("SERVERBUG", "Some messages could not be read; the operator has been told")
@@ -147,6 +134,58 @@ fn wanted(
     }
     let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
     Ok(Wanted { targets, excess, vanished })
+}
+
+/// Tells of messages that have come what NOTIFY asked for (RFC 5465 section 5.2), and searches that
+/// are kept current (section 7). They stay unseen: nobody has looked at them yet.
+pub(super) async fn tell_arrived(talk: &mut Talk) -> Result<(), Ended> {
+    let arrived = talk.session.selected.as_mut().and_then(|selected| selected.arrived.take());
+    let Some(arrived) = arrived.filter(|uids| !uids.is_empty()) else { return Ok(()) };
+    let base = super::notify::items_of_new(&talk.session).to_vec();
+    for (uids, items) in super::search::asked_of_new(talk, arrived, base).await? {
+        let plan = Plan::new(items, talk.session.dialect);
+        if plan.items.is_empty() {
+            continue;
+        }
+        let told = fetch_all(talk, &plan, &uids, &mut LeftOut::default()).await?;
+        if let Err(error) = told {
+            tracing::error!(%error, "new messages could not be told");
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    fn new(mut items: Vec<FetchItem>, dialect: Dialect) -> Plan {
+        if dialect.uid_only {
+            // It stands before the parenthesis.
+            items.retain(|item| *item != FetchItem::Uid);
+        }
+        let is_section = |item: &FetchItem| {
+            matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
+        };
+        let has_sections = items.iter().any(is_section);
+        Plan { items, has_sections, newly_seen: UidSet::new() }
+    }
+}
+
+/// Answers all these messages.
+async fn fetch_all(
+    talk: &mut Talk,
+    plan: &Plan,
+    uids: &UidSet,
+    left_out: &mut LeftOut,
+) -> Result<Result<(), ReadError>, Ended> {
+    for &(first, last) in uids.ranges() {
+        let mut next = Some(first);
+        while let Some(from) = next.filter(|&from| from <= last) {
+            match fetch_batch(talk, plan, (from, last), left_out).await? {
+                Ok(follows) => next = follows,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes

@@ -119,6 +119,27 @@ fn patterns(reference: &WireName, patterns: &[WireName]) -> Vec<Pattern> {
     patterns.iter().filter_map(whole).collect()
 }
 
+/// `* LIST` of names that changed, with their old ones (RFC 5465 section 5.4, RFC 9051 section
+/// 6.3.9.7).
+pub(super) fn put_changed(
+    out: &mut Vec<u8>,
+    names: NameEncoding,
+    listing: &Listing,
+    changed: &BTreeMap<String, Option<String>>,
+) {
+    if changed.is_empty() {
+        return;
+    }
+    let request = ListRequest { extended: true, return_subscribed: true, ..ListRequest::default() };
+    let tree = Tree::new(listing);
+    for (name, old_name) in changed {
+        if let Some(mut shown) = tree.shown(&request, &[], name) {
+            shown.old_name.clone_from(old_name);
+            shown.put(out, "LIST", names);
+        }
+    }
+}
+
 /// A line of LIST or LSUB.
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
@@ -128,6 +149,8 @@ struct Shown {
     exists: bool,
     /// Whether something below it, not itself, was selected as subscribed.
     child_subscribed: bool,
+    /// What it was called before, if that is told.
+    old_name: Option<String>,
 }
 
 impl Shown {
@@ -137,6 +160,11 @@ impl Shown {
         put::mailbox(out, &self.name, names);
         if self.child_subscribed {
             out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+        }
+        if let Some(old) = &self.old_name {
+            out.extend_from_slice(b" (\"OLDNAME\" (");
+            put::mailbox(out, old, names);
+            out.extend_from_slice(b"))");
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -227,7 +255,8 @@ impl<'a> Tree<'a> {
             attributes.push("\\Subscribed");
         }
         attributes.extend(office.and_then(attribute_of));
-        Some(Shown { name: name.to_owned(), attributes, exists: entry.is_some(), child_subscribed })
+        let (name, exists) = (name.to_owned(), entry.is_some());
+        Some(Shown { name, attributes, exists, child_subscribed, old_name: None })
     }
 
     /// Subscribed names; with a pattern that ends in `%` also levels above them, as `\Noselect`.
@@ -248,7 +277,8 @@ impl<'a> Tree<'a> {
         let shown = |(name, subscribed): (&str, bool)| {
             let exists = self.levels.get(name).is_some_and(Option::is_some);
             let attributes = if subscribed && exists { Vec::new() } else { vec!["\\Noselect"] };
-            Shown { name: name.to_owned(), attributes, exists, child_subscribed: false }
+            let name = name.to_owned();
+            Shown { name, attributes, exists, child_subscribed: false, old_name: None }
         };
         found.into_iter().map(shown).collect()
     }

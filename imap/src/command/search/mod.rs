@@ -43,7 +43,7 @@ use crate::session::Selected;
 use crate::stream::{Ended, blocking};
 
 pub(crate) use self::context::Contexts;
-pub(super) use self::context::{cancel_update, update as update_contexts};
+pub(super) use self::context::{asked_of_new, cancel_update, update as update_contexts};
 pub(super) use self::multi::multi_search;
 pub(super) use self::order::{sort, thread};
 

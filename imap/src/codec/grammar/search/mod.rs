@@ -21,6 +21,7 @@ use crate::codec::command::{
 use crate::codec::cursor::{Cursor, SyntaxError};
 use crate::codec::date;
 
+pub(super) use self::options::mailboxes;
 pub(crate) use self::options::partial_range;
 
 /// How deep NOT, OR, FUZZY and parentheses may nest.
@@ -32,20 +33,20 @@ const TAGS_MAX: usize = 100;
 
 /// SEARCH
 pub(super) fn search(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command, SyntaxError> {
-    let returns = return_options(cursor)?;
+    let (returns, new_items) = return_options(cursor)?;
     let charset = optional_charset(cursor)?;
     let key = keys(cursor)?;
-    let request = SearchRequest { numbers, returns, charset, key };
+    let request = SearchRequest { numbers, returns, new_items, charset, key };
     refuse_relevancy(cursor, &request, false)?;
     Ok(Command::Search(request))
 }
 
 /// SORT
 pub(super) fn sort(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Command, SyntaxError> {
-    let returns = return_options(cursor)?;
+    let (returns, new_items) = return_options(cursor)?;
     cursor.space()?;
     let criteria = sort_criteria(cursor)?;
-    let request = SearchRequest { numbers, returns, ..counted_by_charset(cursor)? };
+    let request = SearchRequest { numbers, returns, new_items, ..counted_by_charset(cursor)? };
     let by_relevancy =
         criteria.iter().any(|criterion| criterion.key == crate::codec::command::SortKey::Relevancy);
     refuse_relevancy(cursor, &request, by_relevancy)?;
@@ -69,10 +70,10 @@ pub(super) fn thread(cursor: &mut Cursor<'_>, numbers: Numbers) -> Result<Comman
 /// ESEARCH
 pub(super) fn multi_search(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     let sources = sources(cursor)?;
-    let returns = return_options(cursor)?;
+    let (returns, new_items) = return_options(cursor)?;
     let charset = optional_charset(cursor)?;
     let key = keys(cursor)?;
-    let request = SearchRequest { numbers: Numbers::Uid, returns, charset, key };
+    let request = SearchRequest { numbers: Numbers::Uid, returns, new_items, charset, key };
     refuse_relevancy(cursor, &request, false)?;
     Ok(Command::MultiSearch { sources, request })
 }
@@ -108,7 +109,13 @@ fn counted_by_charset(cursor: &mut Cursor<'_>) -> Result<SearchRequest, SyntaxEr
     cursor.space()?;
     let charset = Some(cursor.astring()?.into_owned());
     let key = keys(cursor)?;
-    Ok(SearchRequest { numbers: Numbers::Sequence, returns: None, charset, key })
+    Ok(SearchRequest {
+        numbers: Numbers::Sequence,
+        returns: None,
+        new_items: Vec::new(),
+        charset,
+        key,
+    })
 }
 
 /// RFC 6203 section 4: RELEVANCY is asked for with FUZZY alone.

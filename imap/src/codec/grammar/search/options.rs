@@ -1,9 +1,10 @@
 //! What stands before the keys of a search: RETURN, the criteria of SORT, the sources of ESEARCH.
 
 use crate::codec::command::{
-    CountedFrom, PartialRange, ReturnOptions, SortCriterion, SortKey, SortOrder, Source,
+    CountedFrom, FetchItem, PartialRange, ReturnOptions, SortCriterion, SortKey, SortOrder, Source,
 };
 use crate::codec::cursor::{Cursor, SyntaxError};
+use crate::codec::grammar::fetch::listed_items;
 use crate::codec::grammar::mailbox;
 use crate::codec::mailbox_name::WireName;
 
@@ -12,26 +13,38 @@ const CRITERIA_MAX: usize = 32;
 /// Sources of one ESEARCH, and mailboxes of one source.
 const SOURCES_MAX: usize = 1000;
 
-/// `[SP "RETURN" SP "(" [option *(SP option)] ")"]` (RFC 4466)
+/// `[SP "RETURN" SP "(" [option *(SP option)] ")"]` (RFC 4466), and what UPDATE asks of new
+/// messages.
 pub(super) fn return_options(
     cursor: &mut Cursor<'_>,
-) -> Result<Option<ReturnOptions>, SyntaxError> {
+) -> Result<(Option<ReturnOptions>, Vec<FetchItem>), SyntaxError> {
     let mut ahead = cursor.clone();
     ahead.space()?;
     if !ahead.take_word("RETURN") {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     ahead.space()?;
     let start = ahead.clone();
     let mut options = ReturnOptions::default();
-    ahead.list(|cursor| return_option(cursor, &mut options))?;
+    let mut new_items = Vec::new();
+    ahead.list(|cursor| {
+        let had_update = options.update;
+        return_option(cursor, &mut options)?;
+        // `"UPDATE" [SP "(" fetch-att *(SP fetch-att) ")"]` (RFC 5465 section 8)
+        let has_items = cursor.peek() == Some(b' ') && cursor.peek_second() == Some(b'(');
+        if options.update && !had_update && has_items {
+            cursor.space()?;
+            new_items = listed_items(cursor)?;
+        }
+        Ok(())
+    })?;
     if options.all && options.partial.is_some() {
         return start.expected("either ALL or PARTIAL");
     }
     // CONTEXT and UPDATE ask for no answer, and alone get that of an empty list.
     options.all |= options.tells_nothing() && !options.save;
     *cursor = ahead;
-    Ok(Some(options))
+    Ok((Some(options), new_items))
 }
 
 /// `search-return-opt`
@@ -128,7 +141,9 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Source, SyntaxError> {
 }
 
 /// `one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")"`
-fn mailboxes(cursor: &mut Cursor<'_>) -> Result<Vec<WireName>, SyntaxError> {
+pub(in crate::codec::grammar) fn mailboxes(
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<WireName>, SyntaxError> {
     cursor.space()?;
     if cursor.peek() != Some(b'(') {
         return Ok(vec![mailbox(cursor)?]);

@@ -30,7 +30,7 @@ use super::scan::{Scope, scan_within};
 use super::sort::SortTable;
 use super::test::Test;
 use super::{Answer, Talk};
-use crate::codec::command::{Numbers, SearchKey, SearchRequest};
+use crate::codec::command::{FetchItem, Numbers, SearchKey, SearchRequest};
 use crate::codec::put;
 use crate::session::Selected;
 use crate::stream::Ended;
@@ -53,7 +53,12 @@ struct Context {
     test: Test,
     members: UidSet,
     sorted: Option<(SortTable, Vec<u32>)>,
+    /// What is told of new messages that match (RFC 5465 section 7).
+    new_items: Vec<FetchItem>,
 }
+
+/// Messages and what is told of each of them.
+pub(in crate::command) type Asked = Vec<(UidSet, Vec<FetchItem>)>;
 
 /// All searches of a selected mailbox that are kept current.
 #[derive(Default)]
@@ -78,7 +83,8 @@ pub(super) fn begin(talk: &mut Talk, request: &SearchRequest, test: Test, kept: 
             (members, Some((table, order)))
         }
     };
-    let context = Context { tag, numbers: request.numbers, test, members, sorted };
+    let new_items = request.new_items.clone();
+    let context = Context { tag, numbers: request.numbers, test, members, sorted, new_items };
     let changes_by_itself =
         request.key.any(|key| matches!(key, SearchKey::Older(_) | SearchKey::Younger(_)));
     let why = if changes_by_itself {
@@ -112,6 +118,11 @@ impl Contexts {
         self.contexts.iter().any(|context| context.tag == tag)
     }
 
+    /// Whether something is told of new messages because a search asks for it.
+    pub(in crate::command) fn ask_of_new(&self) -> bool {
+        self.contexts.iter().any(|context| !context.new_items.is_empty())
+    }
+
     /// What the view has that it did not have, or not so, is looked at by [`update`].
     pub(crate) fn note(&mut self, changes: &ViewChanges) {
         if !self.contexts.is_empty() {
@@ -137,6 +148,50 @@ impl Contexts {
         });
         selected.contexts = contexts;
     }
+}
+
+/// What is told of these new messages: `base` of all, and of those that a search finds what it
+/// asked for, too.
+pub(in crate::command) async fn asked_of_new(
+    talk: &mut Talk,
+    arrived: UidSet,
+    base: Vec<FetchItem>,
+) -> Result<Asked, Ended> {
+    let mut asked = vec![(arrived.clone(), base)];
+    let Some(selected) = &mut talk.session.selected else { return Ok(asked) };
+    let scope = Scope::of(selected);
+    let contexts = std::mem::take(&mut selected.contexts.contexts);
+    for context in contexts.iter().filter(|context| !context.new_items.is_empty()) {
+        let mut found = UidSet::new();
+        let mut progress = Progress::new(talk, arrived.count());
+        let looked = (&context.test, &arrived);
+        let scanned = scan_within(talk, &scope, looked, &mut progress, |candidate, _| {
+            found.push(candidate.row.uid);
+            Ok(ControlFlow::Continue(()))
+        });
+        match scanned.await? {
+            Ok(()) => asked = divided(asked, &found, &context.new_items),
+            // Told when the search is brought up to date.
+            Err(error) => tracing::debug!(%error, "new messages could not be searched"),
+        }
+    }
+    if let Some(selected) = &mut talk.session.selected {
+        selected.contexts.contexts = contexts;
+    }
+    Ok(asked)
+}
+
+/// The same, where more is told of some of the messages.
+fn divided(asked: Asked, found: &UidSet, more: &[FetchItem]) -> Asked {
+    let mut parts = Asked::new();
+    for (uids, items) in asked {
+        let (inside, outside) = (intersection(&uids, found), without(&uids, found));
+        let mut all = items.clone();
+        all.extend(more.iter().filter(|item| !items.contains(item)).cloned());
+        let both = [(outside, items), (inside, all)];
+        parts.extend(both.into_iter().filter(|(uids, _)| !uids.is_empty()));
+    }
+    parts
 }
 
 /// Brings all results up to date with what was noted.

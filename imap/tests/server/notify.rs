@@ -1,0 +1,96 @@
+//! NOTIFY (RFC 5465) within its bounds, and how soon a client hears of news. What is told of what
+//! is in `transcripts/notify.imap`.
+
+use std::time::{Duration, Instant};
+
+use engine::flags::FlagList;
+use engine::ids::UnixSeconds;
+use imap::{Config, Limits, Transport};
+
+use crate::support::{Client, Served, deliver, open_store};
+
+const ALL: &str = "NOTIFY SET (personal (MessageNew MessageExpunge))";
+
+fn served(folder: &std::path::Path, notify_mailboxes_max: usize) -> Served {
+    let limits = Limits { notify_mailboxes_max, ..Limits::default() };
+    Served::new(open_store(folder), Config::new(limits, "test".into(), None, true))
+}
+
+fn deliver_one(served: &Served) {
+    deliver(served.store(), b"Subject: x\r\n\r\n", FlagList::default(), UnixSeconds(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_often_is_told_once_to_who_does_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = served(folder.path(), 10);
+    // No more than a few lines fit between the server and this client.
+    let mut client = Client::new(served.connect(Transport::Plain, 256));
+    client.log_in().await;
+    client.ok(ALL).await;
+    for _ in 0..300 {
+        deliver_one(&served);
+    }
+    let mut lines = 0;
+    loop {
+        let line = client.line().await.unwrap();
+        lines += 1;
+        assert!(line.starts_with("* STATUS \"INBOX\" (MESSAGES "), "{line}");
+        if line.contains("(MESSAGES 300 ") {
+            break;
+        }
+    }
+    assert!(lines < 50, "{lines} lines for 300 messages");
+    client.ok("NOOP").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_mailboxes_than_are_watched_are_refused_or_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = served(folder.path(), 2);
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    let mut other = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    other.log_in().await;
+    other.ok("CREATE one").await;
+    client.ok(ALL).await;
+    other.ok("CREATE two").await;
+    let line = client.line().await.unwrap();
+    assert!(line.starts_with("* OK [NOTIFICATIONOVERFLOW] "), "{line}");
+    deliver_one(&served);
+    assert!(client.ok("NOOP").await.is_empty(), "nothing is told after that");
+    let answer = client.answer(ALL).await;
+    assert!(answer.starts_with("NO [NOTIFICATIONOVERFLOW] "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_in_idle_hears_of_every_message_at_once() {
+    const MESSAGES: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let served = served(folder.path(), 10);
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    client.ok("SELECT INBOX").await;
+    client.send(b"i IDLE\r\n").await;
+    assert_eq!(client.line().await.unwrap(), "+ idling");
+    let mut waits = Vec::new();
+    for number in 1..=MESSAGES {
+        let listening = tokio::spawn(async move {
+            let line = client.line().await.unwrap();
+            let heard = Instant::now();
+            assert_eq!(client.line().await.unwrap(), "* 0 RECENT");
+            (client, line, heard)
+        });
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::task::block_in_place(|| deliver_one(&served));
+        let committed = Instant::now();
+        let (listener, line, heard) = listening.await.unwrap();
+        client = listener;
+        assert_eq!(line, format!("* {number} EXISTS"));
+        waits.push(heard.saturating_duration_since(committed));
+    }
+    waits.sort();
+    let (middle, last) = (waits[MESSAGES / 2], waits[MESSAGES - 1]);
+    println!("from the commit to the line: median {middle:?}, longest {last:?}");
+    assert!(middle < Duration::from_secs(1), "{middle:?}");
+}
