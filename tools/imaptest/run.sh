@@ -166,8 +166,6 @@ scripted
 stress defaults checkpoint=5
 stress everything checkpoint=5 qresync search=40 sort=20 thread=20 move=20 copy=30,5 \
   copybox=Archive noop=20 uidfetch=50 logout=10
-# Without SEARCH: imaptest waits for the answer of IMAP4rev1.
-stress rev2 imap4rev2 qresync checkpoint=5 move=20 copy=20,5 copybox=Archive noop=20 uidfetch=50
 # Not with checkpoints, in which imaptest fails an assertion of its own when it begins to compress,
 # and not pipelined, where it waits for ever if the answer comes in one piece with another.
 stress compressed compress=50 uidfetch=50 noop=20 no_pipelining
