@@ -206,8 +206,8 @@ impl<'a> Tree<'a> {
         from.take_while(move |name| name.starts_with(&below))
     }
 
-    /// Whether CHILDINFO says something of a name: names below it are subscribed, and of a name that
-    /// is not itself, that they are not all listed anyway (RFC 5258 section 4: servers SHOULD
+    /// Whether CHILDINFO says something of a name: names below it are subscribed, and of a name
+    /// that is not itself, that they are not all listed anyway (RFC 5258 section 4: servers SHOULD
     /// suppress redundant CHILDINFO responses).
     fn tells_of_children(&self, name: &str, patterns: &[Pattern]) -> bool {
         let listed = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
