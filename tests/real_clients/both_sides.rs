@@ -267,7 +267,7 @@ impl Both {
                 continue;
             }
             if deed == 9 && step % 7 == 0 {
-                // offlineimap would make a mailbox of the level above, too, and then miss its folder.
+                // offlineimap would make the level above a mailbox, too, and miss its folder.
                 let level = if self.names == Names::AsOnTheWire { "New/" } else { "New " };
                 self.create(is_far, &format!("{level}{round}-{step} &AOQ-"));
                 continue;
