@@ -267,7 +267,9 @@ impl Both {
                 continue;
             }
             if deed == 9 && step % 7 == 0 {
-                self.create(is_far, &format!("New/{round}-{step} &AOQ-"));
+                // offlineimap would make the level above a mailbox, too, and miss its folder.
+                let level = if self.names == Names::AsOnTheWire { "New/" } else { "New " };
+                self.create(is_far, &format!("{level}{round}-{step} &AOQ-"));
                 continue;
             }
             let at = self.random.below(untouched.len());

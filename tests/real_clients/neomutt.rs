@@ -24,7 +24,8 @@ fn neomutt(folder: &Path, port: u16, keys: &str) {
     fs::create_dir_all(folder.join("messages")).unwrap();
     let config = format!(
         "set folder=\"imap://127.0.0.1:{port}/\"\nset spoolfile=\"+INBOX\"\n\
-         set imap_user=\"{USER}\"\nset imap_pass=\"{PASSWORD}\"\nset imap_authenticators=\"login\"\n\
+         set imap_user=\"{USER}\"\nset imap_pass=\"{PASSWORD}\"\n\
+         set imap_authenticators=\"login\"\n\
          set imap_condstore=yes\nset imap_qresync=yes\n\
          set header_cache=\"{path}/headers\"\nset message_cachedir=\"{path}/messages\"\n\
          set ssl_starttls=no\nset ssl_force_tls=no\nset tmpdir=\"{path}\"\nset record=\"\"\n\
