@@ -276,7 +276,6 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
             replace::replace(talk, numbers, &old, &mailbox, (*message, literals)).await
         }
         Command::Idle => idle::idle(talk).await,
-        Command::Notify(request) => notify::notify(talk, request).await,
         Command::UidBatches { messages, wanted } => {
             uid_batches::uid_batches(talk, messages, wanted).await
         }
@@ -317,7 +316,7 @@ async fn run_search(talk: &mut Talk, command: Command) -> Result<Answer, Ended> 
     }
 }
 
-/// Commands about who may what, about metadata and quotas.
+/// Commands about who may what, about metadata and quotas, and about being told of them.
 async fn run_sharing(talk: &mut Talk, command: Command) -> Result<Answer, Ended> {
     let answered = match command {
         Command::GetAcl(name) => acl::get(talk, &name),
@@ -332,6 +331,7 @@ async fn run_sharing(talk: &mut Talk, command: Command) -> Result<Answer, Ended>
         Command::SetMetadata { mailbox, values } => {
             return metadata::set(talk, &mailbox, values).await;
         }
+        Command::Notify(request) => return notify::notify(talk, request).await,
         Command::GetQuota(root) => quota::get(talk, &root),
         Command::GetQuotaRoot(name) => quota::get_root(talk, &name),
         Command::SetQuota(root) => quota::set(talk, &root),

@@ -52,14 +52,16 @@ async fn more_mailboxes_than_are_watched_are_refused_or_end_it() {
     let mut other = Client::new(served.connect(Transport::Plain, 1 << 16));
     client.log_in().await;
     other.log_in().await;
-    other.ok("CREATE one").await;
-    client.ok(ALL).await;
-    other.ok("CREATE two").await;
+    let boxes = "NOTIFY SET (subtree box (MessageNew MessageExpunge))";
+    other.ok("CREATE box").await;
+    other.ok("CREATE box/one").await;
+    client.ok(boxes).await;
+    other.ok("CREATE box/two").await;
     let line = client.line().await.unwrap();
     assert!(line.starts_with("* OK [NOTIFICATIONOVERFLOW] "), "{line}");
-    deliver_one(&served);
+    other.ok("APPEND box {1+}\r\nx").await;
     assert!(client.ok("NOOP").await.is_empty(), "nothing is told after that");
-    let answer = client.answer(ALL).await;
+    let answer = client.answer(boxes).await;
     assert!(answer.starts_with("NO [NOTIFICATIONOVERFLOW] "), "{answer}");
 }
 

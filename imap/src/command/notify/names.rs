@@ -139,7 +139,11 @@ pub(super) fn tell(
     let before = std::mem::replace(&mut watching.known, now);
     let (now, groups) = (&watching.known, &watching.groups);
     let wants = |kind: fn(&Events) -> bool, name: &str| {
-        let meant = |filter| now.is_meant(filter, name) || before.is_meant(filter, name);
+        let meant = |filter: &Filter| match filter {
+            // Of others, whether it came or went.
+            Filter::Personal => now.is_meant(filter, name) && before.is_meant(filter, name),
+            _ => now.is_meant(filter, name) || before.is_meant(filter, name),
+        };
         groups.iter().any(|group| kind(&group.events) && meant(&group.filter))
     };
     let mut changed = changed_names(&before, now, &|name| wants(|events| events.names, name));
