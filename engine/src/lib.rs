@@ -44,11 +44,11 @@ pub mod width;
 pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    ChangesAfter, Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, InitOptions,
-    KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange, MetadataEntry,
-    MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport, Opened,
-    PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
-    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status,
-    Store, Subscription, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
+    Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, InitOptions, KeySource,
+    Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange, MetadataEntry, MetadataScope,
+    MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport, Opened, PreparedMessage,
+    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
+    RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store,
+    Subscription, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

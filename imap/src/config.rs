@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::connection::Bounds;
 use crate::login::{Door, Introspection, TokenOptions, TokenOptionsError};
 
 /// Bounds on what one client may ask for; each has a default that no mail program meets by itself.
@@ -64,6 +65,13 @@ pub struct Limits {
     pub notify_mailboxes_max: usize,
     /// How often a search that goes on tells so (RFC 9585); 10 s.
     pub progress_interval: Duration,
+}
+
+impl Limits {
+    /// What bounds a connection's input.
+    pub(crate) fn input_bounds(&self) -> Bounds {
+        Bounds { line_bytes_max: self.line_bytes_max, skip_bytes_max: self.skip_bytes_max }
+    }
 }
 
 impl Default for Limits {

@@ -16,7 +16,7 @@ use crate::Config;
 use crate::codec::{Command, grammar};
 use crate::command::{Answer, Incoming, Talk, Then};
 use crate::command::{carry_out, permit_literal, printable, spool_literal, tell_between};
-use crate::connection::{Bounds, LiteralKind, LiteralOffer, RawCommand, Step};
+use crate::connection::{LiteralKind, LiteralOffer, RawCommand, Step};
 use crate::session::{Answered, Encryption, Session};
 use crate::stream::{Ended, Wire};
 
@@ -43,10 +43,7 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
-    let bounds = Bounds {
-        line_bytes_max: config.limits.line_bytes_max,
-        skip_bytes_max: config.limits.skip_bytes_max,
-    };
+    let bounds = config.limits.input_bounds();
     let wire = Wire::new(Box::new(stream), bounds, config.limits.write_timeout);
     let session = Session::new(store, config, peer, Encryption::Plain);
     let mut talk = Talk {

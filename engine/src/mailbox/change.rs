@@ -3,7 +3,7 @@
 //! Each is a pure function of the record and the state before it, and harmless when it is applied
 //! again. A change is made on a clone and takes effect as a whole at its end: a page that cannot be
 //! read leaves state and dirty set as they were. Pages that take part are read if need be; callers
-//! that must not wait for the disk load them before ([`MailboxState::load`]).
+//! have them in the cache by looking first at which messages exist.
 //!
 //! Every changed page keeps its key, except that the tail page, when full, is merged into the page
 //! before it if that has room, or else stays as a page of its own.
@@ -84,26 +84,6 @@ impl MailboxState {
         Ok(removed)
     }
 
-    /// Names all of it as gone, for a mailbox that is deleted; the table store then forgets its
-    /// pages.
-    pub(crate) fn delete(&self, dirty: &mut DirtyPages) {
-        for block in self.content.blocks.iter() {
-            dirty.block_gone(self.block_key(block.first_uid));
-        }
-        for slot in self.content.slots() {
-            dirty.page_gone(self.page_key(slot.head.first_uid));
-        }
-        dirty.mailboxes.insert((self.account, self.mailbox));
-    }
-
-    /// Raises HIGHESTMODSEQ, for a change that leaves rows alone.
-    pub(crate) fn raise_modseq(&mut self, modseq: Lsn, dirty: &mut DirtyPages) {
-        if modseq > self.highest_modseq {
-            self.highest_modseq = modseq;
-            dirty.mailboxes.insert((self.account, self.mailbox));
-        }
-    }
-
     /// The rows and ids of those of `uids` that exist, ascending.
     pub(crate) fn rows_of(&self, uids: &UidSet) -> Result<Vec<(Row, RowIds)>, ReadError> {
         let mut found = Vec::new();
@@ -117,30 +97,6 @@ impl MailboxState {
         Ok(found)
     }
 
-    /// Reads the pages that a change of `uids` will touch into the cache, and returns what holds
-    /// them there.
-    pub(crate) fn load(&self, uids: &UidSet) -> Result<LoadedPages, ReadError> {
-        let mut loaded = Vec::new();
-        for place in self.content.places_of(uids) {
-            if let Some(slot) = self.content.slot(place) {
-                let Opened { rows, ids } = self.opened(slot)?;
-                loaded.push((rows, ids));
-            }
-        }
-        Ok(LoadedPages { _pages: loaded })
-    }
-
-    /// Reads the pages that an append will touch: the tail, and the one that it may be merged into.
-    pub(crate) fn load_for_append(&self) -> Result<LoadedPages, ReadError> {
-        let mut loaded = Vec::new();
-        let places = self.content.last_in_blocks().into_iter().chain([Place::Tail]);
-        for slot in places.filter_map(|place| self.content.slot(place)) {
-            let Opened { rows, ids } = self.opened(slot)?;
-            loaded.push((rows, ids));
-        }
-        Ok(LoadedPages { _pages: loaded })
-    }
-
     pub(super) fn opened(&self, slot: &Slot) -> Result<Opened, ReadError> {
         let rows = slot.rows.page(&self.reader)?;
         let ids = slot.ids.page(&self.reader)?;
@@ -150,11 +106,6 @@ impl MailboxState {
         }
         Ok(Opened { rows, ids })
     }
-}
-
-/// Pages that stay in memory as long as this lives.
-pub(crate) struct LoadedPages {
-    _pages: Vec<(Arc<Page>, Arc<IdsPage>)>,
 }
 
 /// Rows and ids of one page.

@@ -27,11 +27,6 @@ pub(crate) struct DirtyPages {
 }
 
 impl DirtyPages {
-    /// Nothing changed.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.mailboxes.is_empty()
-    }
-
     /// Adds what changed later.
     pub(crate) fn merge(&mut self, later: DirtyPages) {
         self.mailboxes.extend(later.mailboxes);

@@ -15,9 +15,6 @@
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
 
-// Record application and the checkpoint call this from within the crate.
-#![allow(dead_code, reason = "the committer and the checkpoint are built on this next")]
-
 mod change;
 mod compare;
 mod content;
@@ -47,14 +44,12 @@ pub(crate) const FORMATS: [(&str, u8); 5] = [
     ("mailbox row", state::FORMAT_WITH_DIGEST),
 ];
 
-#[allow(unused_imports, reason = "the committer and the checkpoint are built on this next")]
 pub(crate) use self::{
-    change::{FlagDelta, LoadedPages},
+    change::FlagDelta,
     digest::DigestProof,
     dirty::DirtyPages,
-    head::Counts,
     page::rows_of_page,
-    source::{BlockKey, Columns, PageCache, PageKey, PageReader, PageSource},
+    source::{Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
     vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},

@@ -117,11 +117,6 @@ impl PageCache {
             ids: Cache::with_weighter(items(ids_bytes), ids_bytes, PageWeight),
         })
     }
-
-    /// Bytes held now.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.rows.weight() + self.ids.weight()
-    }
 }
 
 /// What the two kinds of page have in common.

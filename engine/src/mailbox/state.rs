@@ -89,11 +89,6 @@ impl MailboxState {
         }
     }
 
-    /// Whose it is.
-    pub(crate) fn account(&self) -> AccountNumber {
-        self.account
-    }
-
     /// Which it is.
     pub(crate) fn mailbox(&self) -> MailboxId {
         self.mailbox

@@ -24,32 +24,49 @@ pub(super) fn transfer_decode<'a>(encoding: &[u8], body: &'a [u8]) -> Cow<'a, [u
     }
 }
 
-/// Base64 with anything else between its letters; what follows padding begins anew.
-pub(super) fn base64(body: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(body.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for byte in body {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' => {
-                (bits, count) = (0, 0);
-                continue;
+/// Base64 with anything else between its letters, in as many pieces as it comes in; what follows
+/// padding begins anew.
+#[derive(Clone, Debug, Default)]
+pub struct Base64Decoder {
+    bits: u32,
+    count: u32,
+}
+
+impl Base64Decoder {
+    /// Appends what a piece decodes to.
+    pub fn push(&mut self, piece: &[u8], decoded: &mut Vec<u8>) {
+        decoded.reserve(piece.len() / 4 * 3 + 3);
+        let (mut bits, mut count) = (self.bits, self.count);
+        for byte in piece {
+            let value = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'+' | b'-' => 62,
+                b'/' | b'_' => 63,
+                b'=' => {
+                    (bits, count) = (0, 0);
+                    continue;
+                }
+                _ => continue,
+            };
+            bits = bits << 6 | u32::from(value);
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                let [.., byte] = (bits >> count).to_be_bytes();
+                decoded.push(byte);
+                bits &= (1 << count) - 1;
             }
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            let [.., byte] = (bits >> count).to_be_bytes();
-            decoded.push(byte);
-            bits &= (1 << count) - 1;
         }
+        (self.bits, self.count) = (bits, count);
     }
+}
+
+/// Base64 as a whole.
+pub(super) fn base64(body: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    Base64Decoder::default().push(body, &mut decoded);
     decoded
 }
 

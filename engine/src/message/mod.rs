@@ -37,7 +37,7 @@ pub mod text;
 pub mod thread;
 
 pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
-pub use decode::decode_words;
+pub use decode::{Base64Decoder, decode_words};
 pub use header::{Field, Fields};
 pub use stored::SummaryError;
 pub use subject::{base_subject, is_reply_or_forward};

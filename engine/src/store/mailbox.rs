@@ -24,15 +24,6 @@ pub struct Mailbox {
     cell: Arc<MailboxCell>,
 }
 
-/// What became of a mailbox after what a client knows of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChangesAfter {
-    /// Messages that came or changed.
-    pub changed: UidSet,
-    /// UIDs that went, and maybe some that went before; `None`: every UID that is not there.
-    pub vanished: Option<UidSet>,
-}
-
 /// Keeps a callback alive; dropping it ends it.
 pub struct Subscription {
     cell: Arc<MailboxCell>,
@@ -74,22 +65,28 @@ impl Mailbox {
         self.inner.committed.history()
     }
 
-    /// What a view of this mailbox has that a client does not know, which knows all up to `modseq`
-    /// (RFC 7162): one of no history counts as zero.
+    /// The messages of a view of this mailbox that came or changed after `modseq` (RFC 7162); one of
+    /// no history counts as zero.
     ///
     /// # Errors
     /// [`ReadError`], if state cannot be read.
-    pub fn changes_after(&self, view: &View, modseq: Lsn) -> Result<ChangesAfter, ReadError> {
+    pub fn changed_after(&self, view: &View, modseq: Lsn) -> Result<UidSet, ReadError> {
+        view.changed_after(self.inner.committed.history().known(modseq))
+    }
+
+    /// The UIDs that went after `modseq`, and maybe some that went before; `None`: every UID that is
+    /// not there.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn vanished_after(&self, view: &View, modseq: Lsn) -> Result<Option<UidSet>, ReadError> {
         let since = self.inner.committed.history().known(modseq);
-        let changed = view.changed_after(since)?;
         // An epoch passes over UIDs, of which a client may have seen some that were given up.
-        let vanished = if since < self.inner.committed.epoch_begin() {
-            None
-        } else {
-            let key = (self.account, self.id);
-            Some(self.inner.committed.vanished(key, since, view.highest_modseq())?)
-        };
-        Ok(ChangesAfter { changed, vanished })
+        if since < self.inner.committed.epoch_begin() {
+            return Ok(None);
+        }
+        let key = (self.account, self.id);
+        self.inner.committed.vanished(key, since, view.highest_modseq()).map(Some)
     }
 
     /// Appends messages, all or none (RFC 3502). Messages above 1 MiB block the caller while they

@@ -79,7 +79,7 @@ pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
-pub use self::mailbox::{ChangesAfter, Mailbox, Subscription};
+pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;

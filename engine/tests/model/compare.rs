@@ -180,15 +180,15 @@ fn resynchronize(mailbox: &engine::Mailbox, view: &View, name: &str, expected: &
     for client in &expected.clients {
         let mut flags = client.flags.clone();
         let since = Lsn::from_bits(client.modseq).unwrap();
-        let news = mailbox.changes_after(view, since).unwrap();
-        match news.vanished {
+        let changed = mailbox.changed_after(view, since).unwrap();
+        match mailbox.vanished_after(view, since).unwrap() {
             Some(uids) => {
                 uids.iter().for_each(|uid| assert!(!now.contains_key(&uid.0), "{name} {uid}"));
                 flags.retain(|uid, _| !uids.contains(Uid(*uid)));
             }
             None => flags.retain(|uid, _| now.contains_key(uid)),
         }
-        flags.extend(now.iter().filter(|(uid, _)| news.changed.contains(Uid(**uid))));
+        flags.extend(now.iter().filter(|(uid, _)| changed.contains(Uid(**uid))));
         assert_eq!(flags, now, "{name} for a client of MODSEQ {}", client.modseq);
     }
     if expected.clients.len() == CLIENTS_MAX {

@@ -14,6 +14,8 @@
 //! 1. The result does not depend on where the bytes were cut.
 //! 2. At most `HELD_BYTES_MAX` bytes are held back between two pieces.
 
+use engine::message::Base64Decoder;
+
 /// Blanks that may turn out to stand at a line's end; more of them are taken for text.
 const HELD_BYTES_MAX: usize = 998;
 
@@ -24,10 +26,7 @@ pub struct TransferDecoder(State);
 #[derive(Clone, Debug)]
 enum State {
     AsItIs,
-    Base64 {
-        bits: u32,
-        count: u32,
-    },
+    Base64(Base64Decoder),
     /// What may be an escape, a soft line break or blanks at a line's end.
     QuotedPrintable {
         held: Vec<u8>,
@@ -42,7 +41,7 @@ impl TransferDecoder {
         Some(TransferDecoder(if encoding.is_empty() || is("7bit") || is("8bit") || is("binary") {
             State::AsItIs
         } else if is("base64") {
-            State::Base64 { bits: 0, count: 0 }
+            State::Base64(Base64Decoder::default())
         } else if is("quoted-printable") {
             State::QuotedPrintable { held: Vec::new() }
         } else {
@@ -64,7 +63,7 @@ impl TransferDecoder {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match &mut self.0 {
             State::AsItIs => out.extend_from_slice(bytes),
-            State::Base64 { bits, count } => base64(bytes, (bits, count), out),
+            State::Base64(decoder) => decoder.push(bytes, out),
             State::QuotedPrintable { held } => quoted_printable(bytes, held, out),
         }
     }
@@ -80,32 +79,6 @@ impl TransferDecoder {
                 _ => {}
             }
             held.clear();
-        }
-    }
-}
-
-fn base64(bytes: &[u8], (bits, count): (&mut u32, &mut u32), out: &mut Vec<u8>) {
-    out.reserve(bytes.len() / 4 * 3);
-    for byte in bytes {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' => {
-                (*bits, *count) = (0, 0);
-                continue;
-            }
-            _ => continue,
-        };
-        *bits = *bits << 6 | u32::from(value);
-        *count += 6;
-        if *count >= 8 {
-            *count -= 8;
-            let [.., byte] = (*bits >> *count).to_be_bytes();
-            out.push(byte);
-            *bits &= (1 << *count) - 1;
         }
     }
 }

@@ -36,7 +36,6 @@ use tokio::sync::watch;
 
 use self::session::Session;
 use crate::Config;
-use crate::connection::Bounds;
 use crate::driver::{Transport, finish};
 use crate::stream::Wire;
 
@@ -52,10 +51,7 @@ pub async fn serve_pop3<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
-    let bounds = Bounds {
-        line_bytes_max: config.limits.line_bytes_max,
-        skip_bytes_max: config.limits.skip_bytes_max,
-    };
+    let bounds = config.limits.input_bounds();
     let mut wire = Wire::new(Box::new(stream), bounds, config.limits.write_timeout);
     let mut session = Session::new(store, config, peer, shutdown);
     let ended = session.converse(&mut wire, transport).await;

@@ -30,7 +30,7 @@ use crate::sasl::Offer;
 pub(crate) use dialect::Dialect;
 pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
 pub(crate) use numbering::Ghosts;
-pub(crate) use resync::{missed, resynchronize};
+pub(crate) use resync::{changed, resynchronize, vanished};
 pub(crate) use selected::{ALL_FLAGS, Reach, Selected, TargetError, Targets, changeable};
 pub(crate) use sync::{Answered, Expunges, FlagNews, Manner, OwnChange, Synced, sync};
 

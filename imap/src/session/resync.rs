@@ -17,36 +17,32 @@ const MATCHES_MAX: usize = 4096;
 /// Rows told in one piece.
 const BATCH_ROWS: usize = 256;
 
-/// What changed in a mailbox after a MODSEQ, of what a client asks for.
-pub(crate) struct Missed {
-    /// Messages that came or changed.
-    pub(crate) changed: UidSet,
-    /// UIDs that went, and maybe some that never were.
-    pub(crate) vanished: UidSet,
+/// What changed after `modseq` among `uids`.
+pub(crate) fn changed(
+    selected: &Selected,
+    modseq: Lsn,
+    uids: &UidSet,
+) -> Result<UidSet, ReadError> {
+    Ok(selected.mailbox.changed_after(&selected.view, modseq)?.intersection(uids))
 }
 
-/// What changed after `modseq` among `uids`, and among those above `matched`, up to which the
-/// client knows what went.
-pub(crate) fn missed(
+/// What went after `modseq` of `uids`, and maybe some that never were; where that is not known in
+/// detail, above `matched`, up to which the client knows it.
+pub(crate) fn vanished(
     selected: &Selected,
     modseq: Lsn,
     uids: &UidSet,
     matched: Option<Uid>,
-) -> Result<Missed, ReadError> {
-    let news = selected.mailbox.changes_after(&selected.view, modseq)?;
-    let changed = news.changed.intersection(uids);
-    let vanished = match news.vanished {
-        Some(vanished) => vanished.intersection(uids),
-        None => {
-            // Only of UIDs that were ever given.
-            let last = selected.view.uid_next().map_or(u32::MAX, |next| next.0.saturating_sub(1));
-            let first = matched.map_or(1, |uid| uid.0.saturating_add(1));
-            let given = UidSet::from_ranges((first <= last).then_some((first, last)));
-            let asked = given.intersection(uids);
-            asked.without(&selected.view.existing(&asked)?)
-        }
-    };
-    Ok(Missed { changed, vanished })
+) -> Result<UidSet, ReadError> {
+    if let Some(vanished) = selected.mailbox.vanished_after(&selected.view, modseq)? {
+        return Ok(vanished.intersection(uids));
+    }
+    // Only of UIDs that were ever given.
+    let last = selected.view.uid_next().map_or(u32::MAX, |next| next.0.saturating_sub(1));
+    let first = matched.map_or(1, |uid| uid.0.saturating_add(1));
+    let given = UidSet::from_ranges((first <= last).then_some((first, last)));
+    let asked = given.intersection(uids);
+    Ok(asked.without(&selected.view.existing(&asked)?))
 }
 
 /// Tells what a client missed that selects with QRESYNC; nothing if its UIDs are not ours.
@@ -65,14 +61,15 @@ pub(crate) async fn resynchronize(
     };
     let found = blocking(|| {
         let matched = matched(selected, resync)?;
-        missed(selected, resync.modseq, &known, matched)
+        let vanished = vanished(selected, resync.modseq, &known, matched)?;
+        Ok((vanished, changed(selected, resync.modseq, &known)?))
     });
-    let missed = match found {
-        Ok(missed) => missed,
+    let (vanished, changed) = match found {
+        Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
-    put_vanished(wire, "(EARLIER) ", &missed.vanished).await?;
-    for &(first, last) in missed.changed.ranges() {
+    put_vanished(wire, "(EARLIER) ", &vanished).await?;
+    for &(first, last) in changed.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
             match blocking(|| put_batch(selected, wire, dialect, (from, last))) {

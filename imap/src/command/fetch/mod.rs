@@ -31,7 +31,7 @@ use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
 use crate::session::{
-    Answered, Dialect, OwnChange, Selected, TargetError, Targets, missed, put_vanished,
+    Answered, Dialect, OwnChange, Selected, TargetError, Targets, changed, put_vanished, vanished,
 };
 use crate::stream::{Ended, blocking};
 
@@ -78,13 +78,13 @@ pub(super) async fn fetch(
         Err(answer) => return Ok(answer),
     };
     let limit = talk.session.config.limits.messages_per_command;
-    let Wanted { targets, excess, vanished } =
+    let Wanted { targets, excess, gone } =
         match blocking(|| wanted(selected, numbers, set, &modifier, limit)) {
             Ok(wanted) => wanted,
             Err(error) => return Ok(talk.untargeted(&error)),
         };
-    if let Some(vanished) = vanished.filter(|_| modifier.vanished) {
-        put_vanished(&mut talk.wire, "(EARLIER) ", &vanished).await?;
+    if let Some(gone) = gone {
+        put_vanished(&mut talk.wire, "(EARLIER) ", &gone).await?;
     }
     let mut plan = Plan::new(items, talk.session.dialect);
     if let Err(error) = mark_seen(talk, &targets.uids, &mut plan).await {
@@ -110,8 +110,8 @@ struct Wanted {
     targets: Targets,
     /// Some were left out.
     excess: Option<Excess>,
-    /// Of its set, what went; where it asked for changes.
-    vanished: Option<UidSet>,
+    /// Of its set, what went; where it asked for that.
+    gone: Option<UidSet>,
 }
 
 fn wanted(
@@ -122,18 +122,19 @@ fn wanted(
     limit: Option<u32>,
 ) -> Result<Wanted, TargetError> {
     let mut targets = selected.targets(numbers, set)?;
-    let mut vanished = None;
+    let mut gone = None;
     // RFC 9394 section 3.4: a page first, then what changed of it.
     if let Some(range) = modifier.partial {
         targets.uids = selected.partial(&targets.uids, range)?;
     }
     if let Some(since) = modifier.changed_since {
-        let missed = missed(selected, since, &targets.uids, None)?;
-        targets.uids = missed.changed;
-        vanished = Some(missed.vanished);
+        if modifier.vanished {
+            gone = Some(vanished(selected, since, &targets.uids, None)?);
+        }
+        targets.uids = changed(selected, since, &targets.uids)?;
     }
     let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
-    Ok(Wanted { targets, excess, vanished })
+    Ok(Wanted { targets, excess, gone })
 }
 
 /// Tells of messages that have come what NOTIFY asked for (RFC 5465 section 5.2), and searches that
