@@ -65,8 +65,8 @@ impl Mailbox {
         self.inner.committed.history()
     }
 
-    /// The messages of a view of this mailbox that came or changed after `modseq` (RFC 7162); one of
-    /// no history counts as zero.
+    /// The messages of a view of this mailbox that came or changed after `modseq` (RFC 7162); one
+    /// of no history counts as zero.
     ///
     /// # Errors
     /// [`ReadError`], if state cannot be read.
@@ -74,8 +74,8 @@ impl Mailbox {
         view.changed_after(self.inner.committed.history().known(modseq))
     }
 
-    /// The UIDs that went after `modseq`, and maybe some that went before; `None`: every UID that is
-    /// not there.
+    /// The UIDs that went after `modseq`, and maybe some that went before; `None`: every UID that
+    /// is not there.
     ///
     /// # Errors
     /// [`ReadError`], if state cannot be read.
