@@ -3,10 +3,11 @@
 
 Question: CPU seconds of the server, and wall time, of what mail programs ask for. Dataset: COUNT
 messages of the corpus, appended once; the large mailbox is made of them by COPY, so that its
-messages share bodies in both servers. Peers: Dovecot as installed (plain mdbox), and with zstd and
+messages share bodies in both servers; the varied one is of short messages that all differ, in
+threads of eight. Peers: Dovecot as installed (plain mdbox), and with zstd and
 mail_crypt, which is what we do. Unit: as printed; ratios are Dovecot's figure over ours.
 
-    run.py --pillarbox BINARY [--count 18000] [--large 200000] [--only NAME,…] [--scratch DIR]
+    run.py --pillarbox BINARY [--count 18000] [--large 200000] [--varied 200000] [--only NAME,…]
 
 Each command is repeated until the server has used SECONDS_MIN of CPU, so that the clock's ticks of
 10 ms do not count, or WALL_SECONDS_MAX are over. `first` rows are asked once, of a server that has just been started.
@@ -141,7 +142,7 @@ class Rows:
         self.figures[name] = {"unit": unit, "count": count, "cpu_s": cpu, "wall_s": wall}
         each = f"{cpu / count * 1e6:10.2f} us CPU, {wall / count * 1e6:10.2f} us wall"
         rate = f"{size / wall / 1e6:7.1f} MB/s" if size else ""
-        print(f"  {self.server.name:14} {name:46} {each} a {unit} {rate}", flush=True)
+        print(f"  {self.server.name:14} {name:62} {each} a {unit} {rate}", flush=True)
 
 
 def fill(server, arguments):
@@ -157,6 +158,35 @@ def fill(server, arguments):
         for _ in range(max(1, arguments.large // arguments.count)):
             client.command("COPY 1:* large")
     client.command("UNSELECT" if arguments.large else "NOOP")
+
+
+def varied_message(number, chance):
+    """A short message; eight of a subject answer each other."""
+    topic, place = divmod(number, 8)
+    ids = [f"<{topic}.{at}@lists.example.org>" for at in range(place + 1)]
+    person = f"Person {chance.randrange(400)} <p{chance.randrange(400)}@example.org>"
+    date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(1.2e9 + number * 991 + chance.randrange(9999)))
+    lines = [
+        f"From: {person}", "To: everybody@lists.example.org", f"Date: {date}",
+        f"Subject: {'Re: ' if place else ''}topic {topic * 7919 % 100003} of the list",
+        f"Message-ID: {ids[-1]}", *([f"References: {' '.join(ids[:-1])}"] if place else []), "",
+        f"{chance.getrandbits(64):x} words that are nowhere else", "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def fill_varied(server, count):
+    chance, client = random.Random(8), Client(server)
+    client.command("CREATE varied")
+    for begin in range(0, count, 200):
+        parts = [b""]
+        for number in range(begin, min(begin + 200, count)):
+            message = varied_message(number, chance)
+            parts.append(b"{%d+}\r\n%b" % (len(message), message))
+        client.number += 1
+        tag = f"t{client.number}"
+        client.socket.sendall(f"{tag} APPEND varied".encode() + b" ".join(parts) + b"\r\n")
+        client.until(tag.encode(), False, "APPEND varied")
 
 
 def restart(server):
@@ -196,22 +226,36 @@ def small_rows(rows, count, chance):
     rows.measure("SEARCH UNSEEN", "message", count, lambda: client.command("SEARCH UNSEEN"))
 
 
+def order_rows(rows, client, count, of=""):
+    """SORT and THREAD, asked first and again."""
+    able = client.command("CAPABILITY", keep=True)
+    asks = [f"SORT ({key}) UTF-8 ALL" for key in ["ARRIVAL", "REVERSE DATE", "SUBJECT", "FROM"]]
+    asks = [ask for ask in asks if b" SORT" in able]
+    asks += ["THREAD REFERENCES UTF-8 ALL"] if b"THREAD=REFERENCES" in able else []
+    for command in asks:
+        rows.measure(f"first {command}{of}", "message", count, lambda: client.command(command), True)
+        rows.measure(f"{command}{of}", "message", count, lambda: client.command(command))
+
+
+def varied_rows(rows, count):
+    """What a large mailbox of messages that all differ costs, first after a start."""
+    order = ["THREAD REFERENCES UTF-8 ALL", "SORT (SUBJECT) UTF-8 ALL"]
+    for command in [*order, "FETCH 1:* (UID FLAGS ENVELOPE BODYSTRUCTURE)"]:
+        restart(rows.server)
+        client = Client(rows.server)
+        client.command("SELECT varied")
+        rows.measure(f"first after a start, {command} of varied", "message", count,
+                     lambda: client.command(command), True)
+    order_rows(rows, client, count, " of varied")
+
+
 def large_rows(rows, large):
     restart(rows.server)
     client = Client(rows.server)
     client.command("SELECT large")
     able = client.command("CAPABILITY", keep=True)
     rows.measure("SELECT of large", "command", 1, lambda: client.command("SELECT large"))
-    sorts = ["ARRIVAL", "REVERSE DATE", "SUBJECT", "FROM"]
-    if b" SORT" in able:
-        for key in sorts:
-            command = f"SORT ({key}) UTF-8 ALL"
-            rows.measure(f"first {command}", "message", large, lambda: client.command(command), True)
-            rows.measure(command, "message", large, lambda: client.command(command))
-    if b"THREAD=REFERENCES" in able:
-        command = "THREAD REFERENCES UTF-8 ALL"
-        rows.measure(f"first {command}", "message", large, lambda: client.command(command), True)
-        rows.measure(command, "message", large, lambda: client.command(command))
+    order_rows(rows, client, large)
     if b"QRESYNC" in able:
         before = highest_modseq(client)
         for number in range(1, 1001):
@@ -251,7 +295,7 @@ def compare(all_figures):
     ours = all_figures.get("pillarbox", {})
     print("\nDovecot's figure over ours (more is better)")
     for name, figures in ours.items():
-        line = f"  {name:46}"
+        line = f"  {name:62}"
         for peer, of_peer in all_figures.items():
             theirs = of_peer.get(name)
             if peer != "pillarbox" and theirs:
@@ -267,6 +311,7 @@ def main():
     parser.add_argument("--scratch")
     parser.add_argument("--count", type=int, default=18000)
     parser.add_argument("--large", type=int, default=200000, help="0: no large mailbox")
+    parser.add_argument("--varied", type=int, default=0, help="0: no mailbox of different messages")
     parser.add_argument("--only", default="", help="words of rows, separated by commas")
     parser.add_argument("--servers", default="dovecot,dovecot-sealed,pillarbox")
     parser.add_argument("--json")
@@ -299,6 +344,9 @@ def main():
                 small_rows(rows, arguments.count, random.Random(7))
                 if arguments.large:
                     large_rows(rows, arguments.count * max(1, arguments.large // arguments.count))
+                if arguments.varied:
+                    fill_varied(server, arguments.varied)
+                    varied_rows(rows, arguments.varied)
                 idle_row(rows)
             finally:
                 server.stop()

@@ -6,6 +6,7 @@
 
 use engine::{Account, Usage};
 
+use super::place::Place;
 use super::rights::Deed;
 use super::{Answer, Talk};
 use crate::codec::mailbox_name::WireName;
@@ -23,17 +24,30 @@ pub(super) fn get(talk: &mut Talk, root: &[u8]) -> Result<Answer, Answer> {
 /// GETQUOTAROOT
 pub(super) fn get_root(talk: &mut Talk, name: &WireName) -> Result<Answer, Answer> {
     let account = talk.account()?;
-    let found = talk.find(name, Deed::Read, Answer::no_mailbox)?;
-    let owner = found.place.owner;
+    let place = place_of(talk, name)?;
+    let owner = place.owner;
     let root = root_of(&account, &owner);
     let (names, out) = (talk.session.dialect.names(), &mut talk.wire.out);
     out.extend_from_slice(b"* QUOTAROOT ");
-    put::mailbox(out, &found.place.shown, names);
+    put::mailbox(out, &place.shown, names);
     out.push(b' ');
     put::astring(out, root.as_bytes());
     out.extend_from_slice(b"\r\n");
     put_quota(out, root, owner.usage());
     Ok(Answer::ok("That is where it counts"))
+}
+
+/// Where a mailbox is that the client may read, or would be if the client made it (RFC 9208 section
+/// 4.1.2: "the mailbox name parameter doesn't have to reference an existing mailbox").
+fn place_of(talk: &Talk, name: &WireName) -> Result<Place, Answer> {
+    let text = name.decode().ok_or_else(Answer::no_mailbox)?;
+    let place = talk.place_named(&text)?.ok_or_else(Answer::no_mailbox)?;
+    let exists = blocking(|| place.owner.mailbox(&place.name));
+    let exists = exists.map_err(|error| Answer::unreadable(&talk.session, &error))?.is_some();
+    if place.is_own() && !exists {
+        return Ok(place);
+    }
+    Ok(talk.find_at(place, Deed::Read, Answer::no_mailbox)?.place)
 }
 
 /// SETQUOTA

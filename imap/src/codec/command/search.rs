@@ -246,7 +246,7 @@ pub enum SearchKey {
     Keyword(Keyword),
     /// Sequence numbers.
     Sequence(SequenceSet),
-    /// UID
+    /// UID, UIDAFTER, UIDBEFORE (RFC 9738)
     Uid(SequenceSet),
     /// BEFORE, ON, SINCE
     Internal(DayTest, Day),

@@ -37,11 +37,8 @@ pub(super) async fn list(talk: &mut Talk, request: &ListRequest) -> Result<Answe
     let names = talk.session.dialect.names();
     for shown in tree.list(request, &patterns) {
         shown.put(&mut talk.wire.out, "LIST", names);
-        let wants_status = !request.return_status.is_empty() && shown.exists;
-        if wants_status && let Err(answer) = put_listed(talk, &shown.name, &request.return_status) {
-            return Ok(answer);
-        }
         if shown.exists
+            && shown.is_selected
             && let Err(answer) = put_beside(talk, &shown.name, request)
         {
             return Ok(answer);
@@ -94,8 +91,11 @@ fn put_listed(talk: &mut Talk, name: &str, items: &[StatusItem]) -> Result<(), A
     put.map_err(|error| Answer::unreadable(&talk.session, &error))
 }
 
-/// What stands beside a mailbox: rights (RFC 8440) and metadata (RFC 9590).
+/// What stands beside a mailbox: STATUS (RFC 5819), rights (RFC 8440) and metadata (RFC 9590).
 fn put_beside(talk: &mut Talk, name: &str, request: &ListRequest) -> Result<(), Answer> {
+    if !request.return_status.is_empty() {
+        put_listed(talk, name, &request.return_status)?;
+    }
     if request.return_rights
         && let Some(place) = talk.place_named(name)?
     {
@@ -147,6 +147,9 @@ struct Shown {
     attributes: Vec<&'static str>,
     /// Whether it is a mailbox.
     exists: bool,
+    /// Whether it was selected itself, not only for names below it: nothing but LIST is told of
+    /// those (RFC 8440 section 4).
+    is_selected: bool,
     /// Whether something below it, not itself, was selected as subscribed.
     child_subscribed: bool,
     /// What it was called before, if that is told.
@@ -236,14 +239,12 @@ impl<'a> Tree<'a> {
         let entry = self.levels.get(name).copied().flatten();
         let office = entry.and_then(|entry| entry.special_use);
         let subscribed = self.subscribed.contains(name);
-        let mut selected = (!request.select_subscribed || subscribed)
+        let is_selected = (!request.select_subscribed || subscribed)
             && (!request.select_special_use || office.is_some());
-        let mut child_subscribed = false;
-        if request.recursive_match && request.select_subscribed {
-            child_subscribed = self.tells_of_children(name, patterns);
-            selected |= child_subscribed;
-        }
-        if !selected {
+        let child_subscribed = request.recursive_match
+            && request.select_subscribed
+            && self.tells_of_children(name, patterns);
+        if !is_selected && !child_subscribed {
             return None;
         }
         let mut attributes = Vec::new();
@@ -256,7 +257,7 @@ impl<'a> Tree<'a> {
         }
         attributes.extend(office.and_then(attribute_of));
         let (name, exists) = (name.to_owned(), entry.is_some());
-        Some(Shown { name, attributes, exists, child_subscribed, old_name: None })
+        Some(Shown { name, attributes, exists, is_selected, child_subscribed, old_name: None })
     }
 
     /// Subscribed names; with a pattern that ends in `%` also levels above them, as `\Noselect`.
@@ -278,7 +279,8 @@ impl<'a> Tree<'a> {
             let exists = self.levels.get(name).is_some_and(Option::is_some);
             let attributes = if subscribed && exists { Vec::new() } else { vec!["\\Noselect"] };
             let name = name.to_owned();
-            Shown { name, attributes, exists, child_subscribed: false, old_name: None }
+            let (is_selected, child_subscribed) = (subscribed, false);
+            Shown { name, attributes, exists, is_selected, child_subscribed, old_name: None }
         };
         found.into_iter().map(shown).collect()
     }

@@ -20,6 +20,7 @@ use crate::codec::command::{
 };
 use crate::codec::cursor::{Cursor, SyntaxError};
 use crate::codec::date;
+use crate::codec::sequence_set::Bound;
 
 pub(super) use self::options::mailboxes;
 pub(crate) use self::options::partial_range;
@@ -258,6 +259,16 @@ fn key_with_value(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Option<SearchK
             cursor.space()?;
             SearchKey::Uid(SequenceSet::parse(cursor)?)
         }
+        // RFC 9738 section 3.5: never the last message in place of a range that is empty, as of
+        // UID n:*.
+        b"UIDAFTER" => match spaced_uid(cursor)?.checked_add(1) {
+            Some(first) => uids_between(first, u32::MAX),
+            None => SearchKey::Nothing,
+        },
+        b"UIDBEFORE" => match spaced_uid(cursor)? {
+            1 => SearchKey::Nothing,
+            uid => uids_between(1, uid - 1),
+        },
         _ => return Ok(None),
     }))
 }
@@ -270,6 +281,17 @@ fn spaced_day(cursor: &mut Cursor<'_>) -> Result<date::Day, SyntaxError> {
 fn spaced_text(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, SyntaxError> {
     cursor.space()?;
     Ok(cursor.astring()?.into_owned())
+}
+
+/// `uniqueid = nz-number`
+fn spaced_uid(cursor: &mut Cursor<'_>) -> Result<u32, SyntaxError> {
+    cursor.space()?;
+    cursor.nz_number()
+}
+
+fn uids_between(first: u32, last: u32) -> SearchKey {
+    let ranges = vec![(Bound::Number(first), Bound::Number(last))];
+    SearchKey::Uid(SequenceSet { ranges, is_saved_result: false })
 }
 
 fn spaced_number(cursor: &mut Cursor<'_>) -> Result<u64, SyntaxError> {
