@@ -2,14 +2,14 @@
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../docs/config.example.toml");
-const SOURCE: &str = include_str!("config.rs");
+const EXAMPLE: &str = include_str!("../../docs/config.example.toml");
+const SECTIONS: &str = include_str!("sections.rs");
 
 /// The example as it must be: the sections' and fields' doc comments, and the default values.
 fn example() -> String {
     let defaults: toml::Table = toml::Table::try_from(Config::default()).unwrap();
     let mut text = String::from(
-        "# Every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
+        "# Every setting with its default. Made from src/config/; BLESS=1 rewrites it.\n",
     );
     for section in [
         "store", "key", "tls", "imap", "pop3", "tokens", "lmtp", "smtp", "delivery", "limits",
@@ -18,7 +18,7 @@ fn example() -> String {
         let mut capital = section.to_owned();
         capital[..1].make_ascii_uppercase();
         let (before, body) =
-            SOURCE.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
+            SECTIONS.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
         text.push('\n');
         let lines: Vec<&str> = before.lines().rev().skip_while(|l| l.starts_with("#[")).collect();
         let doc: Vec<&str> = lines.into_iter().take_while(|l| l.starts_with("///")).collect();
