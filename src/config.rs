@@ -8,16 +8,20 @@
 //! Only what is a node's own stands here. Domains, aliases and accounts are records in the store.
 
 mod sections;
+mod within;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use engine::width::usize_of;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::sections::{
-    DeliverySection, ImapSection, Io, KeySection, LimitsSection, LmtpSection, LogFormat,
-    LogSection, PlainPasswords, Pop3Section, SmtpSection, StoreSection, TlsSection, TokensSection,
+    BareNewlines, ClientsSection, Connections, DeliverySection, ImapSection, Io, KeySection,
+    LimitsSection, LmtpSection, LogFormat, LogSection, OverQuota, PlainPasswords, Pop3Section,
+    SmtpSection, StoreSection, TlsSection, TokensSection,
 };
 
 use crate::failure::{Exit, Failure};
@@ -37,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) tls: TlsSection,
     pub(crate) imap: ImapSection,
     pub(crate) pop3: Pop3Section,
+    pub(crate) clients: ClientsSection,
     pub(crate) tokens: TokensSection,
     pub(crate) lmtp: LmtpSection,
     pub(crate) smtp: SmtpSection,
@@ -44,9 +49,6 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsSection,
     pub(crate) log: LogSection,
 }
-
-/// What a segment of the log may have.
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 /// The certificate to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,14 +85,10 @@ pub(crate) struct ServerOptions {
     pub(crate) imap: ListenOptions,
     /// IMAP over TLS; shares its bounds with `imap`.
     pub(crate) imap_tls: Vec<SocketAddr>,
-    /// Connections of one account.
-    pub(crate) connections_per_user: u32,
+    /// What one mail program may do.
+    pub(crate) mail_limits: imap::Limits,
     /// Where a password may be sent without TLS.
     pub(crate) plain_passwords: PlainPasswords,
-    /// Of IMAP; `None` is no limit.
-    pub(crate) messages_per_command: Option<u32>,
-    /// Of IMAP; `None` is as above.
-    pub(crate) messages_per_save: Option<u32>,
     /// The account of shared folders.
     pub(crate) shared_account: Option<String>,
     /// Whose certificates clients may log in with; empty for nobody's.
@@ -105,10 +103,8 @@ pub(crate) struct ServerOptions {
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
     pub(crate) smtp: ListenOptions,
-    /// What happens to mail that is taken.
-    pub(crate) delivery: DeliverySection,
-    /// Bounds that all parts share.
-    pub(crate) limits: LimitsSection,
+    /// How mail is taken, and what happens to it.
+    pub(crate) receiving: smtp_ingest::Config,
     /// How long open sessions get at the end.
     pub(crate) shutdown: Duration,
 }
@@ -141,7 +137,9 @@ impl Config {
             let line = error.span().map_or(1, |span| {
                 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
             });
-            format!("line {line}: {}", said_better(error.message()))
+            let key = error.span().and_then(|span| key_of_value(text, span.start));
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+            format!("line {line}: {key}{}", said_better(error.message()))
         })
     }
 
@@ -171,38 +169,17 @@ impl Config {
     pub(crate) fn server_options(&self) -> Result<ServerOptions, Failure> {
         crate::logging::level(&self.log.level)?;
         let limits = self.limits.clone();
-        let largest = engine::width::u64_of(engine::limits::MESSAGE_BYTES_MAX);
-        if !(1024..=largest).contains(&limits.message_bytes) {
-            return Err(wrong(format!(
-                "limits.message_bytes is {}, but must lie between 1024 and {largest}",
-                limits.message_bytes
-            )));
-        }
-        let recipients_max = engine::limits::BLOB_ACCOUNTS_MAX;
-        if limits.recipients == 0 || engine::width::usize_of_u32(limits.recipients) > recipients_max
-        {
-            return Err(wrong(format!(
-                "limits.recipients is {}, but must lie between 1 and {recipients_max}",
-                limits.recipients
-            )));
-        }
-        if !SEGMENT_BYTES.contains(&self.store.segment_bytes) {
-            return Err(wrong(format!(
-                "store.segment_bytes is {}, but must lie between 1048576 and 1073741824",
-                self.store.segment_bytes
-            )));
-        }
-        if limits.receiving_bytes < limits.message_bytes {
+        if limits.receiving_bytes < limits.message_bytes.get() {
             return Err(wrong(
                 "limits.receiving_bytes is below limits.message_bytes, so that a message of the \
                  largest size could never be received"
                     .to_owned(),
             ));
         }
-        if self.imap.connections_per_user == 0 {
-            return Err(wrong("imap.connections_per_user allows no connections at all".to_owned()));
-        }
-        let bounds = |total, per_address| ConnectionBounds { total, per_address };
+        let bounds = |total: Connections, per_address: Connections| ConnectionBounds {
+            total: total.count_u32(),
+            per_address: per_address.count_u32(),
+        };
         let imap_bounds = bounds(self.imap.connections, self.imap.connections_per_address);
         let pop3_bounds = bounds(self.pop3.connections, self.pop3.connections_per_address);
         let smtp_bounds = bounds(self.smtp.connections, self.smtp.connections_per_address);
@@ -215,10 +192,8 @@ impl Config {
             certificate: self.certificate_source()?,
             imap: listen("imap.listen", &self.imap.listen, imap_bounds)?,
             imap_tls: listen("imap.listen_tls", &self.imap.listen_tls, imap_bounds)?.addresses,
-            connections_per_user: self.imap.connections_per_user,
+            mail_limits: self.mail_limits(),
             plain_passwords: self.imap.plain_passwords,
-            messages_per_command: Some(self.imap.messages_per_command).filter(|&max| max > 0),
-            messages_per_save: Some(self.imap.messages_per_save).filter(|&max| max > 0),
             shared_account: Some(self.imap.shared_account.clone()).filter(|name| !name.is_empty()),
             client_ca_file: self.tls.client_ca_file.clone(),
             tokens: self.tokens()?,
@@ -226,23 +201,81 @@ impl Config {
             pop3_tls: listen("pop3.listen_tls", &self.pop3.listen_tls, pop3_bounds)?.addresses,
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
-            delivery: self.delivery.clone(),
+            receiving: self.receiving(),
             shutdown: Duration::from_secs(limits.shutdown_seconds),
-            limits,
         })
+    }
+
+    /// What one mail program may do.
+    fn mail_limits(&self) -> imap::Limits {
+        let (imap, pop3, clients) = (&self.imap, &self.pop3, &self.clients);
+        imap::Limits {
+            line_bytes_max: imap.command_bytes.count(),
+            literal_bytes_max: imap.literal_bytes.get(),
+            append_bytes_max: self.limits.message_bytes.get(),
+            append_budget_bytes: self.limits.receiving_bytes,
+            messages_per_command: Some(imap.messages_per_command).filter(|&max| max > 0),
+            messages_per_save: Some(imap.messages_per_save).filter(|&max| max > 0),
+            skip_bytes_max: imap.skip_bytes.get(),
+            search_depth_max: imap.search_depth.count(),
+            search_keys_max: imap.search_keys.count(),
+            pop3_line_bytes_max: pop3.command_bytes.count(),
+            bad_commands_max: clients.bad_commands.count_u32(),
+            login_failures_max: clients.failed_logins.count_u32(),
+            login_failure_delay: clients.failed_login_delay_seconds.seconds(),
+            connections_per_user: imap.connections_per_user.count_u32(),
+            login_timeout: clients.login_seconds.seconds(),
+            idle_timeout: clients.idle_seconds.seconds(),
+            idle_command_timeout: imap.idle_command_seconds.seconds(),
+            write_timeout: clients.write_seconds.seconds(),
+            sort_bytes_max: imap.sort_bytes.count(),
+            saved_ranges_max: imap.saved_ranges.count(),
+            contexts_max: imap.search_contexts.count(),
+            notify_mailboxes_max: imap.notify_mailboxes.count(),
+            progress_interval: imap.progress_seconds.seconds(),
+            // What LITERAL- announces is not to be changed.
+            literal_bytes_max_before_login: imap::Limits::default().literal_bytes_max_before_login,
+        }
+    }
+
+    /// How mail is taken.
+    fn receiving(&self) -> smtp_ingest::Config {
+        let (delivery, limits) = (&self.delivery, &self.limits);
+        let bare_newline = |choice| match choice {
+            BareNewlines::Normalise => smtp_ingest::BareNewline::Normalise,
+            BareNewlines::Refuse => smtp_ingest::BareNewline::Refuse,
+        };
+        smtp_ingest::Config {
+            hostname: self.host_name(),
+            message_bytes_max: limits.message_bytes.get(),
+            line_bytes_max: delivery.command_bytes.count(),
+            recipients_max: limits.recipients.count(),
+            errors_max: delivery.refused_commands.count_u32(),
+            hops_max: delivery.received_fields.count(),
+            command_timeout: delivery.command_seconds.seconds(),
+            data_timeout: delivery.data_seconds.seconds(),
+            detail_mailboxes: delivery.detail_mailboxes,
+            over_quota: match delivery.over_quota {
+                OverQuota::Retry => smtp_ingest::OverQuota::Retry,
+                OverQuota::Refuse => smtp_ingest::OverQuota::Refuse,
+            },
+            bare_newline_lmtp: bare_newline(self.lmtp.bare_newlines),
+            bare_newline_smtp: bare_newline(self.smtp.bare_newlines),
+            memory: Arc::new(smtp_ingest::ByteBudget::new(usize_of(limits.receiving_bytes))),
+        }
     }
 
     /// Memory, sizes and reserves of an open store.
     pub(crate) fn store_bounds(&self) -> StoreBounds {
         StoreBounds {
-            message_bytes: self.limits.message_bytes,
+            message_bytes: self.limits.message_bytes.get(),
             page_cache_bytes: self.store.page_cache_bytes,
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
             recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),
             scrub_bytes_per_second: self.store.scrub_bytes_per_second,
-            segment_bytes: self.store.segment_bytes,
+            segment_bytes: self.store.segment_bytes.get(),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,
@@ -261,7 +294,6 @@ impl Config {
             ("client_id", tokens.client_id.is_empty()),
             ("client_secret_file", tokens.client_secret_file.as_os_str().is_empty()),
             ("account_claim", tokens.account_claim.is_empty()),
-            ("timeout_seconds", tokens.timeout_seconds == 0),
         ];
         match missing.into_iter().find(|(_, is_missing)| *is_missing) {
             Some((key, _)) => Err(wrong(format!("[tokens] needs {key}"))),
@@ -329,16 +361,23 @@ fn listen(
     addresses: &[String],
     bounds: ConnectionBounds,
 ) -> Result<ListenOptions, Failure> {
-    if bounds.total == 0 || bounds.per_address == 0 {
-        let section = key.split('.').next().unwrap_or(key);
-        return Err(wrong(format!("[{section}] allows no connections at all; raise its bounds")));
-    }
     let parsed = addresses.iter().map(|text| {
         text.parse().map_err(|_| {
             wrong(format!("{key}: {text:?} is not an address; write \"127.0.0.1:143\""))
         })
     });
     Ok(ListenOptions { addresses: parsed.collect::<Result<_, _>>()?, bounds })
+}
+
+/// The key whose value begins at `at`, with its section; `None` where a key itself is wrong.
+fn key_of_value(text: &str, at: usize) -> Option<String> {
+    let (above, line) = text.get(..at)?.rsplit_once('\n').unwrap_or(("", text.get(..at)?));
+    let key = line.split_once('=')?.0.trim();
+    let header = above.lines().rev().find_map(|line| line.trim().strip_prefix('['));
+    match header.and_then(|header| header.split(']').next()) {
+        Some(section) => Some(format!("{}.{key}", section.trim())),
+        None => Some(key.to_owned()),
+    }
 }
 
 /// Turns "unknown field `x`, expected one of `a`, `b`" into a sentence that names the nearest key.
