@@ -7,11 +7,22 @@
 //!
 //! Only what is a node's own stands here. Domains, aliases and accounts are records in the store.
 
+mod sections;
+mod within;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use engine::width::usize_of;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::sections::{
+    BareNewlines, ClientsSection, Connections, DeliverySection, ImapSection, Io, KeySection,
+    LimitsSection, LmtpSection, LogFormat, LogSection, OverQuota, PlainPasswords, Pop3Section,
+    SmtpSection, StoreSection, TlsSection, TokensSection,
+};
 
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
@@ -30,326 +41,13 @@ pub(crate) struct Config {
     pub(crate) tls: TlsSection,
     pub(crate) imap: ImapSection,
     pub(crate) pop3: Pop3Section,
+    pub(crate) clients: ClientsSection,
     pub(crate) tokens: TokensSection,
     pub(crate) lmtp: LmtpSection,
     pub(crate) smtp: SmtpSection,
     pub(crate) delivery: DeliverySection,
     pub(crate) limits: LimitsSection,
     pub(crate) log: LogSection,
-}
-
-/// What a segment of the log may have.
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
-
-/// Where the mail lies and who we are.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StoreSection {
-    /// The data directory, made by 'pillarbox init'.
-    pub(crate) directory: PathBuf,
-    /// The name in greetings and in Received fields; empty: the machine's own name.
-    pub(crate) host_name: String,
-    /// Memory in bytes for opened pages of mailboxes; a message that is often looked at takes some
-    /// dozens of bytes.
-    pub(crate) page_cache_bytes: u64,
-    /// Memory in bytes for opened summaries, from which ENVELOPE and BODYSTRUCTURE are answered.
-    pub(crate) summary_cache_bytes: u64,
-    /// Free bytes of the disk below which no new mail is taken, so that deleting always works;
-    /// below a quarter of it no change is taken. All goes on by itself when space comes back. 0:
-    /// the disk is not asked, and once it is full no change is taken until the store is restarted.
-    pub(crate) reserve_bytes: u64,
-    /// Bytes a second that are copied at most to give the space of expunged mail back; 0: never.
-    pub(crate) reclaim_bytes_per_second: u64,
-    /// Hours after which everything is counted anew, in the background, and compared with the
-    /// running figures; a difference is logged as an error and shown by 'status', and changes
-    /// nothing; 0: never.
-    pub(crate) recount_hours: u32,
-    /// Bytes of the log that are read and verified a second at most while nothing else asks for
-    /// them, so that damage is found while there is a copy; 0: never. 4 MiB read 1 TiB in 3 days.
-    pub(crate) scrub_bytes_per_second: u64,
-    /// Bytes of a segment of the log, at least 1 MiB; a checkpoint is made at every half of it.
-    /// Space comes back by segments, so a small disk wants small ones. May be changed at any time.
-    pub(crate) segment_bytes: u64,
-    /// How the log is written: "plain" (pwrite and fdatasync), "uring" (io_uring: one system call a
-    /// batch, past the page cache; refused at start where it does not work, as in many containers),
-    /// or "auto": what measured best so far, which is plain. The server says at start what it uses.
-    pub(crate) io: Io,
-}
-
-impl Default for StoreSection {
-    fn default() -> StoreSection {
-        StoreSection {
-            directory: PathBuf::from("/var/lib/pillarbox/store"),
-            host_name: String::new(),
-            page_cache_bytes: 256 << 20,
-            summary_cache_bytes: 64 << 20,
-            reserve_bytes: 512 << 20,
-            reclaim_bytes_per_second: 32 << 20,
-            recount_hours: 24,
-            scrub_bytes_per_second: 4 << 20,
-            segment_bytes: 128 << 20,
-            io: Io::Auto,
-        }
-    }
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Io {
-    /// What measured best.
-    Auto,
-    /// io_uring, or the store is not opened.
-    Uring,
-    /// `pwrite` and `fdatasync`.
-    Plain,
-}
-
-/// What opens the store: set one of the three, or the environment variable PILLARBOX_PASSPHRASE.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct KeySection {
-    /// A key file, as 'pillarbox init --new-key-file' writes it. Keep it off the disk that holds
-    /// the store, or the encryption protects from nothing. Empty: 'DIRECTORY.key', if there is one.
-    pub(crate) file: PathBuf,
-    /// A file with a passphrase in its first line.
-    pub(crate) passphrase_file: PathBuf,
-    /// The name of a systemd credential (LoadCredentialEncrypted=) that holds a key.
-    pub(crate) credential: String,
-}
-
-/// The certificate for STARTTLS and for the ports that speak TLS from the first byte.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TlsSection {
-    /// A PEM file with the certificate and its chain. Empty: a self-signed one is made and kept in
-    /// 'DIRECTORY.tls/'; mail clients will warn about it.
-    pub(crate) certificate_file: PathBuf,
-    /// A PEM file with its private key.
-    pub(crate) key_file: PathBuf,
-    /// A PEM file with authorities whose clients' certificates log in without a password, as the
-    /// e-mail address in them, or else the common name (AUTH=EXTERNAL). Whoever they certify is
-    /// believed. Empty: no certificate is asked for.
-    pub(crate) client_ca_file: PathBuf,
-}
-
-/// IMAP.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ImapSection {
-    /// Addresses for IMAP with STARTTLS. Loopback, so that nothing is open to the world unasked.
-    pub(crate) listen: Vec<String>,
-    /// Addresses for IMAP over TLS.
-    pub(crate) listen_tls: Vec<String>,
-    /// Connections at once. Ten thousand idle ones are normal and cost a few KiB each.
-    pub(crate) connections: u32,
-    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted. A
-    /// household behind one address with several devices and several folders watched by each needs
-    /// dozens.
-    pub(crate) connections_per_address: u32,
-    /// Connections at once of one account, those of POP3 included.
-    pub(crate) connections_per_user: u32,
-    /// Where a password may be sent without TLS: "loopback" (from this machine alone) or "never".
-    /// For POP3, too.
-    pub(crate) plain_passwords: PlainPasswords,
-    /// Messages that one FETCH, STORE, SEARCH, MOVE or UID EXPUNGE deals with; 0: no limit. The
-    /// rest is left for another command, as the answer says (MESSAGELIMIT, RFC 9738): mail programs
-    /// that do not know it will miss messages.
-    pub(crate) messages_per_command: u32,
-    /// Messages that one APPEND or COPY takes, more are refused (SAVELIMIT); 0: as
-    /// messages_per_command.
-    pub(crate) messages_per_save: u32,
-    /// The account whose mailboxes are shared folders: each user sees below "Shared/" what their
-    /// access control lists allow. Empty: there are none.
-    pub(crate) shared_account: String,
-}
-
-impl Default for ImapSection {
-    fn default() -> ImapSection {
-        ImapSection {
-            listen: vec!["127.0.0.1:143".to_owned()],
-            listen_tls: vec!["127.0.0.1:993".to_owned()],
-            connections: 20_000,
-            connections_per_address: 500,
-            connections_per_user: 200,
-            plain_passwords: PlainPasswords::Loopback,
-            messages_per_command: 0,
-            messages_per_save: 0,
-            shared_account: String::new(),
-        }
-    }
-}
-
-/// POP3, for programs that know nothing better.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Pop3Section {
-    /// Addresses for POP3 with STLS, such as "127.0.0.1:110". Empty: none.
-    pub(crate) listen: Vec<String>,
-    /// Addresses for POP3 over TLS, such as "127.0.0.1:995". Empty: none.
-    pub(crate) listen_tls: Vec<String>,
-    /// Connections at once.
-    pub(crate) connections: u32,
-    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted.
-    pub(crate) connections_per_address: u32,
-}
-
-impl Default for Pop3Section {
-    fn default() -> Pop3Section {
-        Pop3Section {
-            listen: Vec::new(),
-            listen_tls: Vec::new(),
-            connections: 2000,
-            connections_per_address: 100,
-        }
-    }
-}
-
-/// Access tokens instead of passwords (AUTH=OAUTHBEARER and XOAUTH2): whoever gives them out is
-/// asked about each (RFC 7662).
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TokensSection {
-    /// The introspection endpoint, "https://host/path"; "http://" to a loopback address alone.
-    /// Empty: no tokens are taken.
-    pub(crate) introspection_url: String,
-    /// What the endpoint knows this server by.
-    pub(crate) client_id: String,
-    /// A file with the secret that goes with it, in its first line.
-    pub(crate) client_secret_file: PathBuf,
-    /// The field of the endpoint's answer that is the account's name, such as "email".
-    pub(crate) account_claim: String,
-    /// A scope that a token must have. Empty: any.
-    pub(crate) scope: String,
-    /// Seconds that an answer may take.
-    pub(crate) timeout_seconds: u32,
-    /// Seconds for which a valid token is not asked about again: so long it opens after it was
-    /// revoked.
-    pub(crate) cache_seconds: u32,
-    /// A PEM file with authorities that the endpoint's certificate may be from.
-    pub(crate) ca_file: PathBuf,
-}
-
-impl Default for TokensSection {
-    fn default() -> TokensSection {
-        TokensSection {
-            introspection_url: String::new(),
-            client_id: String::new(),
-            client_secret_file: PathBuf::new(),
-            account_claim: "username".to_owned(),
-            scope: String::new(),
-            timeout_seconds: 5,
-            cache_seconds: 60,
-            ca_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
-        }
-    }
-}
-
-/// Where a password may be sent without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PlainPasswords {
-    /// From this machine alone, where nobody listens in.
-    Loopback,
-    /// Nowhere.
-    Never,
-}
-
-/// LMTP: mail from a Postfix or another server in front. It answers for each recipient.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LmtpSection {
-    /// Addresses. LMTP has no passwords: only trusted servers may reach them.
-    pub(crate) listen: Vec<String>,
-    /// Connections at once; all may come from one address, that of the server in front.
-    pub(crate) connections: u32,
-}
-
-impl Default for LmtpSection {
-    fn default() -> LmtpSection {
-        LmtpSection { listen: vec!["127.0.0.1:24".to_owned()], connections: 500 }
-    }
-}
-
-/// SMTP from the world.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct SmtpSection {
-    /// Addresses. Empty: no SMTP, because filters against spam come with a later version.
-    pub(crate) listen: Vec<String>,
-    /// Connections at once.
-    pub(crate) connections: u32,
-    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted.
-    pub(crate) connections_per_address: u32,
-}
-
-impl Default for SmtpSection {
-    fn default() -> SmtpSection {
-        SmtpSection { listen: Vec::new(), connections: 1000, connections_per_address: 50 }
-    }
-}
-
-/// What happens to mail that is taken.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct DeliverySection {
-    /// Whether mail for user+detail goes to the mailbox "detail" where that exists. Off: otherwise
-    /// anybody who knows an address chooses the mailbox.
-    pub(crate) detail_mailboxes: bool,
-}
-
-/// Bounds that all parts share.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LimitsSection {
-    /// Bytes of the largest message that is taken, at most 1 GiB. 64 MiB is above what the large
-    /// providers send.
-    pub(crate) message_bytes: u64,
-    /// Recipients of one message, at most 1024.
-    pub(crate) recipients: u32,
-    /// Bytes of all messages that are being received at once; past it, senders are told to come
-    /// back.
-    pub(crate) receiving_bytes: u64,
-    /// Seconds that open sessions get to finish their command when the server stops.
-    pub(crate) shutdown_seconds: u64,
-}
-
-impl Default for LimitsSection {
-    fn default() -> LimitsSection {
-        LimitsSection {
-            message_bytes: 64 << 20,
-            recipients: 1000,
-            receiving_bytes: 256 << 20,
-            shutdown_seconds: 10,
-        }
-    }
-}
-
-/// The log, on standard error.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LogSection {
-    /// "error", "warn", "info", "debug" or "trace", also by part: "info,imap=debug". The
-    /// environment variable PILLARBOX_LOG overrides it.
-    pub(crate) level: String,
-    /// "text" for people, "json" for machines.
-    pub(crate) format: LogFormat,
-}
-
-impl Default for LogSection {
-    fn default() -> LogSection {
-        LogSection { level: "info".to_owned(), format: LogFormat::Text }
-    }
-}
-
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The certificate to use.
@@ -387,14 +85,10 @@ pub(crate) struct ServerOptions {
     pub(crate) imap: ListenOptions,
     /// IMAP over TLS; shares its bounds with `imap`.
     pub(crate) imap_tls: Vec<SocketAddr>,
-    /// Connections of one account.
-    pub(crate) connections_per_user: u32,
+    /// What one mail program may do.
+    pub(crate) mail_limits: imap::Limits,
     /// Where a password may be sent without TLS.
     pub(crate) plain_passwords: PlainPasswords,
-    /// Of IMAP; `None` is no limit.
-    pub(crate) messages_per_command: Option<u32>,
-    /// Of IMAP; `None` is as above.
-    pub(crate) messages_per_save: Option<u32>,
     /// The account of shared folders.
     pub(crate) shared_account: Option<String>,
     /// Whose certificates clients may log in with; empty for nobody's.
@@ -409,10 +103,8 @@ pub(crate) struct ServerOptions {
     pub(crate) lmtp: ListenOptions,
     /// SMTP.
     pub(crate) smtp: ListenOptions,
-    /// What happens to mail that is taken.
-    pub(crate) delivery: DeliverySection,
-    /// Bounds that all parts share.
-    pub(crate) limits: LimitsSection,
+    /// How mail is taken, and what happens to it.
+    pub(crate) receiving: smtp_ingest::Config,
     /// How long open sessions get at the end.
     pub(crate) shutdown: Duration,
 }
@@ -445,7 +137,9 @@ impl Config {
             let line = error.span().map_or(1, |span| {
                 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
             });
-            format!("line {line}: {}", said_better(error.message()))
+            let key = error.span().and_then(|span| key_of_value(text, span.start));
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+            format!("line {line}: {key}{}", said_better(error.message()))
         })
     }
 
@@ -475,38 +169,17 @@ impl Config {
     pub(crate) fn server_options(&self) -> Result<ServerOptions, Failure> {
         crate::logging::level(&self.log.level)?;
         let limits = self.limits.clone();
-        let largest = engine::width::u64_of(engine::limits::MESSAGE_BYTES_MAX);
-        if !(1024..=largest).contains(&limits.message_bytes) {
-            return Err(wrong(format!(
-                "limits.message_bytes is {}, but must lie between 1024 and {largest}",
-                limits.message_bytes
-            )));
-        }
-        let recipients_max = engine::limits::BLOB_ACCOUNTS_MAX;
-        if limits.recipients == 0 || engine::width::usize_of_u32(limits.recipients) > recipients_max
-        {
-            return Err(wrong(format!(
-                "limits.recipients is {}, but must lie between 1 and {recipients_max}",
-                limits.recipients
-            )));
-        }
-        if !SEGMENT_BYTES.contains(&self.store.segment_bytes) {
-            return Err(wrong(format!(
-                "store.segment_bytes is {}, but must lie between 1048576 and 1073741824",
-                self.store.segment_bytes
-            )));
-        }
-        if limits.receiving_bytes < limits.message_bytes {
+        if limits.receiving_bytes < limits.message_bytes.get() {
             return Err(wrong(
                 "limits.receiving_bytes is below limits.message_bytes, so that a message of the \
                  largest size could never be received"
                     .to_owned(),
             ));
         }
-        if self.imap.connections_per_user == 0 {
-            return Err(wrong("imap.connections_per_user allows no connections at all".to_owned()));
-        }
-        let bounds = |total, per_address| ConnectionBounds { total, per_address };
+        let bounds = |total: Connections, per_address: Connections| ConnectionBounds {
+            total: total.count_u32(),
+            per_address: per_address.count_u32(),
+        };
         let imap_bounds = bounds(self.imap.connections, self.imap.connections_per_address);
         let pop3_bounds = bounds(self.pop3.connections, self.pop3.connections_per_address);
         let smtp_bounds = bounds(self.smtp.connections, self.smtp.connections_per_address);
@@ -519,10 +192,8 @@ impl Config {
             certificate: self.certificate_source()?,
             imap: listen("imap.listen", &self.imap.listen, imap_bounds)?,
             imap_tls: listen("imap.listen_tls", &self.imap.listen_tls, imap_bounds)?.addresses,
-            connections_per_user: self.imap.connections_per_user,
+            mail_limits: self.mail_limits(),
             plain_passwords: self.imap.plain_passwords,
-            messages_per_command: Some(self.imap.messages_per_command).filter(|&max| max > 0),
-            messages_per_save: Some(self.imap.messages_per_save).filter(|&max| max > 0),
             shared_account: Some(self.imap.shared_account.clone()).filter(|name| !name.is_empty()),
             client_ca_file: self.tls.client_ca_file.clone(),
             tokens: self.tokens()?,
@@ -530,23 +201,81 @@ impl Config {
             pop3_tls: listen("pop3.listen_tls", &self.pop3.listen_tls, pop3_bounds)?.addresses,
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
-            delivery: self.delivery.clone(),
+            receiving: self.receiving(),
             shutdown: Duration::from_secs(limits.shutdown_seconds),
-            limits,
         })
+    }
+
+    /// What one mail program may do.
+    fn mail_limits(&self) -> imap::Limits {
+        let (imap, pop3, clients) = (&self.imap, &self.pop3, &self.clients);
+        imap::Limits {
+            line_bytes_max: imap.command_bytes.count(),
+            literal_bytes_max: imap.literal_bytes.get(),
+            append_bytes_max: self.limits.message_bytes.get(),
+            append_budget_bytes: self.limits.receiving_bytes,
+            messages_per_command: Some(imap.messages_per_command).filter(|&max| max > 0),
+            messages_per_save: Some(imap.messages_per_save).filter(|&max| max > 0),
+            skip_bytes_max: imap.skip_bytes.get(),
+            search_depth_max: imap.search_depth.count(),
+            search_keys_max: imap.search_keys.count(),
+            pop3_line_bytes_max: pop3.command_bytes.count(),
+            bad_commands_max: clients.bad_commands.count_u32(),
+            login_failures_max: clients.failed_logins.count_u32(),
+            login_failure_delay: clients.failed_login_delay_seconds.seconds(),
+            connections_per_user: imap.connections_per_user.count_u32(),
+            login_timeout: clients.login_seconds.seconds(),
+            idle_timeout: clients.idle_seconds.seconds(),
+            idle_command_timeout: imap.idle_command_seconds.seconds(),
+            write_timeout: clients.write_seconds.seconds(),
+            sort_bytes_max: imap.sort_bytes.count(),
+            saved_ranges_max: imap.saved_ranges.count(),
+            contexts_max: imap.search_contexts.count(),
+            notify_mailboxes_max: imap.notify_mailboxes.count(),
+            progress_interval: imap.progress_seconds.seconds(),
+            // What LITERAL- announces is not to be changed.
+            literal_bytes_max_before_login: imap::Limits::default().literal_bytes_max_before_login,
+        }
+    }
+
+    /// How mail is taken.
+    fn receiving(&self) -> smtp_ingest::Config {
+        let (delivery, limits) = (&self.delivery, &self.limits);
+        let bare_newline = |choice| match choice {
+            BareNewlines::Normalise => smtp_ingest::BareNewline::Normalise,
+            BareNewlines::Refuse => smtp_ingest::BareNewline::Refuse,
+        };
+        smtp_ingest::Config {
+            hostname: self.host_name(),
+            message_bytes_max: limits.message_bytes.get(),
+            line_bytes_max: delivery.command_bytes.count(),
+            recipients_max: limits.recipients.count(),
+            errors_max: delivery.refused_commands.count_u32(),
+            hops_max: delivery.received_fields.count(),
+            command_timeout: delivery.command_seconds.seconds(),
+            data_timeout: delivery.data_seconds.seconds(),
+            detail_mailboxes: delivery.detail_mailboxes,
+            over_quota: match delivery.over_quota {
+                OverQuota::Retry => smtp_ingest::OverQuota::Retry,
+                OverQuota::Refuse => smtp_ingest::OverQuota::Refuse,
+            },
+            bare_newline_lmtp: bare_newline(self.lmtp.bare_newlines),
+            bare_newline_smtp: bare_newline(self.smtp.bare_newlines),
+            memory: Arc::new(smtp_ingest::ByteBudget::new(usize_of(limits.receiving_bytes))),
+        }
     }
 
     /// Memory, sizes and reserves of an open store.
     pub(crate) fn store_bounds(&self) -> StoreBounds {
         StoreBounds {
-            message_bytes: self.limits.message_bytes,
+            message_bytes: self.limits.message_bytes.get(),
             page_cache_bytes: self.store.page_cache_bytes,
             summary_cache_bytes: self.store.summary_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
             recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),
             scrub_bytes_per_second: self.store.scrub_bytes_per_second,
-            segment_bytes: self.store.segment_bytes,
+            segment_bytes: self.store.segment_bytes.get(),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,
@@ -565,7 +294,6 @@ impl Config {
             ("client_id", tokens.client_id.is_empty()),
             ("client_secret_file", tokens.client_secret_file.as_os_str().is_empty()),
             ("account_claim", tokens.account_claim.is_empty()),
-            ("timeout_seconds", tokens.timeout_seconds == 0),
         ];
         match missing.into_iter().find(|(_, is_missing)| *is_missing) {
             Some((key, _)) => Err(wrong(format!("[tokens] needs {key}"))),
@@ -633,16 +361,23 @@ fn listen(
     addresses: &[String],
     bounds: ConnectionBounds,
 ) -> Result<ListenOptions, Failure> {
-    if bounds.total == 0 || bounds.per_address == 0 {
-        let section = key.split('.').next().unwrap_or(key);
-        return Err(wrong(format!("[{section}] allows no connections at all; raise its bounds")));
-    }
     let parsed = addresses.iter().map(|text| {
         text.parse().map_err(|_| {
             wrong(format!("{key}: {text:?} is not an address; write \"127.0.0.1:143\""))
         })
     });
     Ok(ListenOptions { addresses: parsed.collect::<Result<_, _>>()?, bounds })
+}
+
+/// The key whose value begins at `at`, with its section; `None` where a key itself is wrong.
+fn key_of_value(text: &str, at: usize) -> Option<String> {
+    let (above, line) = text.get(..at)?.rsplit_once('\n').unwrap_or(("", text.get(..at)?));
+    let key = line.split_once('=')?.0.trim();
+    let header = above.lines().rev().find_map(|line| line.trim().strip_prefix('['));
+    match header.and_then(|header| header.split(']').next()) {
+        Some(section) => Some(format!("{}.{key}", section.trim())),
+        None => Some(key.to_owned()),
+    }
 }
 
 /// Turns "unknown field `x`, expected one of `a`, `b`" into a sentence that names the nearest key.
@@ -682,5 +417,4 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -92,8 +92,8 @@ async fn answer(
     let (stopping, shutdown) = watch::channel(false);
     let admin = admin::Server::start(
         &options.directory,
-        admin::Desk { store: store.clone(), detail_mailboxes: options.delivery.detail_mailboxes },
-        options.limits.message_bytes,
+        admin::Desk { store: store.clone(), detail_mailboxes: options.receiving.detail_mailboxes },
+        options.receiving.message_bytes_max,
         shutdown.clone(),
     )?;
     let fronts = Fronts::new(&store, &options, &certificate, mail_config, &shutdown);

@@ -59,7 +59,7 @@ impl Fronts {
             certificate: Arc::clone(certificate),
             shutdown: shutdown.clone(),
         };
-        let smtp_config = smtp_config(options);
+        let smtp_config = Arc::new(options.receiving.clone());
         let imap_admission = Admission::new(options.imap.bounds);
         let imap_front = |name, transport, refusal| Front {
             name,
@@ -97,16 +97,8 @@ pub(crate) fn mail_config(
     options: &ServerOptions,
     certificate: &Arc<ServerConfig>,
 ) -> Result<Arc<imap::Config>, Failure> {
-    let limits = imap::Limits {
-        append_bytes_max: options.limits.message_bytes,
-        append_budget_bytes: options.limits.receiving_bytes,
-        messages_per_command: options.messages_per_command,
-        messages_per_save: options.messages_per_save,
-        connections_per_user: options.connections_per_user,
-        ..imap::Limits::default()
-    };
     let mut config = imap::Config::new(
-        limits,
+        options.mail_limits.clone(),
         options.host_name.clone(),
         Some(Arc::clone(certificate)),
         options.plain_passwords == PlainPasswords::Loopback,
@@ -121,7 +113,7 @@ pub(crate) fn mail_config(
         client_secret: secrets::from_file(&tokens.client_secret_file)?,
         account_claim: tokens.account_claim.clone(),
         scope: tokens.scope.clone(),
-        timeout: seconds(tokens.timeout_seconds),
+        timeout: tokens.timeout_seconds.seconds(),
         cache_time: seconds(tokens.cache_seconds),
         tls: match is_encrypted {
             true => Some(tls::client_config(&tokens.ca_file)?),
@@ -132,19 +124,6 @@ pub(crate) fn mail_config(
         Failure::new(Exit::Configuration, format!("tokens.introspection_url: {why}"))
     })?;
     Ok(Arc::new(config))
-}
-
-fn smtp_config(options: &ServerOptions) -> Arc<smtp_ingest::Config> {
-    let budget =
-        smtp_ingest::ByteBudget::new(engine::width::usize_of(options.limits.receiving_bytes));
-    Arc::new(smtp_ingest::Config {
-        hostname: options.host_name.clone(),
-        message_bytes_max: options.limits.message_bytes,
-        recipients_max: engine::width::usize_of_u32(options.limits.recipients),
-        detail_mailboxes: options.delivery.detail_mailboxes,
-        memory: Arc::new(budget),
-        ..smtp_ingest::Config::default()
-    })
 }
 
 fn imap_serve(shared: Shared, config: Arc<imap::Config>, transport: imap::Transport) -> Serve {

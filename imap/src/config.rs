@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::codec::cursor::SearchBounds;
 use crate::connection::Bounds;
 use crate::login::{Door, Introspection, TokenOptions, TokenOptionsError};
 
@@ -33,6 +34,14 @@ pub struct Limits {
     /// Bytes of refused lines and literals that are read and thrown away so that the connection
     /// survives; 16 MiB. Beyond it the connection is closed.
     pub skip_bytes_max: u64,
+    /// How deep NOT, OR, FUZZY and parentheses of a search may nest; 100. What recurses over a
+    /// search has a stack for 500.
+    pub search_depth_max: usize,
+    /// Keys of one search; 2,000.
+    pub search_keys_max: usize,
+    /// Bytes of a command line of POP3 that is not AUTH, without its CRLF; 1,024 (RFC 2449 section
+    /// 4 has 255 with it; names are longer today).
+    pub pop3_line_bytes_max: usize,
     /// Commands in a row that are not understood before the connection is closed; 20.
     pub bad_commands_max: u32,
     /// Failed logins before the connection is closed; 5.
@@ -68,9 +77,20 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What bounds a search.
+    pub(crate) fn search_bounds(&self) -> SearchBounds {
+        SearchBounds { depth_max: self.search_depth_max, keys_max: self.search_keys_max }
+    }
+
     /// What bounds a connection's input.
     pub(crate) fn input_bounds(&self) -> Bounds {
         Bounds { line_bytes_max: self.line_bytes_max, skip_bytes_max: self.skip_bytes_max }
+    }
+}
+
+impl Default for SearchBounds {
+    fn default() -> SearchBounds {
+        Limits::default().search_bounds()
     }
 }
 
@@ -85,6 +105,9 @@ impl Default for Limits {
             messages_per_command: None,
             messages_per_save: None,
             skip_bytes_max: 16 << 20,
+            search_depth_max: 100,
+            search_keys_max: 2000,
+            pop3_line_bytes_max: 1024,
             bad_commands_max: 20,
             login_failures_max: 5,
             login_failure_delay: Duration::from_secs(2),

@@ -222,7 +222,9 @@ async fn bad_command(talk: &mut Talk, tag: Option<&str>, answer: &Answer) -> Res
 
 /// Parses and carries out a command.
 async fn command(talk: &mut Talk, mut raw: RawCommand) -> Result<(), Ended> {
-    let parsed = grammar::parse_with(&raw.line, &raw.literals, talk.session.dialect.names());
+    let Session { dialect, config, .. } = &talk.session;
+    let (names, search) = (dialect.names(), config.limits.search_bounds());
+    let parsed = grammar::parse_with(&raw.line, &raw.literals, names, search);
     let request = match parsed {
         Ok(request) => request,
         Err(refusal) => {

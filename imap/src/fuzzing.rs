@@ -184,7 +184,7 @@ fn url(bytes: &[u8]) {
 
 /// A line of a POP3 client, and the message that it might ask for.
 fn pop3_command(bytes: &[u8]) {
-    if let Err(why) = pop3::command::parse(bytes) {
+    if let Err(why) = pop3::command::parse(bytes, 1024) {
         assert!(is_one_line(why));
     }
     for mut stuffing in [Stuffing::whole(), Stuffing::top(1)] {

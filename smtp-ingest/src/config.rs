@@ -66,11 +66,6 @@ pub struct Config {
     /// Bare newlines from the world. Default [`BareNewline::Refuse`]: real servers send CRLF, and
     /// what does not may be half of a smuggled message.
     pub bare_newline_smtp: BareNewline,
-    /// Connections at once, all addresses together. Default 1000.
-    pub connections_max: usize,
-    /// Connections at once from one IPv4 address or IPv6 /64 network; loopback is not counted,
-    /// because a server in front comes from there. Default 50.
-    pub connections_per_address_max: usize,
     /// Bytes of all messages being received, shared by all connections. Default 256 MiB.
     pub memory: Arc<ByteBudget>,
 }
@@ -90,8 +85,6 @@ impl Default for Config {
             over_quota: OverQuota::Retry,
             bare_newline_lmtp: BareNewline::Normalise,
             bare_newline_smtp: BareNewline::Refuse,
-            connections_max: 1000,
-            connections_per_address_max: 50,
             memory: Arc::new(ByteBudget::new(256 << 20)),
         }
     }

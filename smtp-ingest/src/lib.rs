@@ -23,7 +23,6 @@
 mod codec;
 mod config;
 mod connection;
-mod connection_count;
 mod dialect;
 mod driver;
 mod extension;
@@ -37,7 +36,6 @@ mod session;
 mod trace;
 
 pub use config::{BareNewline, Config, OverQuota};
-pub use connection_count::{ConnectionCount, ConnectionPermit, REFUSED_CONNECTION};
 pub use dialect::Dialect;
 pub use driver::serve_connection;
 pub use mailroom::{Mailroom, QuotaUse, mailbox_of_detail};

@@ -10,5 +10,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounds;
 mod idle;
 mod stopped;

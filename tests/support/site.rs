@@ -4,6 +4,7 @@
 //! be told from a wrong server. Whatever the test does, the server is gone when the site is
 //! dropped, and a line of level ERROR that the test did not announce fails it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -66,8 +67,9 @@ pub(crate) struct Site {
     pub(crate) data: PathBuf,
     /// Holds everything, also what a test puts beside the data.
     pub(crate) folder: PathBuf,
-    /// What goes into the section `[store]`, and what after the rest of the configuration.
-    store_config: String,
+    /// What goes into sections that have lines anyway, and what after the rest of the
+    /// configuration.
+    section_config: BTreeMap<&'static str, String>,
     extra_config: String,
     /// The recovery key that `init` showed.
     pub(crate) init_output: String,
@@ -126,7 +128,7 @@ impl Site {
             ports,
             data: folder.path().join("data"),
             folder: folder.path().to_owned(),
-            store_config: String::new(),
+            section_config: BTreeMap::new(),
             extra_config: String::new(),
             init_output: String::new(),
             server: None,
@@ -148,8 +150,15 @@ impl Site {
 
     /// The same for the section `[store]`.
     pub(crate) fn configure_store(&mut self, lines: &str) {
-        self.store_config += lines;
-        self.store_config.push('\n');
+        self.configure_section("store", lines);
+    }
+
+    /// The same for one of the sections that every configuration of a site has: store, imap, lmtp,
+    /// smtp.
+    pub(crate) fn configure_section(&mut self, section: &'static str, lines: &str) {
+        let config = self.section_config.entry(section).or_default();
+        *config += lines;
+        config.push('\n');
     }
 
     /// The key file beside the data directory.
@@ -159,17 +168,21 @@ impl Site {
 
     /// The one place that knows how a configuration looks.
     pub(crate) fn config_text(&self) -> String {
+        let more = |section| self.section_config.get(section).map_or("", String::as_str);
         format!(
             "[store]\ndirectory = {:?}\nhost_name = \"mail.{DOMAIN}\"\n{}\
-             [imap]\nlisten = [\"{}\"]\nlisten_tls = [\"{}\"]\n\
-             [lmtp]\nlisten = [\"{}\"]\n\
-             [smtp]\nlisten = [\"{}\"]\n{}",
+             [imap]\nlisten = [\"{}\"]\nlisten_tls = [\"{}\"]\n{}\
+             [lmtp]\nlisten = [\"{}\"]\n{}\
+             [smtp]\nlisten = [\"{}\"]\n{}{}",
             self.data,
-            self.store_config,
+            more("store"),
             self.imap,
             self.imap_tls,
+            more("imap"),
             self.lmtp,
+            more("lmtp"),
             self.smtp,
+            more("smtp"),
             self.extra_config
         )
     }

@@ -27,6 +27,15 @@ impl std::fmt::Display for SyntaxError {
     }
 }
 
+/// How large a search may be.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchBounds {
+    /// How deep NOT, OR, FUZZY and parentheses may nest.
+    pub depth_max: usize,
+    /// How many keys it may have.
+    pub keys_max: usize,
+}
+
 /// Reads one command from left to right.
 #[derive(Clone)]
 pub struct Cursor<'a> {
@@ -35,6 +44,7 @@ pub struct Cursor<'a> {
     literals: &'a [Vec<u8>],
     literals_read: usize,
     names: NameEncoding,
+    search_bounds: SearchBounds,
 }
 
 /// `ATOM-CHAR`: anything but `atom-specials` (RFC 3501 section 9).
@@ -55,7 +65,19 @@ pub fn is_list_char(byte: u8) -> bool {
 impl<'a> Cursor<'a> {
     /// At the beginning of a line (without its final CRLF).
     pub fn new(line: &'a [u8], literals: &'a [Vec<u8>]) -> Cursor<'a> {
-        Cursor { line, at: 0, literals, literals_read: 0, names: NameEncoding::default() }
+        let search_bounds = SearchBounds::default();
+        let names = NameEncoding::default();
+        Cursor { line, at: 0, literals, literals_read: 0, names, search_bounds }
+    }
+
+    /// The same, for searches of another size.
+    pub fn with_search_bounds(self, search_bounds: SearchBounds) -> Cursor<'a> {
+        Cursor { search_bounds, ..self }
+    }
+
+    /// How large a search may be.
+    pub fn search_bounds(&self) -> SearchBounds {
+        self.search_bounds
     }
 
     /// The same, for mailbox names in another encoding.

@@ -3,10 +3,6 @@
 
 use engine::seal::Secret;
 
-/// Octets of a command line without its CRLF (RFC 2449 section 4 has 255 with it; names are longer
-/// today). An AUTH line may be as long as IMAP's.
-pub(crate) const LINE_BYTES_MAX: usize = 1024;
-
 /// A command.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -38,15 +34,16 @@ pub(crate) type Refusal = &'static str;
 
 const WANTS_NUMBER: Refusal = "The command wants the number of a message";
 
-/// Parses a line without its CRLF. Words are separated by one space; what is wrong in number or
-/// kind is refused.
-pub(crate) fn parse(line: &[u8]) -> Result<Command, Refusal> {
+/// Parses a line without its CRLF, which may have so many bytes if it is not AUTH (an AUTH line may
+/// be as long as IMAP's). Words are separated by one space; what is wrong in number or kind is
+/// refused.
+pub(crate) fn parse(line: &[u8], line_bytes_max: usize) -> Result<Command, Refusal> {
     let (name, rest) = match line.iter().position(|&byte| byte == b' ') {
         Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..)),
         None => (line, None),
     };
     let name = name.to_ascii_uppercase();
-    if line.len() > LINE_BYTES_MAX && name != b"AUTH" {
+    if line.len() > line_bytes_max && name != b"AUTH" {
         return Err("The line is too long");
     }
     match name.as_slice() {
@@ -123,6 +120,12 @@ fn top(rest: &[u8]) -> Result<Command, Refusal> {
 mod tests {
     use super::*;
 
+    const LINE_BYTES_MAX: usize = 1024;
+
+    fn parsed(line: &[u8]) -> Result<Command, Refusal> {
+        parse(line, LINE_BYTES_MAX)
+    }
+
     #[test]
     fn a_line_is_a_command_or_refused() {
         for (line, expected) in [
@@ -138,7 +141,7 @@ mod tests {
             ("AUTH", "Auth { mechanism: None, initial: None }"),
             ("AUTH plain =", "Auth { mechanism: Some(\"plain\"), initial: Some([61]) }"),
         ] {
-            assert_eq!(format!("{:?}", parse(line.as_bytes()).unwrap()), expected, "{line}");
+            assert_eq!(format!("{:?}", parsed(line.as_bytes()).unwrap()), expected, "{line}");
         }
         for line in [
             "",
@@ -157,13 +160,13 @@ mod tests {
             "AUTH a b c",
             "LIST +1",
         ] {
-            let parsed = parse(line.as_bytes());
-            assert!(parsed.is_err() || line.starts_with("USER \u{1}"), "{line:?}");
+            let command = parsed(line.as_bytes());
+            assert!(command.is_err() || line.starts_with("USER \u{1}"), "{line:?}");
         }
-        assert!(parse(b"USER \xff").is_err());
+        assert!(parsed(b"USER \xff").is_err());
         let long = format!("USER {}", "x".repeat(LINE_BYTES_MAX));
-        assert_eq!(parse(long.as_bytes()).unwrap_err(), "The line is too long");
-        assert!(parse(format!("AUTH PLAIN {}", "x".repeat(9000)).as_bytes()).is_ok());
+        assert_eq!(parsed(long.as_bytes()).unwrap_err(), "The line is too long");
+        assert!(parsed(format!("AUTH PLAIN {}", "x".repeat(9000)).as_bytes()).is_ok());
     }
 
     proptest::proptest! {
@@ -171,7 +174,7 @@ mod tests {
         fn no_line_panics(
             line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..90),
         ) {
-            let _ = parse(&line);
+            let _ = parsed(&line);
         }
 
         #[test]
@@ -179,7 +182,7 @@ mod tests {
             name in proptest::sample::select(vec!["TOP", "LIST", "AUTH", "PASS", "DELE", "QUIT"]),
             rest in "[ 0-9a-z=\\-+]{0,30}",
         ) {
-            let _ = parse(format!("{name} {rest}").as_bytes());
+            let _ = parsed(format!("{name} {rest}").as_bytes());
         }
     }
 }

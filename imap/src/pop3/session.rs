@@ -84,7 +84,7 @@ impl Session {
         wire.line(&format!("+OK {} Pillarbox ready", printable(&self.config.hostname)));
         loop {
             let mut line = self.next_line(wire).await?;
-            let parsed = parse(&line);
+            let parsed = parse(&line, self.config.limits.pop3_line_bytes_max);
             line.zeroize();
             match parsed {
                 Ok(Command::Quit) => return self.quit(wire).await,

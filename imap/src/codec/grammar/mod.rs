@@ -26,7 +26,7 @@ use super::SequenceSet;
 use super::command::{
     Access, Command, IdField, Numbers, Request, StatusItem, StoreAnswer, TransferKind,
 };
-use super::cursor::{Cursor, SyntaxError};
+use super::cursor::{Cursor, SearchBounds, SyntaxError};
 use super::mailbox_name::{NameEncoding, WireName};
 
 /// Why a command was not understood.
@@ -43,20 +43,21 @@ const TAG_BYTES_MAX: usize = 256;
 
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select)`
 pub fn parse(line: &[u8], literals: &[Vec<u8>]) -> Result<Request, Refusal> {
-    parse_with(line, literals, NameEncoding::default())
+    parse_with(line, literals, NameEncoding::default(), SearchBounds::default())
 }
 
-/// The same, for a client whose mailbox names have another encoding.
+/// The same, for a client whose mailbox names have another encoding, and for larger searches.
 pub fn parse_with(
     line: &[u8],
     literals: &[Vec<u8>],
     names: NameEncoding,
+    search: SearchBounds,
 ) -> Result<Request, Refusal> {
     let Some((tag, cursor)) = split_tag(line, literals) else {
         let sentence = "A command begins with a tag, such as 'a1 NOOP'".to_owned();
         return Err(Refusal { tag: None, sentence });
     };
-    match command(&mut cursor.with_names(names)) {
+    match command(&mut cursor.with_names(names).with_search_bounds(search)) {
         Ok(Some(command)) => Ok(Request { tag, command }),
         Ok(None) => Err(Refusal { tag: Some(tag), sentence: "Unknown command".to_owned() }),
         Err(error) => Err(Refusal { tag: Some(tag), sentence: format!("Not understood: {error}") }),

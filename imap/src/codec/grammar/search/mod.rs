@@ -25,10 +25,6 @@ use crate::codec::sequence_set::Bound;
 pub(super) use self::options::mailboxes;
 pub(crate) use self::options::partial_range;
 
-/// How deep NOT, OR, FUZZY and parentheses may nest.
-const DEPTH_MAX: usize = 100;
-/// Keys of one search.
-const KEYS_MAX: usize = 2000;
 /// Tags of one CANCELUPDATE.
 const TAGS_MAX: usize = 100;
 
@@ -134,7 +130,7 @@ fn refuse_relevancy(
 
 /// `1*(SP search-key)`
 fn keys(cursor: &mut Cursor<'_>) -> Result<SearchKey, SyntaxError> {
-    let (mut keys, mut left) = (Vec::new(), KEYS_MAX);
+    let (mut keys, mut left) = (Vec::new(), cursor.search_bounds().keys_max);
     while keys.is_empty() || !cursor.at_end() {
         cursor.space()?;
         keys.push(search_key(cursor, 0, &mut left)?);
@@ -148,7 +144,7 @@ fn search_key(
     depth: usize,
     left: &mut usize,
 ) -> Result<SearchKey, SyntaxError> {
-    if depth > DEPTH_MAX {
+    if depth > cursor.search_bounds().depth_max {
         return cursor.expected("a search that nests less deeply");
     }
     match left.checked_sub(1) {

@@ -2,23 +2,23 @@
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../docs/config.example.toml");
-const SOURCE: &str = include_str!("config.rs");
+const EXAMPLE: &str = include_str!("../../docs/config.example.toml");
+const SECTIONS: &str = include_str!("sections.rs");
 
 /// The example as it must be: the sections' and fields' doc comments, and the default values.
 fn example() -> String {
     let defaults: toml::Table = toml::Table::try_from(Config::default()).unwrap();
     let mut text = String::from(
-        "# Every setting with its default. Made from src/config.rs; BLESS=1 rewrites it.\n",
+        "# Every setting with its default. Made from src/config/; BLESS=1 rewrites it.\n",
     );
     for section in [
-        "store", "key", "tls", "imap", "pop3", "tokens", "lmtp", "smtp", "delivery", "limits",
-        "log",
+        "store", "key", "tls", "imap", "pop3", "clients", "tokens", "lmtp", "smtp", "delivery",
+        "limits", "log",
     ] {
         let mut capital = section.to_owned();
         capital[..1].make_ascii_uppercase();
         let (before, body) =
-            SOURCE.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
+            SECTIONS.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
         text.push('\n');
         let lines: Vec<&str> = before.lines().rev().skip_while(|l| l.starts_with("#[")).collect();
         let doc: Vec<&str> = lines.into_iter().take_while(|l| l.starts_with("///")).collect();
@@ -33,11 +33,21 @@ fn example() -> String {
             } else if let Some(field) = line.strip_prefix("pub(crate) ") {
                 let name = field.split(':').next().unwrap();
                 let value = &defaults[section].as_table().unwrap()[name];
+                if let Some(range) = range_of(section, name) {
+                    text.push_str(&format!("# From {range}.\n"));
+                }
                 text.push_str(&format!("{name} = {value}\n"));
             }
         }
     }
     text
+}
+
+/// "1 to 5" for a number that has bounds, as a number outside of them is refused.
+fn range_of(section: &str, key: &str) -> Option<String> {
+    let refused = Config::parse(&format!("[{section}]\n{key} = {}\n", i64::MAX)).err()?;
+    let (_, range) = refused.split_once("does not lie between ")?;
+    Some(range.replace(" and ", " to "))
 }
 
 #[test]
@@ -69,13 +79,9 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
 fn values_that_cannot_work_are_refused_with_the_key_that_is_wrong() {
     let cases = [
         ("[imap]\nlisten = [\"everywhere\"]", "imap.listen"),
-        ("[limits]\nmessage_bytes = 0", "limits.message_bytes"),
         ("[limits]\nreceiving_bytes = 5", "limits.receiving_bytes"),
-        ("[limits]\nrecipients = 5000", "limits.recipients"),
         ("[tls]\nkey_file = \"key.pem\"", "[tls]"),
         ("[key]\nfile = \"a\"\ncredential = \"b\"", "[key]"),
-        ("[smtp]\nconnections = 0", "[smtp]"),
-        ("[imap]\nconnections_per_user = 0", "imap.connections_per_user"),
         ("[pop3]\nlisten_tls = [\"995\"]", "pop3.listen_tls"),
         ("[tokens]\nintrospection_url = \"https://id.example.org/\"", "[tokens] needs client_id"),
         ("[log]\nlevel = \"info,=,=\"", "log.level"),
@@ -89,6 +95,61 @@ fn values_that_cannot_work_are_refused_with_the_key_that_is_wrong() {
         assert!(failure.sentence.contains(names), "{text:?} gave {:?}", failure.sentence);
         assert_eq!(failure.exit, Exit::Configuration, "{text:?}");
     }
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_line_and_its_key() {
+    let cases = [
+        ("[imap]\n\ncommand_bytes = 1", "line 3: imap.command_bytes: 1 does not lie between 8192 "),
+        ("[imap]\nsearch_depth = 501", "line 2: imap.search_depth: 501 does not lie between 1 "),
+        ("[imap]\nidle_command_seconds = -1", "line 2: imap.idle_command_seconds: -1 does not "),
+        ("[imap]\nsort_bytes = \"big\"", "line 2: imap.sort_bytes: invalid type: string"),
+        ("[imap]\nconnections_per_user = 0", "line 2: imap.connections_per_user: 0 does not lie "),
+        ("[smtp]\nconnections = 0", "line 2: smtp.connections: 0 does not lie between 1 and "),
+        ("clients.failed_logins = 0", "line 1: clients.failed_logins: 0 does not lie between 1 "),
+        ("[pop3]\ncommand_bytes = 2.5", "line 2: pop3.command_bytes: invalid type: floating"),
+        ("[limits]\nmessage_bytes = 0", "line 2: limits.message_bytes: 0 does not lie between "),
+        ("[limits]\nrecipients = 5000", "line 2: limits.recipients: 5000 does not lie between "),
+        ("[store]\nsegment_bytes = 5", "line 2: store.segment_bytes: 5 does not lie between "),
+        ("[delivery]\nover_quota = \"drop\"", "line 2: delivery.over_quota: unknown variant"),
+        ("[lmtp]\nbare_newlines = 1", "line 2: lmtp.bare_newlines: "),
+    ];
+    for (text, starts) in cases {
+        let message = Config::parse(text).unwrap_err();
+        assert!(message.starts_with(starts), "{text:?} gave {message:?}");
+    }
+}
+
+#[test]
+fn every_setting_of_what_clients_may_do_reaches_the_server() {
+    let options = |text: &str| {
+        let mut config = Config::parse(text).unwrap();
+        config.key.file = PathBuf::from("demo.key");
+        format!("{:?}", config.server_options().unwrap())
+    };
+    let default = options("");
+    let defaults: toml::Table = toml::Table::try_from(Config::default()).unwrap();
+    let mut tried = 0;
+    for section in ["imap", "pop3", "clients", "lmtp", "smtp", "delivery", "limits"] {
+        for (key, value) in defaults[section].as_table().unwrap() {
+            let other = match value {
+                toml::Value::Integer(number) => (number + 1).to_string(),
+                toml::Value::Boolean(is_on) => (!is_on).to_string(),
+                toml::Value::Array(_) => "[\"192.0.2.1:5\"]".to_owned(),
+                toml::Value::String(text) => match text.as_str() {
+                    "retry" | "normalise" => "\"refuse\"".to_owned(),
+                    "refuse" => "\"normalise\"".to_owned(),
+                    "loopback" => "\"never\"".to_owned(),
+                    _ => "\"other\"".to_owned(),
+                },
+                _ => panic!("{section}.{key} is of a kind of its own"),
+            };
+            let text = format!("[{section}]\n{key} = {other}\n");
+            assert_ne!(options(&text), default, "{text:?} changes nothing");
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "{tried} settings");
 }
 
 #[test]
