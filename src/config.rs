@@ -275,6 +275,7 @@ impl Config {
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
             recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),
             scrub_bytes_per_second: self.store.scrub_bytes_per_second,
+            password_memory: self.store.password_memory_minutes.seconds() * 60,
             segment_bytes: self.store.segment_bytes.get(),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,

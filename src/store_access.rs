@@ -38,6 +38,8 @@ pub(crate) struct StoreBounds {
     pub(crate) recount_interval: Duration,
     /// Bytes a second that the scrub reads at most, 0: none.
     pub(crate) scrub_bytes_per_second: u64,
+    /// How long a right password is known again without its slow hash; zero: never.
+    pub(crate) password_memory: Duration,
     /// Bytes of a segment of the log.
     pub(crate) segment_bytes: u64,
     /// How the log is written.
@@ -85,6 +87,7 @@ pub(crate) fn open(
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;
     options.scrub_bytes_per_second = bounds.scrub_bytes_per_second;
+    options.password_memory = bounds.password_memory;
     options.segment_bytes = bounds.segment_bytes;
     options.io = bounds.io;
     options.mode = mode;

@@ -242,6 +242,28 @@ fn a_password_is_checked_and_can_be_changed() {
 }
 
 #[test]
+fn a_right_password_is_known_again_until_it_changes_or_its_account_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder.path().join("data"));
+    let number = demo(&store).number();
+    let known = |text: &str| {
+        let found = store.authenticate_again("demo@example.org", &Secret::new(text.into()));
+        found.unwrap().map(|account| account.number())
+    };
+    assert_eq!(known("demo"), None, "not before it was checked");
+    assert!(store.authenticate("demo@example.org", &Secret::new("Demo".into())).is_err());
+    assert_eq!(known("Demo"), None, "a wrong one is never known");
+    assert!(store.authenticate("demo@example.org", &Secret::new("demo".into())).is_ok());
+    assert_eq!((known("demo"), known("Demo")), (Some(number), None));
+    store.set_password(number, &Secret::new("new".into())).unwrap();
+    assert_eq!((known("demo"), known("new")), (None, None));
+    assert!(store.authenticate("demo@example.org", &Secret::new("new".into())).is_ok());
+    assert_eq!(known("new"), Some(number));
+    store.delete_account(number).unwrap();
+    assert_eq!(known("new"), None);
+}
+
+#[test]
 fn scram_keys_of_nobody_look_like_those_of_an_account_and_stay_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("data");

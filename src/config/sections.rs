@@ -42,6 +42,9 @@ pub(crate) struct StoreSection {
     /// Bytes of the log that are read and verified a second at most while nothing else asks for
     /// them, so that damage is found while there is a copy; 0: never. 4 MiB read 1 TiB in 3 days.
     pub(crate) scrub_bytes_per_second: u64,
+    /// Minutes for which a password that was right is checked again without the slow hash, from
+    /// memory, so that web mailers log in quickly; 0: never.
+    pub(crate) password_memory_minutes: Within<0, 1440>,
     /// Bytes of a segment of the log; a checkpoint is made at every half of it.
     /// Space comes back by segments, so a small disk wants small ones. May be changed at any time.
     pub(crate) segment_bytes: Within<{ 1 << 20 }, { 1 << 30 }>,
@@ -62,6 +65,7 @@ impl Default for StoreSection {
             reclaim_bytes_per_second: 32 << 20,
             recount_hours: 24,
             scrub_bytes_per_second: 4 << 20,
+            password_memory_minutes: Within::of(10),
             segment_bytes: Within::of(128 << 20),
             io: Io::Auto,
         }

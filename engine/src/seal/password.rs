@@ -160,6 +160,18 @@ impl StoredPassword {
         }
     }
 
+    /// A keyed hash of this and of a password, to know again one that was right (decision 0032).
+    pub(crate) fn keyed_hash(
+        &self,
+        password: &PreparedPassword,
+        key: &[u8; blake3::KEY_LEN],
+    ) -> Zeroizing<[u8; blake3::OUT_LEN]> {
+        // What is stored says its own lengths, so nothing can move from it into the password.
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        hasher.update(&self.encode()).update(password.as_bytes());
+        Zeroizing::new(*hasher.finalize().as_bytes())
+    }
+
     /// The keys for SCRAM-SHA-256.
     pub fn scram(&self) -> &ScramKeys {
         &self.scram

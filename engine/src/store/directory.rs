@@ -97,6 +97,26 @@ impl Store {
         }
     }
 
+    /// The account, if this was its password a short while ago and still is: what
+    /// [`Store::authenticate`] finds slowly. `None` says nothing about the password.
+    ///
+    /// # Errors
+    /// [`ReadError`], if state cannot be read.
+    pub fn authenticate_again(
+        &self,
+        name: &str,
+        password: &Secret,
+    ) -> Result<Option<Account>, ReadError> {
+        let (Some(account), Ok(password)) = (self.account(name)?, PreparedPassword::new(password))
+        else {
+            return Ok(None);
+        };
+        let Some(stored) = self.stored_password(account.number)? else { return Ok(None) };
+        let now = self.inner.clock.monotonic();
+        let is_known = self.inner.recent_passwords.has(account.number, (&stored, &password), now);
+        Ok(is_known.then_some(account))
+    }
+
     /// Checks a password (Argon2id: tens of milliseconds of CPU; call it where blocking is
     /// allowed).
     ///
@@ -109,7 +129,12 @@ impl Store {
             return Err(AuthError::Refused);
         };
         let stored = self.stored_password(account.number)?.ok_or(AuthError::Refused)?;
-        if stored.verify(&password) { Ok(account) } else { Err(AuthError::Refused) }
+        if !stored.verify(&password) {
+            return Err(AuthError::Refused);
+        }
+        let now = self.inner.clock.monotonic();
+        self.inner.recent_passwords.keep(account.number, (&stored, &password), now);
+        Ok(account)
     }
 
     /// What a SCRAM-SHA-256 server needs to check a proof of this account's password (RFC 5802). Of

@@ -14,6 +14,7 @@
 //! | `read` | a message on its way out, chunk by chunk; summaries |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
+//! | `recent_passwords` | passwords that need no slow hash for some minutes |
 //! | `retention` | messages that are kept after they were expunged |
 //! | `sharing` | metadata, rights that accounts give each other, limits |
 //! | `spool` | a large message while it arrives |
@@ -55,6 +56,7 @@ mod parts_tests;
 mod prepare;
 mod read;
 mod rebuild;
+mod recent_passwords;
 mod recount;
 mod repair;
 mod replay;
@@ -100,6 +102,7 @@ pub use self::upgrade::Upgrade;
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
 use self::read::SummaryCache;
+use self::recent_passwords::RecentPasswords;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
@@ -148,6 +151,7 @@ pub(crate) struct Inner {
     reader: Arc<LogReader>,
     summaries: SummaryCache,
     password_cost: Argon2Cost,
+    recent_passwords: RecentPasswords,
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.
     inline_message_bytes_max: usize,

@@ -14,6 +14,7 @@ use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
 use super::read::SummaryCache;
+use super::recent_passwords::RecentPasswords;
 use super::replay::Replay;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
@@ -62,6 +63,8 @@ pub struct OpenOptions {
     pub segment_bytes: u64,
     /// What a password's hash costs.
     pub password_cost: Argon2Cost,
+    /// How long a right password is checked without that cost; zero: never.
+    pub password_memory: Duration,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
     pub mode: OpenMode,
     /// How the log is written.
@@ -83,6 +86,7 @@ impl OpenOptions {
             reserve_bytes: 512 << 20,
             segment_bytes: SEGMENT_BYTES,
             password_cost: Argon2Cost::PASSWORD,
+            password_memory: Duration::from_secs(600),
             mode: OpenMode::ReadWrite,
             io: IoChoice::Auto,
         }
@@ -246,6 +250,7 @@ impl Store {
             scrubbed: Arc::default(),
             summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
+            recent_passwords: RecentPasswords::new(options.password_memory),
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,
             room: room(&disk, &layout, options.reserve_bytes),

@@ -8,7 +8,8 @@
 //! 1. A refused claim is answered late, the later the more were refused on this connection or from
 //!    this address (RFC 9051 section 11.3), whatever the mechanism.
 //! 2. Whoever is in holds a [`Seat`], and an account has no more of them than the bound.
-//! 3. As many passwords are hashed at a time as there are cores: each takes some MiB.
+//! 3. As many passwords are hashed at a time as there are cores: each takes some MiB. One that was
+//!    right a short while ago is not hashed, and waits for nobody.
 
 pub(crate) mod certificate;
 mod exchange;
@@ -233,6 +234,10 @@ impl Visitor<'_> {
         name: &str,
         password: &Secret,
     ) -> Result<Option<Account>, Outcome> {
+        match crate::stream::blocking(|| self.store.authenticate_again(name, password)) {
+            Ok(None) => {}
+            known => return known.map_err(Outcome::Unreadable),
+        }
         let (store, name) = (self.store.clone(), name.to_owned());
         let password = Secret::new(password.expose().to_owned());
         // Never closed; without a permit nothing is checked.
