@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 /// The body of a target.
 type Body = fn(&[u8]);
 
+/// Targets that play a conversation with a store, which takes milliseconds: what was committed is
+/// played as it is.
+const SLOW: &[&str] = &["imap_session"];
+
 /// Inputs up to this size are also tried with each byte changed and cut at each place.
 const VARIED_BYTES_MAX: usize = 1024;
 
@@ -54,7 +58,7 @@ fn every_committed_input_keeps_every_promise() {
             let input = fs::read(&path).unwrap();
             inputs += 1;
             attempt(body, &input, &|| path.display().to_string());
-            if input.len() > VARIED_BYTES_MAX {
+            if input.len() > VARIED_BYTES_MAX || SLOW.contains(&name) {
                 continue;
             }
             for at in 0..input.len() {

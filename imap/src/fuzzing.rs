@@ -4,6 +4,10 @@
 //! Called by the fuzz targets in `fuzz/` and, on committed inputs, by `tests/fuzz_corpus.rs`. In
 //! one hidden list as in the engine, see `engine::fuzzing`.
 
+mod response;
+pub mod session;
+mod stage;
+
 use crate::codec::SequenceSet;
 use crate::codec::cursor::Cursor;
 use crate::codec::date::{Day, parse_date_time, parse_day, put_date_time};
@@ -31,6 +35,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("imap_date", date),
     ("imap_mailbox_name", mailbox_name),
     ("imap_sequence_set", sequence_set),
+    ("imap_session", stage::play),
     ("imap_transfer_encoding", transfer_encoding),
     ("imap_url", url),
     ("pop3_command", pop3_command),
