@@ -19,6 +19,7 @@ use crate::mailbox::dirty::DirtyPages;
 use crate::mailbox::head::PageHead;
 use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::{Page, keywords_after, row_count};
+use crate::mailbox::rows::{Mask, RowRef};
 use crate::mailbox::source::PageCell;
 use crate::mailbox::{MailboxState, Row, RowIds};
 use crate::sabotage::{Sabotage, breaks};
@@ -95,6 +96,22 @@ impl MailboxState {
             }
         }
         Ok(found)
+    }
+
+    /// Looks at those of `uids` that exist, ascending, until `look` fails.
+    pub(crate) fn look_at<E: From<ReadError>>(
+        &self,
+        uids: &UidSet,
+        mut look: impl FnMut(RowRef<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for place in self.content.places_of(uids) {
+            let Some(slot) = self.content.slot(place) else { continue };
+            let page = slot.rows.page(&self.reader)?;
+            for index in Mask::of_uids(&page, uids).indexes() {
+                look(RowRef::new(&page, index))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn opened(&self, slot: &Slot) -> Result<Opened, ReadError> {
@@ -336,23 +353,22 @@ impl Change {
         let mut changed = UidSet::new();
         for place in self.state.content.places_of(&all) {
             let Some(slot) = self.slot_at(place) else { continue };
-            let page = slot.rows.page(&self.state.reader)?;
-            let (rows, different) = rows_after(&page, changes, modseq);
-            if different.is_empty() {
+            let before = slot.rows.page(&self.state.reader)?;
+            let version = self.state.page_version + 1;
+            let Some((after, different)) = page_after(&before, version, changes, modseq) else {
                 continue;
+            };
+            self.state.page_version = version;
+            for index in different.indexes() {
+                let (old, new) = (RowRef::new(&before, index), RowRef::new(&after, index));
+                changed.push(new.uid());
+                if let Some(digest) = &mut self.state.digest {
+                    digest.change(old, new);
+                }
             }
-            for index in different {
-                let (Some(before), Some(after)) = (page.row(index), rows.get(index)) else {
-                    continue;
-                };
-                changed.push(after.uid);
-                self.state.digest.iter_mut().for_each(|digest| digest.change(&before, after));
-            }
-            let version = self.next_version();
             let first_uid = slot.head.first_uid;
-            let rows = Page::from_rows(version, rows);
-            let new = self.new_slot(first_uid, rows, NewIds::Same(slot.ids.clone()));
-            self.old_rows.push((slot.rows.clone(), page));
+            let new = self.new_slot(first_uid, after, NewIds::Same(slot.ids.clone()));
+            self.old_rows.push((slot.rows.clone(), before));
             self.put(place, first_uid, Some(new));
         }
         if !changed.is_empty() {
@@ -411,27 +427,38 @@ impl Slot {
     }
 }
 
-/// A page's rows after the changes, and the indexes of those that differ, ascending.
-fn rows_after(page: &Page, changes: &[(UidSet, FlagDelta)], modseq: Lsn) -> (Vec<Row>, Vec<usize>) {
-    let mut different = Vec::new();
-    let after = |(index, mut row): (usize, Row)| {
-        if row.modseq > modseq {
-            return row;
+/// A page after the changes, and which of its rows differ; `None` if none does.
+fn page_after(
+    before: &Page,
+    version: u64,
+    changes: &[(UidSet, FlagDelta)],
+    modseq: Lsn,
+) -> Option<(Page, Mask)> {
+    let changes: Vec<(Mask, &FlagDelta)> =
+        changes.iter().map(|(uids, delta)| (Mask::of_uids(before, uids), delta)).collect();
+    let named = changes.iter().fold(Mask::default(), |all, (mask, _)| all.or(*mask));
+    let (mut after, mut different, mut is_tidy) = (None, Mask::default(), true);
+    for index in named.indexes() {
+        let row = RowRef::new(before, index);
+        if row.modseq() > modseq {
+            continue;
         }
-        let (flags, keywords) = (row.flags, row.keywords.clone());
-        for (_, delta) in changes.iter().filter(|(uids, _)| uids.contains(row.uid)) {
-            row.flags = row.flags.without(delta.remove).union(delta.add);
+        let (mut flags, mut keywords) = (row.flags(), None);
+        for (_, delta) in changes.iter().filter(|(mask, _)| mask.has(index)) {
+            flags = flags.without(delta.remove).union(delta.add);
             if delta.touches_keywords() {
-                row.keywords =
-                    keywords_after(&row.keywords, &delta.add_keywords, &delta.remove_keywords);
+                let set = keywords.take().unwrap_or_else(|| row.keywords().into());
+                keywords = Some(keywords_after(&set, &delta.add_keywords, &delta.remove_keywords));
             }
         }
-        if row.flags != flags || row.keywords != keywords {
-            row.modseq = modseq;
-            different.push(index);
+        let keywords = keywords.filter(|set| set.as_slice() != row.keywords());
+        if flags != row.flags() || keywords.is_some() {
+            is_tidy &= keywords.is_none();
+            let after = after.get_or_insert_with(|| before.copy(version, 0));
+            after.set_row(index, flags, keywords.as_ref(), modseq);
+            different.set(index, index + 1);
         }
-        row
-    };
-    let rows = page.rows().enumerate().map(after).collect();
-    (rows, different)
+    }
+    let after = if is_tidy { after } else { after.map(Page::tidied) };
+    Some((after?, different))
 }

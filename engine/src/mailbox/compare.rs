@@ -15,17 +15,40 @@ use crate::mailbox::content::Slot;
 use crate::mailbox::page::Page;
 use crate::mailbox::view::{View, ViewChanges};
 
-/// From `older` to `newer`.
-pub(super) fn changes(older: &View, newer: &View) -> Result<ViewChanges, ReadError> {
+/// Pages that are looked at where only a little may be done.
+const LITTLE_PAGES: u32 = 4;
+
+/// How far a comparison may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Effort {
+    /// To its end.
+    Full,
+    /// Over a few pages that are in memory.
+    Little,
+}
+
+/// From `older` to `newer`; `None` if that takes more than may be done.
+pub(super) fn changes(
+    older: &View,
+    newer: &View,
+    effort: Effort,
+) -> Result<Option<ViewChanges>, ReadError> {
     let mut changes = ViewChanges::default();
     let mut old = Walk::of(older);
     let mut new = Walk::of(newer);
+    let mut left = LITTLE_PAGES;
     loop {
         if step_over_shared(&mut old, &mut new) {
             continue;
         }
+        if effort == Effort::Little {
+            left = left.saturating_sub(1);
+            if left == 0 || !old.is_at_hand() || !new.is_at_hand() {
+                return Ok(None);
+            }
+        }
         match (old.slot(), new.slot()) {
-            (None, None) => return Ok(changes),
+            (None, None) => return Ok(Some(changes)),
             (Some(slot), other) if other.is_none_or(|other| lies_below(slot, other)) => {
                 for uid in old.rest_of_page()? {
                     changes.vanished.push(uid);
@@ -72,6 +95,13 @@ fn compare_pages(
     changes: &mut ViewChanges,
 ) -> Result<(), ReadError> {
     let (old_rows, new_rows) = (old.rows()?, new.rows()?);
+    if old.at_begin_of_page() && new.at_begin_of_page() && old_rows.has_uids_of(&new_rows) {
+        // Flags changed and nothing else, as they mostly do.
+        changes_of_flags(&old_rows.page, &new_rows.page, changes);
+        old.next_page();
+        new.next_page();
+        return Ok(());
+    }
     let mut before = old_rows.rest(old.row).peekable();
     let mut after = new_rows.rest(new.row).peekable();
     while let (Some(&(old_uid, old_modseq)), Some(&(new_uid, new_modseq))) =
@@ -100,6 +130,14 @@ fn compare_pages(
         new.next_page();
     }
     Ok(())
+}
+
+fn changes_of_flags(before: &Page, after: &Page, changes: &mut ViewChanges) {
+    for ((uid, old), (_, new)) in before.versions().zip(after.versions()) {
+        if old != new {
+            changes.changed.push(uid);
+        }
+    }
 }
 
 /// A place in a view: run, page of the run, row of the page.
@@ -146,6 +184,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the page that follows can be looked at without reading it from the disk.
+    fn is_at_hand(&self) -> bool {
+        self.slot().is_none_or(|slot| self.view.is_at_hand(slot))
+    }
+
     fn rows(&self) -> Result<Rows, ReadError> {
         let page = self.slot().map(|slot| self.view.page(slot)).transpose()?;
         Ok(Rows { page: page.unwrap_or_default() })
@@ -164,6 +207,10 @@ struct Rows {
 }
 
 impl Rows {
+    fn has_uids_of(&self, other: &Rows) -> bool {
+        self.page.uids() == other.page.uids()
+    }
+
     fn rest(&self, row: usize) -> impl Iterator<Item = (Uid, Lsn)> + '_ {
         self.page.versions().skip(row)
     }

@@ -27,6 +27,7 @@ use crate::error::ReadError;
 use crate::ids::{BlobId, Uid};
 use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::Page;
+use crate::mailbox::rows::RowRef;
 use crate::mailbox::state::digest_of_row;
 use crate::mailbox::{Row, RowIds};
 
@@ -43,24 +44,25 @@ pub(crate) struct MailboxDigest {
 impl MailboxDigest {
     /// A message came.
     pub(super) fn add(&mut self, row: &Row, ids: &RowIds) {
-        self.rows = self.rows.wrapping_add(hash_of_row(row));
+        self.rows = self.rows.wrapping_add(Fields::from(row).hash());
         self.ids = self.ids.wrapping_add(hash_of_ids(ids));
     }
 
     /// A message went.
     pub(super) fn remove(&mut self, row: &Row, ids: &RowIds) {
-        self.rows = self.rows.wrapping_sub(hash_of_row(row));
+        self.rows = self.rows.wrapping_sub(Fields::from(row).hash());
         self.ids = self.ids.wrapping_sub(hash_of_ids(ids));
     }
 
     /// A message's row changed.
-    pub(super) fn change(&mut self, before: &Row, after: &Row) {
-        let without = self.rows.wrapping_sub(hash_of_row(before));
-        self.rows = without.wrapping_add(hash_of_row(after));
+    pub(super) fn change(&mut self, before: RowRef<'_>, after: RowRef<'_>) {
+        let without = self.rows.wrapping_sub(Fields::from(before).hash());
+        self.rows = without.wrapping_add(Fields::from(after).hash());
     }
 
     pub(super) fn add_rows(&mut self, page: &Page) {
-        self.rows = page.rows().fold(self.rows, |sum, row| sum.wrapping_add(hash_of_row(&row)));
+        let hashes = (0..page.len()).map(|index| Fields::from(RowRef::new(page, index)).hash());
+        self.rows = hashes.fold(self.rows, u128::wrapping_add);
     }
 
     pub(super) fn add_ids(&mut self, page: &IdsPage) {
@@ -84,19 +86,90 @@ impl MailboxDigest {
     }
 }
 
-fn hash_of_row(row: &Row) -> u128 {
-    // All but unusual rows fit one block of BLAKE3.
-    let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
-    bytes.extend_from_slice(&row.uid.0.to_le_bytes());
-    bytes.push(row.flags.0);
-    bytes.extend_from_slice(&row.modseq.bits().to_le_bytes());
-    bytes.extend_from_slice(&row.received.0.to_le_bytes());
-    bytes.extend_from_slice(&row.saved.0.to_le_bytes());
-    bytes.extend_from_slice(&row.size.to_le_bytes());
-    bytes.extend_from_slice(&row.thread.0.to_le_bytes());
-    bytes.extend_from_slice(&row.blob.0.bits().to_le_bytes());
-    row.keywords.iter().for_each(|index| bytes.extend_from_slice(&index.to_le_bytes()));
-    first_half(blake3::hash(&bytes))
+/// What of a row is hashed.
+struct Fields<'a> {
+    uid: u32,
+    flags: u8,
+    modseq: u64,
+    received: i64,
+    saved: i64,
+    size: u32,
+    thread: u64,
+    blob: u64,
+    keywords: &'a [u16],
+}
+
+/// Bytes of all fields but the keywords.
+const FIXED_BYTES: usize = 4 + 1 + 5 * 8 + 4;
+/// Keywords that fit with the others into one block of BLAKE3; more are unusual.
+const KEYWORDS_IN_BLOCK: usize = (blake3::BLOCK_LEN - FIXED_BYTES) / 2;
+
+impl Fields<'_> {
+    fn hash(&self) -> u128 {
+        let mut block = [0; blake3::BLOCK_LEN];
+        let rest = put(&mut block, self.uid.to_le_bytes());
+        let rest = put(rest, [self.flags]);
+        let rest = put(rest, self.modseq.to_le_bytes());
+        let rest = put(rest, self.received.to_le_bytes());
+        let rest = put(rest, self.saved.to_le_bytes());
+        let rest = put(rest, self.size.to_le_bytes());
+        let rest = put(rest, self.thread.to_le_bytes());
+        let mut rest = put(rest, self.blob.to_le_bytes());
+        let (inside, beyond) = self.keywords.split_at(self.keywords.len().min(KEYWORDS_IN_BLOCK));
+        for keyword in inside {
+            rest = put(rest, keyword.to_le_bytes());
+        }
+        let left = rest.len();
+        let (bytes, _) = block.split_at(blake3::BLOCK_LEN - left);
+        if beyond.is_empty() {
+            return first_half(blake3::hash(bytes));
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(bytes);
+        for keyword in beyond {
+            hasher.update(&keyword.to_le_bytes());
+        }
+        first_half(hasher.finalize())
+    }
+}
+
+/// Puts bytes at the beginning, which has room for them; answers what follows.
+fn put<const N: usize>(block: &mut [u8], bytes: [u8; N]) -> &mut [u8] {
+    let (place, rest) = block.split_at_mut(N);
+    place.copy_from_slice(&bytes);
+    rest
+}
+
+impl<'a> From<&'a Row> for Fields<'a> {
+    fn from(row: &'a Row) -> Fields<'a> {
+        Fields {
+            uid: row.uid.0,
+            flags: row.flags.0,
+            modseq: row.modseq.bits(),
+            received: row.received.0,
+            saved: row.saved.0,
+            size: row.size,
+            thread: row.thread.0,
+            blob: row.blob.0.bits(),
+            keywords: &row.keywords,
+        }
+    }
+}
+
+impl<'a> From<RowRef<'a>> for Fields<'a> {
+    fn from(row: RowRef<'a>) -> Fields<'a> {
+        Fields {
+            uid: row.uid().0,
+            flags: row.flags().0,
+            modseq: row.modseq().bits(),
+            received: row.received().0,
+            saved: row.saved().0,
+            size: row.size(),
+            thread: row.thread().0,
+            blob: row.blob().0.bits(),
+            keywords: row.keywords(),
+        }
+    }
 }
 
 fn hash_of_ids(ids: &RowIds) -> u128 {

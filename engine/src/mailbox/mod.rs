@@ -11,6 +11,7 @@
 //! | `change` | append, flags, expunge |
 //! | `dirty` | what a checkpoint has to write |
 //! | `view`, `compare` | what readers see, and what differs between two views |
+//! | `rows`, `filter` | some rows of a page where they lie; what is asked of them |
 //! | `digest` | what a mailbox's messages add up to, kept with every change |
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
@@ -20,11 +21,13 @@ mod compare;
 mod content;
 mod digest;
 mod dirty;
+mod filter;
 pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
 mod page;
 mod row;
+mod rows;
 mod source;
 mod state;
 #[cfg(test)]
@@ -56,5 +59,7 @@ pub(crate) use self::{
 };
 #[cfg(test)]
 pub(crate) use digest::with_flag_in_first_row;
+pub use filter::{Filter, Found, Sieve};
 pub use row::{KeywordSet, Row, RowIds};
+pub use rows::{RowRef, Rows, Walk};
 pub use view::{View, ViewChanges};

@@ -150,6 +150,82 @@ impl Page {
         &self.sizes
     }
 
+    /// The flags of each row, as bits.
+    pub(super) fn flag_bits(&self) -> &[u8] {
+        &self.flags
+    }
+
+    /// The keyword sets that rows use.
+    pub(super) fn keyword_sets(&self) -> &[KeywordSet] {
+        &self.sets
+    }
+
+    /// Which of them is that of each row.
+    pub(super) fn keyword_set_indexes(&self) -> &[u16] {
+        &self.set_indexes
+    }
+
+    /// The keywords of one row.
+    pub(super) fn keywords_at(&self, index: usize) -> Option<&KeywordSet> {
+        self.sets.get(usize::from(*self.set_indexes.get(index)?))
+    }
+
+    /// The MODSEQ of each row, as bits.
+    pub(super) fn modseq_bits(&self) -> &[u64] {
+        &self.modseqs
+    }
+
+    /// The MODSEQ of one row.
+    pub(super) fn modseq_at(&self, index: usize) -> Lsn {
+        self.modseqs.get(index).copied().map_or(Lsn::ZERO, position)
+    }
+
+    /// INTERNALDATE of each row.
+    pub(super) fn received(&self) -> &[i64] {
+        &self.received
+    }
+
+    /// SAVEDATE of each row.
+    pub(super) fn saved(&self) -> &[i64] {
+        &self.saved
+    }
+
+    /// The conversation of each row.
+    pub(super) fn threads(&self) -> &[u64] {
+        &self.threads
+    }
+
+    /// The bytes of one row.
+    pub(super) fn blob_at(&self, index: usize) -> BlobId {
+        BlobId(self.blobs.get(index).copied().map_or(Lsn::ZERO, position))
+    }
+
+    /// Changes flags, keywords and MODSEQ of one row. Where keywords change, the dictionary may be
+    /// left with sets that no row uses: [`Page::tidied`] follows.
+    pub(super) fn set_row(
+        &mut self,
+        index: usize,
+        flags: SystemFlags,
+        keywords: Option<&KeywordSet>,
+        modseq: Lsn,
+    ) {
+        let set = keywords.map(|keywords| self.set_index(keywords));
+        if let Some(place) = self.flags.get_mut(index) {
+            *place = flags.0 & KNOWN_FLAGS;
+        }
+        if let Some(place) = self.modseqs.get_mut(index) {
+            *place = modseq.bits();
+        }
+        if let (Some(set), Some(place)) = (set, self.set_indexes.get_mut(index)) {
+            *place = set;
+        }
+    }
+
+    /// The same rows with a dictionary of the sets that they use (invariant 3).
+    pub(super) fn tidied(self) -> Page {
+        Page::from_rows(self.version, self.rows())
+    }
+
     /// One row.
     pub(crate) fn row(&self, index: usize) -> Option<Row> {
         let set = usize::from(*self.set_indexes.get(index)?);

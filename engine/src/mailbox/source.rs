@@ -234,6 +234,11 @@ impl<P: StoredPage> PageCell<P> {
         }
     }
 
+    /// Whether the page is in memory.
+    pub(crate) fn is_at_hand(&self, reader: &PageReader) -> bool {
+        self.resident().is_some() || P::cached(&reader.cache, &(self.key, self.version)).is_some()
+    }
+
     /// The page, read if need be.
     pub(crate) fn page(&self, reader: &PageReader) -> Result<Arc<P>, ReadError> {
         if let Some(page) = self.resident() {

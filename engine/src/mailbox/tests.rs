@@ -24,6 +24,7 @@ use crate::mailbox::{
 };
 use crate::uid_set::UidSet;
 
+mod columns;
 mod golden;
 
 const ACCOUNT: AccountNumber = AccountNumber(7);
@@ -149,6 +150,9 @@ fn assert_reads_like(view: &View, model: &Model) {
     assert_eq!(view.uid_at(model.len() as u32).unwrap(), None);
     let everything = view.existing(&set(0, u32::MAX)).unwrap();
     assert!(everything.iter().map(|uid| uid.0).eq(model.keys().copied()));
+    let seed = model.values().map(|(row, _)| row.modseq.bits()).sum();
+    let dice = &mut crate::message::generator::Generator::new(seed);
+    columns::assert_answer_like_rows(view, model, dice);
 }
 
 fn changes_between(older: &Model, newer: &Model) -> ViewChanges {
@@ -321,7 +325,9 @@ impl Run {
         assert_eq!(now.wrong_heads(), [], "pages, heads and digest agree");
         for (i, (view, model)) in self.views.iter().enumerate() {
             assert_reads_like(view, model);
-            assert_eq!(now.changes_since(view).unwrap(), changes_between(model, &self.model));
+            let expected = changes_between(model, &self.model);
+            assert!(now.changes_at_hand(view).is_none_or(|changes| changes == expected));
+            assert_eq!(now.changes_since(view).unwrap(), expected);
             for (older, older_model) in &self.views[..i] {
                 let expected = changes_between(older_model, model);
                 assert_eq!(view.changes_since(older).unwrap(), expected);
@@ -449,6 +455,23 @@ fn a_delivery_writes_the_tail_page_and_the_row_and_no_head_block() {
     let ids = state.encode_page(key, Columns::Ids).unwrap().unwrap();
     let bytes = rows.len() + ids.len() + state.encode_row(NEWEST).len();
     assert!(bytes < 2048, "a delivery writes {bytes} bytes");
+}
+
+#[test]
+fn what_a_delivery_changes_is_at_hand_and_what_lies_on_disk_is_not() {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let mut state = filled(&disk, 2000, &mut dirty);
+    let before = state.view(at(0));
+    state.append(vec![row(2001, 3000)], &mut dirty).unwrap();
+    let after = state.view(at(0));
+    assert_eq!(after.changes_at_hand(&before).unwrap().added, set(2001, 2001));
+    disk.checkpoint(&state, &dirty);
+    disk.reads.lock().clear();
+    let opened = disk.open(1 << 20).view(at(0));
+    assert_eq!(opened.changes_at_hand(&before), None);
+    assert!(disk.reads.lock().is_empty());
+    assert_eq!(opened.changes_since(&before).unwrap().added, set(2001, 2001));
 }
 
 #[test]

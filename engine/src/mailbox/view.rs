@@ -12,9 +12,10 @@ use std::sync::Arc;
 use crate::error::ReadError;
 use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{Lsn, MailboxId, Uid, UidValidity};
-use crate::mailbox::compare;
+use crate::mailbox::compare::{self, Effort};
 use crate::mailbox::content::{Slot, meets, ranges_within};
 use crate::mailbox::page::Page;
+use crate::mailbox::rows::Walk;
 use crate::mailbox::source::PageReader;
 use crate::mailbox::{MailboxState, Row, RowIds};
 use crate::uid_set::UidSet;
@@ -133,14 +134,10 @@ impl View {
     /// Which of `uids` exist.
     pub fn existing(&self, uids: &UidSet) -> Result<UidSet, ReadError> {
         let mut existing = UidSet::new();
-        self.visit_pages(uids, &mut |page| {
-            for_each_of(page, uids, &mut |index| {
-                if let Some(&uid) = page.uids().get(index) {
-                    existing.push(Uid(uid));
-                }
-                true
-            })
-        })?;
+        let mut walk = Walk::new(uids);
+        while let Some(rows) = walk.next(self)? {
+            rows.runs().for_each(|(_, (first, last))| existing.push_range(first, last));
+        }
         Ok(existing)
     }
 
@@ -203,7 +200,17 @@ impl View {
     /// What changed since an older view of the same mailbox; pages that both share are not looked
     /// at.
     pub fn changes_since(&self, older: &View) -> Result<ViewChanges, ReadError> {
-        compare::changes(older, self)
+        let changes = compare::changes(older, self, Effort::Full)?;
+        Ok(changes.unwrap_or_default())
+    }
+
+    /// The same where that is little work and needs no disk, as after a delivery; else `None`.
+    pub fn changes_at_hand(&self, older: &View) -> Option<ViewChanges> {
+        compare::changes(older, self, Effort::Little).ok().flatten()
+    }
+
+    pub(super) fn is_at_hand(&self, slot: &Slot) -> bool {
+        slot.rows.is_at_hand(self.reader())
     }
 
     pub(super) fn page(&self, slot: &Slot) -> Result<Arc<Page>, ReadError> {

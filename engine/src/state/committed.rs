@@ -295,8 +295,8 @@ impl Committed {
 
     /// The mailbox's cell, opened if need be; `None` if the mailbox does not exist.
     pub(crate) fn cell(&self, key: MailboxKey) -> Result<Option<Arc<MailboxCell>>, ReadError> {
-        if let Some(cell) = self.mailboxes.read().get(&key) {
-            return Ok(Some(Arc::clone(cell)));
+        if let Some(cell) = self.cell_at_hand(key) {
+            return Ok(Some(cell));
         }
         if self.account(key.0).is_none_or(|account| account.names.name_of(key.1).is_none()) {
             return Ok(None);
@@ -310,6 +310,11 @@ impl Committed {
         let cell = Arc::new(MailboxCell::new(state, self.epoch_begin()));
         mailboxes.insert(key, Arc::clone(&cell));
         Ok(Some(cell))
+    }
+
+    /// The cell of a mailbox that has been opened.
+    pub(crate) fn cell_at_hand(&self, key: MailboxKey) -> Option<Arc<MailboxCell>> {
+        self.mailboxes.read().get(&key).cloned()
     }
 
     /// The mailbox's state, to be changed in a working copy.

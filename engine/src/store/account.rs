@@ -69,6 +69,14 @@ impl Account {
         self.mailbox_by_id(id)
     }
 
+    /// The same, if it has been opened already: reads nothing.
+    pub fn mailbox_at_hand(&self, name: &str) -> Option<Mailbox> {
+        let account = self.inner.committed.account(self.number)?;
+        let id = account.names.id_of(name)?;
+        let cell = self.inner.committed.cell_at_hand((self.number, id))?;
+        Some(Mailbox::new(&self.inner, self.number, id, cell))
+    }
+
     /// The mailbox of that identity.
     ///
     /// # Errors

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::commit::{Change, CopyKind};
 use crate::error::{CommitError, ReadError};
-use crate::flags::{FlagChange, FlagList};
+use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId, Uid};
-use crate::mailbox::View;
+use crate::mailbox::{Filter, View};
 use crate::state::{History, MailboxCell};
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
@@ -214,11 +214,14 @@ impl Mailbox {
 
     /// Removes the messages among `uids` that have `\Deleted`; answers which.
     pub fn expunge(&self, uids: &UidSet) -> Ticket<Result<UidSet, CommitError>> {
-        let uids = match self.existing(uids) {
-            Ok(uids) => uids,
-            Err(error) => return Ticket::answered(Err(error)),
-        };
-        let (account, mailbox) = (self.account, self.id);
+        // Brings the pages of those into memory, so that the committer need not.
+        let deleted = Filter::Flags(SystemFlags::DELETED);
+        let going = Filter::All(vec![deleted, Filter::Uids(uids.clone())]);
+        let view = self.cell.view().ok_or(CommitError::NoSuchMailbox);
+        if let Err(error) = view.and_then(|view| Ok(view.matching(&going)?)) {
+            return Ticket::answered(Err(error));
+        }
+        let (account, mailbox, uids) = (self.account, self.id, uids.clone());
         self.inner.submit(|promise| Change::Expunge { account, mailbox, uids, promise })
     }
 

@@ -9,20 +9,43 @@ use super::mailbox_name::{self, NameEncoding};
 /// The longest text that is quoted; longer ones are literals, which every client reads at once.
 const QUOTED_BYTES_MAX: usize = 4096;
 
+/// Digits of a 64-bit number.
+const DIGITS_MAX: usize = 20;
+
 /// Decimal digits.
 pub fn number(out: &mut Vec<u8>, number: u64) {
-    let start = out.len();
+    let mut digits = [b'0'; DIGITS_MAX];
     let mut left = number;
-    loop {
-        out.push(b'0' + u8::try_from(left % 10).unwrap_or(0));
+    let mut start = DIGITS_MAX;
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
         left /= 10;
         if left == 0 {
+            start = place;
             break;
         }
     }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+/// Each number from the first to the last, with a space before it: counts in digits, because a
+/// search may find a million.
+pub fn spaced_numbers(out: &mut Vec<u8>, (first, last): (u32, u32)) {
+    let mut text = vec![b' '];
+    number(&mut text, u64::from(first));
+    for _ in first..last {
+        out.extend_from_slice(&text);
+        // One more: nines at the end become zeros, and what stands before them is raised.
+        let nines = text.iter().rev().take_while(|&&digit| digit == b'9').count();
+        let kept = text.len() - nines;
+        let (before, zeros) = text.split_at_mut(kept);
+        zeros.fill(b'0');
+        match before.last_mut() {
+            Some(digit @ b'0'..) => *digit += 1,
+            _ => text.insert(1, b'1'),
+        }
     }
+    out.extend_from_slice(&text);
 }
 
 /// `quoted` where the text can be, else `literal`. NUL, which neither may hold, is left out.
@@ -112,6 +135,11 @@ pub fn mailbox(out: &mut Vec<u8>, name: &str, names: NameEncoding) {
 
 /// `flag-list` of what a row has; `keywords` is the list of its mailbox.
 pub fn row_flags(out: &mut Vec<u8>, flags: SystemFlags, row: &Row, keywords: &[Keyword]) {
+    flags_named(out, flags, &row.keywords, keywords);
+}
+
+/// `flag-list` of system flags and of keywords by their indexes in the list of their mailbox.
+pub fn flags_named(out: &mut Vec<u8>, flags: SystemFlags, indexes: &[u16], keywords: &[Keyword]) {
     out.push(b'(');
     let start = out.len();
     let separate = |out: &mut Vec<u8>| {
@@ -125,7 +153,7 @@ pub fn row_flags(out: &mut Vec<u8>, flags: SystemFlags, row: &Row, keywords: &[K
             out.extend_from_slice(name.as_bytes());
         }
     }
-    for &index in &row.keywords {
+    for &index in indexes {
         if let Some(keyword) = keywords.get(usize::from(index)) {
             separate(out);
             out.extend_from_slice(keyword.as_str().as_bytes());
@@ -174,6 +202,12 @@ mod tests {
             let mut out = Vec::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().into_bytes());
+        }
+        for (first, last) in [(1, 1), (7, 12), (95, 1234), (u32::MAX - 3, u32::MAX), (9, 10)] {
+            let mut out = Vec::new();
+            spaced_numbers(&mut out, (first, last));
+            let expected: String = (first..=last).map(|number| format!(" {number}")).collect();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

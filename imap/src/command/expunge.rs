@@ -4,6 +4,7 @@
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
+use engine::mailbox::Filter;
 use engine::uid_set::UidSet;
 
 use super::rights::{Deed, needs};
@@ -47,12 +48,6 @@ pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Resul
 
 /// What a limited UID EXPUNGE counts: the messages that it will remove.
 fn deleted_among(selected: &Selected, uids: &UidSet) -> Result<UidSet, ReadError> {
-    let mut deleted = UidSet::new();
-    selected.view.visit(uids, &mut |row| {
-        if row.flags.contains(SystemFlags::DELETED) {
-            deleted.push(row.uid);
-        }
-        true
-    })?;
-    Ok(deleted)
+    let deleted = Filter::Flags(SystemFlags::DELETED);
+    selected.view.matching(&Filter::All(vec![deleted, Filter::Uids(uids.clone())]))
 }

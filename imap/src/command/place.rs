@@ -107,6 +107,9 @@ impl Talk {
     /// The same for a name in UTF-8.
     pub(super) fn place_named(&self, name: &str) -> Result<Option<Place>, Answer> {
         let account = self.account()?;
+        if !leads_away(name) {
+            return Ok(Some(own_place(&account, name)));
+        }
         let place = blocking(|| place_of(&self.session, &account, name));
         place.map_err(|error| Answer::unreadable(&self.session, &error))
     }
@@ -134,7 +137,11 @@ impl Talk {
     ) -> Result<Found, Answer> {
         // Who may not make it need not be told to.
         let absent = if place.is_own() { absent } else { Answer::no_mailbox };
-        match blocking(|| place.owner.mailbox(&place.name)) {
+        let found = match place.owner.mailbox_at_hand(&place.name) {
+            Some(mailbox) => Ok(Some(mailbox)),
+            None => blocking(|| place.owner.mailbox(&place.name)),
+        };
+        match found {
             Ok(Some(mailbox)) => {
                 let rights = place.rights_of(mailbox.id());
                 permit(rights, deed, absent)?;
@@ -190,13 +197,20 @@ impl Talk {
     }
 }
 
+/// Whether a name may be one of somebody else's mailboxes.
+fn leads_away(name: &str) -> bool {
+    name.starts_with(OTHERS) || name.starts_with(SHARED)
+}
+
+fn own_place(account: &Account, name: &str) -> Place {
+    let (owner, name) = (account.clone(), name.to_owned());
+    Place { viewer: owner.number(), owner, shown: name.clone(), name }
+}
+
 fn place_of(session: &Session, account: &Account, name: &str) -> Result<Option<Place>, ReadError> {
     let viewer = account.number();
-    let own = |name: &str| {
-        let (owner, name) = (account.clone(), name.to_owned());
-        Some(Place { owner, shown: name.clone(), name, viewer })
-    };
-    if !name.starts_with(OTHERS) && !name.starts_with(SHARED) {
+    let own = |name: &str| Some(own_place(account, name));
+    if !leads_away(name) {
         return Ok(own(name));
     }
     let shared = shared_account(session);

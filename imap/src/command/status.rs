@@ -2,8 +2,7 @@
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
-use engine::mailbox::View;
-use engine::uid_set::UidSet;
+use engine::mailbox::{Filter, Sieve, View};
 
 use super::{Answer, Talk};
 use crate::codec::command::StatusItem;
@@ -82,13 +81,12 @@ pub(super) fn put_status(
 /// there are any.
 fn deleted_bytes(view: &View) -> Result<u64, ReadError> {
     let mut bytes = 0;
-    if view.deleted_count() > 0 {
-        view.visit(&UidSet::from_ranges([(1, u32::MAX)]), &mut |row| {
-            if row.flags.contains(SystemFlags::DELETED) {
-                bytes += u64::from(row.size);
-            }
-            true
-        })?;
+    let deleted = Filter::Flags(SystemFlags::DELETED);
+    let mut sieve = Sieve::new(&deleted, (1, u32::MAX));
+    while let Some(found) = sieve.next(view)? {
+        let sizes = found.into_rows(view)?;
+        let sizes = sizes.iter().flat_map(|rows| rows.iter().map(|(_, row)| row.size()));
+        bytes += sizes.map(u64::from).sum::<u64>();
     }
     Ok(bytes)
 }

@@ -6,7 +6,8 @@
 
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
-use engine::ids::{Lsn, Uid};
+use engine::ids::Lsn;
+use engine::mailbox::RowRef;
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -15,12 +16,10 @@ use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, StoreAnswer};
 use crate::session::{
-    ALL_FLAGS, Answered, Expunges, Manner, OwnChange, Selected, Synced, changeable, put_flags, sync,
+    ALL_FLAGS, Answered, Expunges, Manner, OwnChange, Selected, Synced, Telling, changeable,
+    put_flags, sync,
 };
 use crate::stream::{Ended, blocking};
-
-/// Rows answered in one piece.
-const BATCH_ROWS: usize = 256;
 
 /// What STORE wants.
 pub(super) struct Wanted {
@@ -163,37 +162,16 @@ async fn tell(talk: &mut Talk, uids: UidSet, wanted: Wanted) -> Result<Synced, E
     if sync(selected, &mut talk.wire, manner, answered).await? == Synced::Gone {
         return Ok(Synced::Gone);
     }
-    for &(first, last) in uids.ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            match blocking(|| answer_batch(talk, wanted.answer, from, last)) {
-                Ok(follows) => next = follows,
-                Err(error) => {
-                    tracing::error!(%error, "rows could not be read");
-                    return Ok(Synced::Current);
-                }
-            }
-            talk.wire.relieve().await?;
-        }
+    let Talk { session, wire, .. } = talk;
+    let Some(selected) = &session.selected else { return Ok(Synced::Current) };
+    let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
+        let number = selected.number_at(rank, row.uid());
+        let flags = (wanted.answer == StoreAnswer::Flags).then_some(row.flags());
+        put_flags(out, session.dialect, number, row, flags, selected);
+        Ok(())
+    };
+    if let Err(error) = Telling::of(&uids).finish(&selected.view, wire, put).await? {
+        tracing::error!(%error, "rows could not be read");
     }
     Ok(Synced::Current)
-}
-
-/// Flags of some messages; answers where the next batch begins.
-fn answer_batch(
-    talk: &mut Talk,
-    answer: StoreAnswer,
-    from: u32,
-    last: u32,
-) -> Result<Option<u32>, ReadError> {
-    let Some(selected) = &talk.session.selected else { return Ok(None) };
-    let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
-    let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
-    for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-        if let Some(number) = selected.number_of(row.uid)? {
-            let flags = (answer == StoreAnswer::Flags).then_some(row.flags);
-            put_flags(&mut talk.wire.out, talk.session.dialect, number, row, flags, selected);
-        }
-    }
-    Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)))
 }

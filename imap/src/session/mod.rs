@@ -15,6 +15,7 @@ mod partial;
 mod resync;
 mod selected;
 mod sync;
+mod telling;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,8 +32,11 @@ pub(crate) use dialect::Dialect;
 pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
 pub(crate) use numbering::Ghosts;
 pub(crate) use resync::{changed, resynchronize, vanished};
+#[cfg(test)]
+pub(crate) use selected::tests::{TestMessage, selected};
 pub(crate) use selected::{ALL_FLAGS, Reach, Selected, TargetError, Targets, changeable};
 pub(crate) use sync::{Answered, Expunges, FlagNews, Manner, OwnChange, Synced, sync};
+pub(crate) use telling::Telling;
 
 /// Whether bytes on this connection are encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

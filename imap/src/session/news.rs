@@ -2,7 +2,7 @@
 
 use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid};
-use engine::mailbox::Row;
+use engine::mailbox::RowRef;
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -34,11 +34,11 @@ pub(crate) fn put_flags(
     out: &mut Vec<u8>,
     dialect: Dialect,
     number: u32,
-    row: &Row,
+    row: RowRef<'_>,
     flags: Option<SystemFlags>,
     selected: &Selected,
 ) {
-    put_head(out, dialect, number, row.uid);
+    put_head(out, dialect, number, row.uid());
     let start = out.len();
     let separate = |out: &mut Vec<u8>| {
         if out.len() > start {
@@ -47,16 +47,16 @@ pub(crate) fn put_flags(
     };
     if !dialect.uid_only {
         out.extend_from_slice(b"UID ");
-        put::number(out, u64::from(row.uid.0));
+        put::number(out, u64::from(row.uid().0));
     }
     if let Some(flags) = flags {
         separate(out);
         out.extend_from_slice(b"FLAGS ");
-        put::row_flags(out, flags, row, selected.view.keywords());
+        put::flags_named(out, flags, row.keywords(), selected.view.keywords());
     }
     if dialect.condstore {
         separate(out);
-        put_modseq(out, selected.history.told(row.modseq));
+        put_modseq(out, selected.history.told(row.modseq()));
     }
     out.extend_from_slice(b")\r\n");
 }

@@ -50,49 +50,16 @@ impl Selected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::command::{Access, CountedFrom};
-    use crate::session::Reach;
-    use engine::flags::FlagList;
-    use engine::ids::UnixSeconds;
+    use crate::codec::command::CountedFrom;
+    use crate::session::selected::tests::{message, selected};
     use engine::message::generator::Generator;
-    use engine::seal::{Argon2Cost, Secret};
-    use engine::{InitOptions, KeySource, NewAccount, NewMessage, OpenOptions, Store};
-
-    const COUNT: usize = 30;
-
-    /// A mailbox with holes.
-    fn selected(folder: &std::path::Path) -> Selected {
-        let key = || KeySource::KeyFile(folder.join("key"));
-        Store::init(&folder.join("data"), &InitOptions { key: key() }).unwrap();
-        let mut options = OpenOptions::new(key());
-        options.password_cost = Argon2Cost::CHEAP;
-        options.reserve_bytes = 0;
-        let store = Store::open(&folder.join("data"), options).unwrap().0;
-        store.add_domain("x.org").unwrap();
-        let name = "a@x.org".to_owned();
-        let password = Secret::new("p".into());
-        store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
-        let account = store.account("a@x.org").unwrap().unwrap();
-        let inbox = account.mailbox("INBOX").unwrap().unwrap();
-        let new = |_| {
-            let prepared = store.prepare(b"Subject: x\r\n\r\n", &[account.number()]).unwrap();
-            NewMessage { prepared, flags: FlagList::default(), received: UnixSeconds(1) }
-        };
-        inbox.append((0..COUNT).map(new).collect()).wait().unwrap();
-        let holes = UidSet::from_ranges([(3, 5), (9, 9), (29, 30)]);
-        let deleted = FlagList { system: engine::flags::SystemFlags::DELETED, keywords: vec![] };
-        let change = engine::flags::FlagChange::Add;
-        inbox.store_flags(&holes, change, &deleted, None).wait().unwrap();
-        inbox.expunge(&holes).wait().unwrap();
-        let view = inbox.view().unwrap().unwrap();
-        let reach = Reach { viewer: account.number(), owner: account };
-        Selected::new((inbox, reach), "INBOX".into(), Access::ReadOnly, view)
-    }
 
     #[test]
     fn a_part_of_a_set_is_that_of_its_messages() {
         let folder = tempfile::tempdir().unwrap();
-        let selected = selected(folder.path());
+        // With holes.
+        let holes = UidSet::from_ranges([(3, 5), (9, 9), (29, 30)]);
+        let selected = selected(folder.path(), (0..30).map(|_| message()).collect(), &holes);
         let mut dice = Generator::new(9);
         let mut below = |bound: u32| (dice.number() % u64::from(bound)) as u32;
         for _ in 0..2000 {

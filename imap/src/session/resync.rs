@@ -3,19 +3,19 @@
 
 use engine::error::ReadError;
 use engine::ids::{Lsn, Uid};
+use engine::mailbox::RowRef;
 use engine::uid_set::UidSet;
 
 use super::dialect::Dialect;
 use super::news::{put_flags, put_vanished};
 use super::selected::Selected;
+use super::telling::Telling;
 use crate::codec::SequenceSet;
 use crate::codec::command::Resync;
 use crate::stream::{Ended, Wire, blocking};
 
 /// Pairs of number and UID that are looked at; clients send some dozens.
 const MATCHES_MAX: usize = 4096;
-/// Rows told in one piece.
-const BATCH_ROWS: usize = 256;
 
 /// What changed after `modseq` among `uids`.
 pub(crate) fn changed(
@@ -69,34 +69,13 @@ pub(crate) async fn resynchronize(
         Err(error) => return Ok(Err(error)),
     };
     put_vanished(wire, "(EARLIER) ", &vanished).await?;
-    for &(first, last) in changed.ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            match blocking(|| put_batch(selected, wire, dialect, (from, last))) {
-                Ok(follows) => next = follows,
-                Err(error) => return Ok(Err(error)),
-            }
-            wire.relieve().await?;
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// Flags of some messages; answers where the next batch begins.
-fn put_batch(
-    selected: &Selected,
-    wire: &mut Wire,
-    dialect: Dialect,
-    (from, last): (u32, u32),
-) -> Result<Option<u32>, ReadError> {
-    let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
-    let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
-    for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-        if let Some(number) = selected.number_of(row.uid)? {
-            put_flags(&mut wire.out, dialect, number, row, Some(row.flags), selected);
-        }
-    }
-    Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)))
+    let telling = Telling::of(&changed);
+    let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
+        let number = selected.number_at(rank, row.uid());
+        put_flags(out, dialect, number, row, Some(row.flags()), selected);
+        Ok(())
+    };
+    telling.finish(&selected.view, wire, put).await
 }
 
 /// The last UID of the pairs of number and UID that still belong together: what went, went above

@@ -229,3 +229,56 @@ impl Selected {
         Ok(uid.map(|uid| self.number_at(rank, uid)))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use engine::flags::{FlagChange, FlagList};
+    use engine::ids::UnixSeconds;
+    use engine::seal::{Argon2Cost, Secret};
+    use engine::{InitOptions, KeySource, NewAccount, NewMessage, OpenOptions, Store};
+
+    /// What a test says of a message.
+    pub(crate) struct TestMessage {
+        pub(crate) text: Vec<u8>,
+        pub(crate) flags: FlagList,
+        pub(crate) received: UnixSeconds,
+    }
+
+    /// One of no interest.
+    pub(crate) fn message() -> TestMessage {
+        let text = b"Subject: x\r\n\r\n".to_vec();
+        TestMessage { text, flags: FlagList::default(), received: UnixSeconds(1) }
+    }
+
+    /// A mailbox of these messages, of which some have been expunged since.
+    pub(crate) fn selected(
+        folder: &std::path::Path,
+        messages: Vec<TestMessage>,
+        holes: &UidSet,
+    ) -> Selected {
+        let key = || KeySource::KeyFile(folder.join("key"));
+        Store::init(&folder.join("data"), &InitOptions { key: key() }).unwrap();
+        let mut options = OpenOptions::new(key());
+        options.password_cost = Argon2Cost::CHEAP;
+        options.reserve_bytes = 0;
+        let store = Store::open(&folder.join("data"), options).unwrap().0;
+        store.add_domain("x.org").unwrap();
+        let name = "a@x.org".to_owned();
+        let password = Secret::new("p".into());
+        store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+        let account = store.account("a@x.org").unwrap().unwrap();
+        let inbox = account.mailbox("INBOX").unwrap().unwrap();
+        let new = |message: TestMessage| {
+            let prepared = store.prepare(&message.text, &[account.number()]).unwrap();
+            NewMessage { prepared, flags: message.flags, received: message.received }
+        };
+        inbox.append(messages.into_iter().map(new).collect()).wait().unwrap();
+        let deleted = FlagList { system: SystemFlags::DELETED, keywords: vec![] };
+        inbox.store_flags(holes, FlagChange::Add, &deleted, None).wait().unwrap();
+        inbox.expunge(holes).wait().unwrap();
+        let view = inbox.view().unwrap().unwrap();
+        let reach = Reach { viewer: account.number(), owner: account };
+        Selected::new((inbox, reach), "INBOX".into(), Access::ReadOnly, view)
+    }
+}

@@ -4,24 +4,23 @@
 //! legal is EXISTS and FETCH; EXPUNGE and VANISHED only with [`Expunges::Tell`] (RFC 3501 section
 //! 7.4.1). A client with CONDSTORE learns the MODSEQ of every change, also of its own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList};
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::Uid;
-use engine::mailbox::{Row, View, ViewChanges};
+use engine::mailbox::{RowRef, Rows, View, ViewChanges};
 use engine::uid_set::UidSet;
 
 use super::dialect::Dialect;
 use super::news::{put_flags, put_flags_known, put_vanished};
 use super::numbering::Ghosts;
 use super::selected::Selected;
+use super::telling::Telling;
 use crate::codec::put;
 use crate::command::Contexts;
 use crate::stream::{Ended, Wire, blocking};
-
-/// Rows told in one piece.
-const BATCH_ROWS: usize = 256;
 
 /// Whether expunges may be told now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +87,7 @@ pub(crate) async fn sync(
     manner: Manner,
     answered: Answered,
 ) -> Result<Synced, Ended> {
-    let news = match blocking(|| News::gather(selected)) {
+    let news = match News::gather(selected) {
         Ok(Some(news)) => news,
         Ok(None) => return Ok(Synced::Gone),
         Err(error) => {
@@ -99,7 +98,9 @@ pub(crate) async fn sync(
     };
     let Some(news) = news.or_ghosts(selected, manner.expunges) else { return Ok(Synced::Current) };
     // Before the expunges: their numbers mean these messages until then (RFC 5267 section 4.3.4).
-    blocking(|| Contexts::forget(selected, &news.changes.vanished, &mut wire.out));
+    if !selected.contexts.is_empty() {
+        blocking(|| Contexts::forget(selected, &news.changes.vanished, &mut wire.out));
+    }
     if let Err(error) = tell_expunges(selected, wire, &news, manner).await? {
         tracing::error!(mailbox = %selected.name, %error, "mailbox could not be read");
         return Ok(Synced::Current);
@@ -127,10 +128,15 @@ impl News {
     /// The newest view and what it changes; `None` when the mailbox is gone.
     fn gather(selected: &Selected) -> Result<Option<News>, ReadError> {
         let Some(view) = selected.mailbox.view()? else { return Ok(None) };
-        let changes = if Arc::ptr_eq(&view, &selected.view) {
-            ViewChanges::default()
-        } else {
-            view.changes_since(&selected.view)?
+        let older = &selected.view;
+        // Few changes are found faster than another thread takes over what else this one has to do.
+        let at_hand = match Arc::ptr_eq(&view, older) {
+            true => Some(ViewChanges::default()),
+            false => view.changes_at_hand(older),
+        };
+        let changes = match at_hand {
+            Some(changes) => changes,
+            None => blocking(|| view.changes_since(older))?,
         };
         Ok(Some(News { view, changes }))
     }
@@ -152,10 +158,10 @@ async fn tell_expunges(
     manner: Manner,
 ) -> Result<Result<(), ReadError>, Ended> {
     let vanished = &news.changes.vanished;
+    if vanished.is_empty() && selected.ghosts.count() == 0 {
+        return Ok(Ok(()));
+    }
     if manner.expunges == Expunges::Hold {
-        if vanished.is_empty() && selected.ghosts.count() == 0 {
-            return Ok(Ok(()));
-        }
         let mut gone: Vec<Uid> = selected.ghosts.iter().map(|ghost| ghost.uid).collect();
         // `vanished` may be given as ranges with UIDs in them that never were: only those of the
         // old view count.
@@ -255,123 +261,132 @@ async fn tell_flags(
     changed: &UidSet,
     told: &Told<'_>,
 ) -> Result<(), Ended> {
-    for &(first, last) in changed.ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            let batch = blocking(|| tell_batch(selected, wire, (from, last), told));
-            next = match batch {
-                Ok(next) => next,
-                Err(error) => {
-                    tracing::error!(mailbox = %selected.name, %error, "rows could not be read");
-                    return Ok(());
-                }
-            };
-            wire.relieve().await?;
+    let rest;
+    let due = match told.answered {
+        Answered::Messages(uids) => {
+            rest = changed.without(uids);
+            &rest
         }
+        _ => changed,
+    };
+    if due.is_empty() {
+        return Ok(());
+    }
+    let mut known = KnownFlags::new(selected, told);
+    let dialect = told.manner.dialect;
+    let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
+        let same = known.are_those_of(row)?;
+        let passed_over = match same {
+            true => !dialect.condstore,
+            false => told.manner.flags == FlagNews::Skip,
+        };
+        if !passed_over {
+            let number = selected.number_at(rank, row.uid());
+            put_flags(out, dialect, number, row, (!same).then_some(row.flags()), selected);
+        }
+        Ok(())
+    };
+    if let Err(error) = Telling::of(due).finish(&selected.view, wire, put).await? {
+        tracing::error!(mailbox = %selected.name, %error, "rows could not be read");
     }
     Ok(())
 }
 
-/// Tells flags of some rows in a range of UIDs; answers where the next batch begins.
-fn tell_batch(
-    selected: &Selected,
-    wire: &mut Wire,
-    (from, last): (u32, u32),
-    told: &Told<'_>,
-) -> Result<Option<u32>, ReadError> {
-    let rows = selected.view.rows_from(Uid(from), BATCH_ROWS)?;
-    for row in rows.iter().take_while(|row| row.uid.0 <= last) {
-        let known = is_known(selected, row, told)?;
-        let passed_over = match known {
-            Known::All => true,
-            Known::Flags => !told.manner.dialect.condstore,
-            Known::Nothing => told.manner.flags == FlagNews::Skip,
+/// The flags that the client knows or can work out. Keywords are compared by their index, which is
+/// the same in both views.
+struct KnownFlags<'a> {
+    older: &'a View,
+    /// Rows of the page of the older view that was looked at last.
+    page: Option<Rows>,
+    own: Option<Own<'a>>,
+}
+
+/// A change of the session's own.
+struct Own<'a> {
+    change: &'a OwnChange,
+    /// The indexes of its keywords, as far as the mailbox has them.
+    keywords: Vec<u16>,
+}
+
+impl<'a> KnownFlags<'a> {
+    fn new(selected: &Selected, told: &Told<'a>) -> KnownFlags<'a> {
+        let own = match told.answered {
+            Answered::Known(change) => Some(Own::new(change, selected.view.keywords())),
+            _ => None,
         };
-        if passed_over {
-            continue;
-        }
-        let flags = (known == Known::Nothing).then_some(row.flags);
-        if let Some(number) = selected.number_of(row.uid)? {
-            put_flags(&mut wire.out, told.manner.dialect, number, row, flags, selected);
-        }
+        KnownFlags { older: told.older, page: None, own }
     }
-    Ok(rows.last().and_then(|row| row.uid.0.checked_add(1)).filter(|_| rows.len() == BATCH_ROWS))
+
+    fn are_those_of(&mut self, row: RowRef<'_>) -> Result<bool, ReadError> {
+        let uid = row.uid();
+        if !self.page.as_ref().is_some_and(|page| page.spans(uid)) {
+            self.page = self.older.page_of(uid)?;
+        }
+        let Some(before) = self.page.as_ref().and_then(|page| page.find(uid)) else {
+            return Ok(false);
+        };
+        let own = self.own.as_ref().filter(|own| own.change.uids.contains(uid));
+        let (flags, keywords) = match own {
+            Some(own) => own.after(before.flags(), before.keywords()),
+            None => (before.flags(), Cow::Borrowed(before.keywords())),
+        };
+        Ok(flags == row.flags() && *keywords == *row.keywords())
+    }
 }
 
-/// What the client knows of a changed row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// The command answers it itself.
-    All,
-    /// The flags, but not that they have another MODSEQ.
-    Flags,
-    /// Not even the flags.
-    Nothing,
-}
+impl<'a> Own<'a> {
+    fn new(change: &'a OwnChange, known: &[Keyword]) -> Own<'a> {
+        let index = |keyword: &Keyword| {
+            known.iter().position(|other| other == keyword).and_then(|at| u16::try_from(at).ok())
+        };
+        let mut keywords: Vec<u16> = change.flags.keywords.iter().filter_map(index).collect();
+        keywords.sort_unstable();
+        keywords.dedup();
+        Own { change, keywords }
+    }
 
-/// What the client knows of the flags that this row has now.
-fn is_known(selected: &Selected, row: &Row, told: &Told<'_>) -> Result<Known, ReadError> {
-    let own = match told.answered {
-        Answered::Messages(uids) if uids.contains(row.uid) => return Ok(Known::All),
-        Answered::Known(own) if own.uids.contains(row.uid) => Some(own),
-        _ => None,
-    };
-    let Some(before) = told.older.row(row.uid)? else { return Ok(Known::Nothing) };
-    let before = put::flag_list(&before, told.older.keywords());
-    let now = put::flag_list(row, selected.view.keywords());
-    let expected = match own {
-        Some(own) => after_change(before, own.change, &own.flags),
-        None => before,
-    };
-    Ok(if same_flags(&expected, &now) { Known::Flags } else { Known::Nothing })
-}
-
-/// Flags after a change.
-fn after_change(mut flags: FlagList, change: FlagChange, given: &FlagList) -> FlagList {
-    match change {
-        FlagChange::Replace => given.clone(),
-        FlagChange::Add => {
-            flags.system = flags.system.union(given.system);
-            for keyword in &given.keywords {
-                if !flags.keywords.contains(keyword) {
-                    flags.keywords.push(keyword.clone());
-                }
+    /// Flags and keywords of a message after it, the latter ascending.
+    fn after<'b>(&'b self, flags: SystemFlags, had: &'b [u16]) -> (SystemFlags, Cow<'b, [u16]>) {
+        let (given, keywords) = (self.change.flags.system, self.keywords.as_slice());
+        let others = || had.iter().filter(|index| !keywords.contains(index)).copied();
+        match self.change.change {
+            FlagChange::Replace => (given, Cow::Borrowed(keywords)),
+            FlagChange::Add if keywords.is_empty() => (flags.union(given), Cow::Borrowed(had)),
+            FlagChange::Add => {
+                let mut all: Vec<u16> = others().chain(keywords.iter().copied()).collect();
+                all.sort_unstable();
+                (flags.union(given), Cow::Owned(all))
             }
-            flags
-        }
-        FlagChange::Remove => {
-            flags.system = flags.system.without(given.system);
-            flags.keywords.retain(|keyword| !given.keywords.contains(keyword));
-            flags
+            FlagChange::Remove if keywords.is_empty() => (flags.without(given), Cow::Borrowed(had)),
+            FlagChange::Remove => (flags.without(given), Cow::Owned(others().collect())),
         }
     }
-}
-
-fn same_flags(a: &FlagList, b: &FlagList) -> bool {
-    a.system == b.system
-        && a.keywords.len() == b.keywords.len()
-        && a.keywords.iter().all(|keyword| b.keywords.contains(keyword))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::flags::{Keyword, SystemFlags};
 
     #[test]
     fn a_client_can_work_out_what_it_did() {
-        let list = |bits, words: &[&str]| FlagList {
-            system: SystemFlags(bits),
-            keywords: words.iter().map(|word| Keyword::new(word).unwrap()).collect(),
-        };
-        for (change, given, after) in [
-            (FlagChange::Add, list(2, &["b", "A"]), list(3, &["b", "a"])),
-            (FlagChange::Remove, list(1, &["A"]), list(0, &[])),
-            (FlagChange::Replace, list(4, &["c"]), list(4, &["c"])),
-        ] {
-            let found = after_change(list(1, &["a"]), change, &given);
-            assert!(same_flags(&found, &after), "{change:?}: {found:?}");
+        let keyword = |name: &&str| Keyword::new(name).unwrap();
+        let known: Vec<Keyword> = ["a", "b", "c"].iter().map(keyword).collect();
+        let cases: [(_, _, &[&str], _, &[u16]); 6] = [
+            (FlagChange::Add, 2, &["b", "A"], 3, &[0, 1, 2]),
+            (FlagChange::Add, 2, &[], 3, &[0, 2]),
+            (FlagChange::Remove, 1, &["A"], 0, &[2]),
+            (FlagChange::Remove, 1, &[], 0, &[0, 2]),
+            (FlagChange::Replace, 4, &["c", "B", "c"], 4, &[1, 2]),
+            (FlagChange::Replace, 0, &[], 0, &[]),
+        ];
+        for (change, bits, names, flags, keywords) in cases {
+            let system = SystemFlags(bits);
+            let given = FlagList { system, keywords: names.iter().map(keyword).collect() };
+            let change = OwnChange { uids: UidSet::new(), change, flags: given };
+            let own = Own::new(&change, &known);
+            let (found, indexes) = own.after(SystemFlags(1), &[0, 2]);
+            let what = change.change;
+            assert_eq!((found, &*indexes), (SystemFlags(flags), keywords), "{what:?} {names:?}");
         }
-        assert!(!same_flags(&list(1, &["a"]), &list(1, &["b"])));
     }
 }

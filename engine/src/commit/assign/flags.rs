@@ -4,7 +4,7 @@ use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
 use crate::limits::{MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
-use crate::mailbox::Row;
+use crate::mailbox::{Filter, RowRef};
 use crate::record::{Body, FlagsChanged, RetentionBody};
 use crate::store::FlagsStored;
 use crate::uid_set::UidSet;
@@ -38,14 +38,13 @@ impl Assigner<'_> {
         }
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
-        let rows = state.rows_of(uids)?;
-        let known = state.keywords().to_vec();
+        let known = state.keywords();
         let history = unchanged_since.map(|_| committed.volume());
         let is_modified = |modseq: Lsn| match (&history, unchanged_since) {
             (Some(history), Some(since)) => history.is_modified(modseq, since),
             _ => false,
         };
-        let wanted = Wanted::new(change, flags, &known);
+        let wanted = Wanted::new(change, flags, known);
         let mut stored = FlagsStored {
             changed: UidSet::new(),
             modified: UidSet::new(),
@@ -54,20 +53,21 @@ impl Assigner<'_> {
         };
         let mut existing = UidSet::new();
         let mut removed: Vec<u16> = Vec::new();
-        for (row, _) in &rows {
-            existing.push(row.uid);
-            if is_modified(row.modseq) {
-                stored.modified.push(row.uid);
+        state.look_at(uids, |row| {
+            existing.push(row.uid());
+            if is_modified(row.modseq()) {
+                stored.modified.push(row.uid());
             } else if wanted.changes(row) {
                 if change == FlagChange::Add
-                    && row.keywords.len() + flags.keywords.len() > MESSAGE_KEYWORDS_MAX
+                    && row.keywords().len() + flags.keywords.len() > MESSAGE_KEYWORDS_MAX
                 {
                     return Err(too_many_keywords());
                 }
-                stored.changed.push(row.uid);
-                removed.extend(row.keywords.iter().filter(|index| wanted.removes(**index)));
+                stored.changed.push(row.uid());
+                removed.extend(row.keywords().iter().filter(|index| wanted.removes(**index)));
             }
-        }
+            Ok(())
+        })?;
         stored.gone = uids_without(uids, &existing);
         if stored.changed.is_empty() {
             return Ok(stored);
@@ -91,12 +91,9 @@ impl Assigner<'_> {
         let committed = self.context.committed;
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
-        let rows = state.rows_of(uids)?;
-        let going: UidSet = rows
-            .iter()
-            .filter(|(row, _)| row.flags.contains(SystemFlags::DELETED))
-            .map(|(row, _)| row.uid)
-            .collect();
+        let mut going = UidSet::new();
+        let deleted = Filter::Flags(SystemFlags::DELETED);
+        state.look_at_passing(uids, &deleted, |row| going.push(row.uid()))?;
         if !going.is_empty() {
             self.remove(key, going.clone())?;
         }
@@ -156,22 +153,21 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether it makes a difference to that message.
-    fn changes(&self, row: &Row) -> bool {
-        let has = |index: &u16| row.keywords.contains(index);
+    fn changes(&self, row: RowRef<'_>) -> bool {
+        let (flags, keywords) = (row.flags(), row.keywords());
+        let has = |index: &u16| keywords.contains(index);
         match self.change {
             FlagChange::Add => {
-                !row.flags.contains(self.flags.system)
-                    || !self.all_known
-                    || !self.known.iter().all(has)
+                !flags.contains(self.flags.system) || !self.all_known || !self.known.iter().all(has)
             }
             FlagChange::Remove => {
-                !row.flags.without(self.flags.system).eq(&row.flags) || self.known.iter().any(has)
+                flags.without(self.flags.system) != flags || self.known.iter().any(has)
             }
             FlagChange::Replace => {
-                row.flags != self.flags.system
+                flags != self.flags.system
                     || !self.all_known
                     || !self.known.iter().all(has)
-                    || row.keywords.len() != self.known.len()
+                    || keywords.len() != self.known.len()
             }
         }
     }
@@ -211,16 +207,6 @@ pub(super) fn too_many_keywords() -> CommitError {
 /// `all` without `some`; ranges of `all` that reach far beyond what exists are cut at its end.
 fn uids_without(all: &UidSet, some: &UidSet) -> UidSet {
     let end = some.last().map_or(0, |uid| uid.0);
-    let mut rest = UidSet::new();
-    for &(first, last) in all.ranges() {
-        if last - first > 65_536 && last > end {
-            continue;
-        }
-        for uid in first..=last {
-            if !some.contains(crate::ids::Uid(uid)) {
-                rest.push(crate::ids::Uid(uid));
-            }
-        }
-    }
-    rest
+    let is_near = |&(first, last): &(u32, u32)| last - first <= 65_536 || last <= end;
+    UidSet::from_ranges(all.ranges().iter().copied().filter(is_near)).without(some)
 }

@@ -9,6 +9,7 @@ use engine::mailbox::Row;
 use engine::message::Summary;
 
 use super::Plan;
+use super::columns::{put_received, put_size, put_uid};
 use crate::codec::command::FetchItem;
 use crate::codec::envelope::put_envelope;
 use crate::codec::structure::{StructureForm, put_structure};
@@ -90,16 +91,13 @@ pub(super) fn put_item(
     match (item, summary) {
         (FetchItem::Flags, _) => answer.put_flags(out),
         (FetchItem::Uid, _) => {
-            out.extend_from_slice(b"UID ");
-            put::number(out, u64::from(row.uid.0));
+            put_uid(out, row.uid);
         }
         (FetchItem::InternalDate, _) => {
-            out.extend_from_slice(b"INTERNALDATE ");
-            date::put_date_time(out, row.received);
+            put_received(out, row.received);
         }
         (FetchItem::Size, _) => {
-            out.extend_from_slice(b"RFC822.SIZE ");
-            put::number(out, u64::from(row.size));
+            put_size(out, row.size);
         }
         (FetchItem::ModSeq, _) => {
             put_modseq(out, answer.selected.history.told(row.modseq));

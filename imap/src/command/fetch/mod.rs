@@ -13,13 +13,13 @@
 //! for it. If reading fails inside a literal, whose length has been told, the connection ends.
 
 mod binary;
+mod columns;
 mod item;
 mod section;
 
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
-use engine::ids::Uid;
-use engine::mailbox::Row;
+use engine::mailbox::{Filter, Row, Walk};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -35,8 +35,6 @@ use crate::session::{
 };
 use crate::stream::{Ended, blocking};
 
-/// Rows read in one piece.
-const BATCH_ROWS: usize = 256;
 /// How often output is sent from within one blocking call before the runtime has its turn.
 const SENDS_MAX: usize = 64;
 
@@ -177,16 +175,19 @@ async fn fetch_all(
     uids: &UidSet,
     left_out: &mut LeftOut,
 ) -> Result<Result<(), ReadError>, Ended> {
-    for &(first, last) in uids.ranges() {
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|&from| from <= last) {
-            match fetch_batch(talk, plan, (from, last), left_out).await? {
-                Ok(follows) => next = follows,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
+    if columns::answer(plan) {
+        return columns::fetch(talk, plan, uids).await;
     }
-    Ok(Ok(()))
+    let mut walk = Walk::new(uids);
+    loop {
+        let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
+        let rows: Vec<(u32, Row)> = match blocking(|| walk.next(&selected.view)) {
+            Ok(Some(rows)) => rows.iter().map(|(rank, row)| (rank, row.to_row())).collect(),
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        fetch_batch(talk, plan, &rows, left_out).await?;
+    }
 }
 
 /// Sets `\Seen` on the messages whose bodies are about to be sent. A store that takes no changes
@@ -219,46 +220,25 @@ async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result
 }
 
 fn unseen_among(selected: &Selected, targets: &UidSet) -> Result<UidSet, ReadError> {
-    let mut unseen = UidSet::new();
-    selected.view.visit(targets, &mut |row| {
-        if !row.flags.contains(SystemFlags::SEEN) {
-            unseen.push(row.uid);
-        }
-        true
-    })?;
-    Ok(unseen)
+    let unseen = Filter::Flags(SystemFlags::SEEN).negated();
+    selected.view.matching(&Filter::All(vec![unseen, Filter::Uids(targets.clone())]))
 }
 
-/// Answers some messages; says where the next batch begins.
+/// Answers the messages of a page.
 async fn fetch_batch(
     talk: &mut Talk,
     plan: &Plan,
-    (from, last): (u32, u32),
+    rows: &[(u32, Row)],
     left_out: &mut LeftOut,
-) -> Result<Result<Option<u32>, ReadError>, Ended> {
-    let Some(selected) = &talk.session.selected else { return Ok(Ok(None)) };
-    let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
-    let read = blocking(|| {
-        let rows = selected.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
-        let rank = match rows.first() {
-            Some(row) => selected.view.rank(row.uid)?.unwrap_or_else(|rank| rank),
-            None => 0,
-        };
-        Ok((rows, rank))
-    });
-    let (rows, first_rank) = match read {
-        Ok(read) => read,
-        Err(error) => return Ok(Err(error)),
-    };
-    let follows = rows.last().and_then(|row| row.uid.0.checked_add(1));
-    let mut numbered = rows.iter().take_while(|row| row.uid.0 <= last).zip(first_rank..);
+) -> Result<(), Ended> {
+    let mut numbered = rows.iter().map(|(rank, row)| (row, *rank));
     if plan.has_sections {
         let mut begun = None;
         loop {
             let done = blocking(|| pour_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
             talk.wire.relieve().await?;
             if done {
-                return Ok(Ok(follows));
+                return Ok(());
             }
         }
     }
@@ -266,7 +246,7 @@ async fn fetch_batch(
         let done = blocking(|| fetch_rows(talk, plan, &mut numbered, left_out));
         talk.wire.relieve().await?;
         if done {
-            return Ok(Ok(follows));
+            return Ok(());
         }
     }
 }

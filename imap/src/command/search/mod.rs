@@ -9,11 +9,12 @@
 //! | ESEARCH | an `* ESEARCH` for each mailbox where something is found | `multi` |
 //! | RETURN (UPDATE) | `* ESEARCH` whenever the result changes | `context` |
 //!
-//! Rows are read in batches; a summary, a header or a whole message only for messages that the
-//! cheaper tests have not decided. Nothing is told before all is found, so that a search that goes
+//! What page heads and columns tell is found in them (`columns`); a row is made, and a summary, a
+//! header or a whole message read, only for messages that these have not decided. Nothing is told before all is found, so that a search that goes
 //! on for long can say so between its answers, and one that fails tells no half truth.
 
 mod candidate;
+mod columns;
 mod context;
 mod fuzzy;
 mod multi;
@@ -33,12 +34,13 @@ use engine::error::ReadError;
 use engine::ids::{Lsn, UnixSeconds};
 use engine::uid_set::UidSet;
 
+use self::columns::ByColumns;
 use self::progress::Progress;
 use self::results::{Gathered, Results};
 use self::scan::{Scope, scan_within};
 use self::test::{CompileError, Test};
 use super::{Answer, Status, Talk, message_limit};
-use crate::codec::command::{CountedFrom, PartialRange, ReturnOptions, SearchKey, SearchRequest};
+use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
 
@@ -69,12 +71,15 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
         Ok(excess) => excess,
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
-    let gathered = match gather(talk, &scope, (&test, &domain), request, &options).await? {
+    let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
+    let within = (&test, &domain);
+    let found = gather(talk, &scope, within, (request, &options), &mut progress).await?;
+    let gathered = match found {
         Ok(gathered) => gathered,
         // Some messages were not looked at: any answer would claim that they do not match.
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
-    let kept = options.update.then(|| gathered.uids.clone());
+    let kept = options.update.then(|| gathered.uids());
     let results = gathered.results();
     if let Some(answer) = tell(talk, request, &scope, &results, "SEARCH").await? {
         return Ok(answer);
@@ -92,36 +97,29 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     Ok(message_limit::done(excess, "Searched"))
 }
 
-/// What was found by a test; stops where more would not be told.
+/// What is found by a test among these messages; stops where more would not be told.
 async fn gather(
     talk: &mut Talk,
     scope: &Scope,
-    within: (&Test, &UidSet),
-    request: &SearchRequest,
-    options: &ReturnOptions,
+    (test, uids): (&Test, &UidSet),
+    (request, options): (&SearchRequest, &ReturnOptions),
+    progress: &mut Progress,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
-    let mut gathered = Gathered::new(request.numbers, options);
-    let mut left = enough(options);
-    let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
-    let scanned = scan_within(talk, scope, within, &mut progress, |candidate, number| {
-        gathered.add(candidate, number);
-        left = left.saturating_sub(1);
-        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    });
-    Ok(scanned.await?.map(|()| gathered))
-}
-
-/// After how many messages nothing is asked for any more: MIN and the first pages of PARTIAL.
-fn enough(options: &ReturnOptions) -> u64 {
-    let ReturnOptions { min, save, partial, .. } = *options;
-    if *options != (ReturnOptions { min, save, partial, ..ReturnOptions::default() }) {
-        return u64::MAX;
-    }
-    match partial {
-        Some(PartialRange { from: CountedFrom::First, first, last }) => u64::from(first.max(last)),
-        None if min => 1,
-        _ => u64::MAX,
-    }
+    let mut gathered = Gathered::new(request, options, asks_for_modseq(request));
+    let by_columns = ByColumns::of(test, uids, &scope.view);
+    let told = if by_columns.is_whole {
+        columns::gather(talk, scope, &by_columns.filter, progress, &mut gathered).await?
+    } else {
+        let scanned = scan_within(talk, scope, (test, uids), progress, |candidate, number| {
+            gathered.add(candidate, number);
+            Ok(match gathered.left() {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+        });
+        scanned.await?
+    };
+    Ok(told.map(|()| gathered))
 }
 
 /// The options of RETURN, or those that stand for a plain search in IMAP4rev2 (RFC 9051 section

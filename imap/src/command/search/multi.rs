@@ -9,9 +9,8 @@ use engine::{Account, Listing, Mailbox};
 
 use super::context::{self, Kept};
 use super::progress::Progress;
-use super::results::Gathered;
-use super::scan::{Scope, scan};
-use super::{Answer, Talk, compile, modseq_asked, refuse_charset, settled};
+use super::scan::Scope;
+use super::{Answer, Talk, compile, gather, modseq_asked, refuse_charset, settled};
 use crate::codec::command::{Access, ReturnOptions, SearchRequest, Source};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
@@ -108,16 +107,16 @@ async fn search_place(
     put::mailbox(&mut correlator, &mailbox.name, talk.session.dialect.names());
     let validity = scope.view.uid_validity().0;
     correlator.extend_from_slice(format!(" UIDVALIDITY {validity}").as_bytes());
-    let mut gathered = Gathered::new(request.numbers, &options);
-    let scanned = scan(talk, &scope, &test, progress, |candidate, number| {
-        gathered.add(candidate, number);
-        Ok(std::ops::ControlFlow::Continue(()))
-    });
-    let told = scanned.await?;
+    let within = (&test, &test.domain());
+    let found = gather(talk, &scope, within, (request, &options), progress).await?;
     progress.advance(scope.view.message_count());
-    let kept = options.update.then(|| gathered.uids.clone());
+    let gathered = match found {
+        Ok(gathered) => gathered,
+        Err(error) => return Ok(Some(Answer::unreadable(&talk.session, &error))),
+    };
+    let kept = options.update.then(|| gathered.uids());
     let results = gathered.results();
-    let modseq = match told.and_then(|()| modseq_asked(request, &results, &options, &scope)) {
+    let modseq = match modseq_asked(request, &results, &options, &scope) {
         Ok(modseq) => modseq,
         Err(error) => return Ok(Some(Answer::unreadable(&talk.session, &error))),
     };

@@ -8,10 +8,14 @@ use engine::ids::{Lsn, Uid};
 use engine::mailbox::View;
 use engine::uid_set::UidSet;
 
-use super::candidate::Candidate;
-use crate::codec::command::{Numbers, PartialRange, ReturnOptions};
+use super::candidate::{Candidate, RELEVANCY_MAX};
+use crate::codec::command::{CountedFrom, Numbers, PartialRange, ReturnOptions, SearchRequest};
 use crate::codec::put;
+use crate::session::Ghosts;
 use crate::stream::{Ended, Wire};
+
+/// Numbers that are put before the output is looked at.
+const NUMBERS_PUT: u32 = 2048;
 
 /// Numbers of messages in the order in which they are told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +24,9 @@ pub(super) enum Listing {
     Set(UidSet),
     /// As sorted.
     Sorted(Vec<u32>),
+    /// Where MIN, MAX and COUNT are all that is told: how many ascending ones, and the lowest and
+    /// highest of them.
+    Ends { count: u64, ends: Option<(u32, u32)> },
 }
 
 impl Listing {
@@ -27,6 +34,7 @@ impl Listing {
         match self {
             Listing::Set(set) => set.count(),
             Listing::Sorted(list) => engine::width::u64_of(list.len()),
+            Listing::Ends { count, .. } => *count,
         }
     }
 
@@ -34,6 +42,7 @@ impl Listing {
         match self {
             Listing::Set(set) => set.first().map(|number| number.0),
             Listing::Sorted(list) => list.first().copied(),
+            Listing::Ends { ends, .. } => ends.map(|(first, _)| first),
         }
     }
 
@@ -41,6 +50,19 @@ impl Listing {
         match self {
             Listing::Set(set) => set.last().map(|number| number.0),
             Listing::Sorted(list) => list.last().copied(),
+            Listing::Ends { ends, .. } => ends.map(|(_, last)| last),
+        }
+    }
+
+    /// Adds ascending ones above those before.
+    fn push_range(&mut self, first: u32, last: u32) {
+        match self {
+            Listing::Set(set) => set.push_range(first, last),
+            Listing::Sorted(list) => list.extend(first..=last),
+            Listing::Ends { count, ends } => {
+                *count += u64::from(last - first) + 1;
+                *ends = Some((ends.map_or(first, |(lowest, _)| lowest), last));
+            }
         }
     }
 
@@ -68,6 +90,7 @@ impl Listing {
                 }
                 Listing::Set(part)
             }
+            Listing::Ends { .. } => self.clone(),
         }
     }
 
@@ -75,6 +98,9 @@ impl Listing {
         match self {
             Listing::Set(set) => set.clone(),
             Listing::Sorted(list) => list.iter().copied().map(Uid).collect(),
+            Listing::Ends { ends, .. } => {
+                UidSet::from_ranges(ends.iter().flat_map(|&(a, b)| [(a, a), (b, b)]))
+            }
         }
     }
 
@@ -83,6 +109,7 @@ impl Listing {
         let (ranges, mut list) = match self {
             Listing::Set(set) => (set.ranges(), [].as_slice()),
             Listing::Sorted(list) => ([].as_slice(), list.as_slice()),
+            Listing::Ends { .. } => ([].as_slice(), [].as_slice()),
         };
         let runs = std::iter::from_fn(move || {
             let (&first, mut rest) = list.split_first()?;
@@ -135,44 +162,119 @@ pub(super) struct Results {
 
 /// Gathers what is found, in mailbox order.
 pub(super) struct Gathered {
-    pub(super) uids: UidSet,
-    sequence: UidSet,
     numbers: Numbers,
-    modseq: Lsn,
+    uids: Listing,
+    /// Where sequence numbers are told.
+    sequence: Listing,
+    /// The highest of all, where it is told.
+    modseq: Option<Lsn>,
     relevancy: Option<Vec<u8>>,
+    /// After so many more, no more would be told.
+    left: u64,
 }
 
 impl Gathered {
-    pub(super) fn new(numbers: Numbers, options: &ReturnOptions) -> Gathered {
+    pub(super) fn new(
+        request: &SearchRequest,
+        options: &ReturnOptions,
+        wants_modseq: bool,
+    ) -> Gathered {
+        let none = match tells_ends_alone(options) {
+            true => Listing::Ends { count: 0, ends: None },
+            false => Listing::Set(UidSet::new()),
+        };
         Gathered {
-            uids: UidSet::new(),
-            sequence: UidSet::new(),
-            numbers,
-            modseq: Lsn::default(),
+            numbers: request.numbers,
+            uids: none.clone(),
+            sequence: none,
+            modseq: wants_modseq.then(Lsn::default),
             relevancy: options.relevancy.then(Vec::new),
+            left: enough(options),
         }
+    }
+
+    /// The messages found, as far as they are kept.
+    pub(super) fn uids(&self) -> UidSet {
+        self.uids.to_set()
+    }
+
+    /// Whether MODSEQs count.
+    pub(super) fn wants_modseq(&self) -> bool {
+        self.modseq.is_some()
+    }
+
+    /// How many more may be told.
+    pub(super) fn left(&self) -> u64 {
+        self.left
     }
 
     /// One more, above those before.
     pub(super) fn add(&mut self, candidate: &Candidate<'_>, number: u32) {
-        self.uids.push(candidate.row.uid);
-        if self.numbers == Numbers::Sequence {
-            self.sequence.push(Uid(number));
-        }
-        self.modseq = self.modseq.max(candidate.row.modseq);
+        let uid = candidate.row.uid.0;
+        self.push((number, number), (uid, uid));
+        self.add_modseq(Some(candidate.row.modseq));
         if let Some(relevancy) = &mut self.relevancy {
             relevancy.push(candidate.relevancy);
+        }
+    }
+
+    /// Some with consecutive UIDs, above those before; `rank` is that of the first. No FUZZY key
+    /// has judged them.
+    pub(super) fn add_run(&mut self, rank: u32, (first, last): (u32, u32), ghosts: &Ghosts) {
+        let length = u32::try_from(self.left).unwrap_or(u32::MAX).min(last - first + 1);
+        let Some(span) = length.checked_sub(1) else { return };
+        // No ghost lies between consecutive UIDs.
+        let number = ghosts.number_at(rank, Uid(first));
+        self.push((number, number.saturating_add(span)), (first, first.saturating_add(span)));
+        if let Some(relevancy) = &mut self.relevancy {
+            let count = relevancy.len() + engine::width::usize_of_u32(length);
+            relevancy.resize(count, RELEVANCY_MAX);
+        }
+    }
+
+    fn push(&mut self, numbers: (u32, u32), uids: (u32, u32)) {
+        self.uids.push_range(uids.0, uids.1);
+        if self.numbers == Numbers::Sequence {
+            self.sequence.push_range(numbers.0, numbers.1);
+        }
+        self.left = self.left.saturating_sub(u64::from(uids.1 - uids.0) + 1);
+    }
+
+    /// The MODSEQ of one that was added, or the highest of several.
+    pub(super) fn add_modseq(&mut self, modseq: Option<Lsn>) {
+        if let (Some(highest), Some(modseq)) = (&mut self.modseq, modseq) {
+            *highest = modseq.max(*highest);
         }
     }
 
     pub(super) fn results(self) -> Results {
         Results {
             numbers: self.numbers,
-            uids: Listing::Set(self.uids),
-            sequence: Listing::Set(self.sequence),
-            modseq: self.modseq,
+            uids: self.uids,
+            sequence: self.sequence,
+            modseq: self.modseq.unwrap_or_default(),
             relevancy: self.relevancy.unwrap_or_default(),
         }
+    }
+}
+
+/// Whether no list is told, nor kept.
+fn tells_ends_alone(options: &ReturnOptions) -> bool {
+    let ReturnOptions { min, max, count, .. } = *options;
+    let ends = ReturnOptions { min, max, count, ..ReturnOptions::default() };
+    *options == ends && (min || max || count)
+}
+
+/// After how many messages nothing is asked for any more: MIN and the first pages of PARTIAL.
+fn enough(options: &ReturnOptions) -> u64 {
+    let ReturnOptions { min, save, partial, .. } = *options;
+    if *options != (ReturnOptions { min, save, partial, ..ReturnOptions::default() }) {
+        return u64::MAX;
+    }
+    match partial {
+        Some(PartialRange { from: CountedFrom::First, first, last }) => u64::from(first.max(last)),
+        None if min => 1,
+        _ => u64::MAX,
     }
 }
 
@@ -253,11 +355,15 @@ impl Results {
     ) -> Result<(), Ended> {
         wire.out.extend_from_slice(b"* ");
         wire.out.extend_from_slice(name.as_bytes());
-        for (first, last) in self.told().runs() {
-            for number in first..=last {
-                wire.out.push(b' ');
-                put::number(&mut wire.out, u64::from(number));
+        for (mut first, last) in self.told().runs() {
+            loop {
+                let end = last.min(first.saturating_add(NUMBERS_PUT));
+                put::spaced_numbers(&mut wire.out, (first, end));
                 wire.relieve().await?;
+                if end == last {
+                    break;
+                }
+                first = end + 1;
             }
         }
         if let Some(modseq) = modseq {
@@ -338,7 +444,6 @@ pub(super) fn put_head(out: &mut Vec<u8>, correlator: &[u8], numbers: Numbers) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::command::CountedFrom;
 
     #[test]
     fn runs_of_a_sorted_list_ascend() {

@@ -1,4 +1,5 @@
-//! One pass over a mailbox: rows in batches, each tested from the cheapest key to the dearest.
+//! One pass over a mailbox: rows that columns do not rule out, each tested from the cheapest key to
+//! the dearest.
 //!
 //! The scan looks at a view that does not change, and numbers messages as the client counted when
 //! the command came (RFC 3501 section 7.4.1).
@@ -9,20 +10,18 @@ use std::time::{Duration, Instant};
 
 use engine::Account;
 use engine::error::ReadError;
-use engine::ids::Uid;
-use engine::mailbox::View;
+use engine::mailbox::{Rows, Sieve, View};
 use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
+use super::columns::ByColumns;
 use super::progress::Progress;
 use super::test::Test;
 use crate::command::Talk;
 use crate::session::{Ghosts, Selected};
 use crate::stream::{Ended, blocking};
 
-/// Rows read in one piece.
-const BATCH_ROWS: usize = 256;
-/// Of these, messages that may be opened before others have their turn.
+/// Messages that may be opened before others have their turn.
 const BATCH_OPENED: usize = 8;
 /// How long others wait for their turn, where no message is opened.
 const BATCH_TIME: Duration = Duration::from_millis(10);
@@ -31,7 +30,7 @@ const BATCH_TIME: Duration = Duration::from_millis(10);
 pub(super) struct Scope {
     pub(super) account: Account,
     pub(super) view: Arc<View>,
-    ghosts: Ghosts,
+    pub(super) ghosts: Ghosts,
 }
 
 impl Scope {
@@ -42,45 +41,71 @@ impl Scope {
         Scope { account, view, ghosts }
     }
 
-    /// The messages from one UID to another.
+    /// The messages that a sieve lets through, from where `seen` left off.
     fn look(
         &self,
         test: &Test,
-        (from, last): (u32, u32),
+        seen: &mut Seen<'_>,
         take: &mut Take<'_>,
     ) -> Result<Pass, ReadError> {
-        let begun = Instant::now();
-        let (mut from, mut opened) = (from, 0);
-        loop {
-            let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
-            let rows = self.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
-            let Some(first) = rows.first() else { return Ok(Pass::End) };
-            let first_rank = self.view.rank(first.uid)?.unwrap_or_else(|rank| rank);
-            for (row, rank) in rows.iter().zip(first_rank..) {
-                if row.uid.0 > last {
-                    return Ok(Pass::End);
-                }
-                let mut candidate = Candidate::new(&self.account, &self.view, row);
+        let turn = Turn::begin();
+        let mut opened = 0;
+        while let Some(mut rows) = seen.rows(&self.view)? {
+            let page_end = rows.last_rank();
+            while let Some((rank, row)) = rows.pop() {
+                let row = row.to_row();
+                let mut candidate = Candidate::new(&self.account, &self.view, &row);
                 if test.holds(&mut candidate)? {
                     let number = self.ghosts.number_at(rank, row.uid);
                     if take(&mut candidate, number)?.is_break() {
-                        return Ok(Pass::Enough);
+                        return Ok(Pass::Done);
                     }
                 }
                 opened += usize::from(candidate.was_opened());
-                let Some(next) = row.uid.0.checked_add(1) else { return Ok(Pass::End) };
                 if opened >= BATCH_OPENED {
-                    return Ok(Pass::Rest { next, rank });
+                    seen.left = Some(rows);
+                    return Ok(Pass::Rest { rank });
                 }
-                from = next;
             }
-            if from > last {
-                return Ok(Pass::End);
-            }
-            if begun.elapsed() >= BATCH_TIME {
-                return Ok(Pass::Rest { next: from, rank: first_rank });
+            if turn.is_over() {
+                return Ok(Pass::Rest { rank: page_end });
             }
         }
+        Ok(Pass::Done)
+    }
+}
+
+/// How long others wait.
+pub(super) struct Turn(Instant);
+
+impl Turn {
+    pub(super) fn begin() -> Turn {
+        Turn(Instant::now())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.elapsed() >= BATCH_TIME
+    }
+}
+
+/// How far a scan has come.
+struct Seen<'a> {
+    sieve: Sieve<'a>,
+    /// What is left of a page.
+    left: Option<Rows>,
+}
+
+impl Seen<'_> {
+    fn rows(&mut self, view: &View) -> Result<Option<Rows>, ReadError> {
+        if let Some(rows) = self.left.take() {
+            return Ok(Some(rows));
+        }
+        while let Some(found) = self.sieve.next(view)? {
+            if let Some(rows) = found.into_rows(view)? {
+                return Ok(Some(rows));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -89,12 +114,10 @@ type Take<'a> = dyn FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, Re
 
 /// How far a look came.
 enum Pass {
-    /// There is more from this UID on; ranks below that one are done.
-    Rest { next: u32, rank: u32 },
-    /// Nothing is left.
-    End,
-    /// Nobody wants more.
-    Enough,
+    /// There is more; ranks up to this one are done.
+    Rest { rank: u32 },
+    /// Nothing is left, or nobody wants more.
+    Done,
 }
 
 /// Hands every message that passes to `take`, ascending.
@@ -116,20 +139,14 @@ pub(super) async fn scan_within(
     progress: &mut Progress,
     mut take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
-    for &(first, last) in uids.ranges() {
-        let mut from = first;
-        loop {
-            match blocking(|| scope.look(test, (from, last), &mut take)) {
-                Ok(Pass::Rest { next, rank }) => {
-                    from = next;
-                    progress.tell(talk, rank).await?;
-                }
-                Ok(Pass::End) => break,
-                Ok(Pass::Enough) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            }
-            tokio::task::yield_now().await;
+    let filter = ByColumns::of(test, uids, &scope.view).filter;
+    let mut seen = Seen { sieve: Sieve::new(&filter, (1, u32::MAX)), left: None };
+    loop {
+        match blocking(|| scope.look(test, &mut seen, &mut take)) {
+            Ok(Pass::Rest { rank }) => progress.tell(talk, rank).await?,
+            Ok(Pass::Done) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
         }
+        tokio::task::yield_now().await;
     }
-    Ok(Ok(()))
 }

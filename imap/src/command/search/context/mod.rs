@@ -113,6 +113,11 @@ fn put_no_update(out: &mut Vec<u8>, tag: &str, why: &str) {
 }
 
 impl Contexts {
+    /// Whether no search is kept current.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.contexts.is_empty()
+    }
+
     /// Whether a search with this tag is kept current.
     pub(super) fn has(&self, tag: &str) -> bool {
         self.contexts.iter().any(|context| context.tag == tag)

@@ -1,0 +1,312 @@
+//! What is asked of a row, answered from page heads and columns: most of SEARCH.
+//!
+//! A page is looked at only where its head leaves the answer open: where it says that no message
+//! is unseen, none needs to be looked at for being so. Of the pages that are, only the columns
+//! that the filter asks for.
+//!
+//! # Invariants
+//! 1. Whether a row passes is decided by its own values, whatever the head or its neighbours say.
+
+use crate::error::ReadError;
+use crate::flags::SystemFlags;
+use crate::ids::{ThreadId, Uid, UnixSeconds};
+use crate::mailbox::content::{Slot, meets};
+use crate::mailbox::head::PageHead;
+use crate::mailbox::page::Page;
+use crate::mailbox::rows::{Mask, RowRef, Rows, Walk};
+use crate::mailbox::{KeywordSet, MailboxState, View};
+use crate::uid_set::UidSet;
+
+/// What is asked of a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// Nothing, or too much.
+    Always(bool),
+    /// All of these.
+    Flags(SystemFlags),
+    /// A keyword, by its index in the mailbox's list.
+    Keyword(u16),
+    /// To be one of these.
+    Uids(UidSet),
+    /// More bytes.
+    Larger(u64),
+    /// Fewer bytes.
+    Smaller(u64),
+    /// A MODSEQ of at least this.
+    ModSeq(u64),
+    /// Received at this moment or later.
+    ReceivedFrom(UnixSeconds),
+    /// Saved at this moment or later.
+    SavedFrom(UnixSeconds),
+    /// To be of this conversation.
+    Thread(ThreadId),
+    /// The contrary.
+    Not(Box<Filter>),
+    /// Any of these.
+    Any(Vec<Filter>),
+    /// All of these.
+    All(Vec<Filter>),
+}
+
+const ALL_UIDS: (u32, u32) = (1, u32::MAX);
+
+/// What two ranges have in common; one that ends before it begins if that is nothing.
+fn common(one: (u32, u32), other: (u32, u32)) -> (u32, u32) {
+    (one.0.max(other.0), one.1.min(other.1))
+}
+
+/// What a page head says of the page's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// None passes.
+    None,
+    /// All pass.
+    All,
+    /// They have to be looked at.
+    Open,
+}
+
+impl Verdict {
+    fn of(none: bool, all: bool) -> Verdict {
+        match (none, all) {
+            (true, _) => Verdict::None,
+            (_, true) => Verdict::All,
+            _ => Verdict::Open,
+        }
+    }
+}
+
+/// Messages that pass.
+pub enum Found {
+    /// All of a page that was not read, because their UIDs follow each other: the lowest, the
+    /// highest, and the rank of the lowest.
+    Span {
+        /// Lowest and highest UID.
+        uids: (u32, u32),
+        /// The rank of the lowest.
+        rank: u32,
+    },
+    /// Some of a page that was read, or none.
+    Rows(Rows),
+}
+
+impl Filter {
+    /// The contrary of this.
+    #[must_use]
+    pub fn negated(self) -> Filter {
+        Filter::Not(Box::new(self))
+    }
+
+    /// The lowest and the highest UID that may pass.
+    fn bounds(&self) -> (u32, u32) {
+        match self {
+            Filter::Always(false) => (1, 0),
+            Filter::Uids(uids) => match (uids.first(), uids.last()) {
+                (Some(first), Some(last)) => (first.0, last.0),
+                _ => (1, 0),
+            },
+            Filter::All(filters) => filters.iter().map(Filter::bounds).fold(ALL_UIDS, common),
+            _ => ALL_UIDS,
+        }
+    }
+
+    fn of_head(&self, head: &PageHead) -> Verdict {
+        let counts = &head.counts;
+        match self {
+            Filter::Always(passes) => Verdict::of(!passes, *passes),
+            Filter::Flags(flags) => {
+                let seen = flags.contains(SystemFlags::SEEN);
+                let deleted = flags.contains(SystemFlags::DELETED);
+                let none =
+                    (seen && counts.unseen == counts.messages) || (deleted && counts.deleted == 0);
+                let others = flags.without(SystemFlags::SEEN).without(SystemFlags::DELETED);
+                let all = others.is_empty()
+                    && (!seen || counts.unseen == 0)
+                    && (!deleted || counts.deleted == counts.messages);
+                Verdict::of(none, all)
+            }
+            Filter::Uids(uids) => {
+                let (first, last) = (head.first_uid, head.last_uid);
+                let ranges = uids.ranges();
+                let at = ranges.partition_point(|&(_, end)| end < first.0);
+                let covers = |&(begin, end): &(u32, u32)| begin <= first.0 && last.0 <= end;
+                Verdict::of(!meets(uids, first, last), ranges.get(at).is_some_and(covers))
+            }
+            Filter::Larger(size) => Verdict::of(counts.bytes <= *size, false),
+            Filter::Smaller(size) => Verdict::of(*size == 0, counts.bytes < *size),
+            Filter::ModSeq(modseq) => Verdict::of(head.highest_modseq.bits() < *modseq, false),
+            Filter::Keyword(_)
+            | Filter::ReceivedFrom(_)
+            | Filter::SavedFrom(_)
+            | Filter::Thread(_) => Verdict::Open,
+            Filter::Not(filter) => match filter.of_head(head) {
+                Verdict::None => Verdict::All,
+                Verdict::All => Verdict::None,
+                Verdict::Open => Verdict::Open,
+            },
+            Filter::Any(filters) => {
+                let mut verdicts = filters.iter().map(|filter| filter.of_head(head));
+                let all = verdicts.clone().any(|verdict| verdict == Verdict::All);
+                Verdict::of(verdicts.all(|verdict| verdict == Verdict::None), all)
+            }
+            Filter::All(filters) => {
+                let mut verdicts = filters.iter().map(|filter| filter.of_head(head));
+                let none = verdicts.clone().any(|verdict| verdict == Verdict::None);
+                Verdict::of(none, verdicts.all(|verdict| verdict == Verdict::All))
+            }
+        }
+    }
+
+    fn of_page(&self, page: &Page) -> Mask {
+        match self {
+            Filter::Always(true) => Mask::first(page.len()),
+            Filter::Always(false) => Mask::default(),
+            Filter::Flags(flags) => Mask::of(page.flag_bits(), |bits| bits & flags.0 == flags.0),
+            Filter::Keyword(index) => {
+                let sets = page.keyword_sets();
+                let has = |set: &KeywordSet| set.contains(index);
+                if !sets.iter().any(has) {
+                    return Mask::default();
+                }
+                let has: Vec<bool> = sets.iter().map(has).collect();
+                let of = |set: u16| has.get(usize::from(set)).copied().unwrap_or(false);
+                Mask::of(page.keyword_set_indexes(), of)
+            }
+            Filter::Uids(uids) => Mask::of_uids(page, uids),
+            Filter::Larger(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) > *size),
+            Filter::Smaller(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) < *size),
+            Filter::ModSeq(modseq) => Mask::of(page.modseq_bits(), |bits| bits >= *modseq),
+            Filter::ReceivedFrom(time) => Mask::of(page.received(), |at| at >= time.0),
+            Filter::SavedFrom(time) => Mask::of(page.saved(), |at| at >= time.0),
+            Filter::Thread(thread) => Mask::of(page.threads(), |of_row| of_row == thread.0),
+            Filter::Not(filter) => Mask::first(page.len()).without(filter.of_page(page)),
+            Filter::Any(filters) => {
+                let none = Mask::default();
+                filters.iter().fold(none, |mask, filter| mask.or(filter.of_page(page)))
+            }
+            Filter::All(filters) => {
+                let mut mask = Mask::first(page.len());
+                for filter in filters {
+                    if mask.is_empty() {
+                        break;
+                    }
+                    mask = mask.and(filter.of_page(page));
+                }
+                mask
+            }
+        }
+    }
+}
+
+/// Goes through the messages between two UIDs that pass a filter, page by page.
+pub struct Sieve<'a> {
+    filter: &'a Filter,
+    next: Option<u32>,
+    last: u32,
+}
+
+impl<'a> Sieve<'a> {
+    /// From the lower UID to the higher, both of them included.
+    pub fn new(filter: &'a Filter, range: (u32, u32)) -> Sieve<'a> {
+        let (first, last) = common(range, filter.bounds());
+        Sieve { filter, next: (first <= last).then_some(first), last }
+    }
+
+    /// What passes of the next page whose head does not rule it out; nothing of pages whose
+    /// rows all fail, so that a caller who must not take long comes to look at the clock.
+    ///
+    /// # Errors
+    /// The page cannot be read.
+    pub fn next(&mut self, view: &View) -> Result<Option<Found>, ReadError> {
+        let Some(from) = self.next else { return Ok(None) };
+        let (mut rank, _) = view.state.content.slot_of(Uid(from));
+        for slot in view.state.content.slots_from(Uid(from)) {
+            let head = &slot.head;
+            if head.first_uid.0 > self.last {
+                break;
+            }
+            let verdict = self.filter.of_head(head);
+            if verdict == Verdict::None {
+                rank = rank.saturating_add(head.counts.messages);
+                continue;
+            }
+            self.next = head.last_uid.0.checked_add(1).filter(|&next| next <= self.last);
+            let (begin, end) = (from.max(head.first_uid.0), self.last.min(head.last_uid.0));
+            if verdict == Verdict::All && is_dense(slot) {
+                let rank = rank.saturating_add(begin - head.first_uid.0);
+                return Ok(Some(Found::Span { uids: (begin, end), rank }));
+            }
+            let page = view.page(slot)?;
+            let mut mask = match verdict {
+                Verdict::All => Mask::first(page.len()),
+                _ => self.filter.of_page(&page),
+            };
+            if begin > head.first_uid.0 || end < head.last_uid.0 {
+                mask = mask.and(Mask::of_uids(&page, &UidSet::from_ranges([(begin, end)])));
+            }
+            return Ok(Some(Found::Rows(Rows::new(page, mask, rank))));
+        }
+        self.next = None;
+        Ok(None)
+    }
+}
+
+/// Whether every UID from a page's first to its last is in use.
+fn is_dense(slot: &Slot) -> bool {
+    let head = &slot.head;
+    u64::from(head.last_uid.0 - head.first_uid.0) + 1 == u64::from(head.counts.messages)
+}
+
+impl Found {
+    /// As rows, of which there may be none; reads the page if it has not been.
+    ///
+    /// # Errors
+    /// The page cannot be read.
+    pub fn into_rows(self, view: &View) -> Result<Option<Rows>, ReadError> {
+        match self {
+            Found::Rows(rows) => Ok(Some(rows)),
+            Found::Span { uids, .. } => Walk::new(&UidSet::from_ranges([uids])).next(view),
+        }
+    }
+}
+
+impl View {
+    /// The messages that pass.
+    ///
+    /// # Errors
+    /// A page cannot be read.
+    pub fn matching(&self, filter: &Filter) -> Result<UidSet, ReadError> {
+        let mut matching = UidSet::new();
+        let mut sieve = Sieve::new(filter, ALL_UIDS);
+        while let Some(found) = sieve.next(self)? {
+            match found {
+                Found::Span { uids: (first, last), .. } => matching.push_range(first, last),
+                Found::Rows(rows) => {
+                    rows.runs().for_each(|(_, (first, last))| matching.push_range(first, last));
+                }
+            }
+        }
+        Ok(matching)
+    }
+}
+
+impl MailboxState {
+    /// Looks at those of `uids` that pass, ascending; pages that cannot have any are not read.
+    pub(crate) fn look_at_passing(
+        &self,
+        uids: &UidSet,
+        filter: &Filter,
+        mut look: impl FnMut(RowRef<'_>),
+    ) -> Result<(), ReadError> {
+        for place in self.content.places_of(uids) {
+            let Some(slot) = self.content.slot(place) else { continue };
+            if filter.of_head(&slot.head) == Verdict::None {
+                continue;
+            }
+            let page = slot.rows.page(&self.reader)?;
+            let mask = filter.of_page(&page).and(Mask::of_uids(&page, uids));
+            mask.indexes().for_each(|index| look(RowRef::new(&page, index)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! Searches that page heads and columns answer: flags, keywords, sets, sizes, dates, MODSEQ.
+//!
+//! | of a test | columns say |
+//! |--|--|
+//! | all of it | what is found, in ranges; no row is made |
+//! | a part of it | which rows are worth making, to be tested in full (`scan`) |
+
+use engine::error::ReadError;
+use engine::ids::UnixSeconds;
+use engine::mailbox::{Filter, Found, Sieve, View};
+use engine::uid_set::UidSet;
+
+use super::progress::Progress;
+use super::results::Gathered;
+use super::scan::{Scope, Turn};
+use super::test::Test;
+use crate::codec::command::DayTest;
+use crate::codec::date::Day;
+use crate::command::Talk;
+use crate::stream::{Ended, blocking};
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// What columns say of a test.
+pub(super) struct ByColumns {
+    /// What every message that passes the test passes, too.
+    pub(super) filter: Filter,
+    /// Every message that passes the filter passes the test.
+    pub(super) is_whole: bool,
+}
+
+impl ByColumns {
+    /// Of messages with these UIDs.
+    pub(super) fn of(test: &Test, uids: &UidSet, view: &View) -> ByColumns {
+        let ByColumns { filter, is_whole } = by_columns(test, view);
+        let filter = Filter::All(vec![Filter::Uids(uids.clone()), filter]);
+        ByColumns { filter, is_whole }
+    }
+
+    fn whole(filter: Filter) -> ByColumns {
+        ByColumns { filter, is_whole: true }
+    }
+
+    fn unknown() -> ByColumns {
+        ByColumns { filter: Filter::Always(true), is_whole: false }
+    }
+}
+
+fn by_columns(test: &Test, view: &View) -> ByColumns {
+    let whole = ByColumns::whole;
+    match test {
+        Test::Always(holds) => whole(Filter::Always(*holds)),
+        Test::Flag(flag) => whole(Filter::Flags(*flag)),
+        Test::Keyword(keyword) => {
+            let index = view.keywords().iter().position(|known| known == keyword);
+            let index = index.and_then(|index| u16::try_from(index).ok());
+            whole(index.map_or(Filter::Always(false), Filter::Keyword))
+        }
+        Test::Uids(uids) => whole(Filter::Uids(uids.clone())),
+        Test::Internal(test, day) => whole(of_day(*test, *day, Filter::ReceivedFrom)),
+        Test::Saved(test, day) => whole(of_day(*test, *day, Filter::SavedFrom)),
+        Test::Larger(size) => whole(Filter::Larger(*size)),
+        Test::Smaller(size) => whole(Filter::Smaller(*size)),
+        Test::ModSeq(modseq) => whole(Filter::ModSeq(*modseq)),
+        Test::Until(UnixSeconds(time)) => {
+            whole(Filter::ReceivedFrom(UnixSeconds(time.saturating_add(1))).negated())
+        }
+        Test::From(time) => whole(Filter::ReceivedFrom(*time)),
+        Test::Thread(id) => whole(Filter::Thread(*id)),
+        Test::Not(test) => match by_columns(test, view) {
+            ByColumns { filter, is_whole: true } => whole(filter.negated()),
+            _ => ByColumns::unknown(),
+        },
+        Test::Or(a, b) => together([&**a, &**b].into_iter(), view, Filter::Any),
+        Test::And(tests) => together(tests.iter(), view, Filter::All),
+        Test::Sent(..)
+        | Test::Email(_)
+        | Test::HeaderLike(..)
+        | Test::BodyLike(_)
+        | Test::TextLike(_)
+        | Test::Header(..)
+        | Test::Field(..)
+        | Test::Body(_)
+        | Test::Text(_) => ByColumns::unknown(),
+    }
+}
+
+fn together<'a>(
+    tests: impl Iterator<Item = &'a Test>,
+    view: &View,
+    join: fn(Vec<Filter>) -> Filter,
+) -> ByColumns {
+    let parts: Vec<ByColumns> = tests.map(|test| by_columns(test, view)).collect();
+    let is_whole = parts.iter().all(|part| part.is_whole);
+    ByColumns { filter: join(parts.into_iter().map(|part| part.filter).collect()), is_whole }
+}
+
+/// A day in UTC as the moments that it begins and ends with.
+fn of_day(test: DayTest, day: Day, from: fn(UnixSeconds) -> Filter) -> Filter {
+    let begin = day.begin();
+    let end = UnixSeconds(begin.0.saturating_add(DAY_SECONDS));
+    match test {
+        DayTest::Before => from(begin).negated(),
+        DayTest::On => Filter::All(vec![from(begin), from(end).negated()]),
+        DayTest::Since => from(begin),
+    }
+}
+
+/// Gathers what passes a filter.
+pub(super) async fn gather(
+    talk: &mut Talk,
+    scope: &Scope,
+    filter: &Filter,
+    progress: &mut Progress,
+    gathered: &mut Gathered,
+) -> Result<Result<(), ReadError>, Ended> {
+    let mut sieve = Sieve::new(filter, (1, u32::MAX));
+    loop {
+        match blocking(|| gather_some(scope, &mut sieve, gathered)) {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(rank)) => progress.tell(talk, rank).await?,
+            Err(error) => return Ok(Err(error)),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// As much as one turn allows; answers the rank up to which it came, if there may be more.
+fn gather_some(
+    scope: &Scope,
+    sieve: &mut Sieve<'_>,
+    gathered: &mut Gathered,
+) -> Result<Option<u32>, ReadError> {
+    let turn = Turn::begin();
+    let view = &scope.view;
+    while let Some(found) = sieve.next(view)? {
+        let mut rank = 0;
+        match found {
+            Found::Span { uids, rank: first } if !gathered.wants_modseq() => {
+                rank = first;
+                gathered.add_run(first, uids, &scope.ghosts);
+            }
+            found => {
+                if let Some(mut rows) = found.into_rows(view)? {
+                    rank = rows.last_rank();
+                    if gathered.left() < u64::from(rows.count()) {
+                        let left = u32::try_from(gathered.left()).unwrap_or(u32::MAX);
+                        rows = rows.truncated(left);
+                    }
+                    gathered.add_modseq(rows.highest_modseq());
+                    rows.runs().for_each(|(rank, uids)| {
+                        gathered.add_run(rank, uids, &scope.ghosts);
+                    });
+                }
+            }
+        }
+        if gathered.left() == 0 {
+            return Ok(None);
+        }
+        if turn.is_over() {
+            return Ok(Some(rank));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::command::SearchKey;
+    use crate::codec::sequence_set::Bound;
+    use crate::command::search::candidate::Candidate;
+    use crate::session::{Selected, TestMessage, selected};
+    use engine::flags::{FlagList, Keyword, SystemFlags};
+    use engine::ids::ThreadId;
+    use engine::message::generator::Generator;
+
+    const COUNT: u32 = 1300;
+    const BEGIN: i64 = 1_700_000_000;
+
+    fn message(dice: &mut Generator, number: u32) -> TestMessage {
+        let mut below = |bound: u64| dice.number() % bound;
+        let text = format!("Subject: {}\r\n\r\n{}", below(3), "x".repeat(below(300) as usize));
+        // Pages of which all or no messages are seen, and others.
+        let seen = match number / 300 {
+            0 => 1,
+            1 | 2 => 0,
+            _ => below(2) as u8,
+        };
+        let keyword = |name: &str| Keyword::new(name).unwrap();
+        let keywords = if below(5) == 0 { vec![keyword("$Junk")] } else { vec![] };
+        let flags = FlagList { system: SystemFlags(seen | (below(2) as u8) << 2), keywords };
+        let received = UnixSeconds(BEGIN + i64::from(number) * 600 + below(200_000) as i64);
+        TestMessage { text: text.into_bytes(), flags, received }
+    }
+
+    fn key(dice: &mut Generator, selected: &Selected, depth: u32) -> SearchKey {
+        let mut below = |bound: u64| dice.number() % bound;
+        let day = Day::of(UnixSeconds(BEGIN + below(1_000_000) as i64));
+        let test = [DayTest::Before, DayTest::On, DayTest::Since][below(3) as usize];
+        let number = |value: u64| Bound::Number(value as u32 + 1);
+        let (first, last) = (number(below(1500)), number(below(1500)));
+        let last = if below(4) == 0 { Bound::Highest } else { last };
+        let set = crate::codec::SequenceSet {
+            ranges: vec![(first, last), (number(3), number(below(9)))],
+            is_saved_result: false,
+        };
+        let modseq = selected.view.highest_modseq().bits();
+        match below(if depth == 0 { 13 } else { 16 }) {
+            0 => SearchKey::All,
+            1 => SearchKey::Flag(SystemFlags([1, 4, 8][below(3) as usize])),
+            2 => SearchKey::Keyword(Keyword::new(["$junk", "$Absent"][below(2) as usize]).unwrap()),
+            3 => SearchKey::Sequence(set),
+            4 => SearchKey::Uid(set),
+            5 => SearchKey::Internal(test, day),
+            6 => SearchKey::Saved(test, day),
+            7 => SearchKey::Larger(below(350)),
+            8 => SearchKey::Smaller(below(350)),
+            9 => SearchKey::ModSeq(modseq - below(COUNT.into())),
+            10 => SearchKey::Older(below(2_000_000) as u32),
+            11 => SearchKey::Younger(below(2_000_000) as u32),
+            12 => SearchKey::ThreadId(ThreadId(below(3))),
+            13 => SearchKey::Not(Box::new(key(dice, selected, depth - 1))),
+            14 => SearchKey::Or(
+                Box::new(key(dice, selected, depth - 1)),
+                Box::new(key(dice, selected, depth - 1)),
+            ),
+            _ => SearchKey::And((0..3).map(|_| key(dice, selected, depth - 1)).collect()),
+        }
+    }
+
+    #[test]
+    fn columns_answer_what_rows_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dice = Generator::new(11);
+        let messages = (0..COUNT).map(|number| message(&mut dice, number)).collect();
+        let holes = UidSet::from_ranges([(3, 5), (333, 333), (1000, 1100)]);
+        let selected = selected(folder.path(), messages, &holes);
+        let rows = selected.view.rows_from(engine::ids::Uid(1), usize::MAX).unwrap();
+        let now = UnixSeconds(BEGIN + 1_500_000);
+        let mut found_some = 0;
+        for _ in 0..600 {
+            let key = key(&mut dice, &selected, 3);
+            let test = Test::compile(&key, &selected, now).unwrap();
+            let by_columns = ByColumns::of(&test, &test.domain(), &selected.view);
+            assert!(by_columns.is_whole, "{key:?}");
+            let passes = |row: &&engine::mailbox::Row| {
+                let mut candidate = Candidate::new(&selected.owner, &selected.view, row);
+                test.holds(&mut candidate).unwrap()
+            };
+            let expected: UidSet = rows.iter().filter(passes).map(|row| row.uid).collect();
+            let found = selected.view.matching(&by_columns.filter).unwrap();
+            assert_eq!(found, expected, "{key:?}");
+            found_some += usize::from(!found.is_empty() && found.count() < 1000);
+        }
+        assert!(found_some > 100, "most keys find all or nothing: {found_some}");
+    }
+
+    #[test]
+    fn what_columns_cannot_tell_is_left_open_and_nothing_is_ruled_out_by_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dice = Generator::new(12);
+        let messages = (0..40).map(|number| message(&mut dice, number)).collect();
+        let selected = selected(folder.path(), messages, &UidSet::new());
+        let text = || SearchKey::Text(b"Subject".to_vec());
+        let flag = || SearchKey::Flag(SystemFlags::FLAGGED);
+        let flagged = UidSet::from_iter(
+            selected.view.matching(&Filter::Flags(SystemFlags::FLAGGED)).unwrap().iter(),
+        );
+        let all = UidSet::from_ranges([(1, 40)]);
+        let cases = [
+            (SearchKey::And(vec![text(), flag()]), &flagged),
+            (SearchKey::Or(Box::new(text()), Box::new(flag())), &all),
+            (SearchKey::Not(Box::new(text())), &all),
+            (SearchKey::Not(Box::new(SearchKey::And(vec![text(), flag()]))), &all),
+            (SearchKey::Uid(Default::default()), &UidSet::new()),
+        ];
+        for (key, expected) in cases {
+            let test = Test::compile(&key, &selected, UnixSeconds(0)).unwrap();
+            let by_columns = ByColumns::of(&test, &test.domain(), &selected.view);
+            assert_eq!(by_columns.is_whole, expected.is_empty(), "{key:?}");
+            let found = selected.view.matching(&by_columns.filter).unwrap();
+            assert_eq!(&found, expected, "{key:?}");
+        }
+    }
+}

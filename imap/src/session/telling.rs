@@ -1,0 +1,135 @@
+//! Telling of many messages: as many rows in one go as the client takes, page by page of the view.
+//!
+//! FETCH, STORE, the news between commands and QRESYNC all tell of messages of a set; they differ in
+//! what is put of each. One call goes on for a turn of time, and from row to row only while the
+//! output has room, so that neither a slow client nor a large mailbox holds anybody up.
+
+use std::time::{Duration, Instant};
+
+use engine::error::ReadError;
+use engine::mailbox::{RowRef, Rows, View, Walk};
+use engine::uid_set::UidSet;
+
+use crate::stream::{Ended, Wire, blocking};
+
+/// How long others wait for their turn.
+const TURN: Duration = Duration::from_millis(10);
+
+/// Puts what is told of a message, which has that rank.
+type Put<'a> = dyn FnMut(&mut Vec<u8>, u32, RowRef<'_>) -> Result<(), ReadError> + 'a;
+
+/// Messages of a set of which a client is told.
+pub(crate) struct Telling<'a> {
+    walk: Walk<'a>,
+    /// What is left of a page.
+    rows: Option<Rows>,
+}
+
+impl<'a> Telling<'a> {
+    /// Of all of them that the view has.
+    pub(crate) fn of(uids: &'a UidSet) -> Telling<'a> {
+        Telling { walk: Walk::new(uids), rows: None }
+    }
+
+    /// Has `put` put each message with its rank, as long as it is our turn and the client keeps up;
+    /// answers whether all have been told. What waits is sent by [`Wire::relieve`] or
+    /// [`Wire::flush`].
+    pub(crate) fn go_on(
+        &mut self,
+        view: &View,
+        wire: &mut Wire,
+        put: &mut Put<'_>,
+    ) -> Result<Result<bool, ReadError>, Ended> {
+        let begun = Instant::now();
+        loop {
+            let next = match self.rows.take() {
+                Some(rows) => Ok(Some(rows)),
+                None => self.walk.next(view),
+            };
+            let mut rows = match next {
+                Ok(Some(rows)) => rows,
+                Ok(None) => return Ok(Ok(true)),
+                Err(error) => return Ok(Err(error)),
+            };
+            while !wire.is_full() {
+                let Some((rank, row)) = rows.pop() else { break };
+                if let Err(error) = put(&mut wire.out, rank, row) {
+                    return Ok(Err(error));
+                }
+            }
+            let is_stuck = wire.is_full() && !wire.send_now()?;
+            self.rows = Some(rows).filter(|rows| !rows.is_empty());
+            if is_stuck || begun.elapsed() >= TURN {
+                return Ok(Ok(false));
+            }
+        }
+    }
+
+    /// The same to the end.
+    pub(crate) async fn finish(
+        mut self,
+        view: &View,
+        wire: &mut Wire,
+        mut put: impl FnMut(&mut Vec<u8>, u32, RowRef<'_>) -> Result<(), ReadError>,
+    ) -> Result<Result<(), ReadError>, Ended> {
+        loop {
+            let told = blocking(|| self.go_on(view, wire, &mut put))?;
+            wire.relieve().await?;
+            match told {
+                Ok(true) => return Ok(Ok(())),
+                Ok(false) => tokio::task::yield_now().await,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Bounds;
+    use crate::session::selected::tests::{message, selected};
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn every_message_is_told_once_and_in_order_however_slow_the_client_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let holes = UidSet::from_ranges([(600, 620), (700, 700)]);
+        let messages = (0..1500).map(|_| message()).collect();
+        let selected = selected(folder.path(), messages, &holes);
+        let uids = UidSet::from_ranges([(2, 3), (590, 1400), (1499, 9000)]);
+        let expected: String = uids
+            .intersection(&UidSet::from_ranges([(1, 1500)]))
+            .without(&holes)
+            .iter()
+            .map(|uid| {
+                let gone = [600..=620, 700..=700].into_iter().flatten().filter(|&no| no < uid.0);
+                format!("{} {uid}\n", uid.0 - 1 - gone.count() as u32)
+            })
+            .collect();
+        for pipe_bytes in [1, 100, 1 << 20] {
+            let (ours, mut theirs) = tokio::io::duplex(pipe_bytes);
+            let bounds = Bounds { line_bytes_max: 100, skip_bytes_max: 100 };
+            let mut wire = Wire::new(Box::new(ours), bounds, Duration::from_secs(9));
+            wire.full_at = 50;
+            let told = tokio::spawn(async move {
+                let mut found = String::new();
+                theirs.read_to_string(&mut found).await.map(|_| found)
+            });
+            let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
+                assert!(out.len() < 100, "output beyond what the wire takes");
+                out.extend_from_slice(format!("{rank} {}\n", row.uid()).as_bytes());
+                Ok(())
+            };
+            let mut telling = Telling::of(&uids);
+            let mut put_one = put;
+            while !telling.go_on(&selected.view, &mut wire, &mut put_one).unwrap().unwrap() {
+                wire.flush().await.unwrap();
+                wire.full_at = 50;
+            }
+            wire.close().await;
+            drop(wire);
+            assert_eq!(told.await.unwrap().unwrap(), expected, "{pipe_bytes} bytes at a time");
+        }
+    }
+}
