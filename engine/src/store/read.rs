@@ -11,7 +11,7 @@ use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::limits::CHUNK_BYTES;
 use crate::log::{ChunkPlace, LogReader, SegmentNumber};
 use crate::mailbox::Row;
-use crate::message::{Summary, SummaryError};
+use crate::message::{StoredSummary, SummaryError};
 use crate::seal::{BlobOpener, Piece, SealError};
 use crate::state::{BlobRow, Places, StateChunkPlace};
 use crate::width::{u64_of, usize_of, usize_of_u32};
@@ -262,8 +262,8 @@ impl Inner {
         &self,
         account: AccountNumber,
         id: BlobId,
-    ) -> Result<Arc<Summary>, ReadError> {
-        if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
+    ) -> Result<StoredSummary, ReadError> {
+        if let Some(summary) = self.summaries.cache.get(&(account, id)) {
             return Ok(summary);
         }
         self.summaries.opened.summary_count.fetch_add(1, Ordering::Relaxed);
@@ -271,9 +271,8 @@ impl Inner {
         let mut plain = Vec::new();
         let number = blob.opener.chunk_count();
         self.open_chunk(&mut blob, number, SUMMARY, &mut plain)?;
-        let (summary, bytes) = decode_summary(account, &plain)?;
-        let summary = Arc::new(summary);
-        self.summaries.cache.insert((account, id), (Arc::clone(&summary), bytes));
+        let summary = checked_summary(account, &plain)?;
+        self.summaries.cache.insert((account, id), summary.clone());
         Ok(summary)
     }
 
@@ -293,7 +292,7 @@ impl Inner {
         }
         let summary = blob.opener.chunk_count();
         let summary = self.open_verified(&mut blob, summary, SUMMARY)?;
-        decode_summary(account, &summary)?;
+        checked_summary(account, &summary)?;
         self.verify_parts(&blob)?;
         if bytes != u64::from(row.size) {
             let why = "its length is not that of its row";
@@ -469,11 +468,8 @@ fn read_with_header(row: &BlobRow, places: &Places, next: Next) -> Option<StateC
     places.find(last)
 }
 
-/// A summary, and about how many bytes it takes in memory.
-fn decode_summary(account: AccountNumber, plain: &[u8]) -> Result<(Summary, u64), ReadError> {
-    let summary = Summary::decode(plain).map_err(|error| not_decoded(account, &error))?;
-    // Strings and lists cost about as much again as their bytes.
-    Ok((summary, u64_of(plain.len()) * 2 + 512))
+fn checked_summary(account: AccountNumber, plain: &[u8]) -> Result<StoredSummary, ReadError> {
+    StoredSummary::of(plain).map_err(|error| not_decoded(account, &error))
 }
 
 fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
@@ -495,19 +491,18 @@ pub(super) struct OpenedFigures {
 
 /// Opened summaries, within a budget of bytes.
 pub(super) struct SummaryCache {
-    cache: Cache<(AccountNumber, BlobId), CachedSummary, SummaryWeight>,
+    cache: Cache<(AccountNumber, BlobId), StoredSummary, SummaryWeight>,
     opened: OpenedFigures,
 }
-
-/// A summary, and the bytes that it takes.
-type CachedSummary = (Arc<Summary>, u64);
 
 #[derive(Clone)]
 struct SummaryWeight;
 
-impl Weighter<(AccountNumber, BlobId), CachedSummary> for SummaryWeight {
-    fn weight(&self, _key: &(AccountNumber, BlobId), (_, bytes): &CachedSummary) -> u64 {
-        *bytes
+impl Weighter<(AccountNumber, BlobId), StoredSummary> for SummaryWeight {
+    fn weight(&self, _key: &(AccountNumber, BlobId), summary: &StoredSummary) -> u64 {
+        /// Its key, its places, and what the cache keeps for an item.
+        const BESIDE_BYTES: u64 = 128;
+        u64_of(summary.bytes().len()) + BESIDE_BYTES
     }
 }
 
