@@ -12,6 +12,7 @@
 //! | `dirty` | what a checkpoint has to write |
 //! | `view`, `compare` | what readers see, and what differs between two views |
 //! | `digest` | what a mailbox's messages add up to, kept with every change |
+//! | `summary_page` | summaries of a run of messages, stored |
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
 
@@ -27,6 +28,7 @@ mod page;
 mod row;
 mod source;
 mod state;
+mod summary_page;
 #[cfg(test)]
 mod tests;
 mod vanished;
@@ -36,12 +38,13 @@ mod view;
 
 /// The formats of a mailbox, for the list in `tests/golden/constants.txt`.
 #[cfg(test)]
-pub(crate) const FORMATS: [(&str, u8); 5] = [
+pub(crate) const FORMATS: [(&str, u8); 6] = [
     ("mailbox page", page::FORMAT),
     ("ids page", ids_page::FORMAT),
     ("head block", head::FORMAT),
     ("vanished entry", vanished::FORMAT),
     ("mailbox row", state::FORMAT_WITH_DIGEST),
+    ("summary page", summary_page::FORMAT),
 ];
 
 pub(crate) use self::{
@@ -51,6 +54,7 @@ pub(crate) use self::{
     page::rows_of_page,
     source::{Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
+    summary_page::{PagedSummary, SummaryPage, encode as encode_summary_page},
     vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},
 };

@@ -40,6 +40,7 @@ pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
 pub use decode::{Base64Decoder, decode_words};
 pub use header::{Field, Fields};
 pub use stored::SummaryError;
+pub(crate) use stored::without_preview;
 pub use subject::{base_subject, is_reply_or_forward};
 pub use summary::{Address, BodyKind, Envelope, Part, Summary};
 

@@ -147,6 +147,13 @@ impl Summary {
     }
 }
 
+/// A stored summary without its preview.
+pub(crate) fn without_preview(stored: &[u8]) -> Result<Vec<u8>, SummaryError> {
+    let mut summary = Summary::decode(stored)?;
+    summary.preview.clear();
+    Ok(summary.encode())
+}
+
 struct Writer {
     bytes: Vec<u8>,
 }

@@ -11,7 +11,8 @@
 //! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
-//! | `read` | a message on its way out, chunk by chunk; summaries |
+//! | `read` | a message on its way out, chunk by chunk; its summary |
+//! | `summaries`, `summary_maker` | summaries of many messages from pages; making these |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
@@ -66,6 +67,10 @@ mod sharing;
 mod sharing_tests;
 mod spool;
 mod status;
+mod summaries;
+mod summary_maker;
+#[cfg(test)]
+mod summary_tests;
 mod surroundings;
 mod types;
 mod unnamed;
@@ -91,6 +96,7 @@ pub use self::sharing::{
 };
 pub use self::spool::SpoolFile;
 pub use self::status::{Opened, Status};
+pub use self::summaries::Summaries;
 pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
@@ -100,6 +106,7 @@ pub use self::upgrade::Upgrade;
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
 use self::read::SummaryCache;
+use self::summaries::SummaryPageCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
@@ -147,6 +154,7 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
+    summary_page_cache: SummaryPageCache,
     password_cost: Argon2Cost,
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.

@@ -267,14 +267,24 @@ impl Inner {
             return Ok(summary);
         }
         self.summaries.opened.summary_count.fetch_add(1, Ordering::Relaxed);
-        let mut blob = self.open_blob(account, id, Next::Summary)?;
-        let mut plain = Vec::new();
-        let number = blob.opener.chunk_count();
-        self.open_chunk(&mut blob, number, SUMMARY, &mut plain)?;
+        let plain = self.stored_summary(account, id)?;
         let (summary, bytes) = decode_summary(account, &plain)?;
         let summary = Arc::new(summary);
         self.summaries.cache.insert((account, id), (Arc::clone(&summary), bytes));
         Ok(summary)
+    }
+
+    /// The summary as its blob holds it.
+    pub(super) fn stored_summary(
+        &self,
+        account: AccountNumber,
+        id: BlobId,
+    ) -> Result<Vec<u8>, ReadError> {
+        let mut blob = self.open_blob(account, id, Next::Summary)?;
+        let mut plain = Vec::new();
+        let number = blob.opener.chunk_count();
+        self.open_chunk(&mut blob, number, SUMMARY, &mut plain)?;
+        Ok(plain)
     }
 
     /// Verifies every byte of a blob: hashes, seals, lengths. For `check`.
@@ -491,6 +501,8 @@ pub(super) struct OpenedFigures {
     pub(super) message_count: AtomicU64,
     /// Summaries that were not in the cache.
     pub(super) summary_count: AtomicU64,
+    /// Summary pages that were not in the cache.
+    pub(super) page_count: AtomicU64,
 }
 
 /// Opened summaries, within a budget of bytes.
