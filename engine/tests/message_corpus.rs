@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use engine::message::generator::Generator;
 use engine::message::text::SearchText;
-use engine::message::{BodyKind, Part, Summary};
+use engine::message::{BodyKind, Envelope, Part, StoredSummary, Summary};
 
 /// Messages with a name for what is printed on failure.
 fn messages() -> Vec<(String, Vec<u8>)> {
@@ -66,6 +66,18 @@ fn inner_parts(part: &Part) -> &[Part] {
     }
 }
 
+/// What is read where it lies is what was parsed.
+fn assert_reads_alike(stored: &StoredSummary, summary: &Summary, name: &str) {
+    assert_eq!(Envelope::from(stored.envelope()), summary.envelope, "{name}");
+    assert_eq!(stored.structure_tree(), summary.structure, "{name}");
+    assert_eq!(stored.common_headers(), summary.common_headers, "{name}");
+    assert_eq!(stored.common_headers_complete(), summary.common_headers_complete, "{name}");
+    assert_eq!(stored.preview(), summary.preview, "{name}");
+    assert_eq!((stored.sent(), stored.sent_date()), (summary.sent, summary.sent_date), "{name}");
+    assert_eq!(stored.base_subject(), summary.base_subject, "{name}");
+    assert!(stored.references().eq(&summary.references), "{name}");
+}
+
 /// Parts lie in their parent, in order, and between two of them is one boundary line.
 fn check_part(message: &[u8], part: &Part, name: &str) {
     assert!(part.header_offset <= part.body_offset, "{name}");
@@ -104,7 +116,9 @@ fn every_message_has_a_summary_whose_parts_lie_where_it_says() {
             let summary = Summary::parse(message);
             check_part(message, &summary.structure, name);
             assert_eq!(usize::try_from(summary.structure.end_offset).unwrap(), message.len());
-            assert_eq!(Summary::decode(&summary.encode()).as_ref(), Ok(&summary), "{name}");
+            let bytes = summary.encode();
+            assert_eq!(Summary::decode(&bytes).as_ref(), Ok(&summary), "{name}");
+            assert_reads_alike(&StoredSummary::of(&bytes).unwrap(), &summary, name);
             assert!(summary.preview.chars().count() <= 200, "{name}");
             SearchText::new(message, &summary.structure);
             summary

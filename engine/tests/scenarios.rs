@@ -293,7 +293,7 @@ fn an_envelope_is_answered_without_the_body() {
     let anna = account(&store, ANNA);
     assert!(anna.message(&row).unwrap().read_all().is_err(), "the body is damaged");
     let summary = anna.summary(&row).unwrap();
-    assert_eq!(*summary, Summary::parse(message.as_bytes()));
+    assert_eq!(summary.bytes(), Summary::parse(message.as_bytes()).encode());
 }
 
 /// S9: a group's padding is a matter of its place: it is in no hash, so it is not shipped either,

@@ -217,7 +217,7 @@ fn list(
 /// A damaged message is listed all the same: bringing it back says what is wrong.
 fn subject(account: &Account, entry: &RetainedEntry) -> String {
     let Ok(summary) = account.retained_summary(entry) else { return "(unreadable)".to_owned() };
-    let subject = decode_words(summary.envelope.subject.as_deref().unwrap_or_default());
+    let subject = decode_words(summary.envelope().subject.unwrap_or_default());
     let shown = subject.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     shown.take(SUBJECT_LETTERS_MAX).collect()
 }

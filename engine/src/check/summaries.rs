@@ -9,7 +9,7 @@ use super::mail::Check;
 use super::state::words;
 use crate::ids::{BlobId, Uid};
 use crate::mailbox::{PageKey, SummaryPage, View};
-use crate::message::without_preview;
+use crate::message::StoredSummary;
 use crate::state::Table;
 
 impl Check<'_> {
@@ -76,7 +76,7 @@ impl Check<'_> {
         &self,
         run: PageKey,
         view: &View,
-        (uid, blob, bytes): (Uid, BlobId, &[u8]),
+        (uid, blob, paged): (Uid, BlobId, &StoredSummary),
     ) -> Option<(Uid, &'static str)> {
         let row = view.row(uid).ok()?;
         if row.is_none_or(|row| row.blob != blob) {
@@ -84,7 +84,8 @@ impl Check<'_> {
         }
         // A message that cannot be read is reported as such.
         let stored = (self.setup.summary)(run.account, blob).ok()?;
-        let is_same = without_preview(&stored).is_ok_and(|own| own == bytes);
+        let own = StoredSummary::of(&stored);
+        let is_same = own.is_ok_and(|own| own.without_preview() == paged.bytes());
         (!is_same).then_some((uid, "has another summary in its message"))
     }
 }

@@ -14,6 +14,7 @@ use crate::format_level::NEWEST;
 use crate::fuzzing::split;
 use crate::ids::{AccountNumber, Lsn, MailboxId};
 use crate::limits::{BLOCK_HEADS_MAX, PAGE_ROWS_MAX, SUMMARY_RUN_UIDS};
+use crate::message::StoredSummary;
 use crate::width::usize_of_u32;
 
 /// A page of rows: as it is stored, and as the body inside of the compression.
@@ -38,20 +39,20 @@ pub(crate) fn ids_page(bytes: &[u8]) {
 pub(crate) fn summary_page(bytes: &[u8]) {
     for stored in [bytes.to_vec(), summary_page::compressed(bytes)] {
         let Ok(page) = SummaryPage::decode(&stored) else { continue };
-        let paged = |(uid, blob, summary): (_, _, &[u8])| PagedSummary {
+        let paged = |(uid, blob, summary): (_, _, &StoredSummary)| PagedSummary {
             uid,
             blob,
-            summary: summary.into(),
+            summary: summary.bytes().to_vec(),
         };
         let messages: Vec<PagedSummary> = page.messages().map(paged).collect();
         assert!((1..=usize_of_u32(SUMMARY_RUN_UIDS)).contains(&messages.len()));
         assert!(messages.is_sorted_by(|a, b| a.uid < b.uid), "invariant 1 of a summary page");
         for message in &messages {
-            let range = page.find(message.uid, message.blob).expect("it was just listed");
-            assert_eq!(page.body().get(range), Some(&message.summary[..]));
+            let found = page.find(message.uid, message.blob).expect("it was just listed");
+            assert_eq!(found.bytes(), message.summary);
         }
         let again = SummaryPage::decode(&summary_page::encode(&messages)).expect("just written");
-        assert!(again.messages().eq(page.messages()));
+        assert!(again.messages().map(paged).eq(messages));
     }
 }
 

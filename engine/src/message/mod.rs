@@ -10,15 +10,17 @@
 //!                 ├─ envelope ─── address        ENVELOPE
 //!                 ├─ date, subject, thread       what SORT and THREAD compare
 //!                 └─ preview ──── decode         first words, charsets, transfer encodings
-//! summary ─ stored (to bytes and back)    section (path → range of bytes)    text (SEARCH)
+//! summary ─ stored (to bytes) ─ reader, borrowed (read where they lie)
+//!           section (path → range of bytes)    text (SEARCH)
 //! ```
 //!
 //! # Invariants
 //! 1. Every range of a [`Part`] lies in the message and in the range of its parent.
 //! 2. Strings kept from the header hold no CR, LF or NUL, so that a protocol may quote them.
-//! 3. `Summary::decode(summary.encode())` is the summary.
+//! 3. `Summary::decode(summary.encode())` is the summary, and so is what [`StoredSummary`] reads.
 
 mod address;
+mod borrowed;
 mod date;
 mod decode;
 mod envelope;
@@ -28,6 +30,7 @@ pub mod generator;
 mod header;
 mod parameter;
 mod preview;
+mod reader;
 pub mod section;
 mod stored;
 mod structure;
@@ -36,11 +39,14 @@ mod summary;
 pub mod text;
 pub mod thread;
 
+pub use borrowed::{
+    AddressRef, AddressesRef, EnvelopeRef, KindRef, ListRef, ParameterRef, PartRef, PartsRef,
+    StoredSummary,
+};
 pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
 pub use decode::{Base64Decoder, decode_words};
 pub use header::{Field, Fields};
 pub use stored::SummaryError;
-pub(crate) use stored::without_preview;
 pub use subject::{base_subject, is_reply_or_forward};
 pub use summary::{Address, BodyKind, Envelope, Part, Summary};
 

@@ -10,8 +10,10 @@
 
 use std::ops::Range;
 
-use super::header::Fields;
-use super::{BodyKind, Part};
+use super::header::{Field, Fields};
+use super::summary::is_common;
+use super::{KindRef, PartRef, PartsRef, StoredSummary};
+use crate::width::u64_of;
 
 /// What is asked of the part that a path leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,23 +30,24 @@ pub enum SectionText {
 
 /// The bytes of the message that a section means; `None` if the message has no such section.
 ///
-/// `root` is the structure of the whole message, `path` its part numbers, counted from 1.
-pub fn section(root: &Part, path: &[u32], text: SectionText) -> Option<Range<u32>> {
+/// `structure` is that of the whole message, `path` its part numbers, counted from 1.
+pub fn section(structure: PartsRef<'_>, path: &[u32], text: SectionText) -> Option<Range<u32>> {
     if path.is_empty() {
-        return message_text(root, text);
+        let mut structure = structure;
+        return message_text(&structure.next_part(0)?, text);
     }
-    let part = part(root, path)?;
+    let Found { part, mut inside } = find(structure, path)?;
     match text {
         SectionText::Whole => Some(part.body_offset..part.end_offset),
         SectionText::Mime => Some(part.header_offset..part.body_offset),
-        SectionText::Header | SectionText::Text => match &part.kind {
-            BodyKind::Message(_, inner) => message_text(inner, text),
-            BodyKind::Leaf | BodyKind::Multipart(_) => None,
+        SectionText::Header | SectionText::Text => match part.kind {
+            KindRef::Message(_) => message_text(&inside.next_part(part.body_offset)?, text),
+            KindRef::Leaf | KindRef::Multipart(_) => None,
         },
     }
 }
 
-fn message_text(message: &Part, text: SectionText) -> Option<Range<u32>> {
+fn message_text(message: &PartRef<'_>, text: SectionText) -> Option<Range<u32>> {
     match text {
         SectionText::Whole => Some(message.header_offset..message.end_offset),
         SectionText::Header => Some(message.header_offset..message.body_offset),
@@ -53,28 +56,97 @@ fn message_text(message: &Part, text: SectionText) -> Option<Range<u32>> {
     }
 }
 
+/// A part, and where the parts in it begin.
+struct Found<'a> {
+    part: PartRef<'a>,
+    inside: PartsRef<'a>,
+}
+
 /// The part that a path of numbers leads to; `None` where it leads nowhere or is empty.
-pub fn part<'a>(root: &'a Part, path: &[u32]) -> Option<&'a Part> {
-    let mut message = Some(root);
-    let mut current = root;
+pub fn part<'a>(structure: PartsRef<'a>, path: &[u32]) -> Option<PartRef<'a>> {
+    find(structure, path).map(|found| found.part)
+}
+
+fn find<'a>(structure: PartsRef<'a>, path: &[u32]) -> Option<Found<'a>> {
+    let mut inside = structure;
+    let mut part = inside.next_part(0)?;
+    // A path begins in a message, and goes on in one where it meets one.
+    let mut is_body_of_message = true;
     for number in path {
-        let index = usize::try_from(*number).ok()?.checked_sub(1)?;
-        let container = match (message, &current.kind) {
-            (Some(message), _) => message,
-            (None, BodyKind::Message(_, inner)) => inner,
-            (None, _) => current,
-        };
-        current = match &container.kind {
-            BodyKind::Multipart(parts) => parts.get(index)?,
-            // The body of a message is its part 1; a part that is a leaf has none.
-            _ if index == 0 && (message.is_some() || !std::ptr::eq(container, current)) => {
-                container
+        let index = u64::from(*number).checked_sub(1)?;
+        if !is_body_of_message && matches!(part.kind, KindRef::Message(_)) {
+            part = inside.next_part(part.body_offset)?;
+            is_body_of_message = true;
+        }
+        match part.kind {
+            KindRef::Multipart(count) if index < count => {
+                let body_offset = part.body_offset;
+                part = inside.next_part(body_offset)?;
+                for _ in 0..index {
+                    inside.skip_parts_in(&part);
+                    part = inside.next_part(body_offset)?;
+                }
             }
-            _ => return None,
-        };
-        message = None;
+            KindRef::Multipart(_) => return None,
+            // The body of a message is its part 1; a part that is a leaf has none.
+            KindRef::Leaf | KindRef::Message(_) if index == 0 && is_body_of_message => {}
+            KindRef::Leaf | KindRef::Message(_) => return None,
+        }
+        is_body_of_message = false;
     }
-    if path.is_empty() { None } else { Some(current) }
+    if path.is_empty() { None } else { Some(Found { part, inside }) }
+}
+
+/// Names of header fields, made ready for many headers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FieldNames {
+    names: Vec<Vec<u8>>,
+    /// Bit n: some name has n bytes; bit 63: so many or more.
+    lengths: u64,
+    are_common: bool,
+}
+
+impl FieldNames {
+    /// These names.
+    pub fn new<N: AsRef<[u8]>>(names: &[N]) -> FieldNames {
+        let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_ref().to_vec()).collect();
+        let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name));
+        FieldNames { lengths, are_common: names.iter().all(|name| is_common(name)), names }
+    }
+
+    /// Whether a field has one of these names.
+    #[inline]
+    fn contains(&self, field: &Field<'_>) -> bool {
+        self.lengths & length_bit(field.name) != 0
+            && !field.name.is_empty()
+            && self.names.iter().any(|name| field.is(name))
+    }
+
+    /// The chosen fields of a header as they stand in it, and an empty line.
+    pub fn chosen_of(&self, header: &[u8], choice: FieldChoice) -> Vec<u8> {
+        let mut chosen = Vec::with_capacity(header.len().saturating_add(4));
+        for field in Fields::new(header) {
+            if self.contains(&field) == (choice == FieldChoice::Only) {
+                chosen.extend_from_slice(field.raw);
+                if !field.raw.ends_with(b"\n") {
+                    chosen.extend_from_slice(b"\r\n");
+                }
+            }
+        }
+        chosen.extend_from_slice(b"\r\n");
+        chosen
+    }
+
+    /// What `BODY[HEADER.FIELDS (names)]` gives, with its empty line; `None` if the message must be
+    /// opened for it, because a name is not among those kept or not all fields were kept.
+    pub fn chosen_of_summary(&self, summary: &StoredSummary) -> Option<Vec<u8>> {
+        let kept = self.are_common && summary.common_headers_complete();
+        kept.then(|| self.chosen_of(summary.common_headers(), FieldChoice::Only))
+    }
+}
+
+fn length_bit(name: &[u8]) -> u64 {
+    1 << u64_of(name.len()).min(63)
 }
 
 /// Which fields of a header are wanted.
@@ -88,16 +160,5 @@ pub enum FieldChoice {
 
 /// The chosen fields of a header as they stand in it, and an empty line.
 pub fn header_fields<N: AsRef<[u8]>>(header: &[u8], names: &[N], choice: FieldChoice) -> Vec<u8> {
-    let mut chosen = Vec::new();
-    for field in Fields::new(header) {
-        let named = names.iter().any(|name| field.is(name.as_ref()) && !field.name.is_empty());
-        if named == (choice == FieldChoice::Only) {
-            chosen.extend_from_slice(field.raw);
-            if !field.raw.ends_with(b"\n") {
-                chosen.extend_from_slice(b"\r\n");
-            }
-        }
-    }
-    chosen.extend_from_slice(b"\r\n");
-    chosen
+    FieldNames::new(names).chosen_of(header, choice)
 }

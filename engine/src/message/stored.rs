@@ -36,17 +36,15 @@
 //! ```
 //!
 //! Decoding is total: it takes any bytes, allocates at most some hundred times their length, and
-//! nests no deeper than [`PART_DEPTH_MAX`]. Offsets are checked by nobody here: who uses them takes
+//! nests no deeper than the parser does. Offsets are checked by nobody here: who uses them takes
 //! a range of the message with `get`.
 
-use super::{Address, BodyKind, CalendarDate, Envelope, Part, Summary};
-use crate::limits::MIME_DEPTH_MAX;
-use crate::width::{u64_of, usize_of};
+use super::reader::Reader;
+use super::{Address, BodyKind, Envelope, Part, Summary};
+use crate::width::u64_of;
 
 /// The format that this version writes.
-const FORMAT: u8 = 1;
-/// The parser's levels, and the text part in a multipart that has none.
-const PART_DEPTH_MAX: usize = MIME_DEPTH_MAX + 2;
+pub(super) const FORMAT: u8 = 1;
 
 /// Bytes that are no summary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -97,7 +95,10 @@ impl Summary {
         to.bytes
     }
 
-    /// The summary that these bytes hold.
+    /// The summary that these bytes hold, as a tree of its own.
+    ///
+    /// # Errors
+    /// [`SummaryError`], if they hold none.
     pub fn decode(bytes: &[u8]) -> Result<Summary, SummaryError> {
         let mut from = Reader { rest: bytes };
         match from.byte()? {
@@ -106,28 +107,15 @@ impl Summary {
         }
         let parser_version = from.small("parser version")?;
         let size = from.small("size")?;
-        let envelope = from.envelope()?;
-        let structure = from.part(0, 0)?;
-        let common_headers = from.bytes()?;
-        let flags = from.byte()?;
-        if flags > 0b111 {
-            return Err(SummaryError::Value("flags"));
-        }
-        let preview = from.text()?;
-        let sent = if flags & 2 == 0 {
-            None
-        } else {
-            let number = from.number()?;
-            Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
-        };
-        let sent_date = if flags & 4 == 0 {
-            None
-        } else {
-            let (year, month) = (from.small("year")?, from.small("month")?);
-            Some(CalendarDate { year, month, day: from.small("day")? })
-        };
-        let base_subject = from.text()?;
-        let references = from.list(Reader::text)?;
+        let envelope = from.envelope()?.into();
+        let structure = from.tree()?;
+        let common_headers = from.bytes()?.to_vec();
+        let flags = from.flags()?;
+        let preview = from.text()?.to_owned();
+        let sent = from.sent(flags)?;
+        let sent_date = from.sent_date(flags)?;
+        let base_subject = from.text()?.to_owned();
+        let references = from.list(Reader::text)?.map(str::to_owned).collect();
         if !from.rest.is_empty() {
             return Err(SummaryError::Long);
         }
@@ -145,13 +133,6 @@ impl Summary {
             references,
         })
     }
-}
-
-/// A stored summary without its preview.
-pub(crate) fn without_preview(stored: &[u8]) -> Result<Vec<u8>, SummaryError> {
-    let mut summary = Summary::decode(stored)?;
-    summary.preview.clear();
-    Ok(summary.encode())
 }
 
 struct Writer {
@@ -264,148 +245,5 @@ impl Writer {
                 self.part(inner, part.body_offset);
             }
         }
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl Reader<'_> {
-    fn byte(&mut self) -> Result<u8, SummaryError> {
-        let (byte, rest) = self.rest.split_first().ok_or(SummaryError::Short)?;
-        self.rest = rest;
-        Ok(*byte)
-    }
-
-    fn number(&mut self) -> Result<u64, SummaryError> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            number |= u64::from(byte & 0x7F) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(SummaryError::Value("number"))
-    }
-
-    fn small<T: TryFrom<u64>>(&mut self, what: &'static str) -> Result<T, SummaryError> {
-        T::try_from(self.number()?).map_err(|_| SummaryError::Value(what))
-    }
-
-    fn take(&mut self, length: u64) -> Result<Vec<u8>, SummaryError> {
-        let (taken, rest) =
-            self.rest.split_at_checked(usize_of(length)).ok_or(SummaryError::Short)?;
-        self.rest = rest;
-        Ok(taken.to_vec())
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, SummaryError> {
-        let length = self.number()?;
-        self.take(length)
-    }
-
-    fn text(&mut self) -> Result<String, SummaryError> {
-        String::from_utf8(self.bytes()?).map_err(|_| SummaryError::Value("text"))
-    }
-
-    fn optional(&mut self) -> Result<Option<Vec<u8>>, SummaryError> {
-        match self.number()?.checked_sub(1) {
-            None => Ok(None),
-            Some(length) => self.take(length).map(Some),
-        }
-    }
-
-    /// Nothing is reserved for a count that is only claimed: every item costs at least a byte.
-    fn list<T>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<T, SummaryError>,
-    ) -> Result<Vec<T>, SummaryError> {
-        let count = self.number()?;
-        let mut list = Vec::new();
-        for _ in 0..count {
-            list.push(item(self)?);
-        }
-        Ok(list)
-    }
-
-    fn addresses(&mut self) -> Result<Vec<Address>, SummaryError> {
-        self.list(|from| {
-            let (name, mailbox) = (from.optional()?, from.optional()?);
-            Ok(Address { name, mailbox, host: from.optional()? })
-        })
-    }
-
-    #[expect(clippy::type_complexity, reason = "as on the wire: a value, then names and values")]
-    fn parameters(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SummaryError> {
-        self.list(|from| Ok((from.bytes()?, from.bytes()?)))
-    }
-
-    fn envelope(&mut self) -> Result<Envelope, SummaryError> {
-        let date = self.optional()?;
-        let subject = self.optional()?;
-        let in_reply_to = self.optional()?;
-        let message_id = self.optional()?;
-        let from = self.addresses()?;
-        let flags = self.byte()?;
-        if flags > 0b11 {
-            return Err(SummaryError::Value("envelope's flags"));
-        }
-        let sender = if flags & 1 == 0 { self.addresses()? } else { from.clone() };
-        let reply_to = if flags & 2 == 0 { self.addresses()? } else { from.clone() };
-        let (to, cc, bcc) = (self.addresses()?, self.addresses()?, self.addresses()?);
-        Ok(Envelope { date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id })
-    }
-
-    fn part(&mut self, parent_body_offset: u32, depth: usize) -> Result<Part, SummaryError> {
-        if depth > PART_DEPTH_MAX {
-            return Err(SummaryError::Value("depth"));
-        }
-        let header_offset = parent_body_offset.wrapping_add(self.small("offset")?);
-        let body_offset = header_offset.wrapping_add(self.small("offset")?);
-        let end_offset = body_offset.wrapping_add(self.small("offset")?);
-        let (media_type, media_subtype) = (self.bytes()?, self.bytes()?);
-        let parameters = self.parameters()?;
-        let (id, description) = (self.optional()?, self.optional()?);
-        let encoding = self.bytes()?;
-        let md5 = self.optional()?;
-        let disposition = match self.byte()? {
-            0 => None,
-            1 => Some((self.bytes()?, self.parameters()?)),
-            _ => return Err(SummaryError::Value("disposition")),
-        };
-        let languages = self.list(Reader::bytes)?;
-        let location = self.optional()?;
-        let line_count = self.small("line count")?;
-        let kind = match self.byte()? {
-            0 => BodyKind::Leaf,
-            1 => BodyKind::Multipart(self.list(|from| from.part(body_offset, depth + 1))?),
-            2 => {
-                let envelope = Box::new(self.envelope()?);
-                BodyKind::Message(envelope, Box::new(self.part(body_offset, depth + 1)?))
-            }
-            _ => return Err(SummaryError::Value("kind of body")),
-        };
-        Ok(Part {
-            header_offset,
-            body_offset,
-            end_offset,
-            media_type,
-            media_subtype,
-            parameters,
-            id,
-            description,
-            encoding,
-            md5,
-            disposition,
-            languages,
-            location,
-            line_count,
-            kind,
-        })
     }
 }

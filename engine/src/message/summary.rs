@@ -170,7 +170,7 @@ const COMMON_FIELDS: &[&str] = &[
 ];
 
 /// Whether a field of this name is kept whole.
-fn is_common(name: &[u8]) -> bool {
+pub(super) fn is_common(name: &[u8]) -> bool {
     let mut lower = [0_u8; 27];
     let Some(lower) = lower.get_mut(..name.len()) else {
         return starts_with_spam(name);

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::fuzzing::reads_alike;
 use super::generator::Generator;
 use super::section::{FieldChoice, SectionText, header_fields, part, section};
 use super::text::SearchText;
@@ -17,6 +18,7 @@ fn check(message: &[u8]) -> Summary {
     check_part(message, root);
     let bytes = summary.encode();
     assert_eq!(Summary::decode(&bytes).as_ref(), Ok(&summary));
+    reads_alike(&bytes).unwrap();
     SearchText::new(message, root);
     summary
 }
@@ -47,8 +49,8 @@ fn check_part(message: &[u8], part: &Part) {
 }
 
 fn bytes<'a>(message: &'a str, path: &[u32], text: SectionText) -> Option<&'a str> {
-    let root = Summary::parse(message.as_bytes()).structure;
-    let range = section(&root, path, text)?;
+    let summary = reads_alike(&Summary::parse(message.as_bytes()).encode()).unwrap();
+    let range = section(summary.structure(), path, text)?;
     let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
     Some(&message[range])
 }
@@ -165,8 +167,9 @@ fn parts_beyond_the_limit_belong_to_the_last() {
     message += &"--b\r\n\r\nx\r\n".repeat(MIME_PARTS_MAX + 100);
     let summary = check(message.as_bytes());
     let BodyKind::Multipart(parts) = &summary.structure.kind else { panic!("no multipart") };
+    let stored = reads_alike(&summary.encode()).unwrap();
     assert_eq!(parts.len() + 1, MIME_PARTS_MAX);
-    assert!(part(&summary.structure, &[9999]).unwrap().line_count > 300);
+    assert!(part(stored.structure(), &[9999]).unwrap().line_count > 300);
 }
 
 #[test]
@@ -281,7 +284,7 @@ proptest! {
 
     #[test]
     fn any_bytes_decode_or_not(stored in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Summary::decode(&stored);
+        reads_alike(&stored);
     }
 
     #[test]
@@ -292,6 +295,7 @@ proptest! {
         let at = at.index(stored.len());
         prop_assert!(Summary::decode(&stored[..at]).is_err());
         stored[at] = byte;
+        reads_alike(&stored);
         if let Ok(summary) = Summary::decode(&stored) {
             prop_assert_eq!(Summary::decode(&summary.encode()), Ok(summary));
         }

@@ -1,8 +1,14 @@
 //! Which conversation a message belongs to (THREADID of RFC 8474), and what it refers to.
 
+use std::borrow::Cow;
+
 use super::header::{Field, Fields};
-use super::{FIELD_BYTES_MAX, REFERENCES_MAX, Summary};
+use super::{FIELD_BYTES_MAX, ListRef, REFERENCES_MAX, StoredSummary, Summary};
 use crate::ids::ThreadId;
+use crate::width::u64_of;
+
+/// Bytes kept of an id, as many as fit into a line (RFC 5322 section 2.1.1).
+const ID_BYTES_MAX: usize = 998;
 
 /// What all messages of a conversation have in common: the id of its first message.
 ///
@@ -13,7 +19,7 @@ pub fn thread_key(summary: &Summary) -> Vec<u8> {
         return root.as_bytes().to_vec();
     }
     let own = summary.envelope.message_id.as_deref().unwrap_or_default();
-    message_ids(own).next().map(String::into_bytes).unwrap_or_default()
+    message_ids(own).next().map(|id| id.into_owned().into_bytes()).unwrap_or_default()
 }
 
 /// The conversation's number in the account whose key this is, so that accounts share no numbers;
@@ -28,9 +34,9 @@ pub fn thread_id(summary: &Summary, account_key: &[u8; 32]) -> Option<ThreadId> 
     Some(ThreadId(u64::from_le_bytes(*first)))
 }
 
-/// The id of a message without its angle brackets, as [`Summary::references`] has it.
-pub fn own_id(summary: &Summary) -> Option<String> {
-    message_ids(summary.envelope.message_id.as_deref().unwrap_or_default()).next()
+/// The id of a message without its angle brackets, as [`StoredSummary::references`] has them.
+pub fn own_id(summary: &StoredSummary) -> Option<Cow<'_, str>> {
+    message_ids(summary.envelope().message_id.unwrap_or_default()).next()
 }
 
 /// The references by which THREAD=REFERENCES goes (RFC 5256 section 3): those of References, or the
@@ -38,23 +44,27 @@ pub fn own_id(summary: &Summary) -> Option<String> {
 ///
 /// A summary has the ids of both fields in one list, those of References first. Where it kept its
 /// header fields they are told apart; else all count, which only adds what In-Reply-To names.
-pub fn ancestors(summary: &Summary) -> &[String] {
-    let all = summary.references.as_slice();
-    let answered = summary.envelope.in_reply_to.as_deref().unwrap_or_default();
-    if all.is_empty() || answered.is_empty() {
+pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
+    let all = summary.references();
+    if all.is_empty() || summary.envelope().in_reply_to.unwrap_or_default().is_empty() {
         return all;
     }
-    let Some(fields) = summary.common_header_fields(&["references"]) else { return all };
-    let mut known: Vec<String> = Vec::new();
-    for id in Fields::new(&fields).flat_map(|field| message_ids(field.value)) {
-        if known.len() >= REFERENCES_MAX {
+    if !summary.common_headers_complete() {
+        return all;
+    }
+    let named = Fields::new(summary.common_headers()).filter(|field| field.is(b"references"));
+    let last = all.clone().last().unwrap_or_default();
+    let mut known: Vec<Cow<'_, str>> = Vec::new();
+    for id in named.flat_map(|field| message_ids(field.value)) {
+        // Those of In-Reply-To stand behind: the last is one of References, and so are all.
+        if id == last || known.len() >= REFERENCES_MAX {
             return all;
         }
         if !known.contains(&id) {
             known.push(id);
         }
     }
-    all.get(..known.len().max(1)).unwrap_or(all)
+    all.first(u64_of(known.len()).max(1))
 }
 
 /// Ids in References, then those of In-Reply-To, each once; the first and the last if there are
@@ -67,9 +77,10 @@ pub(super) fn references(header: &[u8]) -> Vec<String> {
         // The end is kept rather than the middle: it names the parent.
         let tail = value.len().saturating_sub(FIELD_BYTES_MAX * 8);
         if tail > 0 {
-            found.extend(message_ids(value.get(..FIELD_BYTES_MAX).unwrap_or(value)).take(1));
+            let start = value.get(..FIELD_BYTES_MAX).unwrap_or(value);
+            found.extend(message_ids(start).take(1).map(Cow::into_owned));
         }
-        for id in message_ids(value.get(tail..).unwrap_or(value)) {
+        for id in message_ids(value.get(tail..).unwrap_or(value)).map(Cow::into_owned) {
             if found.contains(&id) {
                 continue;
             }
@@ -84,19 +95,26 @@ pub(super) fn references(header: &[u8]) -> Vec<String> {
 
 /// msg-id = "<" id-left "@" id-right ">": what stands between the brackets, quotes and blanks
 /// removed.
-fn message_ids(value: &[u8]) -> impl Iterator<Item = String> {
+fn message_ids(value: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let mut rest = value;
     std::iter::from_fn(move || {
         loop {
-            let begin = rest.iter().position(|byte| *byte == b'<')?;
+            let begin = memchr::memchr(b'<', rest)?;
             let inner = rest.get(begin + 1..)?;
-            let end = inner.iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+            let end = memchr::memchr2(b'<', b'>', inner)?;
             let (id, after) = inner.split_at_checked(end)?;
             rest = after;
             let drops = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | 0);
-            let id: Vec<u8> = id.iter().copied().filter(|byte| !drops(byte)).take(998).collect();
-            if !id.is_empty() && after.first() == Some(&b'>') {
-                return Some(String::from_utf8_lossy(&id).into_owned());
+            if id.is_empty() || after.first() != Some(&b'>') {
+                continue;
+            }
+            if id.len() <= ID_BYTES_MAX && !id.iter().any(drops) {
+                return Some(String::from_utf8_lossy(id));
+            }
+            let id = id.iter().copied().filter(|byte| !drops(byte)).take(ID_BYTES_MAX);
+            let id: Vec<u8> = id.collect();
+            if !id.is_empty() {
+                return Some(Cow::Owned(String::from_utf8_lossy(&id).into_owned()));
             }
         }
     })
@@ -124,7 +142,8 @@ mod tests {
             ("In-Reply-To: yours of May\r\n", &[], "no id"),
         ] {
             let summary = Summary::parse(format!("{header}\r\n").as_bytes());
-            assert_eq!(ancestors(&summary), expected, "{reason}");
+            let summary = StoredSummary::of(&summary.encode()).unwrap();
+            assert_eq!(ancestors(&summary).collect::<Vec<_>>(), expected, "{reason}");
         }
     }
 

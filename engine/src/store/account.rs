@@ -6,7 +6,7 @@ use crate::commit::Change;
 use crate::error::{CommitError, ReadError};
 use crate::ids::{AccountNumber, MailboxId};
 use crate::mailbox::Row;
-use crate::message::Summary;
+use crate::message::StoredSummary;
 use crate::ticket::Ticket;
 
 use super::{Inner, Listing, Mailbox, MessageReader, SpecialUse};
@@ -131,7 +131,7 @@ impl Account {
     ///
     /// # Errors
     /// [`ReadError`], if the message is damaged or cannot be read.
-    pub fn summary(&self, row: &Row) -> Result<Arc<Summary>, ReadError> {
+    pub fn summary(&self, row: &Row) -> Result<StoredSummary, ReadError> {
         self.inner.summary(self.number, row.blob)
     }
 

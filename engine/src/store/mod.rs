@@ -12,7 +12,8 @@
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
 //! | `read` | a message on its way out, chunk by chunk; its summary |
-//! | `summaries`, `summary_maker` | summaries of many messages from pages; making these |
+//! | `summaries`, `summary_cache` | summaries of many messages from pages; what is opened |
+//! | `summary_maker` | makes these pages |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `retention` | messages that are kept after they were expunged |
@@ -68,6 +69,7 @@ mod sharing_tests;
 mod spool;
 mod status;
 mod summaries;
+mod summary_cache;
 mod summary_maker;
 #[cfg(test)]
 mod summary_tests;
@@ -105,8 +107,7 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
-use self::read::SummaryCache;
-use self::summaries::SummaryPageCache;
+use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
@@ -154,7 +155,6 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
-    summary_page_cache: SummaryPageCache,
     password_cost: Argon2Cost,
     message_bytes_max: u64,
     /// A message whose chunks exceed this enters ahead of its record.

@@ -13,9 +13,8 @@ use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
-use super::read::SummaryCache;
 use super::replay::Replay;
-use super::summaries::summary_page_cache;
+use super::summary_cache::SummaryCache;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
@@ -247,8 +246,7 @@ impl Store {
             ending: Ending::default(),
             clock: Arc::clone(&surroundings.clock),
             scrubbed: Arc::default(),
-            summaries: SummaryCache::new(options.summary_cache_bytes / 4),
-            summary_page_cache: summary_page_cache(options.summary_cache_bytes / 4 * 3),
+            summaries: SummaryCache::new(options.summary_cache_bytes),
             password_cost: options.password_cost,
             message_bytes_max: options.message_bytes_max,
             inline_message_bytes_max: surroundings.inline_message_bytes_max,

@@ -1,17 +1,14 @@
 //! A message on its way out: its blob opened chunk by chunk, its summary from a cache.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use std::sync::atomic::Ordering;
 
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::limits::CHUNK_BYTES;
 use crate::log::{ChunkPlace, LogReader, SegmentNumber};
 use crate::mailbox::Row;
-use crate::message::{Summary, SummaryError};
+use crate::message::{StoredSummary, SummaryError};
 use crate::seal::{BlobOpener, Piece, SealError};
 use crate::state::{BlobRow, Places, StateChunkPlace};
 use crate::width::{u64_of, usize_of, usize_of_u32};
@@ -262,15 +259,14 @@ impl Inner {
         &self,
         account: AccountNumber,
         id: BlobId,
-    ) -> Result<Arc<Summary>, ReadError> {
-        if let Some((summary, _)) = self.summaries.cache.get(&(account, id)) {
+    ) -> Result<StoredSummary, ReadError> {
+        if let Some(summary) = self.summaries.find(account, id) {
             return Ok(summary);
         }
-        self.summaries.opened.summary_count.fetch_add(1, Ordering::Relaxed);
+        self.summaries.opened().summary_count.fetch_add(1, Ordering::Relaxed);
         let plain = self.stored_summary(account, id)?;
-        let (summary, bytes) = decode_summary(account, &plain)?;
-        let summary = Arc::new(summary);
-        self.summaries.cache.insert((account, id), (Arc::clone(&summary), bytes));
+        let summary = checked_summary(account, &plain)?;
+        self.summaries.keep(account, id, summary.clone());
         Ok(summary)
     }
 
@@ -303,7 +299,7 @@ impl Inner {
         }
         let summary = blob.opener.chunk_count();
         let summary = self.open_verified(&mut blob, summary, SUMMARY)?;
-        decode_summary(account, &summary)?;
+        checked_summary(account, &summary)?;
         self.verify_parts(&blob)?;
         if bytes != u64::from(row.size) {
             let why = "its length is not that of its row";
@@ -366,7 +362,7 @@ impl MessageReader {
         account: AccountNumber,
         row: &Row,
     ) -> Result<MessageReader, ReadError> {
-        inner.summaries.opened.message_count.fetch_add(1, Ordering::Relaxed);
+        inner.summaries.opened().message_count.fetch_add(1, Ordering::Relaxed);
         let blob = inner.open_blob(account, row.blob, Next::Body)?;
         Ok(MessageReader { inner: Arc::clone(inner), blob, chunk: None })
     }
@@ -479,11 +475,8 @@ fn read_with_header(row: &BlobRow, places: &Places, next: Next) -> Option<StateC
     places.find(last)
 }
 
-/// A summary, and about how many bytes it takes in memory.
-fn decode_summary(account: AccountNumber, plain: &[u8]) -> Result<(Summary, u64), ReadError> {
-    let summary = Summary::decode(plain).map_err(|error| not_decoded(account, &error))?;
-    // Strings and lists cost about as much again as their bytes.
-    Ok((summary, u64_of(plain.len()) * 2 + 512))
+fn checked_summary(account: AccountNumber, plain: &[u8]) -> Result<StoredSummary, ReadError> {
+    StoredSummary::of(plain).map_err(|error| not_decoded(account, &error))
 }
 
 fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
@@ -492,47 +485,4 @@ fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
 
 fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> ReadError {
     ReadError::Sealed { what, account, why: error.to_string() }
-}
-
-/// What was opened since the start.
-#[derive(Default)]
-pub(super) struct OpenedFigures {
-    /// Messages, for their bytes.
-    pub(super) message_count: AtomicU64,
-    /// Summaries that were not in the cache.
-    pub(super) summary_count: AtomicU64,
-    /// Summary pages that were not in the cache.
-    pub(super) page_count: AtomicU64,
-}
-
-/// Opened summaries, within a budget of bytes.
-pub(super) struct SummaryCache {
-    cache: Cache<(AccountNumber, BlobId), CachedSummary, SummaryWeight>,
-    opened: OpenedFigures,
-}
-
-/// A summary, and the bytes that it takes.
-type CachedSummary = (Arc<Summary>, u64);
-
-#[derive(Clone)]
-struct SummaryWeight;
-
-impl Weighter<(AccountNumber, BlobId), CachedSummary> for SummaryWeight {
-    fn weight(&self, _key: &(AccountNumber, BlobId), (_, bytes): &CachedSummary) -> u64 {
-        *bytes
-    }
-}
-
-impl SummaryCache {
-    pub(super) fn new(budget_bytes: u64) -> SummaryCache {
-        const TYPICAL_BYTES: u64 = 2048;
-        let items = usize_of(budget_bytes / TYPICAL_BYTES).max(16);
-        let cache = Cache::with_weighter(items, budget_bytes, SummaryWeight);
-        SummaryCache { cache, opened: OpenedFigures::default() }
-    }
-
-    /// What readers have opened: what the cache is there to avoid.
-    pub(super) fn opened(&self) -> &OpenedFigures {
-        &self.opened
-    }
 }

@@ -3,14 +3,12 @@
 //! Clients never see kept mail: for them an expunged message is gone at once. Quota does not count
 //! it.
 
-use std::sync::Arc;
-
 use crate::commit::{Change, RetentionChange, Undeleted};
 use crate::error::{CommitError, ReadError};
 use crate::flags::FlagList;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, Uid, UnixSeconds};
 use crate::mailbox::{KeywordSet, Row};
-use crate::message::Summary;
+use crate::message::StoredSummary;
 use crate::state::{RetainedKey, RetainedMessage, RetentionSetting, Until, VolumeRetention};
 use crate::ticket::Ticket;
 
@@ -157,7 +155,7 @@ impl Account {
     ///
     /// # Errors
     /// [`ReadError`], if the message is damaged or cannot be read.
-    pub fn retained_summary(&self, entry: &RetainedEntry) -> Result<Arc<Summary>, ReadError> {
+    pub fn retained_summary(&self, entry: &RetainedEntry) -> Result<StoredSummary, ReadError> {
         self.inner.summary(self.number, entry.blob)
     }
 

@@ -10,35 +10,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-
 use super::{Account, Inner};
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, MailboxId, Uid};
 use crate::mailbox::{PageKey, Row, SummaryPage};
-use crate::message::Summary;
-use crate::width::{u64_of, usize_of};
-
-/// Opened summary pages, within a budget of bytes.
-pub(super) type SummaryPageCache = Cache<PageKey, Arc<SummaryPage>, SummaryPageWeight>;
-
-/// The weight of an opened page.
-#[derive(Clone)]
-pub(super) struct SummaryPageWeight;
-
-impl Weighter<PageKey, Arc<SummaryPage>> for SummaryPageWeight {
-    fn weight(&self, _key: &PageKey, page: &Arc<SummaryPage>) -> u64 {
-        u64_of(page.memory_bytes()) + 64
-    }
-}
-
-/// A cache of opened pages.
-pub(super) fn summary_page_cache(budget_bytes: u64) -> SummaryPageCache {
-    const TYPICAL_BYTES: u64 = 192 << 10;
-    let items = usize_of(budget_bytes / TYPICAL_BYTES).max(16);
-    Cache::with_weighter(items, budget_bytes, SummaryPageWeight)
-}
+use crate::message::StoredSummary;
 
 /// Of a run of which nobody said how many messages are asked for, so many are read one by one.
 const ONE_BY_ONE: usize = 4;
@@ -93,14 +69,11 @@ impl Summaries {
     ///
     /// # Errors
     /// [`ReadError`], if the message is damaged or cannot be read.
-    pub fn of(&mut self, row: &Row) -> Result<Arc<Summary>, ReadError> {
-        if let Some(page) = self.page(row.uid)
-            && let Some(bytes) = page.find(row.uid, row.blob).and_then(|at| page.body().get(at))
-            && let Ok(summary) = Summary::decode(bytes)
-        {
-            return Ok(Arc::new(summary));
+    pub fn of(&mut self, row: &Row) -> Result<StoredSummary, ReadError> {
+        match self.page(row.uid).and_then(|page| page.find(row.uid, row.blob)) {
+            Some(summary) => Ok(summary.clone()),
+            None => self.inner.summary(self.account, row.blob),
         }
-        self.inner.summary(self.account, row.blob)
     }
 
     /// The page that may have a message, if there is one and it is worth opening.
@@ -123,7 +96,7 @@ impl Summaries {
                 open.page = self.inner.summary_page(key);
                 open.is_looked_for = true;
             } else if is_next {
-                open.page = self.inner.summary_page_cache.get(&key);
+                open.page = self.inner.summaries.find_page(key);
                 open.is_looked_for = open.page.is_some();
             }
         }
@@ -134,14 +107,14 @@ impl Summaries {
 impl Inner {
     /// The page of a run; where there is none to be read, one is made.
     fn summary_page(&self, run: PageKey) -> Option<Arc<SummaryPage>> {
-        if let Some(page) = self.summary_page_cache.get(&run) {
+        if let Some(page) = self.summaries.find_page(run) {
             return Some(page);
         }
         match self.open_summary_page(run) {
             Ok(Some(page)) => {
                 let page = Arc::new(page);
                 self.summaries.opened().page_count.fetch_add(1, Ordering::Relaxed);
-                self.summary_page_cache.insert(run, Arc::clone(&page));
+                self.summaries.keep_page(run, Arc::clone(&page));
                 Some(page)
             }
             Ok(None) => {

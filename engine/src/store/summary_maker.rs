@@ -19,7 +19,7 @@ use crate::format_level;
 use crate::ids::Uid;
 use crate::limits::{SUMMARY_PAGED_BYTES_MAX, SUMMARY_PAGES_WAITING_BYTES_MAX};
 use crate::mailbox::{PageKey, PagedSummary, Row, View, encode_summary_page};
-use crate::message::without_preview;
+use crate::message::StoredSummary;
 use crate::state::{MadePage, SummarySpan, SummaryWork};
 use crate::width::usize_of_u32;
 
@@ -130,15 +130,15 @@ impl Inner {
 
     fn paged_summary(&self, run: PageKey, row: &Row) -> Option<PagedSummary> {
         let stored = match self.committed.summary_pages.recall(row.blob) {
-            Some(recent) => recent,
-            None => self.stored_summary(run.account, row.blob).ok()?.into(),
+            Some(recent) => StoredSummary::new(Arc::clone(&recent), 0..recent.len()),
+            None => match self.summaries.find(run.account, row.blob) {
+                Some(kept) => Ok(kept),
+                None => StoredSummary::of(&self.stored_summary(run.account, row.blob).ok()?),
+            },
         };
-        let summary = without_preview(&stored).ok()?;
-        (summary.len() <= SUMMARY_PAGED_BYTES_MAX).then(|| PagedSummary {
-            uid: row.uid,
-            blob: row.blob,
-            summary: summary.into(),
-        })
+        let summary = stored.ok()?.without_preview();
+        let is_paged = summary.len() <= SUMMARY_PAGED_BYTES_MAX;
+        is_paged.then_some(PagedSummary { uid: row.uid, blob: row.blob, summary })
     }
 }
 

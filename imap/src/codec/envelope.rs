@@ -1,35 +1,29 @@
 //! ENVELOPE on the wire (RFC 3501 section 7.4.2).
 
-use engine::message::{Address, Envelope};
+use engine::message::{AddressRef, AddressesRef, EnvelopeRef, ListRef};
 
 use super::put;
 
 /// `envelope`
-pub fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
+pub fn put_envelope(out: &mut Vec<u8>, envelope: &EnvelopeRef<'_>) {
     out.push(b'(');
-    put::nstring(out, envelope.date.as_deref());
+    put::nstring(out, envelope.date);
     out.push(b' ');
-    put::nstring(out, envelope.subject.as_deref());
-    for list in [
-        &envelope.from,
-        &envelope.sender,
-        &envelope.reply_to,
-        &envelope.to,
-        &envelope.cc,
-        &envelope.bcc,
-    ] {
+    put::nstring(out, envelope.subject);
+    let AddressesRef { from, sender, reply_to, to, cc, bcc } = envelope.addresses();
+    for list in [from, sender, reply_to, to, cc, bcc] {
         out.push(b' ');
         put_addresses(out, list);
     }
     out.push(b' ');
-    put::nstring(out, envelope.in_reply_to.as_deref());
+    put::nstring(out, envelope.in_reply_to);
     out.push(b' ');
-    put::nstring(out, envelope.message_id.as_deref());
+    put::nstring(out, envelope.message_id);
     out.push(b')');
 }
 
 /// `"(" 1*address ")" / nil`; `address` is name, source route (always NIL), mailbox, host.
-fn put_addresses(out: &mut Vec<u8>, addresses: &[Address]) {
+fn put_addresses(out: &mut Vec<u8>, addresses: ListRef<'_, AddressRef<'_>>) {
     if addresses.is_empty() {
         out.extend_from_slice(b"NIL");
         return;
@@ -37,11 +31,11 @@ fn put_addresses(out: &mut Vec<u8>, addresses: &[Address]) {
     out.push(b'(');
     for address in addresses {
         out.push(b'(');
-        put::nstring(out, address.name.as_deref());
+        put::nstring(out, address.name);
         out.extend_from_slice(b" NIL ");
-        put::nstring(out, address.mailbox.as_deref());
+        put::nstring(out, address.mailbox);
         out.push(b' ');
-        put::nstring(out, address.host.as_deref());
+        put::nstring(out, address.host);
         out.push(b')');
     }
     out.push(b')');
@@ -49,6 +43,8 @@ fn put_addresses(out: &mut Vec<u8>, addresses: &[Address]) {
 
 #[cfg(test)]
 mod tests {
+    use engine::message::{Address, Envelope, StoredSummary, Summary};
+
     use super::*;
 
     #[test]
@@ -66,7 +62,8 @@ mod tests {
             ..Envelope::default()
         };
         let mut out = Vec::new();
-        put_envelope(&mut out, &envelope);
+        let bytes = Summary { envelope, ..Summary::default() }.encode();
+        put_envelope(&mut out, &StoredSummary::of(&bytes).unwrap().envelope());
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "(\"Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\" \"IMAP4rev1 \\\"WG\\\"\" \

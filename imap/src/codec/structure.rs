@@ -1,6 +1,6 @@
 //! BODY and BODYSTRUCTURE on the wire (RFC 3501 section 7.4.2).
 
-use engine::message::{BodyKind, Part};
+use engine::message::{KindRef, ListRef, ParameterRef, PartRef, PartsRef};
 
 use super::envelope::put_envelope;
 use super::put;
@@ -14,71 +14,83 @@ pub enum StructureForm {
     Extended,
 }
 
-/// `body`; the depth is bounded by the parser that made the tree (`MIME_DEPTH_MAX`).
-pub fn put_structure(out: &mut Vec<u8>, part: &Part, form: StructureForm) {
+/// `body`; the depth is bounded by the parser that made the structure (`MIME_DEPTH_MAX`).
+pub fn put_structure(out: &mut Vec<u8>, mut structure: PartsRef<'_>, form: StructureForm) {
+    put_part(out, &mut structure, 0, form);
+}
+
+/// The next part with all in it, which is in one whose body begins there.
+fn put_part(
+    out: &mut Vec<u8>,
+    parts: &mut PartsRef<'_>,
+    parent_body_offset: u32,
+    form: StructureForm,
+) {
+    // A stored summary has as many parts as it says.
+    let Some(part) = parts.next_part(parent_body_offset) else { return };
     out.push(b'(');
     match &part.kind {
-        BodyKind::Multipart(children) => {
-            for child in children {
-                put_structure(out, child, form);
+        KindRef::Multipart(count) => {
+            for _ in 0..*count {
+                put_part(out, parts, part.body_offset, form);
             }
             out.push(b' ');
-            put::string(out, &part.media_subtype);
+            put::string(out, part.media_subtype);
             if form == StructureForm::Extended {
                 out.push(b' ');
                 put_parameters(out, &part.parameters);
-                put_extension(out, part);
+                put_extension(out, &part);
             }
         }
-        BodyKind::Message(envelope, inner) => {
-            put_basic(out, part);
+        KindRef::Message(envelope) => {
+            put_basic(out, &part);
             out.push(b' ');
             put_envelope(out, envelope);
             out.push(b' ');
-            put_structure(out, inner, form);
+            put_part(out, parts, part.body_offset, form);
             out.push(b' ');
             put::number(out, u64::from(part.line_count));
-            put_single_extension(out, part, form);
+            put_single_extension(out, &part, form);
         }
-        BodyKind::Leaf => {
-            put_basic(out, part);
+        KindRef::Leaf => {
+            put_basic(out, &part);
             if part.media_type.eq_ignore_ascii_case(b"TEXT") {
                 out.push(b' ');
                 put::number(out, u64::from(part.line_count));
             }
-            put_single_extension(out, part, form);
+            put_single_extension(out, &part, form);
         }
     }
     out.push(b')');
 }
 
 /// Type, subtype, parameters, id, description, encoding, octets.
-fn put_basic(out: &mut Vec<u8>, part: &Part) {
-    put::string(out, &part.media_type);
+fn put_basic(out: &mut Vec<u8>, part: &PartRef<'_>) {
+    put::string(out, part.media_type);
     out.push(b' ');
-    put::string(out, &part.media_subtype);
+    put::string(out, part.media_subtype);
     out.push(b' ');
     put_parameters(out, &part.parameters);
     out.push(b' ');
-    put::nstring(out, part.id.as_deref());
+    put::nstring(out, part.id);
     out.push(b' ');
-    put::nstring(out, part.description.as_deref());
+    put::nstring(out, part.description);
     out.push(b' ');
-    put::string(out, &part.encoding);
+    put::string(out, part.encoding);
     out.push(b' ');
     put::number(out, u64::from(part.end_offset.saturating_sub(part.body_offset)));
 }
 
-fn put_single_extension(out: &mut Vec<u8>, part: &Part, form: StructureForm) {
+fn put_single_extension(out: &mut Vec<u8>, part: &PartRef<'_>, form: StructureForm) {
     if form == StructureForm::Extended {
         out.push(b' ');
-        put::nstring(out, part.md5.as_deref());
+        put::nstring(out, part.md5);
         put_extension(out, part);
     }
 }
 
 /// `SP body-fld-dsp SP body-fld-lang SP body-fld-loc`
-fn put_extension(out: &mut Vec<u8>, part: &Part) {
+fn put_extension(out: &mut Vec<u8>, part: &PartRef<'_>) {
     out.push(b' ');
     match &part.disposition {
         Some((kind, parameters)) => {
@@ -91,27 +103,30 @@ fn put_extension(out: &mut Vec<u8>, part: &Part) {
         None => out.extend_from_slice(b"NIL"),
     }
     out.push(b' ');
-    match part.languages.as_slice() {
-        [] => out.extend_from_slice(b"NIL"),
-        [language] => put::string(out, language),
-        languages => {
-            for (index, language) in languages.iter().enumerate() {
-                out.push(if index == 0 { b'(' } else { b' ' });
+    let mut languages = part.languages.clone();
+    match (languages.count_left(), languages.next()) {
+        (1, Some(language)) => put::string(out, language),
+        (_, Some(first)) => {
+            out.push(b'(');
+            put::string(out, first);
+            for language in languages {
+                out.push(b' ');
                 put::string(out, language);
             }
             out.push(b')');
         }
+        (_, None) => out.extend_from_slice(b"NIL"),
     }
     out.push(b' ');
-    put::nstring(out, part.location.as_deref());
+    put::nstring(out, part.location);
 }
 
-fn put_parameters(out: &mut Vec<u8>, parameters: &[(Vec<u8>, Vec<u8>)]) {
+fn put_parameters(out: &mut Vec<u8>, parameters: &ListRef<'_, ParameterRef<'_>>) {
     if parameters.is_empty() {
         out.extend_from_slice(b"NIL");
         return;
     }
-    for (index, (name, value)) in parameters.iter().enumerate() {
+    for (index, ParameterRef { name, value }) in parameters.clone().enumerate() {
         out.push(if index == 0 { b'(' } else { b' ' });
         put::string(out, name);
         out.push(b' ');
@@ -122,6 +137,8 @@ fn put_parameters(out: &mut Vec<u8>, parameters: &[(Vec<u8>, Vec<u8>)]) {
 
 #[cfg(test)]
 mod tests {
+    use engine::message::{BodyKind, Part, StoredSummary, Summary};
+
     use super::*;
 
     fn text() -> Part {
@@ -139,7 +156,8 @@ mod tests {
 
     fn shown(part: &Part, form: StructureForm) -> String {
         let mut out = Vec::new();
-        put_structure(&mut out, part, form);
+        let bytes = Summary { structure: part.clone(), ..Summary::default() }.encode();
+        put_structure(&mut out, StoredSummary::of(&bytes).unwrap().structure(), form);
         String::from_utf8(out).unwrap()
     }
 

@@ -144,7 +144,7 @@ fn find_stored(talk: &Talk, url: Vec<u8>) -> Result<(Found, u64), Answer> {
     } else {
         let summary = account.summary(&row).map_err(|error| unreadable(talk, &url, &error))?;
         let (text, fields) = part_and_fields(&parsed.section.text);
-        let range = section::section(&summary.structure, &parsed.section.path, text)
+        let range = section::section(summary.structure(), &parsed.section.path, text)
             .ok_or_else(|| bad_url(&url))?;
         let (begin, end) = (u64::from(range.start), u64::from(range.end));
         let length = end.saturating_sub(begin);

@@ -4,6 +4,7 @@ use super::*;
 use crate::golden::compare;
 use crate::mailbox::head::{PageHead, decode_block, encode_block};
 use crate::mailbox::{PagedSummary, SummaryPage, VanishedEntry, encode_summary_page};
+use crate::message::Summary;
 
 #[test]
 fn ids_pages_are_written_as_they_always_were() {
@@ -30,12 +31,16 @@ fn head_blocks_are_written_as_they_always_were() {
 
 #[test]
 fn summary_pages_are_written_as_they_were_first() {
-    let message = |uid, sequence, summary: &[u8]| PagedSummary {
+    let message = |uid, sequence, mail: &[u8]| PagedSummary {
         uid: Uid(uid),
         blob: BlobId(at(sequence)),
-        summary: summary.into(),
+        summary: Summary { preview: String::new(), ..Summary::parse(mail) }.encode(),
     };
-    let messages = [message(384, 7, b"one"), message(400, 3, b"another"), message(511, 900, b"")];
+    let messages = [
+        message(384, 7, b"Subject: one\r\n\r\nA word.\r\n"),
+        message(400, 3, b"Subject: another\r\nMessage-ID: <1@x>\r\n\r\n"),
+        message(511, 900, b""),
+    ];
     let bytes = encode_summary_page(&messages);
     compare("summary_page_7.bin", &bytes);
     let page = SummaryPage::decode(&bytes).unwrap();

@@ -4,7 +4,7 @@ use crate::error::ReadError;
 use crate::flags::Keyword;
 use crate::ids::{AccountNumber, BlobId, MailboxId};
 use crate::mailbox::Row;
-use crate::message::{Summary, decode_words};
+use crate::message::{StoredSummary, decode_words};
 use crate::store::Store;
 use crate::uid_set::UidSet;
 
@@ -88,17 +88,16 @@ fn is_no_damage(error: &ReadError) -> bool {
     }
 }
 
-fn about(summary: &Summary) -> (String, String) {
+fn about(summary: &StoredSummary) -> (String, String) {
     let text = |bytes: &[u8]| -> String {
         let decoded = decode_words(bytes);
         decoded.chars().filter(|c| !c.is_control()).take(200).collect()
     };
-    let envelope = &summary.envelope;
-    let from = envelope.from.iter().find_map(|address| {
-        let (mailbox, host) = (address.mailbox.as_ref()?, address.host.as_ref()?);
-        Some(format!("{}@{}", text(mailbox), text(host)))
-    });
-    (from.unwrap_or_default(), envelope.subject.as_deref().map(text).unwrap_or_default())
+    let envelope = summary.envelope();
+    let from = envelope
+        .from()
+        .find_map(|address| Some(format!("{}@{}", text(address.mailbox?), text(address.host?))));
+    (from.unwrap_or_default(), envelope.subject.map(text).unwrap_or_default())
 }
 
 impl Damaged {

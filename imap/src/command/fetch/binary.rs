@@ -7,7 +7,7 @@
 
 use engine::MessageReader;
 use engine::error::ReadError;
-use engine::message::{BodyKind, Summary, section};
+use engine::message::{KindRef, StoredSummary, section};
 use engine::width::{u64_of, usize_of};
 
 use crate::codec::header_fields::FieldFilter;
@@ -76,17 +76,17 @@ pub(super) struct Decoding {
 
 impl EncodedPart {
     /// The part that these numbers lead to; none of them: the whole message.
-    pub(super) fn find(summary: &Summary, path: &[u32]) -> Result<EncodedPart, NotFound> {
-        let root = &summary.structure;
+    pub(super) fn find(summary: &StoredSummary, path: &[u32]) -> Result<EncodedPart, NotFound> {
         if path.is_empty() {
             let decoder = Decoder::Transfer(TransferDecoder::as_it_is());
-            return Ok(EncodedPart { begin: 0, end: u64::from(root.end_offset), decoder });
+            let end = u64::from(summary.root().end_offset);
+            return Ok(EncodedPart { begin: 0, end, decoder });
         }
-        let part = section::part(root, path).ok_or(NotFound::Absent)?;
+        let part = section::part(summary.structure(), path).ok_or(NotFound::Absent)?;
         let decoder = match part.kind {
             // Only its parts can be encoded (RFC 2045 section 6.4).
-            BodyKind::Multipart(_) => TransferDecoder::as_it_is(),
-            _ => TransferDecoder::new(&part.encoding).ok_or(NotFound::UnknownEncoding)?,
+            KindRef::Multipart(_) => TransferDecoder::as_it_is(),
+            _ => TransferDecoder::new(part.encoding).ok_or(NotFound::UnknownEncoding)?,
         };
         let (begin, end) = (u64::from(part.body_offset), u64::from(part.end_offset));
         Ok(EncodedPart { begin, end, decoder: Decoder::Transfer(decoder) })

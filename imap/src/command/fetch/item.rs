@@ -1,12 +1,10 @@
 //! What FETCH answers from a row and its summary.
 
-use std::sync::Arc;
-
 use engine::Account;
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
 use engine::mailbox::Row;
-use engine::message::Summary;
+use engine::message::StoredSummary;
 
 use super::Plan;
 use crate::codec::command::FetchItem;
@@ -84,7 +82,7 @@ pub(super) fn put_item(
     out: &mut Vec<u8>,
     answer: &RowAnswer<'_>,
     item: &FetchItem,
-    summary: Option<&Arc<Summary>>,
+    summary: Option<&StoredSummary>,
 ) -> Result<(), ReadError> {
     let row = answer.row;
     match (item, summary) {
@@ -117,19 +115,19 @@ pub(super) fn put_item(
         }
         (FetchItem::Preview, Some(summary)) => {
             out.extend_from_slice(b"PREVIEW ");
-            put::string(out, summary.preview.as_bytes());
+            put::string(out, summary.preview().as_bytes());
         }
         (FetchItem::Envelope, Some(summary)) => {
             out.extend_from_slice(b"ENVELOPE ");
-            put_envelope(out, &summary.envelope);
+            put_envelope(out, &summary.envelope());
         }
         (FetchItem::BodyStructure, Some(summary)) => {
             out.extend_from_slice(b"BODYSTRUCTURE ");
-            put_structure(out, &summary.structure, StructureForm::Extended);
+            put_structure(out, summary.structure(), StructureForm::Extended);
         }
         (FetchItem::Body, Some(summary)) => {
             out.extend_from_slice(b"BODY ");
-            put_structure(out, &summary.structure, StructureForm::Short);
+            put_structure(out, summary.structure(), StructureForm::Short);
         }
         // Sections are put by their own file; the summary is there wherever `needs_summary`.
         (

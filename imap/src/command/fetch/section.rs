@@ -5,12 +5,11 @@
 //! no literal may hold, is sent as 0x80 (see `DEVIATIONS`); BINARY has a literal that holds it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use engine::MessageReader;
 use engine::error::ReadError;
-use engine::message::Summary;
-use engine::message::section::{self, FieldChoice};
+use engine::message::StoredSummary;
+use engine::message::section::{self, FieldChoice, FieldNames};
 use engine::width::{u64_of, usize_of};
 
 use super::binary::{Decoding, EncodedPart, NotFound, Wanted};
@@ -81,7 +80,7 @@ impl From<ReadError> for Unopened {
 
 /// A message made ready for an answer, and how far that answer is.
 pub(super) struct Opened {
-    summary: Option<Arc<Summary>>,
+    summary: Option<StoredSummary>,
     reader: Option<MessageReader>,
     /// One for each section asked for that has not been put yet, in order.
     pieces: VecDeque<Piece>,
@@ -154,11 +153,11 @@ impl Opened {
         if let Some(ChosenFields { names, choice: FieldChoice::Only }) = &fields
             && wanted.path.is_empty()
             && self.may_keep() > 0
-            && let Some(kept) = summary.common_header_fields(names)
+            && let Some(kept) = FieldNames::new(names).chosen_of_summary(&summary)
         {
             return Ok(Piece::Bytes(kept));
         }
-        let Some(range) = section::section(&summary.structure, &wanted.path, kind) else {
+        let Some(range) = section::section(summary.structure(), &wanted.path, kind) else {
             return Ok(Piece::Absent);
         };
         let begin = u64::from(range.start);

@@ -1,13 +1,12 @@
 //! A message under test, read no further than the test asks.
 
-use std::sync::Arc;
-
 use engine::Account;
 use engine::error::ReadError;
 use engine::flags::Keyword;
 use engine::ids::EmailId;
 use engine::mailbox::{Row, View};
-use engine::message::Summary;
+use engine::message::StoredSummary;
+use engine::message::section::FieldNames;
 use engine::message::text::{SearchText, fold};
 
 use super::fuzzy::Fuzzy;
@@ -23,7 +22,7 @@ pub(super) struct Candidate<'a> {
     pub(super) row: &'a Row,
     /// How well it matches: the worst of what FUZZY keys say.
     pub(super) relevancy: u8,
-    summary: Option<Arc<Summary>>,
+    summary: Option<StoredSummary>,
     header: Option<SearchText>,
     whole: Option<SearchText>,
 }
@@ -54,13 +53,12 @@ impl<'a> Candidate<'a> {
         Ok(self.view.ids(self.row.uid)?.map(|ids| ids.email))
     }
 
-    pub(super) fn summary(&mut self) -> Result<Arc<Summary>, ReadError> {
-        if let Some(summary) = &self.summary {
-            return Ok(Arc::clone(summary));
-        }
-        let summary = self.account.summary(self.row)?;
-        self.summary = Some(Arc::clone(&summary));
-        Ok(summary)
+    pub(super) fn summary(&mut self) -> Result<&StoredSummary, ReadError> {
+        let summary = match self.summary.take() {
+            Some(summary) => summary,
+            None => self.account.summary(self.row)?,
+        };
+        Ok(self.summary.insert(summary))
     }
 
     /// Whether a field of that name contains the folded text.
@@ -80,18 +78,19 @@ impl<'a> Candidate<'a> {
             return Ok(false);
         }
         let summary = self.summary()?;
-        let addresses = match field {
-            SearchField::From => &summary.envelope.from,
-            SearchField::To => &summary.envelope.to,
-            SearchField::Cc => &summary.envelope.cc,
-            SearchField::Bcc => &summary.envelope.bcc,
+        let addresses = summary.envelope().addresses();
+        let mut addresses = match field {
+            SearchField::From => addresses.from,
+            SearchField::To => addresses.to,
+            SearchField::Cc => addresses.cc,
+            SearchField::Bcc => addresses.bcc,
             SearchField::Subject => return Ok(false),
         };
-        Ok(addresses.iter().any(|address| {
-            let (Some(mailbox), Some(host)) = (&address.mailbox, &address.host) else {
+        Ok(addresses.any(|address| {
+            let (Some(mailbox), Some(host)) = (address.mailbox, address.host) else {
                 return false;
             };
-            let whole = [mailbox.as_slice(), b"@", host.as_slice()].concat();
+            let whole = [mailbox, b"@", host].concat();
             fold(&String::from_utf8_lossy(&whole)).contains(folded)
         }))
     }
@@ -107,10 +106,11 @@ impl<'a> Candidate<'a> {
         }
         if self.header.is_none() {
             let summary = self.summary()?;
-            if let Some(fields) = summary.common_header_fields(&[name.as_bytes()]) {
+            if let Some(fields) = FieldNames::new(&[name.as_bytes()]).chosen_of_summary(summary) {
                 return Ok(look(&SearchText::of_header(&fields)));
             }
-            let header = self.read_header(u64::from(summary.structure.body_offset))?;
+            let end = u64::from(summary.root().body_offset);
+            let header = self.read_header(end)?;
             self.header = Some(SearchText::of_header(&header));
         }
         Ok(look(self.header.get_or_insert_default()))
@@ -132,9 +132,9 @@ impl<'a> Candidate<'a> {
 
     fn whole(&mut self) -> Result<&SearchText, ReadError> {
         if self.whole.is_none() {
-            let summary = self.summary()?;
+            let structure = self.summary()?.structure_tree();
             let message = self.account.message(self.row)?.read_all()?;
-            self.whole = Some(SearchText::new(&message, &summary.structure));
+            self.whole = Some(SearchText::new(&message, &structure));
         }
         Ok(self.whole.get_or_insert_default())
     }

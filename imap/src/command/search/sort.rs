@@ -10,8 +10,9 @@ use std::cmp::Ordering;
 
 use engine::error::ReadError;
 use engine::ids::Lsn;
+use engine::mailbox::Row;
 use engine::message::text::casemap;
-use engine::message::{Address, Summary, decode_words};
+use engine::message::{AddressRef, StoredSummary, decode_words};
 use engine::width::{u32_of, usize_of_u32};
 
 use super::candidate::Candidate;
@@ -184,30 +185,36 @@ fn at<T: Copy + Default>(column: &[T], row: u32) -> T {
 }
 
 /// When a message was sent (RFC 5256 section 2.2).
-pub(super) fn sent(candidate: &Candidate<'_>, summary: &Summary) -> i64 {
-    summary.sent.unwrap_or(candidate.row.received.0)
+pub(super) fn sent(row: &Row, summary: &StoredSummary) -> i64 {
+    summary.sent().unwrap_or(row.received.0)
 }
 
 fn value(candidate: &mut Candidate<'_>, key: SortKey) -> Result<Value, ReadError> {
-    let of_address = |addresses: &[Address]| {
-        let mailbox = addresses.first().and_then(|address| address.mailbox.as_deref());
+    let of_address = |first: Option<AddressRef<'_>>| {
+        let mailbox = first.and_then(|address| address.mailbox);
         collated(&String::from_utf8_lossy(mailbox.unwrap_or_default()))
     };
+    let row = candidate.row;
     Ok(match key {
-        SortKey::Arrival => Value::Number(candidate.row.received.0),
-        SortKey::Size => Value::Number(i64::from(candidate.row.size)),
+        SortKey::Arrival => Value::Number(row.received.0),
+        SortKey::Size => Value::Number(i64::from(row.size)),
         // The best first.
         SortKey::Relevancy => Value::Number(-i64::from(candidate.relevancy)),
-        SortKey::Date => {
-            let summary = candidate.summary()?;
-            Value::Number(sent(candidate, &summary))
+        SortKey::Date => Value::Number(sent(row, candidate.summary()?)),
+        SortKey::Subject => Value::Text(collated(candidate.summary()?.base_subject())),
+        SortKey::Cc => {
+            Value::Text(of_address(candidate.summary()?.envelope().addresses().cc.next()))
         }
-        SortKey::Subject => Value::Text(collated(&candidate.summary()?.base_subject)),
-        SortKey::Cc => Value::Text(of_address(&candidate.summary()?.envelope.cc)),
-        SortKey::From => Value::Text(of_address(&candidate.summary()?.envelope.from)),
-        SortKey::To => Value::Text(of_address(&candidate.summary()?.envelope.to)),
-        SortKey::DisplayFrom => Value::Text(displayed(&candidate.summary()?.envelope.from)),
-        SortKey::DisplayTo => Value::Text(displayed(&candidate.summary()?.envelope.to)),
+        SortKey::From => Value::Text(of_address(candidate.summary()?.envelope().from().next())),
+        SortKey::To => {
+            Value::Text(of_address(candidate.summary()?.envelope().addresses().to.next()))
+        }
+        SortKey::DisplayFrom => {
+            Value::Text(displayed(candidate.summary()?.envelope().from().next()))
+        }
+        SortKey::DisplayTo => {
+            Value::Text(displayed(candidate.summary()?.envelope().addresses().to.next()))
+        }
     })
 }
 
@@ -226,15 +233,15 @@ pub(super) fn collated(text: &str) -> String {
 
 /// The display name of the first address, else the address (RFC 5957 section 3); the name of a
 /// group where one begins.
-fn displayed(addresses: &[Address]) -> String {
-    let Some(address) = addresses.first() else { return String::new() };
-    let name = address.name.as_deref().map(decode_words).unwrap_or_default();
+fn displayed(first: Option<AddressRef<'_>>) -> String {
+    let Some(address) = first else { return String::new() };
+    let name = address.name.map(decode_words).unwrap_or_default();
     if !name.trim().is_empty() {
         return collated(&name);
     }
     let mut shown = Vec::new();
-    shown.extend_from_slice(address.mailbox.as_deref().unwrap_or_default());
-    if let Some(host) = &address.host {
+    shown.extend_from_slice(address.mailbox.unwrap_or_default());
+    if let Some(host) = address.host {
         shown.push(b'@');
         shown.extend_from_slice(host);
     }

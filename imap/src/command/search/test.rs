@@ -189,7 +189,7 @@ impl Test {
             Test::Uids(uids) => uids.contains(row.uid),
             Test::Internal(test, day) => test.holds(Day::of(row.received), *day),
             Test::Sent(test, day) => {
-                let sent = candidate.summary()?.sent_date;
+                let sent = candidate.summary()?.sent_date();
                 // A message without a date has been sent on no day.
                 sent.is_some_and(|sent| {
                     let sent = Day { year: sent.year, month: sent.month, day: sent.day };

@@ -88,31 +88,31 @@ impl ThreadTable {
         numbers: Numbers,
         number: u32,
     ) -> Result<(), ReadError> {
+        let row = candidate.row;
         let summary = candidate.summary()?;
         let number = match numbers {
-            Numbers::Uid => candidate.row.uid.0,
+            Numbers::Uid => row.uid.0,
             Numbers::Sequence => number,
         };
-        let (sent, subject) = (sent(candidate, &summary), collated(&summary.base_subject));
+        let (sent, subject) = (sent(row, summary), collated(summary.base_subject()));
         if self.algorithm == ThreadAlgorithm::OrderedSubject {
-            self.push(number, sent, &subject, false, None, &[]);
+            self.push(number, sent, &subject, false, None, std::iter::empty());
             return Ok(());
         }
-        let written = summary.envelope.subject.as_deref().unwrap_or_default();
-        let answers = is_reply_or_forward(written);
-        let id = own_id(&summary);
-        self.push(number, sent, &subject, answers, id.as_deref(), ancestors(&summary));
+        let answers = is_reply_or_forward(summary.envelope().subject.unwrap_or_default());
+        let id = own_id(summary);
+        self.push(number, sent, &subject, answers, id.as_deref(), ancestors(summary));
         Ok(())
     }
 
-    fn push(
+    fn push<'a>(
         &mut self,
         number: u32,
         sent: i64,
         subject: &str,
         answers: bool,
         id: Option<&str>,
-        ancestors: &[String],
+        ancestors: impl Iterator<Item = &'a str>,
     ) {
         for ancestor in ancestors {
             self.references.push(self.ids.number_of(ancestor.as_bytes()));

@@ -21,7 +21,14 @@ fn table(mails: &[Mail], algorithm: ThreadAlgorithm) -> ThreadTable {
     for (number, mail) in (1..).zip(mails) {
         let id = mail.id.map(|id| id.to_string());
         let ancestors: Vec<String> = mail.references.iter().map(u8::to_string).collect();
-        table.push(number, mail.sent, mail.subject, mail.answers, id.as_deref(), &ancestors);
+        table.push(
+            number,
+            mail.sent,
+            mail.subject,
+            mail.answers,
+            id.as_deref(),
+            ancestors.iter().map(|id| &**id),
+        );
     }
     table
 }
@@ -282,9 +289,15 @@ fn a_long_chain_is_only_long() {
         let mut table = ThreadTable::new(ThreadAlgorithm::References);
         for &place in &order {
             let parent = place.checked_sub(1).map(|parent| parent.to_string());
-            let parents: Vec<String> = parent.into_iter().collect();
             let number = u32_of(place) + 1;
-            table.push(number, 0, "", false, Some(&place.to_string()), &parents);
+            table.push(
+                number,
+                0,
+                "",
+                false,
+                Some(&place.to_string()),
+                parent.as_deref().into_iter(),
+            );
         }
         let chain: Vec<String> = (1..=COUNT).map(|number| number.to_string()).collect();
         assert!(written(&table.forest()) == format!("({})", chain.join(" ")));
