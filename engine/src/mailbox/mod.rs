@@ -49,6 +49,7 @@ pub(crate) const FORMATS: [(&str, u8); 6] = [
 
 pub(crate) use self::{
     change::FlagDelta,
+    content::ranges_within,
     digest::DigestProof,
     dirty::DirtyPages,
     page::rows_of_page,

@@ -410,7 +410,8 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
     };
     let mut messages = BTreeMap::new();
     let rows = view.rows_from(Uid(1), usize::MAX)?;
-    let mut summaries = account.summaries(id, &rows);
+    let uids = rows.iter().map(|row| row.uid).collect();
+    let mut summaries = account.summaries(id, &uids);
     for row in rows {
         if let (Ok(paged), Ok(own)) = (summaries.of(&row), account.summary(&row)) {
             assert_same_summary(&paged, &own);

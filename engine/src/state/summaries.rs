@@ -217,9 +217,18 @@ impl SummaryPages {
         }
     }
 
-    /// The summary of a message that was committed a moment ago.
+    /// Takes the summary of a message that was committed a moment ago.
     pub(crate) fn recall(&self, blob: BlobId) -> Option<Arc<[u8]>> {
-        self.inner.lock().recent.get(&blob).cloned()
+        /// What was taken stays in the order for a while, at most so many and as many as are left.
+        const TAKEN_MAX: usize = 1024;
+        let mut inner = self.inner.lock();
+        let Inner { recent, recent_order, recent_bytes, .. } = &mut *inner;
+        let summary = recent.remove(&blob)?;
+        *recent_bytes -= summary.len();
+        if recent_order.len() > 2 * recent.len() + TAKEN_MAX {
+            recent_order.retain(|blob| recent.contains_key(blob));
+        }
+        Some(summary)
     }
 
     /// A page was made.

@@ -12,9 +12,12 @@ use std::sync::atomic::Ordering;
 
 use super::{Account, Inner};
 use crate::error::ReadError;
+use crate::format_level;
 use crate::ids::{AccountNumber, MailboxId, Uid};
-use crate::mailbox::{PageKey, Row, SummaryPage};
+use crate::mailbox::{PageKey, Row, SummaryPage, ranges_within};
 use crate::message::StoredSummary;
+use crate::uid_set::UidSet;
+use crate::width::usize_of_u32;
 
 /// Of a run of which nobody said how many messages are asked for, so many are read one by one.
 const ONE_BY_ONE: usize = 4;
@@ -24,9 +27,8 @@ pub struct Summaries {
     inner: Arc<Inner>,
     account: AccountNumber,
     mailbox: MailboxId,
-    /// Of what is known to be asked for, how many messages there are in each run that has some,
-    /// ascending.
-    runs: Vec<(Uid, usize)>,
+    /// What is known to be asked for.
+    known: UidSet,
     /// That of the message asked for last.
     open: Option<OpenRun>,
 }
@@ -35,32 +37,24 @@ struct OpenRun {
     run: Uid,
     /// Messages of it that were asked for.
     asked: usize,
-    /// It is read as the run before it was, of which many were asked for.
-    goes_on: bool,
+    /// That many of it are asked for is known, or is to be thought after the run before it.
+    is_worth: bool,
     /// Whether its page was looked for.
     is_looked_for: bool,
     page: Option<Arc<SummaryPage>>,
 }
 
 impl Account {
-    /// What was parsed of these messages of a mailbox, ascending: cheaper than one by one, and
-    /// without their previews, which [`Account::summary`] has.
-    pub fn summaries(&self, mailbox: MailboxId, rows: &[Row]) -> Summaries {
-        let pages = &self.inner.committed.summary_pages;
-        let mut runs: Vec<(Uid, usize)> = Vec::new();
-        for run in rows.iter().map(|row| pages.run_of(row.uid)) {
-            match runs.last_mut() {
-                Some((last, count)) if *last == run => *count += 1,
-                _ => runs.push((run, 1)),
-            }
-        }
-        Summaries { runs, ..self.summaries_of_some(mailbox) }
+    /// What was parsed of these messages of a mailbox: cheaper than one by one, and without their
+    /// previews, which [`Account::summary`] has.
+    pub fn summaries(&self, mailbox: MailboxId, uids: &UidSet) -> Summaries {
+        Summaries { known: uids.clone(), ..self.summaries_of_some(mailbox) }
     }
 
     /// The same for messages of a mailbox of which it is not known yet how many will be asked for.
     pub fn summaries_of_some(&self, mailbox: MailboxId) -> Summaries {
-        let (inner, runs) = (Arc::clone(&self.inner), Vec::new());
-        Summaries { inner, account: self.number, mailbox, runs, open: None }
+        let (inner, known) = (Arc::clone(&self.inner), UidSet::new());
+        Summaries { inner, account: self.number, mailbox, known, open: None }
     }
 }
 
@@ -78,29 +72,31 @@ impl Summaries {
 
     /// The page that may have a message, if there is one and it is worth opening.
     fn page(&mut self, uid: Uid) -> Option<&Arc<SummaryPage>> {
-        let pages = &self.inner.committed.summary_pages;
-        let run = pages.run_of(uid);
-        let is_next = self.open.as_ref().is_none_or(|open| open.run != run);
-        if is_next {
-            let goes_on = self.open.as_ref().is_some_and(|open| pages.is_worth(open.asked));
-            let open = OpenRun { run, asked: 0, goes_on, is_looked_for: false, page: None };
-            self.open = Some(open);
+        let run = self.inner.committed.summary_pages.run_of(uid);
+        let key = PageKey { account: self.account, mailbox: self.mailbox, first_uid: run };
+        if self.open.as_ref().is_none_or(|open| open.run != run) {
+            let is_worth = self.is_worth(run);
+            // What is open already costs nothing.
+            let page = if is_worth { None } else { self.inner.summaries.find_page(key) };
+            let is_looked_for = page.is_some();
+            self.open = Some(OpenRun { run, asked: 0, is_worth, is_looked_for, page });
         }
-        let known = self.runs.binary_search_by_key(&run, |(run, _)| *run).ok();
-        let known = known.and_then(|at| self.runs.get(at)).map_or(0, |(_, count)| *count);
         let open = self.open.as_mut()?;
         open.asked += 1;
-        if !open.is_looked_for {
-            let key = PageKey { account: self.account, mailbox: self.mailbox, first_uid: run };
-            if open.goes_on || open.asked > ONE_BY_ONE || pages.is_worth(known) {
-                open.page = self.inner.summary_page(key);
-                open.is_looked_for = true;
-            } else if is_next {
-                open.page = self.inner.summaries.find_page(key);
-                open.is_looked_for = open.page.is_some();
-            }
+        if !open.is_looked_for && (open.is_worth || open.asked > ONE_BY_ONE) {
+            open.page = self.inner.summary_page(key);
+            open.is_looked_for = true;
         }
         open.page.as_ref()
+    }
+
+    /// Whether enough of a run will be asked for.
+    fn is_worth(&self, run: Uid) -> bool {
+        let pages = &self.inner.committed.summary_pages;
+        let known = ranges_within(&self.known, run, pages.last_of(run));
+        let count: u32 = known.map(|(first, last)| last - first + 1).sum();
+        pages.is_worth(usize_of_u32(count))
+            || self.open.as_ref().is_some_and(|before| pages.is_worth(before.asked))
     }
 }
 
@@ -109,6 +105,9 @@ impl Inner {
     fn summary_page(&self, run: PageKey) -> Option<Arc<SummaryPage>> {
         if let Some(page) = self.summaries.find_page(run) {
             return Some(page);
+        }
+        if self.committed.format_level() < format_level::SUMMARY_PAGES {
+            return None;
         }
         match self.open_summary_page(run) {
             Ok(Some(page)) => {

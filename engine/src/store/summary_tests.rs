@@ -42,7 +42,11 @@ impl Site {
 
     /// Without the thread that makes pages: these tests do it when they want some.
     fn open(&mut self) {
-        let store = open_at(self.folder.path(), &self.data());
+        self.open_with(0);
+    }
+
+    fn open_with(&mut self, reserve_bytes: u64) {
+        let store = open_at(self.folder.path(), &self.data(), reserve_bytes);
         store.inner.committed.summary_pages.close();
         store.inner.driver.join("summary maker");
         self.store = Some(store);
@@ -92,7 +96,8 @@ impl Site {
     fn read(&self, name: &str) -> (u64, u64) {
         let (account, rows) = (self.account(), self.rows(name));
         let before = self.store().opened();
-        let mut summaries = account.summaries(self.mailbox(name).id(), &rows);
+        let uids = rows.iter().map(|row| row.uid).collect();
+        let mut summaries = account.summaries(self.mailbox(name).id(), &uids);
         let read: Vec<_> = rows.iter().map(|row| summaries.of(row).unwrap()).collect();
         let after = self.store().opened();
         for (row, summary) in rows.iter().zip(read) {
@@ -144,10 +149,10 @@ impl Site {
     }
 }
 
-fn open_at(root: &Path, data: &Path) -> Store {
+fn open_at(root: &Path, data: &Path, reserve_bytes: u64) -> Store {
     let mut options = OpenOptions::new(KeySource::KeyFile(root.join("key")));
     options.password_cost = Argon2Cost::CHEAP;
-    options.reserve_bytes = 0;
+    options.reserve_bytes = reserve_bytes;
     let mut surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
     surroundings.summary_run_uids = RUN;
     Store::open_in(&surroundings, data, options).unwrap().0
@@ -269,13 +274,17 @@ fn check_finds_a_page_that_says_something_else_than_its_messages() {
 }
 
 #[test]
-fn with_state_lost_pages_are_made_again() {
+fn with_state_lost_pages_are_made_again_but_not_on_a_full_disk() {
     let mut site = Site::new();
     site.fill("INBOX", 0..40);
     assert_eq!(site.pages().len(), 5);
-    site.store.take().unwrap().close();
-    std::fs::remove_dir_all(site.data().join("volumes/main/state")).unwrap();
-    site.open();
+    for reserve_bytes in [u64::MAX / 2, 0] {
+        site.store.take().unwrap().close();
+        std::fs::remove_dir_all(site.data().join("volumes/main/state")).unwrap();
+        site.open_with(reserve_bytes);
+        let expected = if reserve_bytes > 0 { 0 } else { 5 };
+        assert_eq!(site.pages().len(), expected);
+    }
     assert_eq!(site.pages().len(), 5);
     assert_eq!(site.read("INBOX"), (1, 5));
     // A mailbox of copies has pages of its own.
@@ -290,7 +299,7 @@ fn with_state_lost_pages_are_made_again() {
 fn a_thread_makes_pages_without_being_asked() {
     let mut site = Site::new();
     site.store.take().unwrap().close();
-    site.store = Some(open_at(site.folder.path(), &site.data()));
+    site.store = Some(open_at(site.folder.path(), &site.data(), 0));
     site.fill("INBOX", 0..10);
     let is_made = || {
         site.store().checkpoint();

@@ -16,6 +16,7 @@ mod binary;
 mod item;
 mod section;
 
+use engine::Summaries;
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
 use engine::ids::Uid;
@@ -23,7 +24,7 @@ use engine::mailbox::Row;
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
-use self::item::{RowAnswer, put_row};
+use self::item::{RowAnswer, SummaryUse, put_row};
 pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
 use self::section::{Opened, Unopened, Unput};
 use super::message_limit::Excess;
@@ -45,6 +46,7 @@ struct Plan {
     items: Vec<FetchItem>,
     /// Some item is bytes of the message.
     has_sections: bool,
+    summaries: SummaryUse,
     /// Messages that this command marked `\Seen`.
     newly_seen: UidSet,
 }
@@ -166,7 +168,8 @@ impl Plan {
             matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
         };
         let has_sections = items.iter().any(is_section);
-        Plan { items, has_sections, newly_seen: UidSet::new() }
+        let summaries = SummaryUse::of(&items);
+        Plan { items, has_sections, summaries, newly_seen: UidSet::new() }
     }
 }
 
@@ -177,10 +180,16 @@ async fn fetch_all(
     uids: &UidSet,
     left_out: &mut LeftOut,
 ) -> Result<Result<(), ReadError>, Ended> {
+    let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
+    let mut summaries = match plan.summaries {
+        SummaryUse::Paged => selected.owner.summaries(selected.view.mailbox(), uids),
+        _ => selected.owner.summaries_of_some(selected.view.mailbox()),
+    };
     for &(first, last) in uids.ranges() {
         let mut next = Some(first);
         while let Some(from) = next.filter(|&from| from <= last) {
-            match fetch_batch(talk, plan, (from, last), left_out).await? {
+            let span = (from, last);
+            match fetch_batch(talk, plan, span, &mut summaries, left_out).await? {
                 Ok(follows) => next = follows,
                 Err(error) => return Ok(Err(error)),
             }
@@ -234,6 +243,7 @@ async fn fetch_batch(
     talk: &mut Talk,
     plan: &Plan,
     (from, last): (u32, u32),
+    summaries: &mut Summaries,
     left_out: &mut LeftOut,
 ) -> Result<Result<Option<u32>, ReadError>, Ended> {
     let Some(selected) = &talk.session.selected else { return Ok(Ok(None)) };
@@ -255,7 +265,8 @@ async fn fetch_batch(
     if plan.has_sections {
         let mut begun = None;
         loop {
-            let done = blocking(|| pour_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
+            let mut source = Source { rows: &mut numbered, summaries };
+            let done = blocking(|| pour_bytes(talk, plan, &mut source, &mut begun, left_out))?;
             talk.wire.relieve().await?;
             if done {
                 return Ok(Ok(follows));
@@ -263,7 +274,8 @@ async fn fetch_batch(
         }
     }
     loop {
-        let done = blocking(|| fetch_rows(talk, plan, &mut numbered, left_out));
+        let mut source = Source { rows: &mut numbered, summaries };
+        let done = blocking(|| fetch_rows(talk, plan, &mut source, left_out));
         talk.wire.relieve().await?;
         if done {
             return Ok(Ok(follows));
@@ -271,22 +283,29 @@ async fn fetch_batch(
     }
 }
 
+/// What answers are made from: rows with their ranks, and summaries.
+struct Source<'s, I> {
+    rows: &'s mut I,
+    summaries: &'s mut Summaries,
+}
+
 /// Answers rows until there are no more (true) or the output is full.
 fn fetch_rows<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     left_out: &mut LeftOut,
 ) -> bool {
     while !talk.wire.is_full() {
-        let (Some((row, rank)), Some(selected)) = (rows.next(), &talk.session.selected) else {
+        let next = source.rows.next();
+        let (Some((row, rank)), Some(selected)) = (next, &talk.session.selected) else {
             return true;
         };
         let account = &selected.owner;
         let start = talk.wire.out.len();
         let dialect = talk.session.dialect;
         let answer = RowAnswer { account, selected, dialect, plan, row, rank };
-        if let Err(error) = put_row(&mut talk.wire.out, &answer) {
+        if let Err(error) = put_row(&mut talk.wire.out, &answer, source.summaries) {
             talk.wire.out.truncate(start);
             note_unreadable(selected, row, &error, left_out);
         }
@@ -299,12 +318,12 @@ fn fetch_rows<'a>(
 fn pour_bytes<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     begun: &mut Option<(Opened, &'a Row, u32)>,
     left_out: &mut LeftOut,
 ) -> Result<bool, Ended> {
     for _ in 0..SENDS_MAX {
-        let done = fetch_bytes(talk, plan, rows, begun, left_out)?;
+        let done = fetch_bytes(talk, plan, source, begun, left_out)?;
         if done || !talk.wire.send_now()? {
             return Ok(done);
         }
@@ -317,7 +336,7 @@ fn pour_bytes<'a>(
 fn fetch_bytes<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     begun: &mut Option<(Opened, &'a Row, u32)>,
     left_out: &mut LeftOut,
 ) -> Result<bool, Ended> {
@@ -329,8 +348,8 @@ fn fetch_bytes<'a>(
         let (mut opened, row, rank) = match begun.take() {
             Some(begun) => begun,
             None => {
-                let Some((row, rank)) = rows.next() else { return Ok(true) };
-                match Opened::open(&answer(row, rank)) {
+                let Some((row, rank)) = source.rows.next() else { return Ok(true) };
+                match Opened::open(&answer(row, rank), source.summaries) {
                     Ok(opened) => (opened, row, rank),
                     Err(Unopened::UnknownEncoding) => {
                         left_out.unknown_encoding = true;

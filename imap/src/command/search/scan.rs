@@ -51,6 +51,7 @@ impl Scope {
     ) -> Result<Pass, ReadError> {
         let begun = Instant::now();
         let (mut from, mut opened) = (from, 0);
+        let mut summaries = self.account.summaries_of_some(self.view.mailbox());
         loop {
             let span = engine::width::usize_of_u32(last.saturating_sub(from)).saturating_add(1);
             let rows = self.view.rows_from(Uid(from), span.min(BATCH_ROWS))?;
@@ -60,7 +61,8 @@ impl Scope {
                 if row.uid.0 > last {
                     return Ok(Pass::End);
                 }
-                let mut candidate = Candidate::new(&self.account, &self.view, row);
+                let within = (&self.account, &*self.view);
+                let mut candidate = Candidate::new(within, row, &mut summaries);
                 if test.holds(&mut candidate)? {
                     let number = self.ghosts.number_at(rank, row.uid);
                     if take(&mut candidate, number)?.is_break() {
