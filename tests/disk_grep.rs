@@ -121,7 +121,11 @@ fn import(site: &Site, account: &str) {
     for part in ["cur", "new", "tmp"] {
         std::fs::create_dir_all(maildir.join(part)).unwrap();
     }
-    std::fs::write(maildir.join("cur/1.a.b:2,S"), message("Xylophonbauer")).unwrap();
+    // So many that their summaries lie together in a page.
+    for number in 0..150 {
+        let path = maildir.join(format!("cur/{number}.a.b:2,S"));
+        std::fs::write(path, message("Xylophonbauer")).unwrap();
+    }
     site.pillarbox(&["import", "maildir", account, maildir.to_str().unwrap()]).well("import");
 }
 

@@ -22,6 +22,7 @@
 //!        headers of blobs with masked content keys, version 3 (`seal/blob.rs`)
 //!     6  records of types 38 to 40, rows of metadata, rights and limits
 //!        (`record/sharing.rs`, `state/annotations.rs`)
+//!     7  the table of summary pages (`mailbox/summary_page.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -37,7 +38,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::{FOOTER_VERSION, SEGMENT_VERSION};
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 6;
+pub(crate) const NEWEST: u32 = 7;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
@@ -68,6 +69,9 @@ const _: () = assert!(
 
 /// The level from which on mailboxes have metadata and access control lists.
 pub(crate) const SHARING: u32 = 6;
+/// The level from which on summaries lie together in pages, beside their blobs
+/// (`mailbox/summary_page.rs`).
+pub(crate) const SUMMARY_PAGES: u32 = 7;
 /// The level from which on messages can be kept after they were expunged.
 pub(crate) const RETENTION: u32 = 3;
 

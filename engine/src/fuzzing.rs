@@ -49,6 +49,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("segment_header", log::fuzzing::segment_header),
     ("stored_password", seal::fuzzing::stored_password),
     ("summary", message::fuzzing::summary),
+    ("summary_page", mailbox::fuzzing::summary_page),
     ("usage_row", state::fuzzing::usage_row),
     ("vanished", mailbox::fuzzing::vanished),
     ("volume_row", state::fuzzing::volume_row),

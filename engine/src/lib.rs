@@ -49,6 +49,6 @@ pub use store::{
     MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport, Opened, PreparedMessage,
     RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
     RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store,
-    Subscription, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
+    Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -37,6 +37,17 @@ pub const PAGE_ROWS_MAX: usize = 512;
 pub const TAIL_ROWS_MAX: usize = 32;
 /// Page heads in one head block.
 pub const BLOCK_HEADS_MAX: usize = 256;
+/// UIDs of a run, whose messages' summaries lie together in a summary page.
+pub const SUMMARY_RUN_UIDS: u32 = 128;
+/// Of a run that many UIDs long there is a page if at least one in so many has a message.
+pub const SUMMARY_RUN_PART: u32 = 8;
+/// Longer summaries are not in pages.
+pub const SUMMARY_PAGED_BYTES_MAX: usize = 16 << 10;
+/// Summary pages that wait for a checkpoint, in bytes; and summaries of new messages that wait for
+/// their page.
+pub const SUMMARY_PAGES_WAITING_BYTES_MAX: usize = 8 << 20;
+/// Spans of a mailbox that wait for their summary pages; the oldest are left to who reads them.
+pub const SUMMARY_SPANS_MAX: usize = 4096;
 /// A mailbox name in bytes of UTF-8, all levels together.
 pub const MAILBOX_NAME_BYTES_MAX: usize = 1000;
 /// Levels of a mailbox name.

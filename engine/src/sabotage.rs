@@ -22,6 +22,8 @@ pub(crate) enum Sabotage {
     Base,
     /// A retired key is destroyed although something names it.
     Key,
+    /// A page of summaries stays although one of its messages went.
+    Summary,
     /// The two records of a REPLACE lie in two groups. Random runs seldom tear a batch there, so it
     /// has a test of its own (`simulation/cuts.rs`).
     OneGroup,
@@ -32,7 +34,7 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Those that random runs notice, with their names on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 9] = [
+    pub(crate) const ALL: [(Sabotage, &str); 10] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
@@ -42,6 +44,7 @@ impl Sabotage {
         (Sabotage::Reference, "reference"),
         (Sabotage::Base, "base"),
         (Sabotage::Key, "key"),
+        (Sabotage::Summary, "summary"),
     ];
 }
 

@@ -14,9 +14,11 @@ const UNIT_BYTES_MIN: usize = 4 << 10;
 /// A unit of more bytes ends.
 const UNIT_BYTES_MAX: usize = 48 << 10;
 
-/// Tables that an image has, in its order: those of accounts but for the images themselves.
+/// Tables that an image has, in its order: those of accounts but for the images themselves and for
+/// what is a node's own cache.
 pub(super) fn tables() -> impl Iterator<Item = Table> {
-    Table::OF_ACCOUNTS.into_iter().filter(|table| *table != Table::Base)
+    let is_left_out = |table: &Table| matches!(table, Table::Base | Table::Summary);
+    Table::OF_ACCOUNTS.into_iter().filter(move |table| !is_left_out(table))
 }
 
 /// Collects rows of one account.

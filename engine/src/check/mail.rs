@@ -40,6 +40,8 @@ pub(crate) struct CheckSetup<'a> {
     pub(crate) durable: Lsn,
     /// Opens a message with every byte of it.
     pub(crate) verify: &'a dyn Fn(AccountNumber, &Row) -> Result<u64, ReadError>,
+    /// A message's summary as its blob holds it.
+    pub(crate) summary: &'a dyn Fn(AccountNumber, BlobId) -> Result<Vec<u8>, ReadError>,
     /// Brings the tables up to what readers see, where changes are taken.
     pub(crate) settle: &'a dyn Fn(),
     /// The tables lag behind what readers see, and nothing will change that.

@@ -4,6 +4,7 @@
 //! |--|--|
 //! | `segment`, `log` | every segment: headers, groups, records, chunks, footers, the chain |
 //! | `state` | every row of the tables, and what they say of each other |
+//! | `summaries` | every page of summaries, against the messages' own |
 //! | `mail` | every mailbox: heads against pages, counters, every message opened |
 //! | `retained` | what is kept after it was expunged |
 //! | `finding` | what was found, in words |
@@ -23,6 +24,7 @@ mod retained;
 mod scrub;
 mod segment;
 mod state;
+mod summaries;
 
 pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
 pub(crate) use self::log::{LogSource, ReadGroup};

@@ -19,7 +19,7 @@ use crate::state::{
 use crate::width::u64_of;
 
 /// What the table of a row is called in words.
-fn words(table: Table) -> String {
+pub(super) fn words(table: Table) -> String {
     format!("the table '{}' of the state", table.name())
 }
 
@@ -46,11 +46,12 @@ impl Check<'_> {
         for table in of_accounts {
             self.rows_of_accounts(table);
         }
+        self.summary_pages();
         let ahead = self.blobs();
         self.placements(&ahead);
     }
 
-    fn table_problem(&mut self, table: Table, error: &ReadError) {
+    pub(super) fn table_problem(&mut self, table: Table, error: &ReadError) {
         let what = format!("{error}; 'pillarbox check --rebuild' makes the state anew");
         let problem = Problem { about: words(table), uid: None, what, loss: Loss::Nothing };
         self.report.add(problem);

@@ -1,5 +1,7 @@
 //! What a caller asks the committer for, with everything prepared that can be prepared before.
 
+use std::sync::Arc;
+
 use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
@@ -29,6 +31,8 @@ pub(crate) struct SealedMessage {
     pub(crate) parts: Vec<SealedPart>,
     pub(crate) size: u32,
     pub(crate) email: EmailId,
+    /// As the blob holds it, unless it is very long.
+    pub(crate) summary: Option<Arc<[u8]>>,
     /// Kept for it on the disk.
     pub(crate) _room: RoomTaken,
     /// For each account that may open it: its keyed content hash and conversation.

@@ -91,7 +91,9 @@ impl Checkpointer {
         Ok(())
     }
 
-    fn write(&self, frozen: Frozen) -> Result<Phase, ReadError> {
+    fn write(&self, mut frozen: Frozen) -> Result<Phase, ReadError> {
+        // Now and not when it was frozen: what goes meanwhile is in the next checkpoint.
+        frozen.unsaved.summary_pages = self.committed.take_summary_pages();
         // Counted here because nobody else writes tables, so nothing changes meanwhile.
         self.space.count(&self.saved)?;
         let Frozen { unsaved, stamp, .. } = &frozen;

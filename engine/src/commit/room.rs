@@ -117,6 +117,11 @@ impl Room {
         }
     }
 
+    /// Whether so many bytes are free beside the reserve, for what can be done without.
+    pub(crate) fn has_beside_reserve(&self, bytes: usize) -> bool {
+        self.free_beside(self.reserve_bytes, bytes).is_ok()
+    }
+
     /// Whether a batch of so many bytes may be written.
     pub(crate) fn has_for_batch(&self, bytes: usize) -> bool {
         let free = self.free_beside(self.reserve_bytes / 4, bytes);

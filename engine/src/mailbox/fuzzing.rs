@@ -7,12 +7,15 @@ use super::ids_page::IdsPage;
 use super::page::Page;
 use super::source::{Columns, PageCache, PageKey, PageReader, PageSource};
 use super::state::MailboxState;
+use super::summary_page::{self, PagedSummary, SummaryPage};
 use super::vanished::VanishedEntry;
 use crate::error::ReadError;
 use crate::format_level::NEWEST;
 use crate::fuzzing::split;
 use crate::ids::{AccountNumber, Lsn, MailboxId};
-use crate::limits::{BLOCK_HEADS_MAX, PAGE_ROWS_MAX};
+use crate::limits::{BLOCK_HEADS_MAX, PAGE_ROWS_MAX, SUMMARY_RUN_UIDS};
+use crate::message::StoredSummary;
+use crate::width::usize_of_u32;
 
 /// A page of rows: as it is stored, and as the body inside of the compression.
 pub(crate) fn page(bytes: &[u8]) {
@@ -30,6 +33,27 @@ pub(crate) fn ids_page(bytes: &[u8]) {
     let Ok(page) = IdsPage::decode(bytes) else { return };
     assert!((1..=PAGE_ROWS_MAX).contains(&page.rows().len()));
     assert_eq!(IdsPage::decode(&page.encode()).ok(), Some(page));
+}
+
+/// Summaries of a run: as they are stored, and as the body inside of the compression.
+pub(crate) fn summary_page(bytes: &[u8]) {
+    for stored in [bytes.to_vec(), summary_page::compressed(bytes)] {
+        let Ok(page) = SummaryPage::decode(&stored) else { continue };
+        let paged = |(uid, blob, summary): (_, _, &StoredSummary)| PagedSummary {
+            uid,
+            blob,
+            summary: summary.bytes().to_vec(),
+        };
+        let messages: Vec<PagedSummary> = page.messages().map(paged).collect();
+        assert!((1..=usize_of_u32(SUMMARY_RUN_UIDS)).contains(&messages.len()));
+        assert!(messages.is_sorted_by(|a, b| a.uid < b.uid), "invariant 1 of a summary page");
+        for message in &messages {
+            let found = page.find(message.uid, message.blob).expect("it was just listed");
+            assert_eq!(found.bytes(), message.summary);
+        }
+        let again = SummaryPage::decode(&summary_page::encode(&messages)).expect("just written");
+        assert!(again.messages().map(paged).eq(messages));
+    }
 }
 
 /// A block of page heads.

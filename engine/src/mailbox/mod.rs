@@ -13,6 +13,7 @@
 //! | `view`, `compare` | what readers see, and what differs between two views |
 //! | `rows`, `filter` | some rows of a page where they lie; what is asked of them |
 //! | `digest` | what a mailbox's messages add up to, kept with every change |
+//! | `summary_page` | summaries of a run of messages, stored |
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
 
@@ -30,6 +31,7 @@ mod row;
 mod rows;
 mod source;
 mod state;
+mod summary_page;
 #[cfg(test)]
 mod tests;
 mod vanished;
@@ -39,21 +41,24 @@ mod view;
 
 /// The formats of a mailbox, for the list in `tests/golden/constants.txt`.
 #[cfg(test)]
-pub(crate) const FORMATS: [(&str, u8); 5] = [
+pub(crate) const FORMATS: [(&str, u8); 6] = [
     ("mailbox page", page::FORMAT),
     ("ids page", ids_page::FORMAT),
     ("head block", head::FORMAT),
     ("vanished entry", vanished::FORMAT),
     ("mailbox row", state::FORMAT_WITH_DIGEST),
+    ("summary page", summary_page::FORMAT),
 ];
 
 pub(crate) use self::{
     change::FlagDelta,
+    content::ranges_within,
     digest::DigestProof,
     dirty::DirtyPages,
     page::rows_of_page,
     source::{Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
+    summary_page::{PagedSummary, SummaryPage, encode as encode_summary_page},
     vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},
 };

@@ -43,6 +43,17 @@ pub(crate) struct PageKey {
 }
 
 impl PageKey {
+    /// From the table store's key.
+    pub(crate) fn from_bytes(key: &[u8]) -> Option<PageKey> {
+        let (account, rest) = key.split_first_chunk()?;
+        let (mailbox, uid) = rest.split_first_chunk()?;
+        Some(PageKey {
+            account: AccountNumber(u64::from_be_bytes(*account)),
+            mailbox: MailboxId(*mailbox),
+            first_uid: Uid(u32::from_be_bytes(uid.try_into().ok()?)),
+        })
+    }
+
     /// As the table store's key: sorts by account, mailbox, UID.
     pub(crate) fn to_bytes(self) -> [u8; PAGE_KEY_BYTES] {
         let mut key = [0; PAGE_KEY_BYTES];

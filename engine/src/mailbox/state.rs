@@ -107,6 +107,11 @@ impl MailboxState {
         u32::try_from(next).ok().map(Uid)
     }
 
+    /// No UID from this one on was ever given.
+    pub(crate) fn given_below(&self) -> u64 {
+        self.uid_next
+    }
+
     /// Whether that UID was given before: to a message that is here, or that was.
     pub(crate) fn is_given(&self, uid: Uid) -> bool {
         u64::from(uid.0) < self.uid_next

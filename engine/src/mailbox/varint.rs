@@ -135,6 +135,11 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Refuses bytes that are left over.
     pub(crate) fn end(self) -> Result<(), ReadError> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.wrong("bytes are left over")) }

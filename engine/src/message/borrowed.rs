@@ -115,6 +115,15 @@ impl StoredSummary {
         from.flags().and_then(|_| from.text()).unwrap_or_default()
     }
 
+    /// Its bytes with an empty preview.
+    pub(crate) fn without_preview(&self) -> Vec<u8> {
+        let bytes = |from: u32, to: u32| {
+            self.bytes.get(usize_of_u32(from)..usize_of_u32(to)).unwrap_or_default()
+        };
+        let Places { format, flags, sent, end, .. } = self.places;
+        [bytes(format, flags.saturating_add(1)), &[0], bytes(sent, end)].concat()
+    }
+
     /// The Date field as seconds since 1970 UTC, if it parses.
     pub fn sent(&self) -> Option<i64> {
         self.at(self.places.sent).sent(self.flags()).unwrap_or_default()

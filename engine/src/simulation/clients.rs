@@ -7,6 +7,7 @@ use crate::disk::simulated::Dice;
 use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{MailboxId, Uid, UnixSeconds};
+use crate::message::{StoredSummary, Summary};
 use crate::rights::{Identifier, Rights};
 use crate::seal::Secret;
 use crate::store::{
@@ -408,7 +409,13 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
         return Ok(None);
     };
     let mut messages = BTreeMap::new();
-    for row in view.rows_from(Uid(1), usize::MAX)? {
+    let rows = view.rows_from(Uid(1), usize::MAX)?;
+    let uids = rows.iter().map(|row| row.uid).collect();
+    let mut summaries = account.summaries(id, &uids);
+    for row in rows {
+        if let (Ok(paged), Ok(own)) = (summaries.of(&row), account.summary(&row)) {
+            assert_same_summary(&paged, &own);
+        }
         let bytes = account.message(&row)?.read_all()?;
         assert_eq!(u64::from(row.size), u64::try_from(bytes.len()).unwrap());
         let keywords = row
@@ -430,6 +437,12 @@ fn shown(account: &Account, id: MailboxId) -> Result<Option<Shown>, ReadError> {
     };
     let uid_next = view.uid_next().map_or(0, |uid| uid.0);
     Ok(Some(Shown { uid_next, messages, beside }))
+}
+
+/// All but the preview, which pages do not have.
+fn assert_same_summary(paged: &StoredSummary, own: &StoredSummary) {
+    let tree = |summary: &StoredSummary| Summary::decode(&summary.without_preview()).unwrap();
+    assert_eq!(tree(paged), tree(own), "a page's summary and the message's own");
 }
 
 pub(super) fn keyword_number(name: &str) -> u8 {

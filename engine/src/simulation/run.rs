@@ -13,7 +13,8 @@
 //! 5. The log alone brings back all of state.
 //! 6. Keys of accounts may change at any time, and no key goes that something needs.
 //! 7. Damage is reported, and never read as something else than was written.
-//! 8. A volume stops for no other reason than a call that failed; a full disk stops nothing.
+//! 8. A page of summaries says what the messages' own summaries say, and has none that is gone.
+//! 9. A volume stops for no other reason than a call that failed; a full disk stops nothing.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -47,6 +48,9 @@ pub(super) struct Tally {
     pub(super) misdirected: u64,
     pub(super) reclaimed_bytes: u64,
     pub(super) image_rounds: u64,
+    /// Pages of summaries that were made, and steps at which one was read.
+    pub(super) summary_pages: u64,
+    pub(super) summary_pages_read: u64,
     /// Retired keys that re-wrapping destroyed, and those that something still named.
     pub(super) keys_destroyed: u64,
     pub(super) keys_kept: u64,
@@ -70,6 +74,8 @@ impl std::ops::AddAssign for Tally {
         self.misdirected += other.misdirected;
         self.reclaimed_bytes += other.reclaimed_bytes;
         self.image_rounds += other.image_rounds;
+        self.summary_pages += other.summary_pages;
+        self.summary_pages_read += other.summary_pages_read;
         self.keys_destroyed += other.keys_destroyed;
         self.keys_kept += other.keys_kept;
         self.spares += other.spares;
@@ -174,6 +180,9 @@ impl Run {
             96..98 => self.fail_soon(),
             98 => self.change_room(),
             _ => self.restart(),
+        }
+        if self.dice.below(4) == 0 {
+            self.tally.summary_pages += self.store.make_summary_pages(1 + self.dice.below(6));
         }
         self.collect();
         if self.world.disk.is_off() {
@@ -312,6 +321,7 @@ impl Run {
             };
             model.apply(next);
         }
+        self.tally.summary_pages_read += store.opened().summary_page_count;
         let report = store.check(&mut |_| {}).expect("an intact store is checked");
         assert_eq!(report.problems, []);
         watch(&store, &mut self.watches.clone());

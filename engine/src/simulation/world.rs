@@ -138,6 +138,8 @@ impl World {
             image_bytes_min: 2_000,
             spare_part: 1,
             inline_message_bytes_max: self.bounds.inline_bytes,
+            // Mailboxes here are small, and so that they have several.
+            summary_run_uids: 8,
             commit_bounds: self.bounds.commit,
         }
     }

@@ -87,6 +87,8 @@ pub(crate) struct Changes {
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) volume: Option<VolumeState>,
     pub(crate) blobs: HashMap<BlobId, BlobRow>,
+    /// Of messages that arrived, as their blobs hold them.
+    pub(crate) summaries: Vec<(BlobId, Arc<[u8]>)>,
     pub(crate) places: HashMap<Lsn, Places>,
     /// Parts that messages brought or named.
     pub(crate) parts: HashMap<(AccountNumber, PartHash), PartUse>,

@@ -24,6 +24,7 @@ use super::saved::{
     mailbox_key, scan_references, usage_key,
 };
 use super::space::SpaceChange;
+use super::summaries::thinned;
 use super::table::{Table, TableBatch};
 use super::vanished::merge_old;
 use crate::error::ReadError;
@@ -95,6 +96,7 @@ pub(crate) fn write(
     writer.dead_blobs(unsaved)?;
     writer.parts(unsaved)?;
     writer.retained(unsaved)?;
+    writer.summaries(unsaved)?;
     writer.dead_chunks(unsaved)?;
     writer.key_uses(unsaved)?;
     if let Some(policy) = &unsaved.policy {
@@ -323,7 +325,7 @@ impl Writer<'_> {
                 self.removed.insert(reference_key(row.blob, key.0, key.1, row.uid));
             }
             let prefix = mailbox_key(*key);
-            for table in [Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished] {
+            for table in Table::OF_MAILBOXES {
                 let batch = &mut self.batch;
                 self.saved.tables.scan_prefix(table, &prefix, &mut |key, _| {
                     batch.delete(table, key);
@@ -446,6 +448,18 @@ impl Writer<'_> {
             let account = AccountNumber::VOLUME;
             let key = account.0.to_be_bytes();
             self.put(Table::Retained, &key, account, &retention.encode_row())?;
+        }
+        Ok(())
+    }
+
+    /// Removes the pages that have a summary of what went; they are made again when they are read.
+    fn summaries(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        let thinned = if breaks(Sabotage::Summary) { BTreeSet::new() } else { thinned(unsaved) };
+        for run in thinned {
+            self.batch.delete(Table::Summary, &run.to_bytes());
+        }
+        for (run, page) in &unsaved.summary_pages {
+            self.put(Table::Summary, &run.to_bytes(), run.account, &page.value)?;
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ use super::retained::{
     RetainedChanges, RetainedKey, RetainedMaps, RetainedMessage, RetainedVisitor, VolumeRetention,
 };
 use super::saved::Saved;
+use super::summaries::{MadePages, SummaryPages};
 use super::table::Table;
 use super::vanished::{self, GoneMap, RecentlyGone};
 use super::watchers::AccountWatchers;
@@ -89,6 +90,9 @@ pub(crate) struct Unsaved {
     pub(crate) key_uses: BTreeMap<u64, Option<KeyUse>>,
     /// Whose values are to be sealed anew.
     pub(crate) reseal: Arc<Reseal>,
+    /// Pages of summaries that were made since.
+    pub(crate) summary_pages: MadePages,
+    pub(crate) summary_run_uids: u32,
 }
 
 #[derive(Default)]
@@ -127,6 +131,8 @@ pub(crate) struct Committed {
     pub(crate) key_uses: KeyUses,
     /// Whose values are to be sealed anew.
     pub(crate) reseal: Arc<Reseal>,
+    /// Which runs want a page of summaries.
+    pub(crate) summary_pages: SummaryPages,
     next_watcher: AtomicU64,
     pub(super) account_watchers: AccountWatchers,
     stamp: AtomicU64,
@@ -158,12 +164,18 @@ impl Committed {
             unreadable: saved.unreadable_accounts()?,
             key_uses: KeyUses::default(),
             reseal: Arc::default(),
+            summary_pages: SummaryPages::default(),
             next_watcher: AtomicU64::new(1),
             account_watchers: AccountWatchers::default(),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
             saved,
             pages,
         })
+    }
+
+    /// With other runs of summary pages.
+    pub(crate) fn with_summary_pages(self, summary_pages: SummaryPages) -> Committed {
+        Committed { summary_pages, ..self }
     }
 
     /// Takes over what the tables have, into which base images were written: nothing was published
@@ -281,6 +293,12 @@ impl Committed {
     /// The volume's format level.
     pub(crate) fn format_level(&self) -> u32 {
         self.volume.read().format_level
+    }
+
+    /// Another format level, for readers alone.
+    #[cfg(test)]
+    pub(crate) fn set_format_level(&self, level: u32) {
+        self.volume.write().format_level = level;
     }
 
     /// Which positions count.
@@ -420,6 +438,9 @@ impl Committed {
         let Changes { mailboxes, pages, .. } = &mut changes;
         mailboxes.retain(|key, state| state.is_none() || pages.mailboxes.contains(key));
         self.stamp.fetch_max(changes.stamp.0, Ordering::Relaxed);
+        if self.format_level() >= format_level::SUMMARY_PAGES {
+            self.summary_pages.remember(std::mem::take(&mut changes.summaries));
+        }
         let mut touched = self.replace_visible(&mut changes);
         let concerned = self.replace_accounts(&changes.accounts);
         // Whoever watches a mailbox may have lost the right to.
@@ -461,9 +482,14 @@ impl Committed {
         // Before the views that lack them: who compares a position with a view finds them.
         self.gone.extend(std::mem::take(&mut changes.gone));
         let epoch_begin = self.epoch_begin();
+        let has_pages = self.format_level() >= format_level::SUMMARY_PAGES;
         let mut touched = Vec::new();
         for (key, state) in &changes.mailboxes {
             let existing = self.mailboxes.read().get(key).cloned();
+            if let Some(state) = state.as_ref().filter(|_| has_pages) {
+                let before = existing.as_ref().map_or(0, |cell| cell.given_below());
+                self.summary_pages.note_growth(*key, before, state.given_below());
+            }
             match (state, existing) {
                 (Some(state), Some(cell)) => {
                     cell.replace(Some(state.clone()), epoch_begin);
@@ -617,6 +643,7 @@ impl Committed {
         unsaved.gone = self.gone.freeze();
         unsaved.key_uses = self.key_uses.freeze();
         unsaved.reseal = Arc::clone(&self.reseal);
+        unsaved.summary_run_uids = self.summary_pages.run_uids();
         unsaved
     }
 
@@ -678,6 +705,11 @@ impl MailboxCell {
             current: Mutex::new(Some(Current { state, view })),
             watchers: Mutex::default(),
         }
+    }
+
+    /// See [`MailboxState::given_below`].
+    fn given_below(&self) -> u64 {
+        self.current.lock().as_ref().map_or(0, |current| current.state.given_below())
     }
 
     fn replace(&self, state: Option<MailboxState>, epoch_begin: Lsn) {

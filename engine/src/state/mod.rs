@@ -16,6 +16,7 @@
 //! | `history` | epochs, and what they make of positions that were given up |
 //! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
+//! | `summaries` | pages of summaries that are wanted, and that were made |
 //! | `space` | living bytes of each segment |
 //! | `recount` | everything counted anew |
 //! | `table/` | the table store: RocksDB, or memory in tests |
@@ -39,6 +40,7 @@ mod retain;
 mod retained;
 mod saved;
 mod space;
+mod summaries;
 mod table;
 mod values;
 mod vanished;
@@ -52,7 +54,7 @@ pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
     reference_key,
 };
-pub(crate) use changes::Changes;
+pub(crate) use changes::{Changes, positions};
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub use history::History;
@@ -70,6 +72,7 @@ pub(crate) use saved::{
 #[cfg(test)]
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
+pub(crate) use summaries::{MadePage, SummaryPages, SummarySpan, SummaryWork};
 pub(crate) use table::{MemoryTables, RocksTables, Table, TableBatch, TableStore};
 pub(crate) use values::Values;
 

@@ -20,6 +20,7 @@
 //! Reference  reference key                        none
 //! Base       account u64                          base value             (state/base.rs)
 //! Retained   see state/retained.rs
+//! Summary    account u64, mailbox 16, uid u32     summaries of a run  (mailbox/summary_page.rs)
 //! ```
 //! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,
 //! or of the volume where the key names none, and bound to its table, key and checkpoint

@@ -34,6 +34,7 @@ impl Store {
             log_damage: &inner.log_damage,
             durable: Lsn::from_bits(durable).unwrap_or(Lsn::ZERO),
             verify: &|account, row| inner.verify_blob(account, row),
+            summary: &|account, blob| inner.stored_summary(account, blob),
             settle: &|| {
                 self.checkpoint();
             },

@@ -1,12 +1,14 @@
 //! What makes committer and checkpointer go on: a thread each, or a simulation's steps.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::Inner;
 use super::recount::RECOUNT_REST;
+use super::summary_maker::make_while_open;
 use crate::check::{ScrubStep, Scrubber};
 use crate::commit::{CheckpointStep, Checkpointer, CommitStep, Committer};
 use crate::error::OpenError;
@@ -240,6 +242,12 @@ impl Driver {
             }
         };
         self.threads.lock().push(spawn("recounter", body)?);
+        Ok(())
+    }
+
+    /// Starts making pages of summaries.
+    pub(super) fn start_summary_maker(&self, store: Weak<Inner>) -> Result<(), OpenError> {
+        self.threads.lock().push(spawn("summary maker", move || make_while_open(&store))?);
         Ok(())
     }
 

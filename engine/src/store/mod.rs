@@ -11,7 +11,9 @@
 //! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
-//! | `read` | a message on its way out, chunk by chunk; summaries |
+//! | `read` | a message on its way out, chunk by chunk; its summary |
+//! | `summaries`, `summary_cache` | summaries of many messages from pages; what is opened |
+//! | `summary_maker` | makes these pages |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `recent_passwords` | passwords that need no slow hash for some minutes |
@@ -68,6 +70,11 @@ mod sharing;
 mod sharing_tests;
 mod spool;
 mod status;
+mod summaries;
+mod summary_cache;
+mod summary_maker;
+#[cfg(test)]
+mod summary_tests;
 mod surroundings;
 mod types;
 mod unnamed;
@@ -93,6 +100,7 @@ pub use self::sharing::{
 };
 pub use self::spool::SpoolFile;
 pub use self::status::{Opened, Status};
+pub use self::summaries::Summaries;
 pub use self::types::{
     AccountEntry, AliasEntry, Appended, Copied, DeliverTo, FlagsStored, Listing, MailboxEntry,
     NewAccount, NewMessage, Resolution, SpecialUse,
@@ -101,8 +109,8 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
-use self::read::SummaryCache;
 use self::recent_passwords::RecentPasswords;
+use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;

@@ -13,9 +13,9 @@ use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
-use super::read::SummaryCache;
 use super::recent_passwords::RecentPasswords;
 use super::replay::Replay;
+use super::summary_cache::SummaryCache;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
@@ -35,7 +35,7 @@ use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
-use crate::state::{Committed, MemoryTables, Saved, Table, TableBatch, Values};
+use crate::state::{Committed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values};
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -220,7 +220,9 @@ impl Store {
         let tables = (surroundings.tables)(&layout.state(), mode)?;
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let pages = pages_of(&saved, options.page_cache_bytes);
-        let committed = Arc::new(Committed::load(Arc::clone(&saved), pages)?);
+        let committed = Committed::load(Arc::clone(&saved), pages)?;
+        let runs = SummaryPages::of_runs(surroundings.summary_run_uids);
+        let committed = Arc::new(committed.with_summary_pages(runs));
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
@@ -311,6 +313,9 @@ impl Store {
         inner.reclaimed.orders.give_up();
         inner.driver.stop_reclaim();
         inner.driver.stop_scrub();
+        inner.committed.summary_pages.close();
+        inner.driver.join("summary maker");
+        inner.make_last_summary_pages();
         self.checkpoint();
         inner.queue.close();
         inner.driver.join("committer");
@@ -487,6 +492,7 @@ impl Store {
             inner.driver.start_reclaim(reclaimer, reclaim_rate, at_rest)?;
         }
         inner.driver.start_purge(self.purger(surroundings))?;
+        inner.driver.start_summary_maker(Arc::downgrade(inner))?;
         if !recount_interval.is_zero() {
             inner.driver.start_recount(recount_interval, inner.recounting())?;
         }

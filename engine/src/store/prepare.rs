@@ -15,7 +15,7 @@ use crate::commit::SealedMessage;
 use crate::error::CommitError;
 use crate::format_level;
 use crate::ids::{AccountNumber, BlobTag, EmailId, KeyGeneration, ThreadId};
-use crate::limits::INLINE_MESSAGE_BYTES_MAX;
+use crate::limits::{INLINE_MESSAGE_BYTES_MAX, SUMMARY_PAGED_BYTES_MAX};
 use crate::message::{Summary, thread::thread_id};
 use crate::record::BlobShape;
 use crate::seal::{BlobSealer, Compression, HashDomain, Key, KeyedHash, MessageParts, SealedChunk};
@@ -115,6 +115,8 @@ impl Store {
         let shape =
             BlobShape { tag, chunk_count: u32_of(chunks.len()), plain_bytes: u64::from(size) };
         let email = EmailId(inner.sealer.random_id());
+        let is_paged = encoded_summary.len() <= SUMMARY_PAGED_BYTES_MAX;
+        let summary = is_paged.then(|| encoded_summary.into());
         Ok(PreparedMessage {
             sealed: SealedMessage {
                 shape,
@@ -123,6 +125,7 @@ impl Store {
                 parts,
                 size,
                 email,
+                summary,
                 _room,
                 accounts: hashes,
             },

@@ -1,10 +1,7 @@
 //! A message on its way out: its blob opened chunk by chunk, its summary from a cache.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use std::sync::atomic::Ordering;
 
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn};
@@ -263,17 +260,27 @@ impl Inner {
         account: AccountNumber,
         id: BlobId,
     ) -> Result<StoredSummary, ReadError> {
-        if let Some(summary) = self.summaries.cache.get(&(account, id)) {
+        if let Some(summary) = self.summaries.find(account, id) {
             return Ok(summary);
         }
-        self.summaries.opened.summary_count.fetch_add(1, Ordering::Relaxed);
+        self.summaries.opened().summary_count.fetch_add(1, Ordering::Relaxed);
+        let plain = self.stored_summary(account, id)?;
+        let summary = checked_summary(account, &plain)?;
+        self.summaries.keep(account, id, summary.clone());
+        Ok(summary)
+    }
+
+    /// The summary as its blob holds it.
+    pub(super) fn stored_summary(
+        &self,
+        account: AccountNumber,
+        id: BlobId,
+    ) -> Result<Vec<u8>, ReadError> {
         let mut blob = self.open_blob(account, id, Next::Summary)?;
         let mut plain = Vec::new();
         let number = blob.opener.chunk_count();
         self.open_chunk(&mut blob, number, SUMMARY, &mut plain)?;
-        let summary = checked_summary(account, &plain)?;
-        self.summaries.cache.insert((account, id), summary.clone());
-        Ok(summary)
+        Ok(plain)
     }
 
     /// Verifies every byte of a blob: hashes, seals, lengths. For `check`.
@@ -355,7 +362,7 @@ impl MessageReader {
         account: AccountNumber,
         row: &Row,
     ) -> Result<MessageReader, ReadError> {
-        inner.summaries.opened.message_count.fetch_add(1, Ordering::Relaxed);
+        inner.summaries.opened().message_count.fetch_add(1, Ordering::Relaxed);
         let blob = inner.open_blob(account, row.blob, Next::Body)?;
         Ok(MessageReader { inner: Arc::clone(inner), blob, chunk: None })
     }
@@ -478,44 +485,4 @@ fn not_decoded(account: AccountNumber, error: &SummaryError) -> ReadError {
 
 fn not_opened(what: &'static str, account: AccountNumber, error: &SealError) -> ReadError {
     ReadError::Sealed { what, account, why: error.to_string() }
-}
-
-/// What was opened since the start.
-#[derive(Default)]
-pub(super) struct OpenedFigures {
-    /// Messages, for their bytes.
-    pub(super) message_count: AtomicU64,
-    /// Summaries that were not in the cache.
-    pub(super) summary_count: AtomicU64,
-}
-
-/// Opened summaries, within a budget of bytes.
-pub(super) struct SummaryCache {
-    cache: Cache<(AccountNumber, BlobId), StoredSummary, SummaryWeight>,
-    opened: OpenedFigures,
-}
-
-#[derive(Clone)]
-struct SummaryWeight;
-
-impl Weighter<(AccountNumber, BlobId), StoredSummary> for SummaryWeight {
-    fn weight(&self, _key: &(AccountNumber, BlobId), summary: &StoredSummary) -> u64 {
-        /// Its key, its places, and what the cache keeps for an item.
-        const BESIDE_BYTES: u64 = 128;
-        u64_of(summary.bytes().len()) + BESIDE_BYTES
-    }
-}
-
-impl SummaryCache {
-    pub(super) fn new(budget_bytes: u64) -> SummaryCache {
-        const TYPICAL_BYTES: u64 = 2048;
-        let items = usize_of(budget_bytes / TYPICAL_BYTES).max(16);
-        let cache = Cache::with_weighter(items, budget_bytes, SummaryWeight);
-        SummaryCache { cache, opened: OpenedFigures::default() }
-    }
-
-    /// What readers have opened: what the cache is there to avoid.
-    pub(super) fn opened(&self) -> &OpenedFigures {
-        &self.opened
-    }
 }

@@ -80,6 +80,8 @@ pub struct Opened {
     pub message_count: u64,
     /// Summaries that were not in the cache and were read from their messages' blobs.
     pub summary_count: u64,
+    /// Pages of summaries that were not in the cache.
+    pub summary_page_count: u64,
 }
 
 impl Store {
@@ -89,6 +91,7 @@ impl Store {
         Opened {
             message_count: opened.message_count.load(Ordering::Relaxed),
             summary_count: opened.summary_count.load(Ordering::Relaxed),
+            summary_page_count: opened.page_count.load(Ordering::Relaxed),
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Surroundings {
     pub(crate) image_bytes_min: u64,
     /// Spare segments take at most this part of the log's bytes.
     pub(crate) spare_part: u64,
+    /// UIDs whose summaries lie together in a page.
+    pub(crate) summary_run_uids: u32,
     /// When the committer begins another group, and a checkpoint.
     pub(crate) commit_bounds: CommitBounds,
 }
@@ -68,6 +70,7 @@ impl Surroundings {
             inline_message_bytes_max: crate::limits::INLINE_MESSAGE_BYTES_MAX,
             image_bytes_min: IMAGE_BYTES_MIN,
             spare_part: SPARE_PART,
+            summary_run_uids: crate::limits::SUMMARY_RUN_UIDS,
             commit_bounds: CommitBounds::of_segments(segment_bytes),
         }
     }

@@ -3,12 +3,12 @@
 use crate::commit::change::{PendingMessage, RecipientCopy, SealedMessage};
 use crate::error::CommitError;
 use crate::flags::FlagList;
-use crate::ids::{AccountNumber, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
+use crate::ids::{AccountNumber, BlobId, BlobTag, Lsn, MailboxId, Uid, UnixSeconds};
 use crate::limits::{MESSAGE_KEYWORDS_MAX, RECORD_BYTES_MAX, RECORD_MESSAGES_MAX};
 use crate::log::ChunkHeader;
 use crate::record::{Arrival, ArrivalBlob, ArrivalPart, Body, NewRow};
 use crate::seal::SealedChunk;
-use crate::state::INBOX;
+use crate::state::{INBOX, positions};
 use crate::store::Appended;
 
 use super::Assigner;
@@ -83,6 +83,9 @@ impl Assigner<'_> {
         let id = self.emit_with_chunks(account, body, &brings)?;
         if brought.is_none() {
             *chosen = parts;
+        }
+        if brought.is_none() {
+            self.remember_summary(message, id);
         }
         brought.get_or_insert_with(|| first_chunk(message).unwrap_or(id));
         self.appended((account, mailbox), uid, 1)
@@ -177,8 +180,17 @@ impl Assigner<'_> {
         }
         chunks.extend(beside.chunks);
         let body = Body::Append { mailbox: key.1, messages: arrivals };
-        self.emit_with_chunks(key.0, body, &chunks)?;
+        let id = self.emit_with_chunks(key.0, body, &chunks)?;
+        for (message, lsn) in messages.iter().zip(positions(id)) {
+            self.remember_summary(&message.sealed, lsn);
+        }
         self.appended(key, first, count)
+    }
+
+    /// Keeps the summary of a message that is recorded at that position, for its page.
+    fn remember_summary(&mut self, message: &SealedMessage, lsn: Lsn) {
+        let blob = BlobId(first_chunk(message).unwrap_or(lsn));
+        self.changes.summaries.extend(message.summary.clone().map(|summary| (blob, summary)));
     }
 
     /// A record with the chunks that it brings: they stand before it, each under its message's

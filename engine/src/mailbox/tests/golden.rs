@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::golden::compare;
-use crate::mailbox::VanishedEntry;
 use crate::mailbox::head::{PageHead, decode_block, encode_block};
+use crate::mailbox::{PagedSummary, SummaryPage, VanishedEntry, encode_summary_page};
+use crate::message::Summary;
 
 #[test]
 fn ids_pages_are_written_as_they_always_were() {
@@ -26,6 +27,26 @@ fn head_blocks_are_written_as_they_always_were() {
     let bytes = encode_block(Uid(10), heads.iter());
     compare("head_block_1.bin", &bytes);
     assert_eq!(decode_block(&bytes).unwrap(), (Uid(10), heads.to_vec()));
+}
+
+#[test]
+fn summary_pages_are_written_as_they_were_first() {
+    let message = |uid, sequence, mail: &[u8]| PagedSummary {
+        uid: Uid(uid),
+        blob: BlobId(at(sequence)),
+        summary: Summary { preview: String::new(), ..Summary::parse(mail) }.encode(),
+    };
+    let messages = [
+        message(384, 7, b"Subject: one\r\n\r\nA word.\r\n"),
+        message(400, 3, b"Subject: another\r\nMessage-ID: <1@x>\r\n\r\n"),
+        message(511, 900, b""),
+    ];
+    let bytes = encode_summary_page(&messages);
+    compare("summary_page_7.bin", &bytes);
+    let page = SummaryPage::decode(&bytes).unwrap();
+    assert_eq!(page.messages().map(|(uid, ..)| uid.0).collect::<Vec<_>>(), [384, 400, 511]);
+    let key = PageKey { account: ACCOUNT, mailbox: MAILBOX, first_uid: Uid(384) };
+    assert_eq!(PageKey::from_bytes(&key.to_bytes()), Some(key));
 }
 
 /// A mailbox with blocks, a tail page and keywords.

@@ -50,6 +50,8 @@ pub(crate) enum Table {
     Retained,
     /// Parts that messages share, by the hash of their bytes.
     Part,
+    /// Summaries of messages, by run: this node's own cache.
+    Summary,
 }
 
 impl Table {
@@ -59,12 +61,13 @@ impl Table {
             Table::Base => crate::format_level::BASE_IMAGES,
             Table::Retained => crate::format_level::RETENTION,
             Table::Part => crate::format_level::PARTS,
+            Table::Summary => crate::format_level::SUMMARY_PAGES,
             _ => 1,
         }
     }
 
     /// Every table.
-    pub(crate) const ALL: [Table; 13] = [
+    pub(crate) const ALL: [Table; 14] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -78,11 +81,12 @@ impl Table {
         Table::Base,
         Table::Retained,
         Table::Part,
+        Table::Summary,
     ];
 
     /// Tables whose keys begin with an account (u64, big-endian) and whose values are sealed under
     /// its key: what is sealed anew when that changes. A new table of this kind belongs here.
-    pub(crate) const OF_ACCOUNTS: [Table; 9] = [
+    pub(crate) const OF_ACCOUNTS: [Table; 10] = [
         Table::Account,
         Table::Mailbox,
         Table::Head,
@@ -92,7 +96,12 @@ impl Table {
         Table::Retained,
         Table::Base,
         Table::Part,
+        Table::Summary,
     ];
+
+    /// Tables whose keys go on with a mailbox: what goes with it.
+    pub(crate) const OF_MAILBOXES: [Table; 6] =
+        [Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished, Table::Summary];
 
     /// Its name on disk.
     pub(crate) const fn name(self) -> &'static str {
@@ -110,6 +119,7 @@ impl Table {
             Table::Base => "base",
             Table::Retained => "retained",
             Table::Part => "part",
+            Table::Summary => "summary",
         }
     }
 }
@@ -136,6 +146,7 @@ impl Table {
             Table::Base => 13,
             Table::Retained => 11,
             Table::Part => 15,
+            Table::Summary => 16,
         }
     }
 }

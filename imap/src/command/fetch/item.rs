@@ -1,13 +1,14 @@
 //! What FETCH answers from a row and its summary.
 
-use engine::Account;
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
 use engine::mailbox::Row;
 use engine::message::StoredSummary;
+use engine::{Account, Summaries};
 
 use super::Plan;
 use super::columns::{put_received, put_size, put_uid};
+use super::section::is_whole_message;
 use crate::codec::command::FetchItem;
 use crate::codec::envelope::put_envelope;
 use crate::codec::structure::{StructureForm, put_structure};
@@ -55,18 +56,54 @@ impl RowAnswer<'_> {
     }
 }
 
-/// Whether an item is answered from the summary.
-pub(super) fn needs_summary(item: &FetchItem) -> bool {
-    use FetchItem::{Body, BodyStructure, Envelope, Preview};
-    matches!(item, Envelope | BodyStructure | Body | Preview)
+/// What a command needs of its messages' summaries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SummaryUse {
+    Nothing,
+    /// What summary pages have: all but previews.
+    Paged,
+    Whole,
+}
+
+impl SummaryUse {
+    pub(super) fn of(items: &[FetchItem]) -> SummaryUse {
+        let is_paged = |item: &FetchItem| match item {
+            FetchItem::Section(item) => !is_whole_message(&item.section),
+            FetchItem::Binary(_) | FetchItem::BinarySize(_) => true,
+            FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => true,
+            _ => false,
+        };
+        if items.contains(&FetchItem::Preview) {
+            SummaryUse::Whole
+        } else if items.iter().any(is_paged) {
+            SummaryUse::Paged
+        } else {
+            SummaryUse::Nothing
+        }
+    }
+}
+
+impl RowAnswer<'_> {
+    /// The summary, if the command needs it.
+    pub(super) fn summary(
+        &self,
+        summaries: &mut Summaries,
+    ) -> Result<Option<StoredSummary>, ReadError> {
+        match self.plan.summaries {
+            SummaryUse::Nothing => Ok(None),
+            SummaryUse::Paged => summaries.of(self.row).map(Some),
+            SummaryUse::Whole => self.account.summary(self.row).map(Some),
+        }
+    }
 }
 
 /// `* n FETCH (…)` without sections.
-pub(super) fn put_row(out: &mut Vec<u8>, answer: &RowAnswer<'_>) -> Result<(), ReadError> {
-    let summary = match answer.plan.items.iter().any(needs_summary) {
-        true => Some(answer.account.summary(answer.row)?),
-        false => None,
-    };
+pub(super) fn put_row(
+    out: &mut Vec<u8>,
+    answer: &RowAnswer<'_>,
+    summaries: &mut Summaries,
+) -> Result<(), ReadError> {
+    let summary = answer.summary(summaries)?;
     answer.put_head(out);
     for (index, item) in answer.plan.items.iter().enumerate() {
         if index > 0 {
@@ -127,7 +164,7 @@ pub(super) fn put_item(
             out.extend_from_slice(b"BODY ");
             put_structure(out, summary.structure(), StructureForm::Short);
         }
-        // Sections are put by their own file; the summary is there wherever `needs_summary`.
+        // Sections are put by their own file; the summary is there wherever [`SummaryUse`] says so.
         (
             FetchItem::Section(_)
             | FetchItem::Binary(_)

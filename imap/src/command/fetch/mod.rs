@@ -17,13 +17,14 @@ mod columns;
 mod item;
 mod section;
 
+use engine::Summaries;
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
 use engine::mailbox::{Filter, Row, Walk};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
-use self::item::{RowAnswer, put_row};
+use self::item::{RowAnswer, SummaryUse, put_row};
 pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
 use self::section::{Opened, Prepared, Unopened, Unput, put_kept};
 use super::message_limit::Excess;
@@ -47,6 +48,7 @@ struct Plan {
     are_kept: bool,
     /// Some item is bytes of the message.
     has_sections: bool,
+    summaries: SummaryUse,
     /// Messages that this command marked `\Seen`.
     newly_seen: UidSet,
 }
@@ -170,7 +172,8 @@ impl Plan {
         let has_sections = items.iter().any(is_section);
         let prepared: Vec<Prepared> = items.iter().map(Prepared::new).collect();
         let are_kept = section::are_kept(&items, &prepared);
-        Plan { items, prepared, are_kept, has_sections, newly_seen: UidSet::new() }
+        let summaries = SummaryUse::of(&items);
+        Plan { items, prepared, are_kept, has_sections, summaries, newly_seen: UidSet::new() }
     }
 }
 
@@ -184,6 +187,11 @@ async fn fetch_all(
     if columns::answer(plan) {
         return columns::fetch(talk, plan, uids).await;
     }
+    let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
+    let mut summaries = match plan.summaries {
+        SummaryUse::Paged => selected.owner.summaries(selected.view.mailbox(), uids),
+        _ => selected.owner.summaries_of_some(selected.view.mailbox()),
+    };
     let mut walk = Walk::new(uids);
     loop {
         let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
@@ -192,7 +200,7 @@ async fn fetch_all(
             Ok(None) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         };
-        fetch_batch(talk, plan, &rows, left_out).await?;
+        fetch_batch(talk, plan, &rows, (&mut summaries, left_out)).await?;
     }
 }
 
@@ -235,13 +243,14 @@ async fn fetch_batch(
     talk: &mut Talk,
     plan: &Plan,
     rows: &[(u32, Row)],
-    left_out: &mut LeftOut,
+    (summaries, left_out): (&mut Summaries, &mut LeftOut),
 ) -> Result<(), Ended> {
     let mut numbered = rows.iter().map(|(rank, row)| (row, *rank));
     if plan.has_sections {
         let mut begun = None;
         loop {
-            let done = blocking(|| pour_bytes(talk, plan, &mut numbered, &mut begun, left_out))?;
+            let mut source = Source { rows: &mut numbered, summaries };
+            let done = blocking(|| pour_bytes(talk, plan, &mut source, &mut begun, left_out))?;
             talk.wire.relieve().await?;
             if done {
                 return Ok(());
@@ -249,7 +258,8 @@ async fn fetch_batch(
         }
     }
     loop {
-        let done = blocking(|| fetch_rows(talk, plan, &mut numbered, left_out));
+        let mut source = Source { rows: &mut numbered, summaries };
+        let done = blocking(|| fetch_rows(talk, plan, &mut source, left_out));
         talk.wire.relieve().await?;
         if done {
             return Ok(());
@@ -257,22 +267,29 @@ async fn fetch_batch(
     }
 }
 
+/// What answers are made from: rows with their ranks, and summaries.
+struct Source<'s, I> {
+    rows: &'s mut I,
+    summaries: &'s mut Summaries,
+}
+
 /// Answers rows until there are no more (true) or the output is full.
 fn fetch_rows<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     left_out: &mut LeftOut,
 ) -> bool {
     while !talk.wire.is_full() {
-        let (Some((row, rank)), Some(selected)) = (rows.next(), &talk.session.selected) else {
+        let next = source.rows.next();
+        let (Some((row, rank)), Some(selected)) = (next, &talk.session.selected) else {
             return true;
         };
         let account = &selected.owner;
         let start = talk.wire.out.len();
         let dialect = talk.session.dialect;
         let answer = RowAnswer { account, selected, dialect, plan, row, rank };
-        if let Err(error) = put_row(&mut talk.wire.out, &answer) {
+        if let Err(error) = put_row(&mut talk.wire.out, &answer, source.summaries) {
             talk.wire.out.truncate(start);
             note_unreadable(selected, row, &error, left_out);
         }
@@ -285,12 +302,12 @@ fn fetch_rows<'a>(
 fn pour_bytes<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     begun: &mut Option<(Opened, &'a Row, u32)>,
     left_out: &mut LeftOut,
 ) -> Result<bool, Ended> {
     for _ in 0..SENDS_MAX {
-        let done = fetch_bytes(talk, plan, rows, begun, left_out)?;
+        let done = fetch_bytes(talk, plan, source, begun, left_out)?;
         if done || !talk.wire.send_now()? {
             return Ok(done);
         }
@@ -303,7 +320,7 @@ fn pour_bytes<'a>(
 fn fetch_bytes<'a>(
     talk: &mut Talk,
     plan: &Plan,
-    rows: &mut impl Iterator<Item = (&'a Row, u32)>,
+    source: &mut Source<'_, impl Iterator<Item = (&'a Row, u32)>>,
     begun: &mut Option<(Opened, &'a Row, u32)>,
     left_out: &mut LeftOut,
 ) -> Result<bool, Ended> {
@@ -315,9 +332,9 @@ fn fetch_bytes<'a>(
         let (mut opened, row, rank) = match begun.take() {
             Some(begun) => begun,
             None => {
-                let Some((row, rank)) = rows.next() else { return Ok(true) };
+                let Some((row, rank)) = source.rows.next() else { return Ok(true) };
                 let start = talk.wire.out.len();
-                match put_kept(&mut talk.wire.out, &answer(row, rank)) {
+                match put_kept(&mut talk.wire.out, &answer(row, rank), source.summaries) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => {
@@ -326,7 +343,7 @@ fn fetch_bytes<'a>(
                         continue;
                     }
                 }
-                match Opened::open(&answer(row, rank)) {
+                match Opened::open(&answer(row, rank), source.summaries) {
                     Ok(opened) => (opened, row, rank),
                     Err(Unopened::UnknownEncoding) => {
                         left_out.unknown_encoding = true;

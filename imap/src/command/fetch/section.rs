@@ -6,14 +6,14 @@
 
 use std::collections::VecDeque;
 
-use engine::MessageReader;
 use engine::error::ReadError;
 use engine::message::StoredSummary;
 use engine::message::section::{self, FieldChoice, FieldNames};
 use engine::width::{u64_of, usize_of};
+use engine::{MessageReader, Summaries};
 
 use super::binary::{Decoding, EncodedPart, NotFound, Wanted};
-use super::item::{RowAnswer, needs_summary, put_item};
+use super::item::{RowAnswer, put_item};
 use crate::codec::command::{
     BinaryItem, FetchItem, Section, SectionItem, SectionName, SectionText,
 };
@@ -104,16 +104,11 @@ pub(super) enum Unput {
 
 impl Opened {
     /// Finds every section.
-    pub(super) fn open(answer: &RowAnswer<'_>) -> Result<Opened, Unopened> {
-        let wants_summary = |item: &FetchItem| match item {
-            FetchItem::Section(item) => !is_whole_message(&item.section),
-            FetchItem::Binary(_) | FetchItem::BinarySize(_) => true,
-            item => needs_summary(item),
-        };
-        let summary = match answer.plan.items.iter().any(wants_summary) {
-            true => Some(answer.account.summary(answer.row)?),
-            false => None,
-        };
+    pub(super) fn open(
+        answer: &RowAnswer<'_>,
+        summaries: &mut Summaries,
+    ) -> Result<Opened, Unopened> {
+        let summary = answer.summary(summaries)?;
         let mut opened = Opened {
             summary,
             reader: None,
@@ -402,11 +397,15 @@ pub(super) fn are_kept(items: &[FetchItem], prepared: &[Prepared]) -> bool {
 
 /// `* n FETCH (…)` of a message whose sections its summary has; nothing, and false, if it has not
 /// or if the plan asks for more. After an error some of it may have been put.
-pub(super) fn put_kept(out: &mut Vec<u8>, answer: &RowAnswer<'_>) -> Result<bool, ReadError> {
+pub(super) fn put_kept(
+    out: &mut Vec<u8>,
+    answer: &RowAnswer<'_>,
+    summaries: &mut Summaries,
+) -> Result<bool, ReadError> {
     if !answer.plan.are_kept {
         return Ok(false);
     }
-    let summary = answer.account.summary(answer.row)?;
+    let Some(summary) = answer.summary(summaries)? else { return Ok(false) };
     if !summary.common_headers_complete() {
         return Ok(false);
     }
@@ -430,7 +429,7 @@ pub(super) fn put_kept(out: &mut Vec<u8>, answer: &RowAnswer<'_>) -> Result<bool
 }
 
 /// `BODY[]` and `RFC822`: all bytes as received, whatever a parser makes of them.
-fn is_whole_message(section: &Section) -> bool {
+pub(super) fn is_whole_message(section: &Section) -> bool {
     section.path.is_empty() && section.text == SectionText::Whole
 }
 

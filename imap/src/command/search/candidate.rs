@@ -1,6 +1,5 @@
 //! A message under test, read no further than the test asks.
 
-use engine::Account;
 use engine::error::ReadError;
 use engine::flags::Keyword;
 use engine::ids::EmailId;
@@ -8,6 +7,7 @@ use engine::mailbox::{Row, View};
 use engine::message::StoredSummary;
 use engine::message::section::FieldNames;
 use engine::message::text::{SearchText, fold};
+use engine::{Account, Summaries};
 
 use super::fuzzy::Fuzzy;
 use crate::codec::command::SearchField;
@@ -22,18 +22,24 @@ pub(super) struct Candidate<'a> {
     pub(super) row: &'a Row,
     /// How well it matches: the worst of what FUZZY keys say.
     pub(super) relevancy: u8,
+    summaries: &'a mut Summaries,
     summary: Option<StoredSummary>,
     header: Option<SearchText>,
     whole: Option<SearchText>,
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(account: &'a Account, view: &'a View, row: &'a Row) -> Candidate<'a> {
+    pub(super) fn new(
+        (account, view): (&'a Account, &'a View),
+        row: &'a Row,
+        summaries: &'a mut Summaries,
+    ) -> Candidate<'a> {
         Candidate {
             account,
             view,
             row,
             relevancy: RELEVANCY_MAX,
+            summaries,
             summary: None,
             header: None,
             whole: None,
@@ -56,7 +62,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn summary(&mut self) -> Result<&StoredSummary, ReadError> {
         let summary = match self.summary.take() {
             Some(summary) => summary,
-            None => self.account.summary(self.row)?,
+            None => self.summaries.of(self.row)?,
         };
         Ok(self.summary.insert(summary))
     }

@@ -245,7 +245,9 @@ mod tests {
             let by_columns = ByColumns::of(&test, &test.domain(), &selected.view);
             assert!(by_columns.is_whole, "{key:?}");
             let passes = |row: &&engine::mailbox::Row| {
-                let mut candidate = Candidate::new(&selected.owner, &selected.view, row);
+                let mut summaries = selected.owner.summaries_of_some(selected.view.mailbox());
+                let within = (&selected.owner, &*selected.view);
+                let mut candidate = Candidate::new(within, row, &mut summaries);
                 test.holds(&mut candidate).unwrap()
             };
             let expected: UidSet = rows.iter().filter(passes).map(|row| row.uid).collect();

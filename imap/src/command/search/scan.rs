@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::Account;
 use engine::error::ReadError;
 use engine::mailbox::{Rows, Sieve, View};
 use engine::uid_set::UidSet;
+use engine::{Account, Summaries};
 
 use super::candidate::Candidate;
 use super::columns::ByColumns;
@@ -54,7 +54,8 @@ impl Scope {
             let page_end = rows.last_rank();
             while let Some((rank, row)) = rows.pop() {
                 let row = row.to_row();
-                let mut candidate = Candidate::new(&self.account, &self.view, &row);
+                let within = (&self.account, &*self.view);
+                let mut candidate = Candidate::new(within, &row, &mut seen.summaries);
                 if test.holds(&mut candidate)? {
                     let number = self.ghosts.number_at(rank, row.uid);
                     if take(&mut candidate, number)?.is_break() {
@@ -93,6 +94,7 @@ struct Seen<'a> {
     sieve: Sieve<'a>,
     /// What is left of a page.
     left: Option<Rows>,
+    summaries: Summaries,
 }
 
 impl Seen<'_> {
@@ -140,7 +142,8 @@ pub(super) async fn scan_within(
     mut take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
     let filter = ByColumns::of(test, uids, &scope.view).filter;
-    let mut seen = Seen { sieve: Sieve::new(&filter, (1, u32::MAX)), left: None };
+    let summaries = scope.account.summaries_of_some(scope.view.mailbox());
+    let mut seen = Seen { sieve: Sieve::new(&filter, (1, u32::MAX)), left: None, summaries };
     loop {
         match blocking(|| scope.look(test, &mut seen, &mut take)) {
             Ok(Pass::Rest { rank }) => progress.tell(talk, rank).await?,
