@@ -19,7 +19,7 @@ mod section;
 
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
-use engine::mailbox::{Filter, Row, Walk};
+use engine::mailbox::{Condition, Row, Walk};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -220,8 +220,8 @@ async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result
 }
 
 fn unseen_among(selected: &Selected, targets: &UidSet) -> Result<UidSet, ReadError> {
-    let unseen = Filter::Flags(SystemFlags::SEEN).negated();
-    selected.view.matching(&Filter::All(vec![unseen, Filter::Uids(targets.clone())]))
+    let unseen = Condition::Flags(SystemFlags::SEEN).negated();
+    selected.view.matching(&Condition::All(vec![unseen, Condition::Uids(targets.clone())]))
 }
 
 /// Answers the messages of a page.

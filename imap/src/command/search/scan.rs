@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::Account;
 use engine::error::ReadError;
-use engine::mailbox::{Rows, Sieve, View};
+use engine::mailbox::{Rows, Sifting, View};
 use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
@@ -41,7 +41,7 @@ impl Scope {
         Scope { account, view, ghosts }
     }
 
-    /// The messages that a sieve lets through, from where `seen` left off.
+    /// The messages that meet the condition, from where `seen` left off.
     fn look(
         &self,
         test: &Test,
@@ -90,7 +90,7 @@ impl Turn {
 
 /// How far a scan has come.
 struct Seen<'a> {
-    sieve: Sieve<'a>,
+    sifting: Sifting<'a>,
     /// What is left of a page.
     left: Option<Rows>,
 }
@@ -100,7 +100,7 @@ impl Seen<'_> {
         if let Some(rows) = self.left.take() {
             return Ok(Some(rows));
         }
-        while let Some(found) = self.sieve.next(view)? {
+        while let Some(found) = self.sifting.next(view)? {
             if let Some(rows) = found.into_rows(view)? {
                 return Ok(Some(rows));
             }
@@ -139,8 +139,8 @@ pub(super) async fn scan_within(
     progress: &mut Progress,
     mut take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
-    let filter = ByColumns::of(test, uids, &scope.view).filter;
-    let mut seen = Seen { sieve: Sieve::new(&filter, (1, u32::MAX)), left: None };
+    let condition = ByColumns::of(test, uids, &scope.view).condition;
+    let mut seen = Seen { sifting: Sifting::new(&condition, (1, u32::MAX)), left: None };
     loop {
         match blocking(|| scope.look(test, &mut seen, &mut take)) {
             Ok(Pass::Rest { rank }) => progress.tell(talk, rank).await?,
