@@ -82,6 +82,7 @@ def known(client):
 
 
 def measure(rows, count):
+    """Measures all rows; answers how many messages are unread."""
     server = rows.server
 
     def command(client, text):
@@ -99,6 +100,8 @@ def measure(rows, count):
                 "RETURN (COUNT) UNSEEN", "RETURN (COUNT) KEYWORD $Junk", "UID 5000:6000"]
     for key in searches:
         rows.measure(f"SEARCH {key}", "row", count, command(client, f"SEARCH {key}"))
+    answer = client.command("SEARCH RETURN (COUNT) UNSEEN", keep=True)
+    counted = int(re.search(rb"COUNT (\d+)", answer).group(1))
     items = "MESSAGES UNSEEN UIDNEXT HIGHESTMODSEQ"
     other = imap.Client(server)
     rows.measure("STATUS", "command", 1, command(other, f"STATUS large ({items})"))
@@ -106,6 +109,7 @@ def measure(rows, count):
     store = ("STORE 1:100000 +FLAGS.SILENT (\\Flagged)", "STORE 1:100000 -FLAGS.SILENT (\\Flagged)")
     rows.measure("STORE 1:100000 ±FLAGS.SILENT (\\Flagged)", "row", 200_000,
                  lambda: client.command(store[0]) + client.command(store[1]))
+    return counted
 
 
 def resynchronize(rows, client, other, count):
@@ -145,7 +149,7 @@ def main():
     wanted = [word for word in arguments.only.split(",") if word]
     scratch = tempfile.mkdtemp(prefix="bench-million-", dir=arguments.scratch)
     os.chmod(scratch, 0o755)
-    all_figures = {}
+    all_figures, unread = {}, set()
     try:
         arguments.load = arguments.load or peers.build_load(scratch)
         arguments.messages = os.path.join(scratch, "messages")
@@ -162,7 +166,9 @@ def main():
                 allocated, _ = peers.bytes_on_disk(server.data)
                 print(f"  {server.name:14} {allocated / 1e6:.0f} MB on disk", flush=True)
                 rows = imap.Rows(server, wanted)
-                measure(rows, arguments.count)
+                unread.add(measure(rows, arguments.count))
+                if len(unread) > 1:
+                    sys.exit(f"the servers disagree on what is unread: {unread}")
             finally:
                 server.stop()
             all_figures[server.name] = rows.figures

@@ -11,7 +11,7 @@
 //! | `change` | append, flags, expunge |
 //! | `dirty` | what a checkpoint has to write |
 //! | `view`, `compare` | what readers see, and what differs between two views |
-//! | `rows`, `filter` | some rows of a page where they lie; what is asked of them |
+//! | `rows`, `condition` | some rows of a page where they lie; what is asked of them |
 //! | `digest` | what a mailbox's messages add up to, kept with every change |
 //! | `summary_page` | summaries of a run of messages, stored |
 //! | `vanished` | expunged UIDs for QRESYNC |
@@ -19,10 +19,10 @@
 
 mod change;
 mod compare;
+mod condition;
 mod content;
 mod digest;
 mod dirty;
-mod filter;
 pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
@@ -62,9 +62,9 @@ pub(crate) use self::{
     vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},
 };
+pub use condition::{Condition, Found, Sifting};
 #[cfg(test)]
 pub(crate) use digest::with_flag_in_first_row;
-pub use filter::{Filter, Found, Sieve};
 pub use row::{KeywordSet, Row, RowIds};
 pub use rows::{RowRef, Rows, Walk};
 pub use view::{View, ViewChanges};

@@ -224,9 +224,14 @@ impl Rows {
         self
     }
 
-    /// The row of a UID, if it is among them.
-    pub fn find(&self, uid: Uid) -> Option<RowRef<'_>> {
-        let index = self.page.find(uid).ok()?;
+    /// The row that has the UID of another, if it is among them; found at once where both lie at
+    /// the same place, as in a page whose flags changed.
+    pub fn same_as(&self, other: RowRef<'_>) -> Option<RowRef<'_>> {
+        let uid = other.uid();
+        let index = match self.page.uids().get(other.index) == Some(&uid.0) {
+            true => other.index,
+            false => self.page.find(uid).ok()?,
+        };
         self.mask.has(index).then_some(RowRef { page: &self.page, index })
     }
 

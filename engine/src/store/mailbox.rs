@@ -6,7 +6,7 @@ use crate::commit::{Change, CopyKind};
 use crate::error::{CommitError, ReadError};
 use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId, Uid};
-use crate::mailbox::{Filter, View};
+use crate::mailbox::{Condition, View};
 use crate::state::{History, MailboxCell};
 use crate::ticket::Ticket;
 use crate::uid_set::UidSet;
@@ -215,8 +215,8 @@ impl Mailbox {
     /// Removes the messages among `uids` that have `\Deleted`; answers which.
     pub fn expunge(&self, uids: &UidSet) -> Ticket<Result<UidSet, CommitError>> {
         // Brings the pages of those into memory, so that the committer need not.
-        let deleted = Filter::Flags(SystemFlags::DELETED);
-        let going = Filter::All(vec![deleted, Filter::Uids(uids.clone())]);
+        let deleted = Condition::Flags(SystemFlags::DELETED);
+        let going = Condition::All(vec![deleted, Condition::Uids(uids.clone())]);
         let view = self.cell.view().ok_or(CommitError::NoSuchMailbox);
         if let Err(error) = view.and_then(|view| Ok(view.matching(&going)?)) {
             return Ticket::answered(Err(error));

@@ -4,7 +4,7 @@
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
-use engine::mailbox::Filter;
+use engine::mailbox::Condition;
 use engine::uid_set::UidSet;
 
 use super::rights::{Deed, needs};
@@ -48,6 +48,6 @@ pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Resul
 
 /// What a limited UID EXPUNGE counts: the messages that it will remove.
 fn deleted_among(selected: &Selected, uids: &UidSet) -> Result<UidSet, ReadError> {
-    let deleted = Filter::Flags(SystemFlags::DELETED);
-    selected.view.matching(&Filter::All(vec![deleted, Filter::Uids(uids.clone())]))
+    let deleted = Condition::Flags(SystemFlags::DELETED);
+    selected.view.matching(&Condition::All(vec![deleted, Condition::Uids(uids.clone())]))
 }

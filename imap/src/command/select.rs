@@ -38,7 +38,7 @@ pub(super) async fn select(
     };
     let changes = found.rights.has_any(CHANGES);
     let (mailbox, name, reach) = found.into_parts();
-    let view = match blocking(|| mailbox.view()) {
+    let view = match mailbox.view() {
         Ok(Some(view)) => view,
         Ok(None) => return Ok(Answer::no_mailbox()),
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
@@ -65,15 +65,18 @@ pub(super) async fn select(
 /// The untagged answers of SELECT; what may fail is read first.
 fn announce(talk: &mut Talk, selected: &Selected, view: &View) -> Result<(), ReadError> {
     let dialect = talk.session.dialect;
-    let first_unseen = selected.first_unseen()?;
+    // IMAP4rev2 has it no more, and a client without numbers could do nothing with it.
+    let first_unseen = match dialect.rev2 || dialect.uid_only {
+        true => None,
+        false => selected.first_unseen()?,
+    };
     let wire = &mut talk.wire;
     put_flags_known(selected, wire);
     wire.line(&format!("* {} EXISTS", selected.count()));
     if !dialect.rev2 {
         wire.line("* 0 RECENT");
     }
-    // IMAP4rev2 has it no more, and a client without numbers could do nothing with it.
-    if let Some(number) = first_unseen.filter(|_| !dialect.rev2 && !dialect.uid_only) {
+    if let Some(number) = first_unseen {
         wire.line(&format!("* OK [UNSEEN {number}] First unseen message"));
     }
     wire.line(&format!("* OK [UIDVALIDITY {}] UIDs are valid", view.uid_validity().0));
@@ -114,7 +117,7 @@ pub(super) async fn close(talk: &mut Talk) -> Result<Answer, Ended> {
 /// What a client with QRESYNC is told whose CLOSE removed messages (RFC 7162 section 3.2.8): if
 /// nothing else came in between, it knows all up to there.
 fn closed_at(selected: &Selected) -> Answer {
-    let view = blocking(|| selected.mailbox.view()).ok().flatten();
+    let view = selected.mailbox.view().ok().flatten();
     let changes = view.as_ref().map(|view| blocking(|| view.changes_since(&selected.view)));
     match (view, changes) {
         (Some(view), Some(Ok(changes)))
@@ -129,7 +132,7 @@ fn closed_at(selected: &Selected) -> Answer {
 
 /// Whether any message is marked deleted: a CLOSE that removes nothing costs no commit.
 fn any_deleted(selected: &Selected) -> bool {
-    let view = blocking(|| selected.mailbox.view());
+    let view = selected.mailbox.view();
     view.ok().flatten().is_some_and(|view| view.deleted_count() > 0)
 }
 

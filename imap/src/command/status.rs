@@ -2,7 +2,7 @@
 
 use engine::error::ReadError;
 use engine::flags::SystemFlags;
-use engine::mailbox::{Filter, Sieve, View};
+use engine::mailbox::{Condition, Sifting, View};
 
 use super::{Answer, Talk};
 use crate::codec::command::StatusItem;
@@ -16,7 +16,7 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
         Ok(found) => found,
         Err(answer) => return answer,
     };
-    match blocking(|| mailbox.view()) {
+    match mailbox.view() {
         Ok(Some(view)) => {
             if items.contains(&StatusItem::HighestModSeq) {
                 talk.enable_condstore();
@@ -24,7 +24,10 @@ pub(super) fn status(talk: &mut Talk, name: &WireName, items: &[StatusItem]) -> 
             let append_bytes_max = talk.session.config.limits.append_bytes_max;
             let (names, out) = (talk.session.dialect.names(), &mut talk.wire.out);
             let of = (&*view, append_bytes_max);
-            match blocking(|| put_status(out, (&name, names), of, items)) {
+            let mut put = || put_status(out, (&name, names), of, items);
+            // Everything else is in the view, which is in memory.
+            let reads = items.contains(&StatusItem::DeletedStorage);
+            match if reads { blocking(put) } else { put() } {
                 Ok(()) => Answer::ok("Status told"),
                 Err(error) => Answer::unreadable(&talk.session, &error),
             }
@@ -81,9 +84,9 @@ pub(super) fn put_status(
 /// there are any.
 fn deleted_bytes(view: &View) -> Result<u64, ReadError> {
     let mut bytes = 0;
-    let deleted = Filter::Flags(SystemFlags::DELETED);
-    let mut sieve = Sieve::new(&deleted, (1, u32::MAX));
-    while let Some(found) = sieve.next(view)? {
+    let deleted = Condition::Flags(SystemFlags::DELETED);
+    let mut sifting = Sifting::new(&deleted, (1, u32::MAX));
+    while let Some(found) = sifting.next(view)? {
         let sizes = found.into_rows(view)?;
         let sizes = sizes.iter().flat_map(|rows| rows.iter().map(|(_, row)| row.size()));
         bytes += sizes.map(u64::from).sum::<u64>();

@@ -44,22 +44,18 @@ pub(super) async fn store(
         Ok(selected) => selected,
         Err(answer) => return Ok(answer),
     };
-    let targets = match blocking(|| selected.targets(numbers, set)) {
-        Ok(targets) => targets,
-        Err(error) => return Ok(talk.untargeted(&error)),
-    };
     // Only messages that the client may know: a set of UIDs may name some that came since.
     let limit = talk.session.config.limits.messages_per_command;
-    let known = blocking(|| {
+    let named = blocking(|| {
+        let targets = selected.targets(numbers, set)?;
         let mut known = selected.view.existing(&targets.uids)?;
         let excess = message_limit::cut(selected, &mut known, limit)?;
-        Ok((known, excess))
+        Ok((known, targets.ghosts, excess))
     });
-    let (known, excess) = match known {
-        Ok(known) => known,
-        Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
+    let (known, mut missing, excess) = match named {
+        Ok(named) => named,
+        Err(error) => return Ok(talk.untargeted(&error)),
     };
-    let mut missing = targets.ghosts;
     let mut modified = UidSet::new();
     if !known.is_empty() {
         let Some(steps) = steps(selected, &mut wanted) else { return Ok(Answer::no_permission()) };

@@ -322,7 +322,7 @@ impl<'a> KnownFlags<'a> {
         if !self.page.as_ref().is_some_and(|page| page.spans(uid)) {
             self.page = self.older.page_of(uid)?;
         }
-        let Some(before) = self.page.as_ref().and_then(|page| page.find(uid)) else {
+        let Some(before) = self.page.as_ref().and_then(|page| page.same_as(row)) else {
             return Ok(false);
         };
         let own = self.own.as_ref().filter(|own| own.change.uids.contains(uid));

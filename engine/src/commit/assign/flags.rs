@@ -4,7 +4,7 @@ use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
 use crate::limits::{MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
-use crate::mailbox::{Filter, RowRef};
+use crate::mailbox::{Condition, RowRef};
 use crate::record::{Body, FlagsChanged, RetentionBody};
 use crate::store::FlagsStored;
 use crate::uid_set::UidSet;
@@ -92,7 +92,7 @@ impl Assigner<'_> {
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
         let mut going = UidSet::new();
-        let deleted = Filter::Flags(SystemFlags::DELETED);
+        let deleted = Condition::Flags(SystemFlags::DELETED);
         state.look_at_passing(uids, &deleted, |row| going.push(row.uid()))?;
         if !going.is_empty() {
             self.remove(key, going.clone())?;

@@ -20,7 +20,7 @@ mod section;
 use engine::Summaries;
 use engine::error::ReadError;
 use engine::flags::{FlagChange, FlagList, SystemFlags};
-use engine::mailbox::{Filter, Row, Walk};
+use engine::mailbox::{Condition, Row, Walk};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -234,8 +234,8 @@ async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result
 }
 
 fn unseen_among(selected: &Selected, targets: &UidSet) -> Result<UidSet, ReadError> {
-    let unseen = Filter::Flags(SystemFlags::SEEN).negated();
-    selected.view.matching(&Filter::All(vec![unseen, Filter::Uids(targets.clone())]))
+    let unseen = Condition::Flags(SystemFlags::SEEN).negated();
+    selected.view.matching(&Condition::All(vec![unseen, Condition::Uids(targets.clone())]))
 }
 
 /// Answers the messages of a page.

@@ -7,7 +7,7 @@
 
 use engine::error::ReadError;
 use engine::ids::UnixSeconds;
-use engine::mailbox::{Filter, Found, Sieve, View};
+use engine::mailbox::{Condition, Found, Sifting, View};
 use engine::uid_set::UidSet;
 
 use super::progress::Progress;
@@ -24,55 +24,55 @@ const DAY_SECONDS: i64 = 86_400;
 /// What columns say of a test.
 pub(super) struct ByColumns {
     /// What every message that passes the test passes, too.
-    pub(super) filter: Filter,
-    /// Every message that passes the filter passes the test.
+    pub(super) condition: Condition,
+    /// Every message that passes the condition passes the test.
     pub(super) is_whole: bool,
 }
 
 impl ByColumns {
     /// Of messages with these UIDs.
     pub(super) fn of(test: &Test, uids: &UidSet, view: &View) -> ByColumns {
-        let ByColumns { filter, is_whole } = by_columns(test, view);
-        let filter = Filter::All(vec![Filter::Uids(uids.clone()), filter]);
-        ByColumns { filter, is_whole }
+        let ByColumns { condition, is_whole } = by_columns(test, view);
+        let condition = Condition::All(vec![Condition::Uids(uids.clone()), condition]);
+        ByColumns { condition, is_whole }
     }
 
-    fn whole(filter: Filter) -> ByColumns {
-        ByColumns { filter, is_whole: true }
+    fn whole(condition: Condition) -> ByColumns {
+        ByColumns { condition, is_whole: true }
     }
 
     fn unknown() -> ByColumns {
-        ByColumns { filter: Filter::Always(true), is_whole: false }
+        ByColumns { condition: Condition::Always(true), is_whole: false }
     }
 }
 
 fn by_columns(test: &Test, view: &View) -> ByColumns {
     let whole = ByColumns::whole;
     match test {
-        Test::Always(holds) => whole(Filter::Always(*holds)),
-        Test::Flag(flag) => whole(Filter::Flags(*flag)),
+        Test::Always(holds) => whole(Condition::Always(*holds)),
+        Test::Flag(flag) => whole(Condition::Flags(*flag)),
         Test::Keyword(keyword) => {
             let index = view.keywords().iter().position(|known| known == keyword);
             let index = index.and_then(|index| u16::try_from(index).ok());
-            whole(index.map_or(Filter::Always(false), Filter::Keyword))
+            whole(index.map_or(Condition::Always(false), Condition::Keyword))
         }
-        Test::Uids(uids) => whole(Filter::Uids(uids.clone())),
-        Test::Internal(test, day) => whole(of_day(*test, *day, Filter::ReceivedFrom)),
-        Test::Saved(test, day) => whole(of_day(*test, *day, Filter::SavedFrom)),
-        Test::Larger(size) => whole(Filter::Larger(*size)),
-        Test::Smaller(size) => whole(Filter::Smaller(*size)),
-        Test::ModSeq(modseq) => whole(Filter::ModSeq(*modseq)),
+        Test::Uids(uids) => whole(Condition::Uids(uids.clone())),
+        Test::Internal(test, day) => whole(of_day(*test, *day, Condition::ReceivedFrom)),
+        Test::Saved(test, day) => whole(of_day(*test, *day, Condition::SavedFrom)),
+        Test::Larger(size) => whole(Condition::Larger(*size)),
+        Test::Smaller(size) => whole(Condition::Smaller(*size)),
+        Test::ModSeq(modseq) => whole(Condition::ModSeq(*modseq)),
         Test::Until(UnixSeconds(time)) => {
-            whole(Filter::ReceivedFrom(UnixSeconds(time.saturating_add(1))).negated())
+            whole(Condition::ReceivedFrom(UnixSeconds(time.saturating_add(1))).negated())
         }
-        Test::From(time) => whole(Filter::ReceivedFrom(*time)),
-        Test::Thread(id) => whole(Filter::Thread(*id)),
+        Test::From(time) => whole(Condition::ReceivedFrom(*time)),
+        Test::Thread(id) => whole(Condition::Thread(*id)),
         Test::Not(test) => match by_columns(test, view) {
-            ByColumns { filter, is_whole: true } => whole(filter.negated()),
+            ByColumns { condition, is_whole: true } => whole(condition.negated()),
             _ => ByColumns::unknown(),
         },
-        Test::Or(a, b) => together([&**a, &**b].into_iter(), view, Filter::Any),
-        Test::And(tests) => together(tests.iter(), view, Filter::All),
+        Test::Or(a, b) => together([&**a, &**b].into_iter(), view, Condition::Any),
+        Test::And(tests) => together(tests.iter(), view, Condition::All),
         Test::Sent(..)
         | Test::Email(_)
         | Test::HeaderLike(..)
@@ -88,35 +88,35 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
 fn together<'a>(
     tests: impl Iterator<Item = &'a Test>,
     view: &View,
-    join: fn(Vec<Filter>) -> Filter,
+    join: fn(Vec<Condition>) -> Condition,
 ) -> ByColumns {
     let parts: Vec<ByColumns> = tests.map(|test| by_columns(test, view)).collect();
     let is_whole = parts.iter().all(|part| part.is_whole);
-    ByColumns { filter: join(parts.into_iter().map(|part| part.filter).collect()), is_whole }
+    ByColumns { condition: join(parts.into_iter().map(|part| part.condition).collect()), is_whole }
 }
 
 /// A day in UTC as the moments that it begins and ends with.
-fn of_day(test: DayTest, day: Day, from: fn(UnixSeconds) -> Filter) -> Filter {
+fn of_day(test: DayTest, day: Day, from: fn(UnixSeconds) -> Condition) -> Condition {
     let begin = day.begin();
     let end = UnixSeconds(begin.0.saturating_add(DAY_SECONDS));
     match test {
         DayTest::Before => from(begin).negated(),
-        DayTest::On => Filter::All(vec![from(begin), from(end).negated()]),
+        DayTest::On => Condition::All(vec![from(begin), from(end).negated()]),
         DayTest::Since => from(begin),
     }
 }
 
-/// Gathers what passes a filter.
+/// Gathers what meets a condition.
 pub(super) async fn gather(
     talk: &mut Talk,
     scope: &Scope,
-    filter: &Filter,
+    condition: &Condition,
     progress: &mut Progress,
     gathered: &mut Gathered,
 ) -> Result<Result<(), ReadError>, Ended> {
-    let mut sieve = Sieve::new(filter, (1, u32::MAX));
+    let mut sifting = Sifting::new(condition, (1, u32::MAX));
     loop {
-        match blocking(|| gather_some(scope, &mut sieve, gathered)) {
+        match blocking(|| gather_some(scope, &mut sifting, gathered)) {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(rank)) => progress.tell(talk, rank).await?,
             Err(error) => return Ok(Err(error)),
@@ -128,12 +128,12 @@ pub(super) async fn gather(
 /// As much as one turn allows; answers the rank up to which it came, if there may be more.
 fn gather_some(
     scope: &Scope,
-    sieve: &mut Sieve<'_>,
+    sifting: &mut Sifting<'_>,
     gathered: &mut Gathered,
 ) -> Result<Option<u32>, ReadError> {
     let turn = Turn::begin();
     let view = &scope.view;
-    while let Some(found) = sieve.next(view)? {
+    while let Some(found) = sifting.next(view)? {
         let mut rank = 0;
         match found {
             Found::Span { uids, rank: first } if !gathered.wants_modseq() => {
@@ -251,7 +251,7 @@ mod tests {
                 test.holds(&mut candidate).unwrap()
             };
             let expected: UidSet = rows.iter().filter(passes).map(|row| row.uid).collect();
-            let found = selected.view.matching(&by_columns.filter).unwrap();
+            let found = selected.view.matching(&by_columns.condition).unwrap();
             assert_eq!(found, expected, "{key:?}");
             found_some += usize::from(!found.is_empty() && found.count() < 1000);
         }
@@ -267,7 +267,7 @@ mod tests {
         let text = || SearchKey::Text(b"Subject".to_vec());
         let flag = || SearchKey::Flag(SystemFlags::FLAGGED);
         let flagged = UidSet::from_iter(
-            selected.view.matching(&Filter::Flags(SystemFlags::FLAGGED)).unwrap().iter(),
+            selected.view.matching(&Condition::Flags(SystemFlags::FLAGGED)).unwrap().iter(),
         );
         let all = UidSet::from_ranges([(1, 40)]);
         let cases = [
@@ -281,7 +281,7 @@ mod tests {
             let test = Test::compile(&key, &selected, UnixSeconds(0)).unwrap();
             let by_columns = ByColumns::of(&test, &test.domain(), &selected.view);
             assert_eq!(by_columns.is_whole, expected.is_empty(), "{key:?}");
-            let found = selected.view.matching(&by_columns.filter).unwrap();
+            let found = selected.view.matching(&by_columns.condition).unwrap();
             assert_eq!(&found, expected, "{key:?}");
         }
     }

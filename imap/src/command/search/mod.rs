@@ -108,7 +108,7 @@ async fn gather(
     let mut gathered = Gathered::new(request, options, asks_for_modseq(request));
     let by_columns = ByColumns::of(test, uids, &scope.view);
     let told = if by_columns.is_whole {
-        columns::gather(talk, scope, &by_columns.filter, progress, &mut gathered).await?
+        columns::gather(talk, scope, &by_columns.condition, progress, &mut gathered).await?
     } else {
         let scanned = scan_within(talk, scope, (test, uids), progress, |candidate, number| {
             gathered.add(candidate, number);

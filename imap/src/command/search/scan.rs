@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::error::ReadError;
-use engine::mailbox::{Rows, Sieve, View};
+use engine::mailbox::{Rows, Sifting, View};
 use engine::uid_set::UidSet;
 use engine::{Account, Summaries};
 
@@ -41,7 +41,7 @@ impl Scope {
         Scope { account, view, ghosts }
     }
 
-    /// The messages that a sieve lets through, from where `seen` left off.
+    /// The messages that meet the condition, from where `seen` left off.
     fn look(
         &self,
         test: &Test,
@@ -91,7 +91,7 @@ impl Turn {
 
 /// How far a scan has come.
 struct Seen<'a> {
-    sieve: Sieve<'a>,
+    sifting: Sifting<'a>,
     /// What is left of a page.
     left: Option<Rows>,
     summaries: Summaries,
@@ -102,7 +102,7 @@ impl Seen<'_> {
         if let Some(rows) = self.left.take() {
             return Ok(Some(rows));
         }
-        while let Some(found) = self.sieve.next(view)? {
+        while let Some(found) = self.sifting.next(view)? {
             if let Some(rows) = found.into_rows(view)? {
                 return Ok(Some(rows));
             }
@@ -141,9 +141,10 @@ pub(super) async fn scan_within(
     progress: &mut Progress,
     mut take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
-    let filter = ByColumns::of(test, uids, &scope.view).filter;
+    let condition = ByColumns::of(test, uids, &scope.view).condition;
     let summaries = scope.account.summaries_of_some(scope.view.mailbox());
-    let mut seen = Seen { sieve: Sieve::new(&filter, (1, u32::MAX)), left: None, summaries };
+    let sifting = Sifting::new(&condition, (1, u32::MAX));
+    let mut seen = Seen { sifting, left: None, summaries };
     loop {
         match blocking(|| scope.look(test, &mut seen, &mut take)) {
             Ok(Pass::Rest { rank }) => progress.tell(talk, rank).await?,

@@ -2,7 +2,7 @@
 //!
 //! A page is looked at only where its head leaves the answer open: where it says that no message
 //! is unseen, none needs to be looked at for being so. Of the pages that are, only the columns
-//! that the filter asks for.
+//! that the condition asks for.
 //!
 //! # Invariants
 //! 1. Whether a row passes is decided by its own values, whatever the head or its neighbours say.
@@ -19,7 +19,7 @@ use crate::uid_set::UidSet;
 
 /// What is asked of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Filter {
+pub enum Condition {
     /// Nothing, or too much.
     Always(bool),
     /// All of these.
@@ -41,11 +41,11 @@ pub enum Filter {
     /// To be of this conversation.
     Thread(ThreadId),
     /// The contrary.
-    Not(Box<Filter>),
+    Not(Box<Condition>),
     /// Any of these.
-    Any(Vec<Filter>),
+    Any(Vec<Condition>),
     /// All of these.
-    All(Vec<Filter>),
+    All(Vec<Condition>),
 }
 
 const ALL_UIDS: (u32, u32) = (1, u32::MAX);
@@ -90,22 +90,24 @@ pub enum Found {
     Rows(Rows),
 }
 
-impl Filter {
+impl Condition {
     /// The contrary of this.
     #[must_use]
-    pub fn negated(self) -> Filter {
-        Filter::Not(Box::new(self))
+    pub fn negated(self) -> Condition {
+        Condition::Not(Box::new(self))
     }
 
     /// The lowest and the highest UID that may pass.
     fn bounds(&self) -> (u32, u32) {
         match self {
-            Filter::Always(false) => (1, 0),
-            Filter::Uids(uids) => match (uids.first(), uids.last()) {
+            Condition::Always(false) => (1, 0),
+            Condition::Uids(uids) => match (uids.first(), uids.last()) {
                 (Some(first), Some(last)) => (first.0, last.0),
                 _ => (1, 0),
             },
-            Filter::All(filters) => filters.iter().map(Filter::bounds).fold(ALL_UIDS, common),
+            Condition::All(conditions) => {
+                conditions.iter().map(Condition::bounds).fold(ALL_UIDS, common)
+            }
             _ => ALL_UIDS,
         }
     }
@@ -113,8 +115,8 @@ impl Filter {
     fn of_head(&self, head: &PageHead) -> Verdict {
         let counts = &head.counts;
         match self {
-            Filter::Always(passes) => Verdict::of(!passes, *passes),
-            Filter::Flags(flags) => {
+            Condition::Always(passes) => Verdict::of(!passes, *passes),
+            Condition::Flags(flags) => {
                 let seen = flags.contains(SystemFlags::SEEN);
                 let deleted = flags.contains(SystemFlags::DELETED);
                 let none =
@@ -125,32 +127,32 @@ impl Filter {
                     && (!deleted || counts.deleted == counts.messages);
                 Verdict::of(none, all)
             }
-            Filter::Uids(uids) => {
+            Condition::Uids(uids) => {
                 let (first, last) = (head.first_uid, head.last_uid);
                 let ranges = uids.ranges();
                 let at = ranges.partition_point(|&(_, end)| end < first.0);
                 let covers = |&(begin, end): &(u32, u32)| begin <= first.0 && last.0 <= end;
                 Verdict::of(!meets(uids, first, last), ranges.get(at).is_some_and(covers))
             }
-            Filter::Larger(size) => Verdict::of(counts.bytes <= *size, false),
-            Filter::Smaller(size) => Verdict::of(*size == 0, counts.bytes < *size),
-            Filter::ModSeq(modseq) => Verdict::of(head.highest_modseq.bits() < *modseq, false),
-            Filter::Keyword(_)
-            | Filter::ReceivedFrom(_)
-            | Filter::SavedFrom(_)
-            | Filter::Thread(_) => Verdict::Open,
-            Filter::Not(filter) => match filter.of_head(head) {
+            Condition::Larger(size) => Verdict::of(counts.bytes <= *size, false),
+            Condition::Smaller(size) => Verdict::of(*size == 0, counts.bytes < *size),
+            Condition::ModSeq(modseq) => Verdict::of(head.highest_modseq.bits() < *modseq, false),
+            Condition::Keyword(_)
+            | Condition::ReceivedFrom(_)
+            | Condition::SavedFrom(_)
+            | Condition::Thread(_) => Verdict::Open,
+            Condition::Not(condition) => match condition.of_head(head) {
                 Verdict::None => Verdict::All,
                 Verdict::All => Verdict::None,
                 Verdict::Open => Verdict::Open,
             },
-            Filter::Any(filters) => {
-                let mut verdicts = filters.iter().map(|filter| filter.of_head(head));
+            Condition::Any(conditions) => {
+                let mut verdicts = conditions.iter().map(|condition| condition.of_head(head));
                 let all = verdicts.clone().any(|verdict| verdict == Verdict::All);
                 Verdict::of(verdicts.all(|verdict| verdict == Verdict::None), all)
             }
-            Filter::All(filters) => {
-                let mut verdicts = filters.iter().map(|filter| filter.of_head(head));
+            Condition::All(conditions) => {
+                let mut verdicts = conditions.iter().map(|condition| condition.of_head(head));
                 let none = verdicts.clone().any(|verdict| verdict == Verdict::None);
                 Verdict::of(none, verdicts.all(|verdict| verdict == Verdict::All))
             }
@@ -159,10 +161,10 @@ impl Filter {
 
     fn of_page(&self, page: &Page) -> Mask {
         match self {
-            Filter::Always(true) => Mask::first(page.len()),
-            Filter::Always(false) => Mask::default(),
-            Filter::Flags(flags) => Mask::of(page.flag_bits(), |bits| bits & flags.0 == flags.0),
-            Filter::Keyword(index) => {
+            Condition::Always(true) => Mask::first(page.len()),
+            Condition::Always(false) => Mask::default(),
+            Condition::Flags(flags) => Mask::of(page.flag_bits(), |bits| bits & flags.0 == flags.0),
+            Condition::Keyword(index) => {
                 let sets = page.keyword_sets();
                 let has = |set: &KeywordSet| set.contains(index);
                 if !sets.iter().any(has) {
@@ -172,25 +174,25 @@ impl Filter {
                 let of = |set: u16| has.get(usize::from(set)).copied().unwrap_or(false);
                 Mask::of(page.keyword_set_indexes(), of)
             }
-            Filter::Uids(uids) => Mask::of_uids(page, uids),
-            Filter::Larger(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) > *size),
-            Filter::Smaller(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) < *size),
-            Filter::ModSeq(modseq) => Mask::of(page.modseq_bits(), |bits| bits >= *modseq),
-            Filter::ReceivedFrom(time) => Mask::of(page.received(), |at| at >= time.0),
-            Filter::SavedFrom(time) => Mask::of(page.saved(), |at| at >= time.0),
-            Filter::Thread(thread) => Mask::of(page.threads(), |of_row| of_row == thread.0),
-            Filter::Not(filter) => Mask::first(page.len()).without(filter.of_page(page)),
-            Filter::Any(filters) => {
+            Condition::Uids(uids) => Mask::of_uids(page, uids),
+            Condition::Larger(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) > *size),
+            Condition::Smaller(size) => Mask::of(page.sizes(), |of_row| u64::from(of_row) < *size),
+            Condition::ModSeq(modseq) => Mask::of(page.modseq_bits(), |bits| bits >= *modseq),
+            Condition::ReceivedFrom(time) => Mask::of(page.received(), |at| at >= time.0),
+            Condition::SavedFrom(time) => Mask::of(page.saved(), |at| at >= time.0),
+            Condition::Thread(thread) => Mask::of(page.threads(), |of_row| of_row == thread.0),
+            Condition::Not(condition) => Mask::first(page.len()).without(condition.of_page(page)),
+            Condition::Any(conditions) => {
                 let none = Mask::default();
-                filters.iter().fold(none, |mask, filter| mask.or(filter.of_page(page)))
+                conditions.iter().fold(none, |mask, condition| mask.or(condition.of_page(page)))
             }
-            Filter::All(filters) => {
+            Condition::All(conditions) => {
                 let mut mask = Mask::first(page.len());
-                for filter in filters {
+                for condition in conditions {
                     if mask.is_empty() {
                         break;
                     }
-                    mask = mask.and(filter.of_page(page));
+                    mask = mask.and(condition.of_page(page));
                 }
                 mask
             }
@@ -198,18 +200,18 @@ impl Filter {
     }
 }
 
-/// Goes through the messages between two UIDs that pass a filter, page by page.
-pub struct Sieve<'a> {
-    filter: &'a Filter,
+/// Goes through the messages between two UIDs page by page, and lets pass what meets a condition.
+pub struct Sifting<'a> {
+    condition: &'a Condition,
     next: Option<u32>,
     last: u32,
 }
 
-impl<'a> Sieve<'a> {
+impl<'a> Sifting<'a> {
     /// From the lower UID to the higher, both of them included.
-    pub fn new(filter: &'a Filter, range: (u32, u32)) -> Sieve<'a> {
-        let (first, last) = common(range, filter.bounds());
-        Sieve { filter, next: (first <= last).then_some(first), last }
+    pub fn new(condition: &'a Condition, range: (u32, u32)) -> Sifting<'a> {
+        let (first, last) = common(range, condition.bounds());
+        Sifting { condition, next: (first <= last).then_some(first), last }
     }
 
     /// What passes of the next page whose head does not rule it out; nothing of pages whose
@@ -225,7 +227,7 @@ impl<'a> Sieve<'a> {
             if head.first_uid.0 > self.last {
                 break;
             }
-            let verdict = self.filter.of_head(head);
+            let verdict = self.condition.of_head(head);
             if verdict == Verdict::None {
                 rank = rank.saturating_add(head.counts.messages);
                 continue;
@@ -239,7 +241,7 @@ impl<'a> Sieve<'a> {
             let page = view.page(slot)?;
             let mut mask = match verdict {
                 Verdict::All => Mask::first(page.len()),
-                _ => self.filter.of_page(&page),
+                _ => self.condition.of_page(&page),
             };
             if begin > head.first_uid.0 || end < head.last_uid.0 {
                 mask = mask.and(Mask::of_uids(&page, &UidSet::from_ranges([(begin, end)])));
@@ -275,10 +277,10 @@ impl View {
     ///
     /// # Errors
     /// A page cannot be read.
-    pub fn matching(&self, filter: &Filter) -> Result<UidSet, ReadError> {
+    pub fn matching(&self, condition: &Condition) -> Result<UidSet, ReadError> {
         let mut matching = UidSet::new();
-        let mut sieve = Sieve::new(filter, ALL_UIDS);
-        while let Some(found) = sieve.next(self)? {
+        let mut sifting = Sifting::new(condition, ALL_UIDS);
+        while let Some(found) = sifting.next(self)? {
             match found {
                 Found::Span { uids: (first, last), .. } => matching.push_range(first, last),
                 Found::Rows(rows) => {
@@ -295,16 +297,16 @@ impl MailboxState {
     pub(crate) fn look_at_passing(
         &self,
         uids: &UidSet,
-        filter: &Filter,
+        condition: &Condition,
         mut look: impl FnMut(RowRef<'_>),
     ) -> Result<(), ReadError> {
         for place in self.content.places_of(uids) {
             let Some(slot) = self.content.slot(place) else { continue };
-            if filter.of_head(&slot.head) == Verdict::None {
+            if condition.of_head(&slot.head) == Verdict::None {
                 continue;
             }
             let page = slot.rows.page(&self.reader)?;
-            let mask = filter.of_page(&page).and(Mask::of_uids(&page, uids));
+            let mask = condition.of_page(&page).and(Mask::of_uids(&page, uids));
             mask.indexes().for_each(|index| look(RowRef::new(&page, index)));
         }
         Ok(())
