@@ -65,20 +65,20 @@ pub const HABITS: &[Habit] = &[
         "the whole header",
     ),
     habit("K-9 and Thunderbird for Android, state", "(UID FLAGS)", Cost::Rows),
-    opens(
+    habit(
         "K-9 and Thunderbird for Android, list",
         "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (date subject from \
          content-type to cc reply-to message-id references in-reply-to list-unsubscribe sender \
          X-K9mail-Identity Chat-Version)])",
-        "X-K9mail-Identity, Chat-Version",
+        Cost::Summaries,
     ),
     habit("K-9 and Thunderbird for Android, structure", "(UID BODYSTRUCTURE)", Cost::Summaries),
-    opens(
+    habit(
         "mutt and NeoMutt, list",
         "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM SENDER SUBJECT \
          TO CC MESSAGE-ID REFERENCES CONTENT-TYPE CONTENT-DESCRIPTION IN-REPLY-TO REPLY-TO LINES \
          LIST-POST X-LABEL X-ORIGINAL-TO)])",
-        "Content-Description, Lines, X-Label",
+        Cost::Summaries,
     ),
     habit("mbsync, state", "(UID FLAGS)", Cost::Rows),
     habit(
@@ -86,7 +86,7 @@ pub const HABITS: &[Habit] = &[
         "(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (Message-Id)])",
         Cost::Summaries,
     ),
-    opens("mbsync, new messages", "(UID BODY.PEEK[HEADER.FIELDS (X-TUID)])", "X-TUID"),
+    habit("mbsync, new messages", "(UID BODY.PEEK[HEADER.FIELDS (X-TUID)])", Cost::Summaries),
     habit("offlineimap, state", "(FLAGS UID INTERNALDATE)", Cost::Rows),
     habit("imapsync, state", "(UID FLAGS INTERNALDATE RFC822.SIZE)", Cost::Rows),
     opens("imapsync, identity", "(UID BODY.PEEK[HEADER.FIELDS (Message-Id Received)])", "Received"),
@@ -96,13 +96,13 @@ pub const HABITS: &[Habit] = &[
          SUBJECT CONTENT-TYPE CC REPLY-TO LIST-POST DISPOSITION-NOTIFICATION-TO X-PRIORITY)])",
         Cost::Summaries,
     ),
-    opens(
+    habit(
         "Roundcube, a message",
         "(UID RFC822.SIZE FLAGS INTERNALDATE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (DATE FROM TO \
          SUBJECT CONTENT-TYPE CC REPLY-TO LIST-POST DISPOSITION-NOTIFICATION-TO X-PRIORITY \
          REFERENCES IN-REPLY-TO BCC SENDER MESSAGE-ID CONTENT-TRANSFER-ENCODING X-DRAFT-INFO \
          MAIL-FOLLOWUP-TO MAIL-REPLY-TO RETURN-PATH)])",
-        "X-Draft-Info",
+        Cost::Summaries,
     ),
     habit(
         "many libraries, list",

@@ -51,7 +51,7 @@ pub use subject::{base_subject, is_reply_or_forward};
 pub use summary::{Address, BodyKind, Envelope, Part, Summary};
 
 /// Version of this parser, kept in every summary: rises when the same bytes give another summary.
-pub const PARSER_VERSION: u16 = 1;
+pub const PARSER_VERSION: u16 = 2;
 /// Bytes kept of one header field's value; what is longer is cut.
 pub const FIELD_BYTES_MAX: usize = 8 << 10;
 /// Bytes of all strings kept in one summary, apart from its common header fields.

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::header::{Field, Fields};
-use super::summary::is_common;
+use super::summary::kept_since;
 use super::{KindRef, PartRef, PartsRef, StoredSummary};
 use crate::width::u64_of;
 
@@ -103,7 +103,8 @@ pub struct FieldNames {
     names: Vec<Vec<u8>>,
     /// Bit n: some name has n bytes; bit 63: so many or more.
     lengths: u64,
-    are_common: bool,
+    /// The version of the parser from which on summaries keep all of them.
+    kept_since: Option<u16>,
 }
 
 impl FieldNames {
@@ -111,12 +112,20 @@ impl FieldNames {
     pub fn new<N: AsRef<[u8]>>(names: &[N]) -> FieldNames {
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_ref().to_vec()).collect();
         let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name));
-        FieldNames { lengths, are_common: names.iter().all(|name| is_common(name)), names }
+        let since = names.iter().map(|name| kept_since(name));
+        let kept_since = since.fold(Some(0), |all, one| Some(all?.max(one?)));
+        FieldNames { lengths, kept_since, names }
     }
 
-    /// Whether summaries keep all fields of these names.
+    /// Whether summaries of today keep all fields of these names.
     pub fn are_common(&self) -> bool {
-        self.are_common
+        self.kept_since.is_some()
+    }
+
+    /// Whether a summary has all fields of these names that its message has.
+    pub fn are_in(&self, summary: &StoredSummary) -> bool {
+        self.kept_since.is_some_and(|since| summary.parser_version() >= since)
+            && summary.common_headers_complete()
     }
 
     /// Whether a field has one of these names.
@@ -150,7 +159,7 @@ impl FieldNames {
     /// the message must be opened for it, because a name is not among those kept or not all fields
     /// were kept.
     pub fn put_chosen_of_summary(&self, chosen: &mut Vec<u8>, summary: &StoredSummary) -> bool {
-        let kept = self.are_common && summary.common_headers_complete();
+        let kept = self.are_in(summary);
         if kept {
             self.put_chosen_of(chosen, summary.common_headers(), FieldChoice::Only);
         }

@@ -121,64 +121,74 @@ pub enum BodyKind {
     Message(Box<Envelope>, Box<Part>),
 }
 
-/// Fields that are kept whole, in lower case, besides `x-spam-*`.
-const COMMON_FIELDS: &[&str] = &[
-    "authentication-results",
-    "auto-submitted",
-    "bcc",
-    "cc",
-    "content-disposition",
-    "content-language",
-    "content-transfer-encoding",
-    "content-type",
-    "date",
-    "delivered-to",
-    "disposition-notification-to",
-    "from",
-    "importance",
-    "in-reply-to",
-    "list-archive",
-    "list-help",
-    "list-id",
-    "list-owner",
-    "list-post",
-    "list-subscribe",
-    "list-unsubscribe",
-    "list-unsubscribe-post",
-    "mail-followup-to",
-    "mail-reply-to",
-    "message-id",
-    "mime-version",
-    "newsgroups",
-    "organization",
-    "precedence",
-    "priority",
-    "references",
-    "reply-to",
-    "resent-date",
-    "resent-from",
-    "resent-to",
-    "return-path",
-    "sender",
-    "subject",
-    "to",
-    "user-agent",
-    "x-mailer",
-    "x-msmail-priority",
-    "x-original-to",
-    "x-priority",
+/// Fields that are kept whole, in lower case, besides `x-spam-*`; and the version of the parser from
+/// which on they are.
+const COMMON_FIELDS: &[(&str, u16)] = &[
+    ("authentication-results", 1),
+    ("auto-submitted", 1),
+    ("bcc", 1),
+    ("cc", 1),
+    ("chat-version", 2),
+    ("content-description", 2),
+    ("content-disposition", 1),
+    ("content-language", 1),
+    ("content-transfer-encoding", 1),
+    ("content-type", 1),
+    ("date", 1),
+    ("delivered-to", 1),
+    ("disposition-notification-to", 1),
+    ("from", 1),
+    ("importance", 1),
+    ("in-reply-to", 1),
+    ("lines", 2),
+    ("list-archive", 1),
+    ("list-help", 1),
+    ("list-id", 1),
+    ("list-owner", 1),
+    ("list-post", 1),
+    ("list-subscribe", 1),
+    ("list-unsubscribe", 1),
+    ("list-unsubscribe-post", 1),
+    ("mail-followup-to", 1),
+    ("mail-reply-to", 1),
+    ("message-id", 1),
+    ("mime-version", 1),
+    ("newsgroups", 1),
+    ("organization", 1),
+    ("precedence", 1),
+    ("priority", 1),
+    ("references", 1),
+    ("reply-to", 1),
+    ("resent-date", 1),
+    ("resent-from", 1),
+    ("resent-to", 1),
+    ("return-path", 1),
+    ("sender", 1),
+    ("subject", 1),
+    ("to", 1),
+    ("user-agent", 1),
+    ("x-draft-info", 2),
+    ("x-k9mail-identity", 2),
+    ("x-label", 2),
+    ("x-mailer", 1),
+    ("x-msmail-priority", 1),
+    ("x-original-to", 1),
+    ("x-priority", 1),
+    ("x-tuid", 2),
 ];
 
-/// Whether a field of this name is kept whole.
-pub(super) fn is_common(name: &[u8]) -> bool {
+/// The version of the parser from which on fields of this name are kept whole; `None`: they are not.
+pub(super) fn kept_since(name: &[u8]) -> Option<u16> {
     let mut lower = [0_u8; 27];
-    let Some(lower) = lower.get_mut(..name.len()) else {
-        return starts_with_spam(name);
-    };
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    COMMON_FIELDS.binary_search_by(|field| field.as_bytes().cmp(lower)).is_ok()
-        || starts_with_spam(name)
+    if let Some(lower) = lower.get_mut(..name.len()) {
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let place = COMMON_FIELDS.binary_search_by(|(field, _)| field.as_bytes().cmp(lower));
+        if let Some((_, since)) = place.ok().and_then(|place| COMMON_FIELDS.get(place)) {
+            return Some(*since);
+        }
+    }
+    starts_with_spam(name).then_some(1)
 }
 
 fn starts_with_spam(name: &[u8]) -> bool {
@@ -217,7 +227,9 @@ impl Summary {
     /// What `BODY[HEADER.FIELDS (names)]` gives, with its empty line; `None` if the message must be
     /// opened for it, because a name is not among those kept or not all fields were kept.
     pub fn common_header_fields<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<Vec<u8>> {
-        if !self.common_headers_complete || !names.iter().all(|name| is_common(name.as_ref())) {
+        let is_kept =
+            |name: &N| kept_since(name.as_ref()).is_some_and(|since| self.parser_version >= since);
+        if !self.common_headers_complete || !names.iter().all(is_kept) {
             return None;
         }
         Some(header_fields(&self.common_headers, names, FieldChoice::Only))
@@ -226,7 +238,7 @@ impl Summary {
 
 fn common_headers(header: &[u8]) -> (Vec<u8>, bool) {
     let mut kept = Vec::new();
-    for field in Fields::new(header).filter(|field| is_common(field.name)) {
+    for field in Fields::new(header).filter(|field| kept_since(field.name).is_some()) {
         if kept.len() + field.raw.len() > COMMON_HEADER_BYTES_MAX {
             return (kept, false);
         }

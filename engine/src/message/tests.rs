@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::fuzzing::reads_alike;
 use super::generator::Generator;
-use super::section::{FieldChoice, SectionText, header_fields, part, section};
+use super::section::{FieldChoice, FieldNames, SectionText, header_fields, part, section};
 use super::text::SearchText;
 use super::*;
 use crate::limits::{MIME_DEPTH_MAX, MIME_PARTS_MAX};
@@ -207,6 +207,26 @@ fn an_envelope_has_defaults_and_its_preview_is_text() {
     assert_eq!(summary.common_header_fields(&["DKIM-Signature"]), None);
     let chosen = header_fields(message.as_bytes(), &["Date", "FROM"], FieldChoice::Except);
     assert!(chosen.starts_with(b"Subject: Re") && chosen.ends_with(b"text/html\r\n\r\n"));
+}
+
+/// Summaries in the log stay as they were made: what an earlier parser did not keep is not told to be
+/// missing, but looked for in the message.
+#[test]
+fn a_summary_does_not_answer_for_fields_that_its_parser_did_not_keep() {
+    let message = b"Subject: a\r\nX-TUID: b\r\n\r\nx";
+    let mut summary = check(message);
+    let chosen = |summary: &Summary, names: &[&str]| {
+        let by_tree = summary.common_header_fields(names);
+        let stored = StoredSummary::of(&summary.encode()).unwrap();
+        assert_eq!(FieldNames::new(names).chosen_of_summary(&stored), by_tree, "{names:?}");
+        by_tree
+    };
+    assert_eq!(chosen(&summary, &["x-tuid"]).unwrap(), b"X-TUID: b\r\n\r\n");
+    summary.parser_version = 1;
+    summary.common_headers = b"Subject: a\r\n".to_vec();
+    assert_eq!(chosen(&summary, &["x-tuid"]), None);
+    assert_eq!(chosen(&summary, &["subject", "X-Label"]), None);
+    assert_eq!(chosen(&summary, &["subject"]).unwrap(), b"Subject: a\r\n\r\n");
 }
 
 #[test]

@@ -406,16 +406,17 @@ pub(super) fn put_kept(
         return Ok(false);
     }
     let Some(summary) = answer.summary(summaries)? else { return Ok(false) };
-    if !summary.common_headers_complete() {
+    let items = || answer.plan.items.iter().zip(&answer.plan.prepared);
+    let is_section = |item: &FetchItem| matches!(item, FetchItem::Section(_));
+    if items().any(|(item, prepared)| is_section(item) && !prepared.fields.are_in(&summary)) {
         return Ok(false);
     }
     answer.put_head(out);
-    for (index, (item, prepared)) in answer.plan.items.iter().zip(&answer.plan.prepared).enumerate()
-    {
+    for (index, (item, prepared)) in items().enumerate() {
         if index > 0 {
             out.push(b' ');
         }
-        if matches!(item, FetchItem::Section(_)) {
+        if is_section(item) {
             out.extend_from_slice(&prepared.name);
             put::literal_of(out, |out| {
                 prepared.fields.put_chosen_of_summary(out, &summary);
