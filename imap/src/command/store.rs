@@ -117,7 +117,8 @@ fn modified_set(
             set.push_range(number, number);
         }
     }
-    Ok(Some(set))
+    // What was expunged meanwhile has no number to be told by.
+    Ok(Some(set).filter(|set| !set.is_empty()))
 }
 
 /// What is to be done, as far as the client may: of flags that it may not change, nothing (RFC 4314
