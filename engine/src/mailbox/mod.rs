@@ -23,6 +23,7 @@ mod dirty;
 pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
+mod keywords;
 mod page;
 mod row;
 mod source;
@@ -56,5 +57,6 @@ pub(crate) use self::{
 };
 #[cfg(test)]
 pub(crate) use digest::with_flag_in_first_row;
+pub(crate) use keywords::KeywordTable;
 pub use row::{KeywordSet, Row, RowIds};
 pub use view::{View, ViewChanges};

@@ -4,8 +4,10 @@
 //! it asked for silence, the flags of every message that it named. An echo of its own change is
 //! never told a second time.
 
+use std::collections::HashSet;
+
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
@@ -138,11 +140,12 @@ fn steps(selected: &Selected, wanted: &mut Wanted) -> Option<Vec<(FlagChange, Fl
     if !rights.has_any(ALL_FLAGS) {
         return None;
     }
-    let keywords = selected
-        .view
-        .keywords()
-        .iter()
-        .filter(|known| rights.contains(Rights::WRITE) && !given.keywords.contains(known));
+    // The mailbox may know tens of thousands.
+    let lower = |keyword: &Keyword| keyword.as_str().to_ascii_lowercase();
+    let kept: HashSet<String> = given.keywords.iter().map(lower).collect();
+    let keywords = selected.view.keywords().iter();
+    let keywords =
+        keywords.filter(|known| rights.contains(Rights::WRITE) && !kept.contains(&lower(known)));
     let others = FlagList {
         system: changeable(rights).without(given.system),
         keywords: keywords.cloned().collect(),
