@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::error::ReadError;
-use engine::ids::{AccountNumber, MailboxId};
+use engine::ids::MailboxId;
 use engine::mailbox::View;
 use engine::{Account, AccountSubscription, Mailbox, Subscription};
 use tokio::sync::Notify;
 
 use self::names::{Filter, Known};
-use super::rights::{Deed, needs};
+use super::rights::may_read;
 use super::status::put_status;
 use super::{Answer, Talk, WITHDRAWN, lost_right, tell_selected};
 use crate::codec::command::{Events, FetchItem, NotifyRequest, NotifySet, StatusItem};
@@ -250,10 +250,6 @@ impl Watching {
             (selected.mailbox.id(), listening)
         });
     }
-}
-
-fn may_read(owner: &Account, mailbox: MailboxId, viewer: AccountNumber) -> bool {
-    owner.rights_of(mailbox, viewer).contains(needs(Deed::Read).with(needs(Deed::Lookup)))
 }
 
 impl Watched {
