@@ -45,7 +45,7 @@ use crate::stream::{Ended, Wire};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
-pub(crate) use notify::{Watching, tell_between};
+pub(crate) use notify::{MetadataWatch, Watching, tell_between};
 pub(crate) use search::Contexts;
 
 /// One client: its state and its bytes.
@@ -176,6 +176,7 @@ pub(crate) async fn carry_out(
         talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
         return Ok(Then::Close);
     }
+    notify::tell_metadata(talk);
     let answer = match talk.session.dialect.qresync && rule.tells_modseq {
         true => answer.with_highest_modseq(talk.session.selected.as_ref()),
         false => answer,

@@ -12,6 +12,7 @@
 //! 2. Only mailboxes that the client may read are watched, at most `notify_mailboxes_max`; what the
 //!    rights are is asked again before each telling.
 
+mod enabled;
 mod names;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use engine::mailbox::View;
 use engine::{Account, AccountSubscription, Mailbox, Subscription};
 use tokio::sync::Notify;
 
+pub(crate) use self::enabled::MetadataWatch;
+pub(super) use self::enabled::{ring_for_metadata, tell_metadata, watch_metadata};
 use self::names::{Filter, Known};
 use super::rights::may_read;
 use super::status::put_status;

@@ -202,7 +202,7 @@ fn changed_names(
 }
 
 /// Entries that changed, by mailbox as the client says it; of the server under the empty name.
-fn changed_metadata(
+pub(super) fn changed_metadata(
     before: &Known,
     now: &Known,
     account: &Account,
