@@ -45,14 +45,14 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Open {
     total: u32,
-    by_address: HashMap<IpAddr, u32>,
+    by_network: HashMap<IpAddr, u32>,
 }
 
 /// A connection's place; dropping it makes room.
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
-    address: IpAddr,
+    network: Option<IpAddr>,
 }
 
 impl Admission {
@@ -63,27 +63,20 @@ impl Admission {
 
     /// A place for one more connection from `address`, unless a bound is reached.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = customer(address);
+        let network = imap::network_of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_there = open.by_address.get(&address).copied().unwrap_or(0);
-        let over = |count| count >= self.bounds.per_address && !address.is_loopback();
-        if open.total >= self.bounds.total || over(from_there) {
+        if open.total >= self.bounds.total {
             return None;
         }
-        open.total += 1;
-        open.by_address.insert(address, from_there + 1);
-        Some(Place { admission: Arc::clone(self), address })
-    }
-}
-
-/// What is counted as one client.
-fn customer(address: IpAddr) -> IpAddr {
-    // An IPv4 client on a dual-stack socket is the same client.
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into())
+        if let Some(network) = network {
+            let from_there = open.by_network.get(&network).copied().unwrap_or(0);
+            if from_there >= self.bounds.per_address {
+                return None;
+            }
+            open.by_network.insert(network, from_there + 1);
         }
-        address => address,
+        open.total += 1;
+        Some(Place { admission: Arc::clone(self), network })
     }
 }
 
@@ -91,11 +84,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        let left = open.by_address.get(&self.address).copied().unwrap_or(0).saturating_sub(1);
+        let Some(network) = self.network else { return };
+        let left = open.by_network.get(&network).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {
-            open.by_address.remove(&self.address);
+            open.by_network.remove(&network);
         } else {
-            open.by_address.insert(self.address, left);
+            open.by_network.insert(network, left);
         }
     }
 }
@@ -222,10 +216,17 @@ mod tests {
         let _other = admission.admit("192.0.2.2".parse().unwrap()).unwrap();
         assert!(admission.admit("192.0.2.3".parse().unwrap()).is_none(), "a fourth in all");
         drop(first);
-        let network: IpAddr = "2001:db8::1".parse().unwrap();
-        assert_eq!(customer(network), customer("2001:db8::2".parse().unwrap()));
-        assert_ne!(customer(network), customer("2001:db8:0:1::1".parse().unwrap()));
         assert!(admission.admit(greedy).is_some(), "the first one's place is free again");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client_and_this_machine_is_many() {
+        let admission = Admission::new(ConnectionBounds { total: 5, per_address: 1 });
+        let admit = |address: &str| admission.admit(address.parse().unwrap());
+        let _first = admit("2001:db8::1").unwrap();
+        assert!(admit("2001:db8::2").is_none(), "the same /64");
+        let _other = admit("2001:db8:0:1::1").unwrap();
+        let _here = ["127.0.0.1", "::1", "127.0.0.1"].map(|here| admit(here).unwrap());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Flags and keywords of a message (RFC 9051 section 2.3.2).
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The system flags as bits. `\Recent` is not stored: IMAP4rev2 dropped it, and for IMAP4rev1 a
 /// session decides it.
@@ -62,7 +63,7 @@ impl fmt::Debug for SystemFlags {
 /// A keyword such as `$Forwarded`: an IMAP atom, compared without regard to ASCII case, shown as
 /// first set.
 #[derive(Clone, Debug)]
-pub struct Keyword(Box<str>);
+pub struct Keyword(Arc<str>);
 
 impl Keyword {
     /// Refuses what is not an IMAP atom or is longer than [`crate::limits::KEYWORD_BYTES_MAX`].

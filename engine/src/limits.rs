@@ -56,6 +56,8 @@ pub const MAILBOX_NAME_LEVELS_MAX: usize = 64;
 pub const KEYWORD_BYTES_MAX: usize = 255;
 /// Distinct keywords of one mailbox.
 pub const MAILBOX_KEYWORDS_MAX: usize = 65_000;
+/// Their bytes together: they are in the mailbox's row, which a base image writes as one record.
+pub const MAILBOX_KEYWORD_BYTES_MAX: usize = 2 << 20;
 /// Distinct keywords of one message.
 pub const MESSAGE_KEYWORDS_MAX: usize = 1000;
 /// Mailboxes of one account.
@@ -94,5 +96,9 @@ const _: () = assert!(
 const _: () = assert!(
     MAILBOX_ANNOTATION_BYTES_MAX * 2 < RECORD_BYTES_MAX,
     "the row of a mailbox's annotations fits into the record of a base image"
+);
+const _: () = assert!(
+    MAILBOX_KEYWORD_BYTES_MAX + 2 * MAILBOX_KEYWORDS_MAX < RECORD_BYTES_MAX * 3 / 4,
+    "the row of a mailbox fits into the record of a base image, whatever keywords it has"
 );
 const _: () = assert!(TAIL_ROWS_MAX < PAGE_ROWS_MAX);

@@ -321,9 +321,10 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "RFC 5464 section 4.4.2",
-        "METADATA is never answered without being asked for; the server has no /shared entries",
-        "no client that we know enables it",
-        "transcripts/metadata.imap",
+        "who enabled METADATA is told also what it has changed itself; the server has no /shared \
+         entries",
+        "what others did in the same moment would be left out with it",
+        "transcripts/metadata_enabled.imap",
     ),
     (
         "RFC 9208 section 4.1.1",

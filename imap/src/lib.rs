@@ -33,5 +33,5 @@ mod stream;
 
 pub use config::{Config, Limits};
 pub use driver::{Transport, serve_connection};
-pub use login::{TokenOptions, TokenOptionsError};
+pub use login::{TokenOptions, TokenOptionsError, network_of};
 pub use pop3::serve_pop3;

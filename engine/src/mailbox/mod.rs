@@ -26,6 +26,7 @@ mod dirty;
 pub(crate) mod fuzzing;
 mod head;
 mod ids_page;
+mod keywords;
 mod page;
 mod row;
 mod rows;
@@ -65,6 +66,7 @@ pub(crate) use self::{
 pub use condition::{Condition, Found, Sifting};
 #[cfg(test)]
 pub(crate) use digest::with_flag_in_first_row;
+pub(crate) use keywords::KeywordTable;
 pub use row::{KeywordSet, Row, RowIds};
 pub use rows::{RowRef, Rows, Walk};
 pub use view::{View, ViewChanges};

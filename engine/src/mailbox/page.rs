@@ -421,11 +421,11 @@ fn positions(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ReadErro
     Ok(bits)
 }
 
-/// `set` with `add` and without `remove`, in the order of keyword sets. At most
+/// `set` with `add` and without `remove`, which ascends, in the order of keyword sets. At most
 /// [`MESSAGE_KEYWORDS_MAX`] are kept; the committer refuses more before it gets here.
 pub(crate) fn keywords_after(set: &KeywordSet, add: &[u16], remove: &[u16]) -> KeywordSet {
     let mut after: KeywordSet =
-        set.iter().filter(|keyword| !remove.contains(keyword)).copied().collect();
+        set.iter().filter(|keyword| remove.binary_search(keyword).is_err()).copied().collect();
     for &keyword in add {
         if let Err(place) = after.binary_search(&keyword)
             && after.len() < MESSAGE_KEYWORDS_MAX

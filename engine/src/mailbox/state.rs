@@ -39,6 +39,7 @@ use crate::mailbox::content::{Block, MailboxContent, Slot};
 use crate::mailbox::digest::{DIGEST_BYTES, MailboxDigest};
 use crate::mailbox::dirty::DirtyPages;
 use crate::mailbox::head::{self, Counts, PageHead};
+use crate::mailbox::keywords::KeywordTable;
 use crate::mailbox::source::{BlockKey, Columns, PageCell, PageKey, PageReader};
 use crate::mailbox::varint::{self, Reader};
 use crate::mailbox::view::View;
@@ -58,7 +59,7 @@ pub(crate) struct MailboxState {
     pub(super) uid_epoch: u16,
     pub(super) highest_modseq: Lsn,
     pub(super) page_version: u64,
-    pub(super) keywords: Arc<Vec<Keyword>>,
+    pub(super) keywords: Arc<KeywordTable>,
     pub(super) content: MailboxContent,
     /// Not known of a mailbox that has messages from before there were digests.
     pub(super) digest: Option<MailboxDigest>,
@@ -129,13 +130,17 @@ impl MailboxState {
 
     /// The keywords that rows name by index.
     pub(crate) fn keywords(&self) -> &[Keyword] {
-        &self.keywords
+        self.keywords.names()
+    }
+
+    /// The same, to keep while the mailbox goes on.
+    pub(crate) fn keyword_table(&self) -> Arc<KeywordTable> {
+        Arc::clone(&self.keywords)
     }
 
     /// The index of a keyword, if it is known.
     pub(crate) fn keyword_index(&self, keyword: &Keyword) -> Option<u16> {
-        let place = self.keywords.iter().position(|known| known == keyword)?;
-        u16::try_from(place).ok()
+        self.keywords.index_of(keyword)
     }
 
     /// The index of a keyword, added to the list if it is new; `None` when the list is full. A new
@@ -148,11 +153,10 @@ impl MailboxState {
         if let Some(index) = self.keyword_index(keyword) {
             return Some(index);
         }
-        if self.keywords.len() >= MAILBOX_KEYWORDS_MAX {
+        if self.keywords.names().len() >= MAILBOX_KEYWORDS_MAX {
             return None;
         }
-        let index = u16::try_from(self.keywords.len()).ok()?;
-        Arc::make_mut(&mut self.keywords).push(keyword.clone());
+        let index = Arc::make_mut(&mut self.keywords).push(keyword.clone())?;
         dirty.mailboxes.insert((self.account, self.mailbox));
         Some(index)
     }
@@ -181,8 +185,8 @@ impl MailboxState {
         varint::put(&mut out, u64::from(self.uid_epoch));
         varint::put(&mut out, self.highest_modseq.bits());
         varint::put(&mut out, self.page_version);
-        varint::put(&mut out, u64_of(self.keywords.len()));
-        for keyword in self.keywords.iter() {
+        varint::put(&mut out, u64_of(self.keywords().len()));
+        for keyword in self.keywords() {
             varint::put_bytes(&mut out, keyword.as_str().as_bytes());
         }
         let tail = self.content.tail.as_ref().map(|slot| &slot.head);
@@ -251,7 +255,7 @@ impl MailboxState {
         state.uid_epoch = stored.uid_epoch;
         state.highest_modseq = stored.highest_modseq;
         state.page_version = stored.page_version;
-        state.keywords = Arc::new(stored.keywords);
+        state.keywords = Arc::new(KeywordTable::new(stored.keywords));
         let StoredRow { block_count, block_messages, tail, digest, .. } = stored;
         state.open_blocks(blocks)?;
         let wrong = |why| ReadError::Undecodable { what: "mailbox", why };

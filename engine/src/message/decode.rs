@@ -13,6 +13,8 @@ use std::panic::catch_unwind;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::html::html_to_text;
 
+use super::quoted_printable::{Blanks, QuotedPrintableDecoder};
+
 /// Undoes a Content-Transfer-Encoding (RFC 2045 section 6); unknown ones leave the bytes alone.
 pub(super) fn transfer_decode<'a>(encoding: &[u8], body: &'a [u8]) -> Cow<'a, [u8]> {
     if encoding.eq_ignore_ascii_case(b"base64") {
@@ -70,38 +72,13 @@ pub(super) fn base64(body: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// RFC 2045 section 6.7: blanks at line ends go, soft line breaks join lines.
+/// Quoted-printable as a whole, with the blanks at line ends.
 fn quoted_printable(body: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'=') {
-        let (plain, after) = rest.split_at(at);
-        decoded.extend_from_slice(plain);
-        let after = after.get(1..).unwrap_or_default();
-        if let Some(byte) = hex_pair(after) {
-            decoded.push(byte);
-            rest = after.get(2..).unwrap_or_default();
-            continue;
-        }
-        let blanks = after.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
-        let line_end = after.get(blanks.unwrap_or(after.len())..).unwrap_or_default();
-        rest = match line_end {
-            [b'\r', b'\n', next @ ..] | [b'\n', next @ ..] => next,
-            [] => &[],
-            _ => {
-                decoded.push(b'=');
-                after
-            }
-        };
-    }
-    decoded.extend_from_slice(rest);
+    let mut decoder = QuotedPrintableDecoder::new(Blanks::Kept);
+    decoder.push(body, &mut decoded);
+    decoder.finish(&mut decoded);
     decoded
-}
-
-fn hex_pair(bytes: &[u8]) -> Option<u8> {
-    let [high, low, ..] = bytes else { return None };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 /// Text in a named charset as UTF-8.

@@ -30,6 +30,7 @@ pub mod generator;
 mod header;
 mod parameter;
 mod preview;
+mod quoted_printable;
 mod reader;
 pub mod section;
 mod stored;
@@ -46,6 +47,7 @@ pub use borrowed::{
 pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
 pub use decode::{Base64Decoder, decode_words};
 pub use header::{Field, Fields};
+pub use quoted_printable::{Blanks, QuotedPrintableDecoder};
 pub use stored::SummaryError;
 pub use subject::{base_subject, is_reply_or_forward};
 pub use summary::{Address, BodyKind, Envelope, Part, Summary};

@@ -112,8 +112,8 @@ impl FieldNames {
     pub fn new<N: AsRef<[u8]>>(names: &[N]) -> FieldNames {
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_ref().to_vec()).collect();
         let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name));
-        let since = names.iter().map(|name| kept_since(name));
-        let kept_since = since.fold(Some(0), |all, one| Some(all?.max(one?)));
+        let mut since = names.iter().map(|name| kept_since(name));
+        let kept_since = since.try_fold(0, |all, one| Some(all.max(one?)));
         FieldNames { lengths, kept_since, names }
     }
 

@@ -86,8 +86,8 @@ impl Changes {
         rows: &[(Row, RowIds)],
     ) -> Result<(), ReadError> {
         let keywords = match self.mailbox_mut(committed, (account, mailbox))? {
-            Some((state, _)) => state.keywords().to_vec(),
-            None => Vec::new(),
+            Some((state, _)) => state.keyword_table(),
+            None => Arc::default(),
         };
         let Some(state) = self.account_mut(committed, account) else { return Ok(()) };
         let mailbox_name = state.names.name_of(mailbox).unwrap_or_default().to_owned();
@@ -97,7 +97,7 @@ impl Changes {
                 mailbox_name: mailbox_name.clone(),
                 expunged_at,
                 blob: row.blob,
-                row: new_row(row, ids, &keywords),
+                row: new_row(row, ids, keywords.names()),
             };
             let key = RetainedKey { until, mailbox, uid: row.uid };
             self.retained.insert((account, key), Some(Arc::new(message)));

@@ -12,12 +12,8 @@
 //!
 //! # Invariants
 //! 1. The result does not depend on where the bytes were cut.
-//! 2. At most `HELD_BYTES_MAX` bytes are held back between two pieces.
 
-use engine::message::Base64Decoder;
-
-/// Blanks that may turn out to stand at a line's end; more of them are taken for text.
-const HELD_BYTES_MAX: usize = 998;
+use engine::message::{Base64Decoder, Blanks, QuotedPrintableDecoder};
 
 /// A decoder, somewhere in a part.
 #[derive(Clone, Debug)]
@@ -27,10 +23,7 @@ pub struct TransferDecoder(State);
 enum State {
     AsItIs,
     Base64(Base64Decoder),
-    /// What may be an escape, a soft line break or blanks at a line's end.
-    QuotedPrintable {
-        held: Vec<u8>,
-    },
+    QuotedPrintable(QuotedPrintableDecoder),
 }
 
 impl TransferDecoder {
@@ -43,7 +36,7 @@ impl TransferDecoder {
         } else if is("base64") {
             State::Base64(Base64Decoder::default())
         } else if is("quoted-printable") {
-            State::QuotedPrintable { held: Vec::new() }
+            State::QuotedPrintable(QuotedPrintableDecoder::new(Blanks::Dropped))
         } else {
             return None;
         }))
@@ -64,87 +57,16 @@ impl TransferDecoder {
         match &mut self.0 {
             State::AsItIs => out.extend_from_slice(bytes),
             State::Base64(decoder) => decoder.push(bytes, out),
-            State::QuotedPrintable { held } => quoted_printable(bytes, held, out),
+            State::QuotedPrintable(decoder) => decoder.push(bytes, out),
         }
     }
 
     /// Appends what is due at the end of the part.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        if let State::QuotedPrintable { held } = &mut self.0 {
-            match held.as_slice() {
-                // Half an escape; a soft line break or blanks leave nothing.
-                [b'=', second, ..] if second.is_ascii_hexdigit() => out.append(held),
-                [b'=', ..] => {}
-                [.., b'\r'] => out.push(b'\r'),
-                _ => {}
-            }
-            held.clear();
+        if let State::QuotedPrintable(decoder) = &mut self.0 {
+            decoder.finish(out);
         }
     }
-}
-
-fn quoted_printable(bytes: &[u8], held: &mut Vec<u8>, out: &mut Vec<u8>) {
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        if held.is_empty() {
-            let special = |byte: &u8| matches!(byte, b'=' | b' ' | b'\t');
-            let plain = rest.iter().position(special).unwrap_or(rest.len());
-            let (run, left) = rest.split_at(plain);
-            out.extend_from_slice(run);
-            rest = left;
-            if let Some((&byte, after)) = left.split_first() {
-                held.push(byte);
-                rest = after;
-            }
-            continue;
-        }
-        rest = after;
-        if !hold(byte, held, out) {
-            // It does not belong to what was held: it is looked at by itself.
-            match byte {
-                b'=' | b' ' | b'\t' => held.push(byte),
-                _ => out.push(byte),
-            }
-        }
-    }
-}
-
-/// Goes on with what is held; false if `byte` does not belong to it, which is put as it is then.
-fn hold(byte: u8, held: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
-    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
-    let is_escape = held.first() == Some(&b'=');
-    let goes_on = match held.as_slice() {
-        [b'=', high] if high.is_ascii_hexdigit() => {
-            if let Some(decoded) = hex_pair(*high, byte) {
-                out.push(decoded);
-                held.clear();
-                return true;
-            }
-            false
-        }
-        [.., b'\r'] => byte == b'\n',
-        [b'='] if byte.is_ascii_hexdigit() => true,
-        _ => is_blank(byte) || matches!(byte, b'\r' | b'\n'),
-    };
-    if !goes_on || held.len() >= HELD_BYTES_MAX {
-        out.append(held);
-        return false;
-    }
-    if byte != b'\n' {
-        held.push(byte);
-        return true;
-    }
-    if !is_escape {
-        let line_end: &[u8] = if held.last() == Some(&b'\r') { b"\r\n" } else { b"\n" };
-        out.extend_from_slice(line_end);
-    }
-    held.clear();
-    true
-}
-
-fn hex_pair(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 #[cfg(test)]
@@ -182,14 +104,6 @@ mod tests {
             }
         }
         assert!(TransferDecoder::new(b"x-uuencode").is_none());
-    }
-
-    #[test]
-    fn what_is_held_back_is_bounded() {
-        let mut decoder = TransferDecoder::new(b"quoted-printable").unwrap();
-        let mut out = Vec::new();
-        decoder.push(&[b' '; 100_000], &mut out);
-        assert!(out.len() >= 100_000 - HELD_BYTES_MAX - 1, "{}", out.len());
     }
 
     proptest::proptest! {

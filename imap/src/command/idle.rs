@@ -26,6 +26,7 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
         let news = Arc::clone(&news);
         selected.mailbox.on_change(Arc::new(move || news.notify_one()))
     });
+    let _metadata = notify::ring_for_metadata(talk, &news);
     talk.wire.line("+ idling");
     let deadline = tokio::time::Instant::now() + talk.session.config.limits.idle_command_timeout;
     loop {
@@ -37,6 +38,7 @@ pub(super) async fn idle(talk: &mut Talk) -> Result<Answer, Ended> {
             return Ok(Answer::ok("Idle is over"));
         }
         notify::tell_others(talk).await?;
+        notify::tell_metadata(talk);
         match talk.wire.connection.plain_line(talk.wire.bounds) {
             Ok(None) => {}
             Ok(Some(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => {

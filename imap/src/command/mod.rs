@@ -37,7 +37,7 @@ use engine::rights::Rights;
 use engine::uid_set::UidSet;
 use tokio::sync::watch;
 
-use crate::codec::command::TransferKind;
+use crate::codec::command::{Sharing, TransferKind};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::{Command, Request};
 use crate::session::{Answered, Expunges, Manner, Selected, Session, Synced, TargetError, sync};
@@ -45,7 +45,7 @@ use crate::stream::{Ended, Wire};
 
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
-pub(crate) use notify::{Watching, tell_between};
+pub(crate) use notify::{MetadataWatch, Watching, tell_between};
 pub(crate) use search::Contexts;
 
 /// One client: its state and its bytes.
@@ -115,17 +115,8 @@ fn rule(command: &Command) -> Rule {
         Command::Append { .. } => row("Append", When::LoggedIn),
         Command::Replace { .. } => row("Replace", When::Selected),
         Command::Idle => row("Idle", When::LoggedIn),
-        Command::Notify(_) => row("Notify", When::LoggedIn),
         Command::UidBatches { .. } => row("Uidbatches", When::Selected),
-        Command::GetAcl(_) => row("Getacl", When::LoggedIn),
-        Command::SetAcl { .. } => row("Setacl", When::LoggedIn),
-        Command::ListRights { .. } => row("Listrights", When::LoggedIn),
-        Command::MyRights(_) => row("Myrights", When::LoggedIn),
-        Command::GetMetadata { .. } => row("Getmetadata", When::LoggedIn),
-        Command::SetMetadata { .. } => row("Setmetadata", When::LoggedIn),
-        Command::GetQuota(_) => row("Getquota", When::LoggedIn),
-        Command::GetQuotaRoot(_) => row("Getquotaroot", When::LoggedIn),
-        Command::SetQuota(_) => row("Setquota", When::LoggedIn),
+        Command::Sharing(sharing) => row(sharing.name(), When::LoggedIn),
         Command::Check => row("Check", When::Selected),
         Command::Close => row("Close", When::Selected),
         Command::Unselect => row("Unselect", When::Selected),
@@ -185,6 +176,7 @@ pub(crate) async fn carry_out(
         talk.wire.line("* BYE [UNAVAILABLE] The selected mailbox was deleted");
         return Ok(Then::Close);
     }
+    notify::tell_metadata(talk);
     let answer = match talk.session.dialect.qresync && rule.tells_modseq {
         true => answer.with_highest_modseq(talk.session.selected.as_ref()),
         false => answer,
@@ -238,6 +230,9 @@ fn refused_by_state(session: &Session, rule: Rule) -> Option<Answer> {
 }
 
 async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Result<Answer, Ended> {
+    if search::uses_condstore(&command) {
+        talk.enable_condstore();
+    }
     match command {
         Command::Capability => Ok(session::capability(talk)),
         Command::Noop => Ok(Answer::ok("Nothing done")),
@@ -291,20 +286,6 @@ async fn run(talk: &mut Talk, command: Command, literals: Vec<Vec<u8>>) -> Resul
         Command::Transfer { kind, numbers, set, mailbox } => {
             transfer::transfer(talk, kind, numbers, &set, &mailbox).await
         }
-        other => run_search(talk, other).await,
-    }
-}
-
-/// Commands that look for messages.
-async fn run_search(talk: &mut Talk, command: Command) -> Result<Answer, Ended> {
-    if let Command::Search(request)
-    | Command::Sort { request, .. }
-    | Command::Thread { request, .. } = &command
-        && search::asks_for_modseq(request)
-    {
-        talk.enable_condstore();
-    }
-    match command {
         Command::Search(request) => search::search(talk, &request).await,
         Command::Sort { criteria, request } => search::sort(talk, &criteria, &request).await,
         Command::Thread { algorithm, request } => search::thread(talk, algorithm, &request).await,
@@ -312,30 +293,28 @@ async fn run_search(talk: &mut Talk, command: Command) -> Result<Answer, Ended> 
             search::multi_search(talk, &sources, &request).await
         }
         Command::CancelUpdate(tags) => Ok(search::cancel_update(talk, &tags)),
-        other => run_sharing(talk, other).await,
+        Command::Sharing(sharing) => run_sharing(talk, sharing).await,
     }
 }
 
-/// Commands about who may what, about metadata and quotas, and about being told of them.
-async fn run_sharing(talk: &mut Talk, command: Command) -> Result<Answer, Ended> {
+async fn run_sharing(talk: &mut Talk, command: Sharing) -> Result<Answer, Ended> {
     let answered = match command {
-        Command::GetAcl(name) => acl::get(talk, &name),
-        Command::SetAcl { mailbox, identifier, change } => {
+        Sharing::GetAcl(name) => acl::get(talk, &name),
+        Sharing::SetAcl { mailbox, identifier, change } => {
             return acl::set(talk, &mailbox, &identifier, change).await;
         }
-        Command::ListRights { mailbox, identifier } => acl::list(talk, &mailbox, &identifier),
-        Command::MyRights(name) => acl::mine(talk, &name),
-        Command::GetMetadata { mailbox, request } => {
+        Sharing::ListRights { mailbox, identifier } => acl::list(talk, &mailbox, &identifier),
+        Sharing::MyRights(name) => acl::mine(talk, &name),
+        Sharing::GetMetadata { mailbox, request } => {
             return metadata::get(talk, &mailbox, &request).await;
         }
-        Command::SetMetadata { mailbox, values } => {
+        Sharing::SetMetadata { mailbox, values } => {
             return metadata::set(talk, &mailbox, values).await;
         }
-        Command::Notify(request) => return notify::notify(talk, request).await,
-        Command::GetQuota(root) => quota::get(talk, &root),
-        Command::GetQuotaRoot(name) => quota::get_root(talk, &name),
-        Command::SetQuota(root) => quota::set(talk, &root),
-        _ => unreachable!("every other command is carried out by the caller"),
+        Sharing::Notify(request) => return notify::notify(talk, request).await,
+        Sharing::GetQuota(root) => quota::get(talk, &root),
+        Sharing::GetQuotaRoot(name) => quota::get_root(talk, &name),
+        Sharing::SetQuota(root) => quota::set(talk, &root),
     };
     Ok(answered.unwrap_or_else(|refused| refused))
 }

@@ -12,7 +12,7 @@
 //! 1. What is found here was permitted: no handler asks an account that is not the client's own for
 //!    a mailbox in any other way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use engine::error::ReadError;
@@ -187,6 +187,19 @@ impl Talk {
             }
         }
         Ok(Arc::new(all))
+    }
+
+    /// Whose the mailboxes are that others share with the client; some it may not see.
+    pub(super) fn owners(
+        &self,
+        account: &Account,
+    ) -> Result<HashMap<MailboxId, Account>, ReadError> {
+        let mut owners = HashMap::new();
+        for owner in account.sharing_with() {
+            let listing = owner.listing()?;
+            owners.extend(listing.mailboxes.iter().map(|entry| (entry.id, owner.clone())));
+        }
+        Ok(owners)
     }
 
     /// Whether some mailbox of that account can be read by the client.

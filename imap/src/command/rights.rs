@@ -4,7 +4,9 @@
 //! no mailbox of others. Without the right to see a mailbox, the lack of any other is answered as
 //! if the mailbox were not there.
 
+use engine::Account;
 use engine::flags::FlagList;
+use engine::ids::{AccountNumber, MailboxId};
 use engine::rights::Rights;
 
 use super::Answer;
@@ -49,6 +51,12 @@ pub(super) const fn needs(deed: Deed) -> Rights {
         Deed::ReadMetadata => Rights::LOOKUP.with(Rights::READ),
         Deed::WriteMetadata => Rights::LOOKUP.with(Rights::READ).with(Rights::WRITE),
     }
+}
+
+/// Whether somebody may look into a mailbox, and know of it.
+pub(super) fn may_read(owner: &Account, mailbox: MailboxId, viewer: AccountNumber) -> bool {
+    let needed = needs(Deed::Lookup).with(needs(Deed::Read));
+    owner.rights_of(mailbox, viewer).contains(needed)
 }
 
 /// One of these is enough for MYRIGHTS.

@@ -53,7 +53,10 @@ pub(super) fn enable(talk: &mut Talk, names: &[String]) -> Answer {
     if condstore {
         talk.enable_condstore();
     }
-    Answer::ok("Enabled")
+    match super::notify::watch_metadata(talk) {
+        Ok(()) => Answer::ok("Enabled"),
+        Err(error) => Answer::unreadable(&talk.session, &error),
+    }
 }
 
 /// NAMESPACE (RFC 2342)

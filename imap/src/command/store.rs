@@ -4,8 +4,10 @@
 //! it asked for silence, the flags of every message that it named. An echo of its own change is
 //! never told a second time.
 
+use std::collections::HashSet;
+
 use engine::error::ReadError;
-use engine::flags::{FlagChange, FlagList, SystemFlags};
+use engine::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use engine::ids::Lsn;
 use engine::mailbox::RowRef;
 use engine::rights::Rights;
@@ -112,7 +114,8 @@ fn modified_set(
             set.push_range(number, number);
         }
     }
-    Ok(Some(set))
+    // What was expunged meanwhile has no number to be told by.
+    Ok(Some(set).filter(|set| !set.is_empty()))
 }
 
 /// What is to be done, as far as the client may: of flags that it may not change, nothing (RFC 4314
@@ -132,11 +135,12 @@ fn steps(selected: &Selected, wanted: &mut Wanted) -> Option<Vec<(FlagChange, Fl
     if !rights.has_any(ALL_FLAGS) {
         return None;
     }
-    let keywords = selected
-        .view
-        .keywords()
-        .iter()
-        .filter(|known| rights.contains(Rights::WRITE) && !given.keywords.contains(known));
+    // The mailbox may know tens of thousands.
+    let lower = |keyword: &Keyword| keyword.as_str().to_ascii_lowercase();
+    let kept: HashSet<String> = given.keywords.iter().map(lower).collect();
+    let keywords = selected.view.keywords().iter();
+    let keywords =
+        keywords.filter(|known| rights.contains(Rights::WRITE) && !kept.contains(&lower(known)));
     let others = FlagList {
         system: changeable(rights).without(given.system),
         keywords: keywords.cloned().collect(),

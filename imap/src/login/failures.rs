@@ -28,8 +28,8 @@ struct Known {
 }
 
 impl Failures {
-    /// Notes a failure; how many there were from that address lately. None from this machine: who
-    /// comes from here is a web mail or a proxy, and one user's failures are not the others'.
+    /// Notes a failure; how many there were from that address lately. None from this machine: one
+    /// user's failures are not the others'.
     pub(super) fn note(&self, address: IpAddr, now: Instant) -> u32 {
         let Some(network) = network_of(address) else { return 0 };
         let mut known = self.known.lock();
@@ -49,8 +49,9 @@ impl Failures {
     }
 }
 
-/// Whom a failure is counted for: an IPv4 address, or the IPv6 /64 that one customer has.
-fn network_of(address: IpAddr) -> Option<IpAddr> {
+/// Whom something is counted for that comes from an address: an IPv4 address, or the IPv6 /64 that
+/// one customer has. None from this machine: a web mail or a mail server in front is many.
+pub fn network_of(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         address if address.is_loopback() => None,
         IpAddr::V6(address) => Some(IpAddr::V6((address.to_bits() >> 64 << 64).into())),

@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 
 use self::failures::Failures;
+pub use self::failures::network_of;
 pub(crate) use self::introspection::Introspection;
 pub use self::introspection::{TokenOptions, TokenOptionsError};
 pub(crate) use self::seats::Seat;

@@ -18,6 +18,17 @@ pub(crate) struct Dialect {
     pub(crate) rev2: bool,
     /// No sequence numbers at all (RFC 9586).
     pub(crate) uid_only: bool,
+    /// Whose metadata is told when it changes (RFC 5464 section 4.1).
+    pub(crate) metadata: Option<Metadata>,
+}
+
+/// Whose metadata is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Metadata {
+    /// That of the server alone.
+    Server,
+    /// And of mailboxes.
+    All,
 }
 
 impl Dialect {
@@ -32,6 +43,8 @@ impl Dialect {
             "UTF8=ACCEPT" => self.utf8 = true,
             "IMAP4REV2" => self.rev2 = true,
             "UIDONLY" => self.uid_only = true,
+            "METADATA-SERVER" => self.metadata = self.metadata.max(Some(Metadata::Server)),
+            "METADATA" => self.metadata = Some(Metadata::All),
             _ => return false,
         }
         true

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use engine::{Account, Store};
 
 use crate::Config;
-use crate::command::Watching;
+use crate::command::{MetadataWatch, Watching};
 use crate::extension::{Situation, capabilities};
 use crate::login::{Admitted, Seat, TlsFacts, Visitor, offer};
 use crate::sasl::Offer;
 
-pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{Dialect, Metadata};
 pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
 pub(crate) use numbering::Ghosts;
 pub(crate) use resync::{changed, resynchronize, vanished};
@@ -65,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) selected: Option<Selected>,
     /// What NOTIFY asked to be told; `None` before the first one, and after NONE.
     pub(crate) watching: Option<Box<Watching>>,
+    /// What is known of metadata, where its changes are told without NOTIFY.
+    pub(crate) metadata_watch: Option<Box<MetadataWatch>>,
     /// Logins that failed on this connection.
     pub(crate) login_failures: u32,
     /// Commands in a row that were not understood.
@@ -90,6 +92,7 @@ impl Session {
             seat: None,
             selected: None,
             watching: None,
+            metadata_watch: None,
             login_failures: 0,
             bad_commands: 0,
         }

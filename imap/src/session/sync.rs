@@ -22,6 +22,9 @@ use crate::codec::put;
 use crate::command::Contexts;
 use crate::stream::{Ended, Wire, blocking};
 
+/// Keywords above which they are not told again with each new one.
+const LONG_LIST: usize = 1000;
+
 /// Whether expunges may be told now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Expunges {
@@ -229,8 +232,11 @@ fn expunged_numbers(selected: &Selected, vanished: &UidSet) -> Result<Vec<u32>, 
 }
 
 /// FLAGS and PERMANENTFLAGS when the mailbox has a keyword that the client has not been told of.
+/// Long lists are told again when they are a sixteenth longer, or each new keyword would cost all
+/// that there are; until then FETCH shows it (RFC 9051 section 7.3.5 asks for the system flags).
 fn tell_keywords(selected: &mut Selected, wire: &mut Wire) {
-    if selected.view.keywords().len() == selected.told_keywords {
+    let (count, told) = (selected.view.keywords().len(), selected.told_keywords);
+    if count == told || (told > LONG_LIST && count > told && count - told < told / 16) {
         return;
     }
     put_flags_known(selected, wire);

@@ -13,6 +13,7 @@ mod compress;
 mod damage;
 mod habits;
 mod hostile;
+mod keywords;
 mod large_append;
 mod many_messages;
 mod notify;

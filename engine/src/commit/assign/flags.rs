@@ -3,16 +3,16 @@
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, Keyword, SystemFlags};
 use crate::ids::{AccountNumber, Lsn, MailboxId};
-use crate::limits::{MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
-use crate::mailbox::{Condition, RowRef};
+use crate::limits::{MAILBOX_KEYWORD_BYTES_MAX, MAILBOX_KEYWORDS_MAX, MESSAGE_KEYWORDS_MAX};
+use crate::mailbox::{Condition, KeywordTable, RowRef};
 use crate::record::{Body, FlagsChanged, RetentionBody};
 use crate::store::FlagsStored;
 use crate::uid_set::UidSet;
 
 use super::Assigner;
 
-/// A change of flags with its keywords split: indexes where the mailbox knows them, and whether it
-/// knows all.
+/// A change of flags with its keywords split: indexes where the mailbox knows them, ascending, and
+/// whether it knows all.
 struct Wanted<'a> {
     change: FlagChange,
     flags: &'a FlagList,
@@ -38,13 +38,13 @@ impl Assigner<'_> {
         }
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
-        let known = state.keywords();
+        let known = state.keyword_table();
         let history = unchanged_since.map(|_| committed.volume());
         let is_modified = |modseq: Lsn| match (&history, unchanged_since) {
             (Some(history), Some(since)) => history.is_modified(modseq, since),
             _ => false,
         };
-        let wanted = Wanted::new(change, flags, known);
+        let wanted = Wanted::new(change, flags, &known);
         let mut stored = FlagsStored {
             changed: UidSet::new(),
             modified: UidSet::new(),
@@ -74,7 +74,8 @@ impl Assigner<'_> {
         }
         removed.sort_unstable();
         removed.dedup();
-        let named = removed.iter().filter_map(|&index| known.get(usize::from(index)).cloned());
+        let names = known.names();
+        let named = removed.iter().filter_map(|&index| names.get(usize::from(index)).cloned());
         let body = Body::Flags {
             mailbox: key.1,
             changes: vec![wanted.record(stored.changed.clone(), named.collect())],
@@ -129,33 +130,39 @@ impl Assigner<'_> {
         let committed = self.context.committed;
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
-        let known = state.keywords();
-        let new = keywords.iter().filter(|keyword| !known.contains(keyword)).count();
-        if known.len() + new > MAILBOX_KEYWORDS_MAX {
-            return Err(CommitError::TooLarge {
-                what: "the number of the mailbox's keywords",
-                limit: crate::width::u64_of(MAILBOX_KEYWORDS_MAX),
-            });
+        let table = state.keyword_table();
+        let new = keywords.iter().filter(|keyword| table.index_of(keyword).is_none());
+        let (new_count, new_bytes) =
+            new.fold((0, 0), |(count, bytes), keyword| (count + 1, bytes + keyword.as_str().len()));
+        if new_count == 0 {
+            return Ok(());
+        }
+        let too_large =
+            |what, limit| Err(CommitError::TooLarge { what, limit: crate::width::u64_of(limit) });
+        if table.names().len() + new_count > MAILBOX_KEYWORDS_MAX {
+            return too_large("the number of the mailbox's keywords", MAILBOX_KEYWORDS_MAX);
+        }
+        if table.name_bytes() + new_bytes > MAILBOX_KEYWORD_BYTES_MAX {
+            return too_large("the length of the mailbox's keywords", MAILBOX_KEYWORD_BYTES_MAX);
         }
         Ok(())
     }
 }
 
 impl<'a> Wanted<'a> {
-    fn new(change: FlagChange, flags: &'a FlagList, known: &[Keyword]) -> Wanted<'a> {
-        let position = |keyword: &Keyword| {
-            let index = known.iter().position(|other| other == keyword)?;
-            u16::try_from(index).ok()
-        };
-        let indexes: Vec<u16> = flags.keywords.iter().filter_map(position).collect();
+    fn new(change: FlagChange, flags: &'a FlagList, known: &KeywordTable) -> Wanted<'a> {
+        let indexes = flags.keywords.iter().filter_map(|keyword| known.index_of(keyword));
+        let mut indexes: Vec<u16> = indexes.collect();
         let all_known = indexes.len() == flags.keywords.len();
+        indexes.sort_unstable();
+        indexes.dedup();
         Wanted { change, flags, known: indexes, all_known }
     }
 
     /// Whether it makes a difference to that message.
     fn changes(&self, row: RowRef<'_>) -> bool {
         let (flags, keywords) = (row.flags(), row.keywords());
-        let has = |index: &u16| keywords.contains(index);
+        let has = |index: &u16| keywords.binary_search(index).is_ok();
         match self.change {
             FlagChange::Add => {
                 !flags.contains(self.flags.system) || !self.all_known || !self.known.iter().all(has)
@@ -176,8 +183,8 @@ impl<'a> Wanted<'a> {
     fn removes(&self, index: u16) -> bool {
         match self.change {
             FlagChange::Add => false,
-            FlagChange::Remove => self.known.contains(&index),
-            FlagChange::Replace => !self.known.contains(&index),
+            FlagChange::Remove => self.known.binary_search(&index).is_ok(),
+            FlagChange::Replace => self.known.binary_search(&index).is_err(),
         }
     }
 

@@ -27,7 +27,7 @@ impl Assigner<'_> {
             .mailbox_mut(committed, (account, source))?
             .ok_or(CommitError::NoSuchMailbox)?;
         let rows = state.rows_of(uids)?;
-        let keywords = state.keywords().to_vec();
+        let keywords = state.keyword_table();
         let (target, _) = self
             .changes
             .mailbox_mut(committed, (account, destination))?
@@ -40,7 +40,8 @@ impl Assigner<'_> {
             let bytes = rows.iter().map(|(row, _)| u64::from(row.size)).sum();
             self.check_quota(account, (crate::width::u64_of(rows.len()), bytes))?;
         }
-        self.check_keywords((account, destination), &keywords)?;
+        let used = used_keywords(&rows, keywords.names());
+        self.check_keywords((account, destination), &used)?;
         let first = self.next_uids((account, destination), crate::width::u32_of(rows.len()))?;
         let copied = Copied {
             uid_validity,
@@ -50,7 +51,7 @@ impl Assigner<'_> {
         let transfers: Vec<Transfer> = rows
             .iter()
             .zip(first.0..)
-            .map(|((row, ids), uid)| self.transfer_of(row, ids, &keywords, Uid(uid)))
+            .map(|((row, ids), uid)| self.transfer_of(row, ids, keywords.names(), Uid(uid)))
             .collect();
         self.emit_run(account, &transfers, |messages| match kind {
             CopyKind::Copy => Body::Copy { mailbox: destination, messages },
@@ -94,4 +95,13 @@ impl Assigner<'_> {
             },
         }
     }
+}
+
+/// The keywords that some row has: the others need no place where it goes.
+fn used_keywords(rows: &[(Row, RowIds)], names: &[Keyword]) -> Vec<Keyword> {
+    let mut used: Vec<u16> =
+        rows.iter().flat_map(|(row, _)| row.keywords.iter().copied()).collect();
+    used.sort_unstable();
+    used.dedup();
+    used.iter().filter_map(|&index| names.get(usize::from(index)).cloned()).collect()
 }

@@ -26,7 +26,9 @@ pub use self::search::{
     CountedFrom, DayTest, PartialRange, ReturnOptions, SearchField, SearchKey, SearchRequest,
     SortCriterion, SortKey, SortOrder, Source, ThreadAlgorithm,
 };
-pub use self::sharing::{AclChange, Depth, EntryName, EntryValue, MetadataRequest, Visibility};
+pub use self::sharing::{
+    AclChange, Depth, EntryName, EntryValue, MetadataRequest, Sharing, Visibility,
+};
 
 /// A command with its tag.
 #[derive(Debug)]
@@ -146,50 +148,10 @@ pub enum Command {
         /// The new one.
         message: Box<AppendMessage>,
     },
-    /// GETACL (RFC 4314)
-    GetAcl(WireName),
-    /// SETACL and DELETEACL
-    SetAcl {
-        /// Of which.
-        mailbox: WireName,
-        /// Whose rights.
-        identifier: Vec<u8>,
-        /// `None` for DELETEACL.
-        change: Option<AclChange>,
-    },
-    /// LISTRIGHTS
-    ListRights {
-        /// Of which.
-        mailbox: WireName,
-        /// Whose rights.
-        identifier: Vec<u8>,
-    },
-    /// MYRIGHTS
-    MyRights(WireName),
-    /// GETMETADATA (RFC 5464); an empty name is the server.
-    GetMetadata {
-        /// Of which.
-        mailbox: WireName,
-        /// What.
-        request: MetadataRequest,
-    },
-    /// SETMETADATA
-    SetMetadata {
-        /// Of which.
-        mailbox: WireName,
-        /// At least one.
-        values: Vec<EntryValue>,
-    },
-    /// GETQUOTA (RFC 9208) of that root
-    GetQuota(Vec<u8>),
-    /// GETQUOTAROOT
-    GetQuotaRoot(WireName),
-    /// SETQUOTA of that root; to what does not matter.
-    SetQuota(Vec<u8>),
+    /// ACL, METADATA, QUOTA and NOTIFY.
+    Sharing(Sharing),
     /// IDLE (RFC 2177)
     Idle,
-    /// NOTIFY (RFC 5465)
-    Notify(NotifyRequest),
     /// UIDBATCHES (RFC 10022)
     UidBatches {
         /// Of each batch, never 0.

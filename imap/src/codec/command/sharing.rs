@@ -2,6 +2,74 @@
 
 use engine::rights::RightsChange;
 
+use super::NotifyRequest;
+use crate::codec::mailbox_name::WireName;
+
+/// Commands about who may what, about metadata and quotas, and about being told of them.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Sharing {
+    /// GETACL (RFC 4314)
+    GetAcl(WireName),
+    /// SETACL and DELETEACL
+    SetAcl {
+        /// Of which.
+        mailbox: WireName,
+        /// Whose rights.
+        identifier: Vec<u8>,
+        /// `None` for DELETEACL.
+        change: Option<AclChange>,
+    },
+    /// LISTRIGHTS
+    ListRights {
+        /// Of which.
+        mailbox: WireName,
+        /// Whose rights.
+        identifier: Vec<u8>,
+    },
+    /// MYRIGHTS
+    MyRights(WireName),
+    /// GETMETADATA (RFC 5464); an empty name is the server.
+    GetMetadata {
+        /// Of which.
+        mailbox: WireName,
+        /// What.
+        request: MetadataRequest,
+    },
+    /// SETMETADATA
+    SetMetadata {
+        /// Of which.
+        mailbox: WireName,
+        /// At least one.
+        values: Vec<EntryValue>,
+    },
+    /// GETQUOTA (RFC 9208) of that root
+    GetQuota(Vec<u8>),
+    /// GETQUOTAROOT
+    GetQuotaRoot(WireName),
+    /// SETQUOTA of that root; to what does not matter.
+    SetQuota(Vec<u8>),
+    /// NOTIFY (RFC 5465)
+    Notify(NotifyRequest),
+}
+
+impl Sharing {
+    /// The command's name, for answers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Sharing::GetAcl(_) => "Getacl",
+            Sharing::SetAcl { .. } => "Setacl",
+            Sharing::ListRights { .. } => "Listrights",
+            Sharing::MyRights(_) => "Myrights",
+            Sharing::GetMetadata { .. } => "Getmetadata",
+            Sharing::SetMetadata { .. } => "Setmetadata",
+            Sharing::GetQuota(_) => "Getquota",
+            Sharing::GetQuotaRoot(_) => "Getquotaroot",
+            Sharing::SetQuota(_) => "Setquota",
+            Sharing::Notify(_) => "Notify",
+        }
+    }
+}
+
 /// How SETACL changes an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AclChange {

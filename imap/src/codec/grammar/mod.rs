@@ -24,7 +24,7 @@ pub(super) use self::fetch::section;
 
 use super::SequenceSet;
 use super::command::{
-    Access, Command, IdField, Numbers, Request, StatusItem, StoreAnswer, TransferKind,
+    Access, Command, IdField, Numbers, Request, Sharing, StatusItem, StoreAnswer, TransferKind,
 };
 use super::cursor::{Cursor, SearchBounds, SyntaxError};
 use super::mailbox_name::{NameEncoding, WireName};
@@ -125,15 +125,15 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Option<Command>, SyntaxError> {
         b"APPEND" => append::append(cursor)?,
         b"ESEARCH" => search::multi_search(cursor)?,
         b"CANCELUPDATE" => search::cancel_update(cursor)?,
-        b"GETACL" => Command::GetAcl(spaced_mailbox(cursor)?),
+        b"GETACL" => Command::Sharing(Sharing::GetAcl(spaced_mailbox(cursor)?)),
         b"SETACL" => sharing::set_acl(cursor)?,
         b"DELETEACL" => sharing::delete_acl(cursor)?,
         b"LISTRIGHTS" => sharing::list_rights(cursor)?,
-        b"MYRIGHTS" => Command::MyRights(spaced_mailbox(cursor)?),
+        b"MYRIGHTS" => Command::Sharing(Sharing::MyRights(spaced_mailbox(cursor)?)),
         b"GETMETADATA" => sharing::get_metadata(cursor)?,
         b"SETMETADATA" => sharing::set_metadata(cursor)?,
         b"GETQUOTA" => sharing::get_quota(cursor)?,
-        b"GETQUOTAROOT" => Command::GetQuotaRoot(spaced_mailbox(cursor)?),
+        b"GETQUOTAROOT" => Command::Sharing(Sharing::GetQuotaRoot(spaced_mailbox(cursor)?)),
         b"SETQUOTA" => sharing::set_quota(cursor)?,
         b"UID" => {
             cursor.space()?;

@@ -3,7 +3,7 @@
 use super::fetch::listed_items;
 use super::search::mailboxes;
 use crate::codec::command::{
-    Command, EventFilter, EventGroup, Events, FetchItem, NotifyRequest, NotifySet, Source,
+    Command, EventFilter, EventGroup, Events, FetchItem, NotifyRequest, NotifySet, Sharing, Source,
 };
 use crate::codec::cursor::{Cursor, SyntaxError};
 
@@ -16,7 +16,7 @@ const EVENTS_MAX: usize = 100;
 pub(super) fn notify(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     cursor.space()?;
     if cursor.take_word("NONE") {
-        return Ok(Command::Notify(NotifyRequest::None));
+        return Ok(Command::Sharing(Sharing::Notify(NotifyRequest::None)));
     }
     if !cursor.take_word("SET") {
         return cursor.expected("SET or NONE");
@@ -44,10 +44,10 @@ pub(super) fn notify(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
         }
         cursor.space()?;
     }
-    Ok(Command::Notify(match support {
+    Ok(Command::Sharing(Sharing::Notify(match support {
         Support::All => NotifyRequest::Set(set),
         Support::Some => NotifyRequest::Unsupported,
-    }))
+    })))
 }
 
 /// Whether we have the events that are asked for.
@@ -146,7 +146,7 @@ mod tests {
         let line = format!(" {text}");
         let mut cursor = Cursor::new(line.as_bytes(), &[]);
         match notify(&mut cursor)? {
-            Command::Notify(request) => Ok(request),
+            Command::Sharing(Sharing::Notify(request)) => Ok(request),
             other => panic!("{other:?}"),
         }
     }

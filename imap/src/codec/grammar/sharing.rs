@@ -1,7 +1,9 @@
 //! ACL (RFC 4314 section 6), METADATA (RFC 5464 section 5) and QUOTA (RFC 9208 section 7).
 
 use super::spaced_mailbox;
-use crate::codec::command::{AclChange, Command, Depth, EntryName, EntryValue, MetadataRequest};
+use crate::codec::command::{
+    AclChange, Command, Depth, EntryName, EntryValue, MetadataRequest, Sharing,
+};
 use crate::codec::cursor::{Cursor, SyntaxError};
 
 /// `identifier = astring`
@@ -16,19 +18,19 @@ pub(super) fn set_acl(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     let identifier = identifier(cursor)?;
     cursor.space()?;
     let change = Some(AclChange::parse(&cursor.astring()?));
-    Ok(Command::SetAcl { mailbox, identifier, change })
+    Ok(Command::Sharing(Sharing::SetAcl { mailbox, identifier, change }))
 }
 
 /// `deleteacl = "DELETEACL" SP mailbox SP identifier`
 pub(super) fn delete_acl(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     let mailbox = spaced_mailbox(cursor)?;
-    Ok(Command::SetAcl { mailbox, identifier: identifier(cursor)?, change: None })
+    Ok(Command::Sharing(Sharing::SetAcl { mailbox, identifier: identifier(cursor)?, change: None }))
 }
 
 /// `listrights = "LISTRIGHTS" SP mailbox SP identifier`
 pub(super) fn list_rights(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
     let mailbox = spaced_mailbox(cursor)?;
-    Ok(Command::ListRights { mailbox, identifier: identifier(cursor)? })
+    Ok(Command::Sharing(Sharing::ListRights { mailbox, identifier: identifier(cursor)? }))
 }
 
 /// `getmetadata = "GETMETADATA" [SP getmetadata-options] SP mailbox SP entries`; the options are
@@ -54,7 +56,7 @@ pub(super) fn get_metadata(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxErr
         }
     }
     request.entries = entries(cursor)?;
-    Ok(Command::GetMetadata { mailbox, request })
+    Ok(Command::Sharing(Sharing::GetMetadata { mailbox, request }))
 }
 
 /// `getmetadata-options = "(" getmetadata-option *(SP getmetadata-option) ")"`
@@ -128,12 +130,12 @@ pub(super) fn set_metadata(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxErr
     if values.is_empty() {
         return start.expected("at least one entry");
     }
-    Ok(Command::SetMetadata { mailbox, values })
+    Ok(Command::Sharing(Sharing::SetMetadata { mailbox, values }))
 }
 
 /// `getquota = "GETQUOTA" SP quota-root-name`
 pub(super) fn get_quota(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError> {
-    Ok(Command::GetQuota(identifier(cursor)?))
+    Ok(Command::Sharing(Sharing::GetQuota(identifier(cursor)?)))
 }
 
 /// `setquota = "SETQUOTA" SP quota-root-name SP setquota-list`
@@ -145,5 +147,5 @@ pub(super) fn set_quota(cursor: &mut Cursor<'_>) -> Result<Command, SyntaxError>
         cursor.space()?;
         cursor.number64()
     })?;
-    Ok(Command::SetQuota(root))
+    Ok(Command::Sharing(Sharing::SetQuota(root)))
 }

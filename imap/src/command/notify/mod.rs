@@ -12,19 +12,22 @@
 //! 2. Only mailboxes that the client may read are watched, at most `notify_mailboxes_max`; what the
 //!    rights are is asked again before each telling.
 
+mod enabled;
 mod names;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::error::ReadError;
-use engine::ids::{AccountNumber, MailboxId};
+use engine::ids::MailboxId;
 use engine::mailbox::View;
 use engine::{Account, AccountSubscription, Mailbox, Subscription};
 use tokio::sync::Notify;
 
+pub(crate) use self::enabled::MetadataWatch;
+pub(super) use self::enabled::{ring_for_metadata, tell_metadata, watch_metadata};
 use self::names::{Filter, Known};
-use super::rights::{Deed, needs};
+use super::rights::may_read;
 use super::status::put_status;
 use super::{Answer, Talk, WITHDRAWN, lost_right, tell_selected};
 use crate::codec::command::{Events, FetchItem, NotifyRequest, NotifySet, StatusItem};
@@ -250,10 +253,6 @@ impl Watching {
             (selected.mailbox.id(), listening)
         });
     }
-}
-
-fn may_read(owner: &Account, mailbox: MailboxId, viewer: AccountNumber) -> bool {
-    owner.rights_of(mailbox, viewer).contains(needs(Deed::Read).with(needs(Deed::Lookup)))
 }
 
 impl Watched {

@@ -10,8 +10,8 @@ use engine::{Account, Listing, MetadataScope, MetadataState};
 
 use super::super::Talk;
 use super::super::list::put_changed;
-use super::super::rights::{Deed, needs};
-use super::{Group, Interest, Watching, may_read, put_metadata_names};
+use super::super::rights::{Deed, may_read, needs};
+use super::{Group, Interest, Watching, put_metadata_names};
 use crate::codec::command::{EventFilter, Events, Source, Visibility};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
@@ -68,12 +68,7 @@ impl Known {
         // Before the names: a mailbox is then not newer than its metadata.
         let metadata = accounts.map(|one| (one.clone(), one.metadata_state())).collect();
         let listing = talk.visible(account)?;
-        let mut all = HashMap::new();
-        for owner in sharing {
-            for entry in &owner.listing()?.mailboxes {
-                all.insert(entry.id, owner.clone());
-            }
-        }
+        let mut all = talk.owners(account)?;
         let shown = listing.mailboxes.iter();
         let foreign = shown.clone().filter(|entry| all.contains_key(&entry.id));
         let foreign = foreign.map(|entry| entry.name.clone()).collect();
@@ -207,7 +202,7 @@ fn changed_names(
 }
 
 /// Entries that changed, by mailbox as the client says it; of the server under the empty name.
-fn changed_metadata(
+pub(super) fn changed_metadata(
     before: &Known,
     now: &Known,
     account: &Account,

@@ -40,6 +40,7 @@ use self::results::{Gathered, Results};
 use self::scan::{Scope, scan_within};
 use self::test::{CompileError, Test};
 use super::{Answer, Status, Talk, message_limit};
+use crate::codec::Command;
 use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, blocking};
@@ -87,14 +88,22 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     if let Some(uids) = kept {
         context::begin(talk, request, test, context::Kept::Set(uids));
     }
-    let has_ghosts = talk.session.selected.as_ref().is_some_and(|all| all.ghosts.count() > 0);
-    if excess.is_none() && has_ghosts {
-        // Messages whose EXPUNGE is held back are not found (RFC 2180 section 4.3); who misses them
-        // learns why.
-        let text = "Searched what was not deleted by another session";
-        return Ok(Answer::ok_code("EXPUNGEISSUED", text));
+    Ok(match excess {
+        None => looked(talk, "Searched"),
+        Some(_) => message_limit::done(excess, "Searched"),
+    })
+}
+
+/// The OK of a search. Messages whose EXPUNGE is held back are not found (RFC 2180 section 4.3);
+/// who misses them learns why.
+fn looked(talk: &Talk, done: &'static str) -> Answer {
+    match &talk.session.selected {
+        Some(selected) if selected.ghosts.count() > 0 => Answer::ok_code(
+            "EXPUNGEISSUED",
+            format!("{done} what was not deleted by another session"),
+        ),
+        _ => Answer::ok(done),
     }
-    Ok(message_limit::done(excess, "Searched"))
 }
 
 /// What is found by a test among these messages; stops where more would not be told.
@@ -179,8 +188,17 @@ fn modseq_asked(
     blocking(|| results.modseq(options, &scope.view))
 }
 
-/// Whether a request uses MODSEQ, which enables CONDSTORE (RFC 7162 section 3.1).
-pub(super) fn asks_for_modseq(request: &SearchRequest) -> bool {
+/// Whether a command searches by MODSEQ, which enables CONDSTORE (RFC 7162 section 3.1).
+pub(super) fn uses_condstore(command: &Command) -> bool {
+    match command {
+        Command::Search(request)
+        | Command::Sort { request, .. }
+        | Command::Thread { request, .. } => asks_for_modseq(request),
+        _ => false,
+    }
+}
+
+fn asks_for_modseq(request: &SearchRequest) -> bool {
     request.key.any(|key| matches!(key, SearchKey::ModSeq(_)))
 }
 

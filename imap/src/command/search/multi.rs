@@ -1,7 +1,9 @@
 //! ESEARCH (RFC 7377): one search through many mailboxes, an answer for each where something is
 //! found.
 //!
-//! The selected mailbox is searched as the client knows it, the others as they are now.
+//! The selected mailbox is searched as the client knows it, the others as they are now: those of the
+//! client's own account, and those of other accounts that it may see and read. The others are passed
+//! over in silence, as if they were not there.
 
 use engine::error::ReadError;
 use engine::ids::MailboxId;
@@ -14,6 +16,7 @@ use super::{Answer, Talk, compile, gather, modseq_asked, refuse_charset, settled
 use crate::codec::command::{Access, ReturnOptions, SearchRequest, Source};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
+use crate::command::rights::may_read;
 use crate::session::{Reach, Selected};
 use crate::stream::{Ended, blocking};
 
@@ -66,7 +69,7 @@ async fn search_mailboxes(
         Err(answer) => return Ok(answer),
     };
     let selected = talk.session.selected.as_ref();
-    let places = match blocking(|| places(&account, selected, sources)) {
+    let places = match blocking(|| places(talk, &account, sources)) {
         Ok(places) => places,
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
@@ -139,18 +142,15 @@ async fn search_place(
 }
 
 /// The mailboxes that sources name, each once, as they come.
-fn places(
-    account: &Account,
-    selected: Option<&Selected>,
-    sources: &[Source],
-) -> Result<Vec<Place>, ReadError> {
-    let listing = account.listing()?;
-    let selected_id = selected.map(|selected| selected.view.mailbox());
+fn places(talk: &Talk, account: &Account, sources: &[Source]) -> Result<Vec<Place>, ReadError> {
+    let (listing, owners) = (talk.visible(account)?, talk.owners(account)?);
+    let selected_id = talk.session.selected.as_ref().map(|selected| selected.view.mailbox());
+    let is_own = |id: &MailboxId| !owners.contains_key(id);
     let mut ids: Vec<MailboxId> = Vec::new();
     for source in sources {
         match source {
             Source::Selected => ids.extend(selected_id),
-            _ => ids.extend(named(&listing, source)),
+            _ => ids.extend(named(&listing, source, &is_own)),
         }
     }
     let mut seen = std::collections::HashSet::new();
@@ -162,9 +162,14 @@ fn places(
             continue;
         }
         let entry = listing.mailboxes.iter().find(|entry| entry.id == id);
-        let found = account.mailbox_by_id(id)?;
+        let owner = owners.get(&id).unwrap_or(account);
+        if !may_read(owner, id, account.number()) {
+            continue;
+        }
+        let found = owner.mailbox_by_id(id)?;
+        let reach = Reach { owner: owner.clone(), viewer: account.number() };
         if let (Some(entry), Some(mailbox)) = (entry, found)
-            && let Some(other) = opened(account, mailbox, &entry.name)?
+            && let Some(other) = opened((mailbox, reach), &entry.name)?
         {
             places.push(Place::Other(Box::new(other)));
         }
@@ -173,16 +178,18 @@ fn places(
 }
 
 /// A mailbox as it is now; `None` if it was deleted meanwhile.
-fn opened(owner: &Account, mailbox: Mailbox, name: &str) -> Result<Option<Selected>, ReadError> {
-    let view = mailbox.view()?;
-    let reach = Reach { owner: owner.clone(), viewer: owner.number() };
-    let of = (mailbox, reach);
+fn opened(of: (Mailbox, Reach), name: &str) -> Result<Option<Selected>, ReadError> {
+    let view = of.0.view()?;
     Ok(view.map(|view| Selected::new(of, name.to_owned(), Access::ReadOnly, view)))
 }
 
 /// The mailboxes that a source names. A name that is none is passed over: the client learns from
 /// the answers where it was searched.
-fn named(listing: &Listing, source: &Source) -> Vec<MailboxId> {
+fn named(
+    listing: &Listing,
+    source: &Source,
+    is_own: &dyn Fn(&MailboxId) -> bool,
+) -> Vec<MailboxId> {
     let all = listing.mailboxes.iter();
     let chosen = |choose: &dyn Fn(&str) -> bool| {
         all.clone().filter(|entry| choose(&entry.name)).map(|entry| entry.id).collect()
@@ -193,7 +200,9 @@ fn named(listing: &Listing, source: &Source) -> Vec<MailboxId> {
         Source::Selected => Vec::new(),
         // Rules and addresses with a detail can put mail into any mailbox, and then RFC 5465
         // section 6.3 has this mean the same.
-        Source::Inboxes | Source::Personal => chosen(&|_| true),
+        Source::Inboxes | Source::Personal => {
+            all.map(|entry| entry.id).filter(|id| is_own(id)).collect()
+        }
         Source::Subscribed => {
             chosen(&|name| listing.subscribed.iter().any(|subscribed| subscribed == name))
         }

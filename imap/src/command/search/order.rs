@@ -11,7 +11,7 @@ use super::scan::{Scope, scan};
 use super::sort::SortTable;
 use super::test::Test;
 use super::thread::{ThreadTable, put_threads};
-use super::{Answer, Talk, prepare, settled, tell};
+use super::{Answer, Talk, looked, prepare, settled, tell};
 use crate::codec::command::{SearchRequest, SortCriterion, ThreadAlgorithm};
 use crate::stream::{Ended, blocking};
 
@@ -48,7 +48,7 @@ async fn sort_selected(
     if request.returns.is_some_and(|options| options.update) {
         context::begin(talk, request, test, Kept::Sorted { table, order });
     }
-    Ok(Answer::ok("Sorted"))
+    Ok(looked(talk, "Sorted"))
 }
 
 /// Why there is no order.
@@ -118,5 +118,5 @@ pub(in crate::command) async fn thread(
     }
     let forest = blocking(|| table.forest());
     put_threads(&mut talk.wire, &forest).await?;
-    Ok(Answer::ok("Threaded"))
+    Ok(looked(talk, "Threaded"))
 }
