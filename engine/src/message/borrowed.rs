@@ -6,9 +6,9 @@
 //! StoredSummary                  ▲ envelope ▲ structure ▲ … ▲ references  ▲ end
 //! ```
 //!
-//! One walk checks the bytes and notes where the fields begin; a table of that in the stored form
-//! would make it larger and save this walk alone, which costs about as much as a look at
-//! BODYSTRUCTURE. Afterwards every field is found at once, but for those within an envelope or a
+//! One walk checks the bytes and notes where the fields begin, and what SORT asks of whole mailboxes
+//! and fits into a few bytes; a table of that in the stored form would make it larger and save a part
+//! of this walk alone, for the bytes have to be checked in any case. Afterwards every field is found at once, but for those within an envelope or a
 //! part, which come one behind the other, as answers want them.
 //!
 //! # Invariants
@@ -100,13 +100,9 @@ impl StoredSummary {
         self.at(self.places.common_headers).bytes().unwrap_or_default()
     }
 
-    fn flags(&self) -> u8 {
-        self.at(self.places.flags).flags().unwrap_or_default()
-    }
-
     /// Whether all of them are there.
     pub fn common_headers_complete(&self) -> bool {
-        self.flags() & 1 != 0
+        self.places.flags_found & 1 != 0
     }
 
     /// First words of the text (RFC 8970).
@@ -126,13 +122,13 @@ impl StoredSummary {
 
     /// The Date field as seconds since 1970 UTC, if it parses.
     pub fn sent(&self) -> Option<i64> {
-        self.at(self.places.sent).sent(self.flags()).unwrap_or_default()
+        self.places.sent_found
     }
 
     /// The Date field's date as written.
     pub fn sent_date(&self) -> Option<CalendarDate> {
         let mut from = self.at(self.places.sent);
-        let flags = self.flags();
+        let flags = self.places.flags_found;
         from.sent(flags).and_then(|_| from.sent_date(flags)).unwrap_or_default()
     }
 
@@ -141,8 +137,8 @@ impl StoredSummary {
         self.at(self.places.base_subject).text().unwrap_or_default()
     }
 
-    /// Ids in References and In-Reply-To, oldest first, each once, without angle brackets.
-    pub fn references(&self) -> ListRef<'_, &str> {
+    /// Ids in References and In-Reply-To, oldest first, each once, without angle brackets; UTF-8.
+    pub fn references(&self) -> ListRef<'_, &[u8]> {
         let mut items = self.at(self.places.references);
         let count = items.number().unwrap_or_default();
         ListRef::new(count, items)
@@ -272,10 +268,48 @@ impl<'a> EnvelopeRef<'a> {
         ListRef::new(count, items)
     }
 
+    /// All addresses, to be taken in the order of ENVELOPE.
+    #[inline]
+    pub fn lists(&self) -> AddressLists<'a> {
+        AddressLists { items: self.lists, place: 0, flags: 0 }
+    }
+
     /// All addresses.
     pub fn addresses(&self) -> AddressesRef<'a> {
         let mut lists = self.lists;
         lists.addresses().unwrap_or_default()
+    }
+}
+
+/// The lists of addresses of an envelope, one behind the other and walked over once: From, Sender,
+/// Reply-To, To, Cc, Bcc.
+pub struct AddressLists<'a> {
+    items: Reader<'a>,
+    place: u8,
+    flags: u8,
+}
+
+impl<'a> AddressLists<'a> {
+    /// How many lists there are.
+    pub const COUNT: u8 = 6;
+
+    /// Begins the next list: how many addresses it has; `None` where it is that of From. The
+    /// addresses of the list before have been taken.
+    #[inline]
+    pub fn next_list(&mut self) -> Option<u64> {
+        if self.place == 1 {
+            self.flags = self.items.byte().unwrap_or_default();
+        }
+        // Bit 0 is that of Sender, bit 1 that of Reply-To.
+        let is_from = matches!(self.place, 1 | 2) && self.flags & self.place != 0;
+        self.place = self.place.saturating_add(1);
+        if is_from { None } else { Some(self.items.number().unwrap_or_default()) }
+    }
+
+    /// The next address of the list that was begun.
+    #[inline]
+    pub fn next_address(&mut self) -> Option<AddressRef<'a>> {
+        self.items.address().ok()
     }
 }
 

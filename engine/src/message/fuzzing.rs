@@ -4,8 +4,9 @@ use super::section::{FieldChoice, SectionText, header_fields, part, section};
 use super::text::{SearchText, fold};
 use super::thread::{ancestors, own_id};
 use super::{
-    BodyKind, Envelope, EnvelopeRef, KindRef, PREVIEW_CHARACTERS_MAX, Part, PartRef, PartsRef,
-    StoredSummary, Summary, base_subject, decode_words, sent_date_as_written, sent_seconds,
+    AddressesRef, BodyKind, Envelope, EnvelopeRef, KindRef, PREVIEW_CHARACTERS_MAX, Part, PartRef,
+    PartsRef, StoredSummary, Summary, base_subject, decode_words, sent_date_as_written,
+    sent_seconds,
 };
 use crate::limits::{MIME_DEPTH_MAX, MIME_PARTS_MAX, SUMMARY_BYTES_MAX};
 use crate::width::{u64_of, usize_of_u32};
@@ -90,8 +91,8 @@ pub(super) fn reads_alike(bytes: &[u8]) -> Option<StoredSummary> {
     assert_eq!(lazy.common_headers_complete(), tree.common_headers_complete);
     assert_eq!((lazy.sent(), lazy.sent_date()), (tree.sent, tree.sent_date));
     assert_eq!((lazy.preview(), lazy.base_subject()), (&*tree.preview, &*tree.base_subject));
-    assert!(lazy.references().eq(&tree.references));
-    assert!(ancestors(&lazy).zip(&tree.references).all(|(one, other)| one == other));
+    assert!(lazy.references().eq(tree.references.iter().map(String::as_bytes)));
+    assert!(ancestors(&lazy).zip(&tree.references).all(|(one, other)| one == other.as_bytes()));
     let _ = own_id(&lazy);
     assert_same_envelope(lazy.envelope(), &tree.envelope);
     assert_eq!(lazy.structure_tree(), tree.structure);
@@ -106,7 +107,20 @@ pub(super) fn reads_alike(bytes: &[u8]) -> Option<StoredSummary> {
 
 fn assert_same_envelope(lazy: EnvelopeRef<'_>, tree: &Envelope) {
     assert_eq!(&Envelope::from(lazy), tree);
-    assert_eq!(lazy.from(), lazy.addresses().from);
+    let addresses = lazy.addresses();
+    assert_eq!(lazy.from(), addresses.from);
+    let AddressesRef { from, sender, reply_to, to, cc, bcc } = addresses;
+    let mut lists = lazy.lists();
+    for list in [from.clone(), sender, reply_to, to, cc, bcc] {
+        let Some(count) = lists.next_list() else {
+            assert_eq!(list, from);
+            continue;
+        };
+        assert_eq!(count, list.count_left());
+        for address in list {
+            assert_eq!(lists.next_address(), Some(address));
+        }
+    }
 }
 
 fn assert_same_parts(parts: &mut PartsRef<'_>, parent_body_offset: u32, tree: &Part) {

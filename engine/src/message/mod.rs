@@ -41,8 +41,8 @@ pub mod text;
 pub mod thread;
 
 pub use borrowed::{
-    AddressRef, AddressesRef, EnvelopeRef, KindRef, ListRef, ParameterRef, PartRef, PartsRef,
-    StoredSummary,
+    AddressLists, AddressRef, AddressesRef, EnvelopeRef, KindRef, ListRef, ParameterRef, PartRef,
+    PartsRef, StoredSummary,
 };
 pub use date::{CalendarDate, sent_date_as_written, sent_seconds};
 pub use decode::{Base64Decoder, decode_words};

@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-/// Where the fields of a summary begin in the bytes that it lies in.
+/// Where the fields of a summary begin in the bytes that it lies in, and what was found on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Places {
     /// Its first byte.
@@ -31,6 +31,10 @@ pub(super) struct Places {
     pub(super) flags: u32,
     /// When it was sent, as far as the flags say.
     pub(super) sent: u32,
+    /// The flags.
+    pub(super) flags_found: u8,
+    /// When it was sent.
+    pub(super) sent_found: Option<i64>,
     pub(super) base_subject: u32,
     pub(super) references: u32,
     /// Behind its last byte.
@@ -38,14 +42,14 @@ pub(super) struct Places {
 }
 
 impl<'a> Reader<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&mut self) -> Result<u8, SummaryError> {
         let (byte, rest) = self.rest.split_first().ok_or(SummaryError::Short)?;
         self.rest = rest;
         Ok(*byte)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<u64, SummaryError> {
         match self.rest.split_first() {
             Some((byte, rest)) if *byte < 0x80 => {
@@ -56,6 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[cold]
     fn long_number(&mut self) -> Result<u64, SummaryError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -71,12 +76,12 @@ impl<'a> Reader<'a> {
         Err(SummaryError::Value("number"))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn small<T: TryFrom<u64>>(&mut self, what: &'static str) -> Result<T, SummaryError> {
         T::try_from(self.number()?).map_err(|_| SummaryError::Value(what))
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, length: u64) -> Result<&'a [u8], SummaryError> {
         let (taken, rest) =
             self.rest.split_at_checked(usize_of(length)).ok_or(SummaryError::Short)?;
@@ -84,7 +89,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], SummaryError> {
         let length = self.number()?;
         self.take(length)
@@ -94,7 +99,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| SummaryError::Value("text"))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn optional(&mut self) -> Result<Option<&'a [u8]>, SummaryError> {
         match self.number()?.checked_sub(1) {
             None => Ok(None),
@@ -103,7 +108,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list, walked over.
-    #[inline]
+    #[inline(always)]
     pub(super) fn list<T>(
         &mut self,
         item: impl Fn(&mut Self) -> Result<T, SummaryError>,
@@ -116,13 +121,13 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn address(&mut self) -> Result<AddressRef<'a>, SummaryError> {
         let (name, mailbox) = (self.optional()?, self.optional()?);
         Ok(AddressRef { name, mailbox, host: self.optional()? })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn parameter(&mut self) -> Result<ParameterRef<'a>, SummaryError> {
         Ok(ParameterRef { name: self.bytes()?, value: self.bytes()? })
     }
@@ -289,7 +294,7 @@ impl<'a> Reader<'a> {
         let flags = self.flags()?;
         self.text()?;
         places.sent = place(&self);
-        self.sent(flags)?;
+        (places.flags_found, places.sent_found) = (flags, self.sent(flags)?);
         self.sent_date(flags)?;
         places.base_subject = place(&self);
         self.text()?;

@@ -101,8 +101,8 @@ fn find<'a>(structure: PartsRef<'a>, path: &[u32]) -> Option<Found<'a>> {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FieldNames {
     names: Vec<Vec<u8>>,
-    /// Bit n: some name has n bytes; bit 63: so many or more.
-    lengths: u64,
+    /// A bit for each name, see [`mark`].
+    marks: u64,
     /// The version of the parser from which on summaries keep all of them.
     kept_since: Option<u16>,
 }
@@ -111,10 +111,10 @@ impl FieldNames {
     /// These names.
     pub fn new<N: AsRef<[u8]>>(names: &[N]) -> FieldNames {
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_ref().to_vec()).collect();
-        let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name));
+        let marks = names.iter().fold(0, |marks, name| marks | mark(name));
         let mut since = names.iter().map(|name| kept_since(name));
         let kept_since = since.try_fold(0, |all, one| Some(all.max(one?)));
-        FieldNames { lengths, kept_since, names }
+        FieldNames { marks, kept_since, names }
     }
 
     /// Whether summaries of today keep all fields of these names.
@@ -131,7 +131,7 @@ impl FieldNames {
     /// Whether a field has one of these names.
     #[inline]
     fn contains(&self, field: &Field<'_>) -> bool {
-        self.lengths & length_bit(field.name) != 0
+        self.marks & mark(field.name) != 0
             && !field.name.is_empty()
             && self.names.iter().any(|name| field.is(name))
     }
@@ -173,8 +173,10 @@ impl FieldNames {
     }
 }
 
-fn length_bit(name: &[u8]) -> u64 {
-    1 << u64_of(name.len()).min(63)
+/// One bit of 64 by length and first letter, so that most other names need not be compared.
+fn mark(name: &[u8]) -> u64 {
+    let letter = name.first().map_or(0, u8::to_ascii_lowercase);
+    1 << ((u64_of(name.len()) * 5 + u64::from(letter)) & 63)
 }
 
 /// Which fields of a header are wanted.

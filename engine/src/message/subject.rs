@@ -20,7 +20,8 @@ pub fn base_subject(subject: &[u8]) -> String {
 /// `subj-refwd`, a trailer `(fwd)` or a `subj-fwd` in what its base subject lacks (RFC 5256 section
 /// 3, THREAD=REFERENCES).
 pub fn is_reply_or_forward(subject: &[u8]) -> bool {
-    split(&shown(subject)).1
+    let start = subject.get(..3);
+    start.is_some_and(|start| start.eq_ignore_ascii_case(b"re:")) || split(&shown(subject)).1
 }
 
 /// A subject decoded, with single blanks between its words.

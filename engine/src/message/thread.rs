@@ -47,7 +47,7 @@ pub fn own_id(summary: &StoredSummary) -> Option<Cow<'_, str>> {
 ///
 /// A summary has the ids of both fields in one list, those of References first. Where it kept its
 /// header fields they are told apart; else all count, which only adds what In-Reply-To names.
-pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
+pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &[u8]> {
     let all = summary.references();
     let answered = summary.envelope().in_reply_to.unwrap_or_default();
     // Of one id, the only one counts wherever it stands.
@@ -62,7 +62,7 @@ pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
     let mut known: Vec<Cow<'_, str>> = Vec::new();
     for id in named.flat_map(|field| message_ids(field.value)) {
         // Those of In-Reply-To stand behind: the last is one of References, and so are all.
-        if id == last || known.len() >= REFERENCES_MAX {
+        if id.as_bytes() == last || known.len() >= REFERENCES_MAX {
             return all;
         }
         if !known.contains(&id) {
@@ -74,14 +74,14 @@ pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
 
 /// Whether there is a field References, written like this, that ends in an id: a look that mostly
 /// saves reading the header field by field.
-fn ends_references(header: &[u8], id: &str) -> bool {
+fn ends_references(header: &[u8], id: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\nReferences:"));
     let Some(at) = NAME.find(header) else { return false };
     // The line end before it is not its own.
     let from = header.get(at.saturating_add(1)..).unwrap_or_default();
     let Some(field) = Fields::new(from).next() else { return false };
     let before = field.value.trim_ascii_end().strip_suffix(b">");
-    let before = before.and_then(|value| value.strip_suffix(id.as_bytes()));
+    let before = before.and_then(|value| value.strip_suffix(id));
     before.is_some_and(|before| before.ends_with(b"<"))
 }
 
@@ -127,7 +127,10 @@ fn message_ids(value: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
                 continue;
             }
             if id.len() <= ID_BYTES_MAX && !id.iter().any(drops) {
-                return Some(String::from_utf8_lossy(id));
+                return Some(match str::from_utf8(id) {
+                    Ok(id) => Cow::Borrowed(id),
+                    Err(_) => String::from_utf8_lossy(id),
+                });
             }
             let id = id.iter().copied().filter(|byte| !drops(byte)).take(ID_BYTES_MAX);
             let id: Vec<u8> = id.collect();
@@ -158,10 +161,20 @@ mod tests {
             ("References: none\r\nIn-Reply-To: <c@x> <d@x>\r\n", &["c@x"], "none is valid"),
             ("References: <a@x> <a@x> <b@x>\r\n", &["a@x", "b@x"], "each once"),
             ("In-Reply-To: yours of May\r\n", &[], "no id"),
+            ("In-Reply-To: <b@x>\r\nReferences: <a@x>\r\n <b@x>\r\n", &["a@x", "b@x"], "all"),
+            ("References: <a@x>\r\nIn-Reply-To: <b@x>\r\nSubject: <b@x>\r\n", &["a@x"], "no b"),
+            ("references: <a@x> <b@x>\r\nIn-Reply-To: <b@x>\r\n", &["a@x", "b@x"], "small"),
+            (
+                "To: a\r\nReferences: <a@x>\r\nReferences: <b@x>\r\nIn-Reply-To: <c@x>\r\n",
+                &["a@x", "b@x"],
+                "two fields",
+            ),
         ] {
             let summary = Summary::parse(format!("{header}\r\n").as_bytes());
             let summary = StoredSummary::of(&summary.encode()).unwrap();
-            assert_eq!(ancestors(&summary).collect::<Vec<_>>(), expected, "{reason}");
+            let found: Vec<&str> =
+                ancestors(&summary).map(|id| str::from_utf8(id).unwrap()).collect();
+            assert_eq!(found, expected, "{reason}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! ENVELOPE on the wire (RFC 3501 section 7.4.2).
 
-use engine::message::{AddressRef, AddressesRef, EnvelopeRef, ListRef};
+use engine::message::{AddressLists, EnvelopeRef};
 
 use super::put;
 
@@ -10,10 +10,18 @@ pub fn put_envelope(out: &mut Vec<u8>, envelope: &EnvelopeRef<'_>) {
     put::nstring(out, envelope.date);
     out.push(b' ');
     put::nstring(out, envelope.subject);
-    let AddressesRef { from, sender, reply_to, to, cc, bcc } = envelope.addresses();
-    for list in [from, sender, reply_to, to, cc, bcc] {
+    let mut lists = envelope.lists();
+    let mut from = 0..0;
+    for place in 0..AddressLists::COUNT {
         out.push(b' ');
-        put_addresses(out, list);
+        let begin = out.len();
+        match lists.next_list() {
+            Some(count) => put_addresses(out, count, &mut lists),
+            None => out.extend_from_within(from.clone()),
+        }
+        if place == 0 {
+            from = begin..out.len();
+        }
     }
     out.push(b' ');
     put::nstring(out, envelope.in_reply_to);
@@ -23,13 +31,14 @@ pub fn put_envelope(out: &mut Vec<u8>, envelope: &EnvelopeRef<'_>) {
 }
 
 /// `"(" 1*address ")" / nil`; `address` is name, source route (always NIL), mailbox, host.
-fn put_addresses(out: &mut Vec<u8>, addresses: ListRef<'_, AddressRef<'_>>) {
-    if addresses.is_empty() {
+fn put_addresses(out: &mut Vec<u8>, count: u64, lists: &mut AddressLists<'_>) {
+    if count == 0 {
         out.extend_from_slice(b"NIL");
         return;
     }
     out.push(b'(');
-    for address in addresses {
+    for _ in 0..count {
+        let Some(address) = lists.next_address() else { break };
         out.push(b'(');
         put::nstring(out, address.name);
         out.extend_from_slice(b" NIL ");

@@ -50,11 +50,18 @@ pub fn spaced_numbers(out: &mut Vec<u8>, (first, last): (u32, u32)) {
 
 /// `quoted` where the text can be, else `literal`. NUL, which neither may hold, is left out.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {
-    // All bytes are looked at, without a way out between, so that many are at once.
-    let is_quotable = |all: bool, byte: &u8| all & (b' '..=b'~').contains(byte);
-    if text.len() <= QUOTED_BYTES_MAX && text.iter().fold(true, is_quotable) {
-        quoted(out, text);
-        return;
+    if text.len() <= QUOTED_BYTES_MAX {
+        if is_plain(text) {
+            out.reserve(text.len() + 2);
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+            return;
+        }
+        if text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            quoted(out, text);
+            return;
+        }
     }
     let kept = text.len() - text.iter().filter(|&&byte| byte == 0).count();
     literal_head(out, engine::width::u64_of(kept));
@@ -73,19 +80,41 @@ pub fn astring(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Printable ASCII, or UTF-8 for who understands it, between quotation marks.
 fn quoted(out: &mut Vec<u8>, text: &[u8]) {
-    out.reserve(text.len() + 2);
     out.push(b'"');
-    if text.iter().fold(false, |any, &byte| any | (byte == b'"') | (byte == b'\\')) {
-        for &byte in text {
-            if byte == b'"' || byte == b'\\' {
-                out.push(b'\\');
-            }
-            out.push(byte);
+    for &byte in text {
+        if byte == b'"' || byte == b'\\' {
+            out.push(b'\\');
         }
-    } else {
-        out.extend_from_slice(text);
+        out.push(byte);
     }
     out.push(b'"');
+}
+
+/// Whether a text is printable ASCII that stands between quotation marks as it is: nearly every text
+/// is, so eight bytes are looked at at once.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    if !words.iter().all(|word| are_plain(u64::from_le_bytes(*word))) {
+        return false;
+    }
+    match text.last_chunk::<8>() {
+        // The last eight, of which some have been looked at.
+        Some(last) => rest.is_empty() || are_plain(u64::from_le_bytes(*last)),
+        None => rest.iter().all(|&b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\'),
+    }
+}
+
+/// The same for eight bytes: none has its highest bit in any of these sums.
+fn are_plain(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let where_equal = |byte: u8| {
+        let differs = word ^ (ONES * u64::from(byte));
+        differs.wrapping_sub(ONES) & !differs
+    };
+    let below_blank = word.wrapping_sub(ONES * 0x20);
+    let above_tilde = word.wrapping_add(ONES);
+    let odd = word | below_blank | above_tilde | where_equal(b'"') | where_equal(b'\\');
+    odd & (ONES << 7) == 0
 }
 
 /// `{n} CRLF`: the bytes follow.
@@ -239,6 +268,20 @@ mod tests {
             let expected: String = (first..=last).map(|number| format!(" {number}")).collect();
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_text_is_plain_if_each_of_its_bytes_is() {
+        for length in [1, 7, 8, 9, 16, 21] {
+            for (place, byte) in (0..length).flat_map(|at| (0..=255_u8).map(move |byte| (at, byte)))
+            {
+                let mut text = vec![b'a'; length];
+                text[place] = byte;
+                let expected = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+                assert_eq!(is_plain(&text), expected, "{byte} at {place} of {length}");
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     #[test]

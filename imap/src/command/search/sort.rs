@@ -142,13 +142,17 @@ impl SortTable {
         let mut order: Vec<(i64, u32)> =
             (0..u32_of(self.uids.len())).map(|row| (key_of(row), row)).collect();
         // Rows were added in the order of the mailbox, by which equals go.
-        order.sort_unstable_by(|&(one, a), &(other, b)| {
-            let by_others = || {
-                let mut orders = others.iter().map(|keys| at(keys, a).cmp(&at(keys, b)));
-                orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-            };
-            one.cmp(&other).then_with(by_others).then(a.cmp(&b))
-        });
+        if others.is_empty() {
+            order.sort_unstable();
+        } else {
+            order.sort_unstable_by(|&(one, a), &(other, b)| {
+                let by_others = || {
+                    let mut orders = others.iter().map(|keys| at(keys, a).cmp(&at(keys, b)));
+                    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+                };
+                one.cmp(&other).then_with(by_others).then(a.cmp(&b))
+            });
+        }
         order.into_iter().map(|(_, row)| row).collect()
     }
 

@@ -121,10 +121,10 @@ impl ThreadTable {
         subject: &str,
         answers: bool,
         id: Option<&str>,
-        ancestors: impl Iterator<Item = &'a str>,
+        ancestors: impl Iterator<Item = &'a [u8]>,
     ) {
         for ancestor in ancestors {
-            self.references.push(self.ids.number_of(ancestor.as_bytes()));
+            self.references.push(self.ids.number_of(ancestor));
         }
         self.entries.push(Entry {
             number,

@@ -27,7 +27,7 @@ fn table(mails: &[Mail], algorithm: ThreadAlgorithm) -> ThreadTable {
             mail.subject,
             mail.answers,
             id.as_deref(),
-            ancestors.iter().map(|id| &**id),
+            ancestors.iter().map(|id| id.as_bytes()),
         );
     }
     table
@@ -296,7 +296,7 @@ fn a_long_chain_is_only_long() {
                 "",
                 false,
                 Some(&place.to_string()),
-                parent.as_deref().into_iter(),
+                parent.iter().map(|id| id.as_bytes()),
             );
         }
         let chain: Vec<String> = (1..=COUNT).map(|number| number.to_string()).collect();
