@@ -221,9 +221,21 @@ struct EncodedWord<'a> {
 /// Blanks between two encoded words go (RFC 2047 section 6.2), and the bytes of neighbours in one
 /// charset are joined before they are decoded: many programs cut in the middle of a character.
 pub fn decode_words(value: &[u8]) -> String {
-    if !value.windows(2).any(|pair| pair == b"=?") {
-        return unlabelled(value, false);
+    decoded_words(value).into_owned()
+}
+
+/// The same, lent where nothing has to be decoded.
+pub(super) fn decoded_words(value: &[u8]) -> Cow<'_, str> {
+    let has_words = memchr::memchr_iter(b'=', value)
+        .any(|at| at.checked_add(1).and_then(|next| value.get(next)) == Some(&b'?'));
+    match (has_words, str::from_utf8(value)) {
+        (true, _) => Cow::Owned(with_words_decoded(value)),
+        (false, Ok(text)) => Cow::Borrowed(text),
+        (false, Err(_)) => Cow::Owned(unlabelled(value, false)),
     }
+}
+
+fn with_words_decoded(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     let mut rest = value;
     let mut pending: Option<(&[u8], Vec<u8>)> = None;

@@ -52,7 +52,8 @@ impl<'a> Iterator for Fields<'a> {
         let (raw, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         let value = without_line_end(raw);
-        let colon = memchr::memchr(b':', first);
+        // Names are short: a look at each byte is quicker than to begin a search.
+        let colon = first.iter().position(|byte| *byte == b':');
         Some(match colon.and_then(|at| Some((value.get(..at)?, value.get(at + 1..)?))) {
             Some((name, value)) => Field { name: name.trim_ascii(), value, raw },
             None => Field { name: &[], value, raw },

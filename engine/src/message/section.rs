@@ -114,6 +114,11 @@ impl FieldNames {
         FieldNames { lengths, are_common: names.iter().all(|name| is_common(name)), names }
     }
 
+    /// Whether summaries keep all fields of these names.
+    pub fn are_common(&self) -> bool {
+        self.are_common
+    }
+
     /// Whether a field has one of these names.
     #[inline]
     fn contains(&self, field: &Field<'_>) -> bool {
@@ -125,6 +130,11 @@ impl FieldNames {
     /// The chosen fields of a header as they stand in it, and an empty line.
     pub fn chosen_of(&self, header: &[u8], choice: FieldChoice) -> Vec<u8> {
         let mut chosen = Vec::with_capacity(header.len().saturating_add(4));
+        self.put_chosen_of(&mut chosen, header, choice);
+        chosen
+    }
+
+    fn put_chosen_of(&self, chosen: &mut Vec<u8>, header: &[u8], choice: FieldChoice) {
         for field in Fields::new(header) {
             if self.contains(&field) == (choice == FieldChoice::Only) {
                 chosen.extend_from_slice(field.raw);
@@ -134,14 +144,23 @@ impl FieldNames {
             }
         }
         chosen.extend_from_slice(b"\r\n");
-        chosen
     }
 
-    /// What `BODY[HEADER.FIELDS (names)]` gives, with its empty line; `None` if the message must be
-    /// opened for it, because a name is not among those kept or not all fields were kept.
-    pub fn chosen_of_summary(&self, summary: &StoredSummary) -> Option<Vec<u8>> {
+    /// Appends what `BODY[HEADER.FIELDS (names)]` gives, with its empty line. Nothing, and false, if
+    /// the message must be opened for it, because a name is not among those kept or not all fields
+    /// were kept.
+    pub fn put_chosen_of_summary(&self, chosen: &mut Vec<u8>, summary: &StoredSummary) -> bool {
         let kept = self.are_common && summary.common_headers_complete();
-        kept.then(|| self.chosen_of(summary.common_headers(), FieldChoice::Only))
+        if kept {
+            self.put_chosen_of(chosen, summary.common_headers(), FieldChoice::Only);
+        }
+        kept
+    }
+
+    /// The same by itself; `None` if the message must be opened for it.
+    pub fn chosen_of_summary(&self, summary: &StoredSummary) -> Option<Vec<u8>> {
+        let mut chosen = Vec::new();
+        self.put_chosen_of_summary(&mut chosen, summary).then_some(chosen)
     }
 }
 

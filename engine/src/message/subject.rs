@@ -7,23 +7,28 @@
 //! trailer       = "(fwd)" / WSP
 //! ```
 
-use super::decode::decode_words;
+use std::borrow::Cow;
+
+use super::decode::decoded_words;
 
 /// The base subject of an unfolded Subject field, UTF-8, not yet in upper case.
 pub fn base_subject(subject: &[u8]) -> String {
-    split(subject).0
+    split(&shown(subject)).0.to_owned()
 }
 
 /// Whether a Subject field is that of a reply or a forwarded message: whether there is a
 /// `subj-refwd`, a trailer `(fwd)` or a `subj-fwd` in what its base subject lacks (RFC 5256 section
 /// 3, THREAD=REFERENCES).
 pub fn is_reply_or_forward(subject: &[u8]) -> bool {
-    split(subject).1
+    split(&shown(subject)).1
 }
 
-/// The base subject, and whether it is that of a reply or a forwarded message.
-fn split(subject: &[u8]) -> (String, bool) {
-    let decoded = decode_words(subject);
+/// A subject decoded, with single blanks between its words.
+fn shown(subject: &[u8]) -> Cow<'_, str> {
+    let decoded = decoded_words(subject);
+    if decoded.is_ascii() && has_single_blanks(decoded.as_bytes()) {
+        return decoded;
+    }
     let mut text = String::with_capacity(decoded.len());
     for word in decoded.split_whitespace() {
         if !text.is_empty() {
@@ -31,14 +36,32 @@ fn split(subject: &[u8]) -> (String, bool) {
         }
         text.push_str(word);
     }
-    let mut rest = text.as_str();
+    Cow::Owned(text)
+}
+
+/// Whether ASCII text is its words with single blanks between.
+fn has_single_blanks(text: &[u8]) -> bool {
+    let mut after_blank = true;
+    for &byte in text {
+        let is_blank = byte == b' ';
+        if (is_blank && after_blank) || matches!(byte, b'\t'..=b'\r') {
+            return false;
+        }
+        after_blank = is_blank;
+    }
+    text.is_empty() || !after_blank
+}
+
+/// The base of a decoded subject, and whether it is that of a reply or a forwarded message.
+fn split(text: &str) -> (&str, bool) {
+    let mut rest = text;
     let mut answers = false;
     loop {
         rest = without_trailers(rest, &mut answers);
         rest = without_leaders(rest, &mut answers);
         match strip_start(rest, "[fwd:").and_then(|inner| inner.strip_suffix(']')) {
             Some(inner) => (rest, answers) = (inner.trim(), true),
-            None => return (rest.to_owned(), answers),
+            None => return (rest, answers),
         }
     }
 }
@@ -140,6 +163,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_subject_is_shown_with_single_blanks(subject in "[ \\t\r\n\x0b\x0c\x1f\u{a0}ab]{0,8}") {
+            let words: Vec<&str> = subject.split_whitespace().collect();
+            prop_assert_eq!(shown(subject.as_bytes()), words.join(" "));
+        }
+
         #[test]
         fn a_base_subject_is_its_own_base(subject in "[\\[\\]():a-fRrEeWwDd ]{0,40}") {
             let base = base_subject(subject.as_bytes());

@@ -56,10 +56,21 @@ pub fn fold(text: &str) -> String {
 /// Text as i;unicode-casemap (RFC 5051) compares it: each character in title case by Unicode's
 /// simple mapping, then decomposed. The order of the results' bytes is that of the collation.
 pub fn casemap(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_uppercase();
-    }
     let mut mapped = String::with_capacity(text.len());
+    put_casemap(&mut mapped, text);
+    mapped
+}
+
+/// Appends the same to a text in capitals.
+pub fn put_casemap(mapped: &mut String, text: &str) {
+    if text.is_ascii() {
+        let start = mapped.len();
+        mapped.push_str(text);
+        if let Some(added) = mapped.get_mut(start..) {
+            added.make_ascii_uppercase();
+        }
+        return;
+    }
     for character in text.chars() {
         if character.is_ascii() {
             mapped.push(character.to_ascii_uppercase());
@@ -67,7 +78,6 @@ pub fn casemap(text: &str) -> String {
             decompose_compatible(title_case(character), |part| mapped.push(part));
         }
     }
-    mapped
 }
 
 /// Unicode's simple mapping to title case: that to upper case, but for what the table says. A

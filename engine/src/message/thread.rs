@@ -1,6 +1,9 @@
 //! Which conversation a message belongs to (THREADID of RFC 8474), and what it refers to.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::header::{Field, Fields};
 use super::{FIELD_BYTES_MAX, ListRef, REFERENCES_MAX, StoredSummary, Summary};
@@ -46,14 +49,16 @@ pub fn own_id(summary: &StoredSummary) -> Option<Cow<'_, str>> {
 /// header fields they are told apart; else all count, which only adds what In-Reply-To names.
 pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
     let all = summary.references();
-    if all.is_empty() || summary.envelope().in_reply_to.unwrap_or_default().is_empty() {
+    let answered = summary.envelope().in_reply_to.unwrap_or_default();
+    // Of one id, the only one counts wherever it stands.
+    if all.count_left() < 2 || answered.is_empty() || !summary.common_headers_complete() {
         return all;
     }
-    if !summary.common_headers_complete() {
+    let Some(last) = all.clone().last() else { return all };
+    if ends_references(summary.common_headers(), last) {
         return all;
     }
     let named = Fields::new(summary.common_headers()).filter(|field| field.is(b"references"));
-    let last = all.clone().last().unwrap_or_default();
     let mut known: Vec<Cow<'_, str>> = Vec::new();
     for id in named.flat_map(|field| message_ids(field.value)) {
         // Those of In-Reply-To stand behind: the last is one of References, and so are all.
@@ -65,6 +70,19 @@ pub fn ancestors(summary: &StoredSummary) -> ListRef<'_, &str> {
         }
     }
     all.first(u64_of(known.len()).max(1))
+}
+
+/// Whether there is a field References, written like this, that ends in an id: a look that mostly
+/// saves reading the header field by field.
+fn ends_references(header: &[u8], id: &str) -> bool {
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\nReferences:"));
+    let Some(at) = NAME.find(header) else { return false };
+    // The line end before it is not its own.
+    let from = header.get(at.saturating_add(1)..).unwrap_or_default();
+    let Some(field) = Fields::new(from).next() else { return false };
+    let before = field.value.trim_ascii_end().strip_suffix(b">");
+    let before = before.and_then(|value| value.strip_suffix(id.as_bytes()));
+    before.is_some_and(|before| before.ends_with(b"<"))
 }
 
 /// Ids in References, then those of In-Reply-To, each once; the first and the last if there are

@@ -27,7 +27,9 @@ pub fn number(out: &mut Vec<u8>, number: u64) {
 
 /// `quoted` where the text can be, else `literal`. NUL, which neither may hold, is left out.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {
-    if text.len() <= QUOTED_BYTES_MAX && text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+    // All bytes are looked at, without a way out between, so that many are at once.
+    let is_quotable = |all: bool, byte: &u8| all & (b' '..=b'~').contains(byte);
+    if text.len() <= QUOTED_BYTES_MAX && text.iter().fold(true, is_quotable) {
         quoted(out, text);
         return;
     }
@@ -48,12 +50,17 @@ pub fn astring(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Printable ASCII, or UTF-8 for who understands it, between quotation marks.
 fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    for &byte in text {
-        if byte == b'"' || byte == b'\\' {
-            out.push(b'\\');
+    if text.iter().fold(false, |any, &byte| any | (byte == b'"') | (byte == b'\\')) {
+        for &byte in text {
+            if byte == b'"' || byte == b'\\' {
+                out.push(b'\\');
+            }
+            out.push(byte);
         }
-        out.push(byte);
+    } else {
+        out.extend_from_slice(text);
     }
     out.push(b'"');
 }
@@ -63,6 +70,29 @@ pub fn literal_head(out: &mut Vec<u8>, byte_count: u64) {
     out.push(b'{');
     number(out, byte_count);
     out.extend_from_slice(b"}\r\n");
+}
+
+/// A literal of bytes of a message that `fill` appends.
+pub fn literal_of(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+    /// Room for the head of the lengths that are the most frequent, so that nothing is moved.
+    const ROOM: &[u8] = b"{nnn}\r\n";
+    let start = out.len();
+    out.extend_from_slice(ROOM);
+    let begin = out.len();
+    fill(out);
+    mask_nul(out, begin);
+    let end = out.len();
+    literal_head(out, engine::width::u64_of(end - begin));
+    let head_len = out.len() - end;
+    if head_len == ROOM.len() {
+        out.copy_within(end.., start);
+        out.truncate(end);
+    } else {
+        if let Some(all) = out.get_mut(start..) {
+            all.rotate_right(head_len);
+        }
+        out.drain(start + head_len..begin + head_len);
+    }
 }
 
 /// Bytes of a message in a literal. NUL, which no literal may hold (RFC 3501 section 9, `CHAR8`),
@@ -174,6 +204,18 @@ mod tests {
             let mut out = Vec::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_literal_is_told_with_its_length_whatever_that_is() {
+        for length in [0, 9, 99, 100, 999, 1000, 12_345] {
+            let bytes: Vec<u8> = (0..length).map(|at: u32| at.to_le_bytes()[0]).collect();
+            let (mut filled, mut expected) = (b"before ".to_vec(), b"before ".to_vec());
+            literal_of(&mut filled, |out| out.extend_from_slice(&bytes));
+            literal_head(&mut expected, u64::from(length));
+            literal_bytes(&mut expected, &bytes);
+            assert!(filled == expected, "{length}");
         }
     }
 

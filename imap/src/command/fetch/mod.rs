@@ -26,7 +26,7 @@ use engine::uid_set::UidSet;
 
 use self::item::{RowAnswer, SummaryUse, put_row};
 pub(super) use self::section::{HEADER_BYTES_HELD_MAX, part_and_fields, read_range};
-use self::section::{Opened, Unopened, Unput};
+use self::section::{Opened, Prepared, Unopened, Unput, put_kept};
 use super::message_limit::Excess;
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
@@ -44,6 +44,10 @@ const SENDS_MAX: usize = 64;
 /// What a FETCH asks of each message.
 struct Plan {
     items: Vec<FetchItem>,
+    /// What is the same of each item for every message.
+    prepared: Vec<Prepared>,
+    /// All items are answered from summaries.
+    are_kept: bool,
     /// Some item is bytes of the message.
     has_sections: bool,
     summaries: SummaryUse,
@@ -168,8 +172,10 @@ impl Plan {
             matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))
         };
         let has_sections = items.iter().any(is_section);
+        let prepared: Vec<Prepared> = items.iter().map(Prepared::new).collect();
+        let are_kept = section::are_kept(&items, &prepared);
         let summaries = SummaryUse::of(&items);
-        Plan { items, has_sections, summaries, newly_seen: UidSet::new() }
+        Plan { items, prepared, are_kept, has_sections, summaries, newly_seen: UidSet::new() }
     }
 }
 
@@ -349,6 +355,16 @@ fn fetch_bytes<'a>(
             Some(begun) => begun,
             None => {
                 let Some((row, rank)) = source.rows.next() else { return Ok(true) };
+                let start = talk.wire.out.len();
+                match put_kept(&mut talk.wire.out, &answer(row, rank), source.summaries) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        talk.wire.out.truncate(start);
+                        note_unreadable(selected, row, &error, left_out);
+                        continue;
+                    }
+                }
                 match Opened::open(&answer(row, rank), source.summaries) {
                     Ok(opened) => (opened, row, rank),
                     Err(Unopened::UnknownEncoding) => {

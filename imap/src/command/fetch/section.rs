@@ -24,6 +24,8 @@ use crate::codec::put;
 const PIECE_BYTES_KEPT_MAX: u64 = 64 << 10;
 /// Bytes that the pieces of one message may keep together: a command may ask for thousands.
 const MESSAGE_BYTES_KEPT_MAX: u64 = 1 << 20;
+/// The most items that are put at once from a summary, each of which is short.
+const KEPT_ITEMS_MAX: usize = 16;
 /// The longest header that is held whole where fields are chosen of it.
 pub(in crate::command) const HEADER_BYTES_HELD_MAX: u64 = 256 << 10;
 
@@ -116,9 +118,11 @@ impl Opened {
             literal: None,
             taken_back_to: None,
         };
-        for item in &answer.plan.items {
+        for (item, prepared) in answer.plan.items.iter().zip(&answer.plan.prepared) {
             let piece = match item {
-                FetchItem::Section(item) => part_of(opened.piece(answer, item)?, item.partial),
+                FetchItem::Section(item) => {
+                    part_of(opened.piece(answer, item, prepared)?, item.partial)
+                }
                 FetchItem::Binary(item) => opened.binary(answer, item)?,
                 FetchItem::BinarySize(path) => opened.binary_size(answer, path)?,
                 _ => continue,
@@ -138,17 +142,22 @@ impl Opened {
     }
 
     /// All of a section; but of what is longer than can be held, what is wanted.
-    fn piece(&mut self, answer: &RowAnswer<'_>, item: &SectionItem) -> Result<Piece, ReadError> {
+    fn piece(
+        &mut self,
+        answer: &RowAnswer<'_>,
+        item: &SectionItem,
+        prepared: &Prepared,
+    ) -> Result<Piece, ReadError> {
         let wanted = &item.section;
         if is_whole_message(wanted) {
             return Ok(Piece::Range { begin: 0, length: u64::from(answer.row.size) });
         }
         let Some(summary) = self.summary.clone() else { return Ok(Piece::Absent) };
         let (kind, fields) = part_and_fields(&wanted.text);
-        if let Some(ChosenFields { names, choice: FieldChoice::Only }) = &fields
+        if let Some(ChosenFields { choice: FieldChoice::Only, .. }) = &fields
             && wanted.path.is_empty()
             && self.may_keep() > 0
-            && let Some(kept) = FieldNames::new(names).chosen_of_summary(&summary)
+            && let Some(kept) = prepared.fields.chosen_of_summary(&summary)
         {
             return Ok(Piece::Bytes(kept));
         }
@@ -166,7 +175,7 @@ impl Opened {
             return Ok(Piece::Fields(chosen.wanted(reader, item.partial, kept_max)?));
         }
         let header = read_range(self.reader(answer)?, begin, length)?;
-        Ok(Piece::Bytes(section::header_fields(&header, fields.names, fields.choice)))
+        Ok(Piece::Bytes(prepared.fields.chosen_of(&header, fields.choice)))
     }
 
     /// Bytes that the next piece may keep.
@@ -249,7 +258,9 @@ impl Opened {
                 }
                 None => {}
             }
-            let Some(item) = answer.plan.items.get(self.items_put) else {
+            let plan = answer.plan;
+            let next = plan.items.get(self.items_put).zip(plan.prepared.get(self.items_put));
+            let Some((item, prepared)) = next else {
                 answer.put_tail(out);
                 return Ok(true);
             };
@@ -258,7 +269,7 @@ impl Opened {
                 _ => out.push(b' '),
             }
             self.items_put += 1;
-            self.put_next(answer, item, out)?;
+            self.put_next(answer, (item, prepared), out)?;
         }
         Ok(false)
     }
@@ -267,11 +278,11 @@ impl Opened {
     fn put_next(
         &mut self,
         answer: &RowAnswer<'_>,
-        item: &FetchItem,
+        (item, prepared): (&FetchItem, &Prepared),
         out: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
         match item {
-            FetchItem::Section(item) => put_name(out, item),
+            FetchItem::Section(_) => out.extend_from_slice(&prepared.name),
             FetchItem::Binary(item) => put_binary_name(out, "BINARY", &item.path, item.partial),
             FetchItem::BinarySize(path) => put_binary_name(out, "BINARY.SIZE", path, None),
             item => return put_item(out, answer, item, self.summary.as_ref()),
@@ -344,6 +355,77 @@ impl Opened {
         }
         Ok(None)
     }
+}
+
+/// What is the same of an item for every message.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// The name of a section, and the space behind it.
+    name: Vec<u8>,
+    /// The fields that are chosen of its header.
+    fields: FieldNames,
+}
+
+impl Prepared {
+    pub(super) fn new(item: &FetchItem) -> Prepared {
+        let FetchItem::Section(item) = item else { return Prepared::default() };
+        let mut name = Vec::new();
+        put_name(&mut name, item);
+        let (_, chosen) = part_and_fields(&item.section.text);
+        Prepared { name, fields: chosen.map(|it| FieldNames::new(it.names)).unwrap_or_default() }
+    }
+
+    /// Whether the item is answered from summaries, of messages that had all their fields kept.
+    fn is_kept(&self, item: &FetchItem) -> bool {
+        match item {
+            FetchItem::Section(item) => {
+                let is_chosen = matches!(item.section.text, SectionText::HeaderFields(_));
+                let is_whole = item.section.path.is_empty() && item.partial.is_none();
+                is_chosen && is_whole && self.fields.are_common()
+            }
+            FetchItem::Binary(_) | FetchItem::BinarySize(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// Whether a plan is answered from summaries, without more at once than a little.
+pub(super) fn are_kept(items: &[FetchItem], prepared: &[Prepared]) -> bool {
+    items.len() <= KEPT_ITEMS_MAX
+        && items.iter().zip(prepared).all(|(item, prepared)| prepared.is_kept(item))
+}
+
+/// `* n FETCH (…)` of a message whose sections its summary has; nothing, and false, if it has not
+/// or if the plan asks for more. After an error some of it may have been put.
+pub(super) fn put_kept(
+    out: &mut Vec<u8>,
+    answer: &RowAnswer<'_>,
+    summaries: &mut Summaries,
+) -> Result<bool, ReadError> {
+    if !answer.plan.are_kept {
+        return Ok(false);
+    }
+    let Some(summary) = answer.summary(summaries)? else { return Ok(false) };
+    if !summary.common_headers_complete() {
+        return Ok(false);
+    }
+    answer.put_head(out);
+    for (index, (item, prepared)) in answer.plan.items.iter().zip(&answer.plan.prepared).enumerate()
+    {
+        if index > 0 {
+            out.push(b' ');
+        }
+        if matches!(item, FetchItem::Section(_)) {
+            out.extend_from_slice(&prepared.name);
+            put::literal_of(out, |out| {
+                prepared.fields.put_chosen_of_summary(out, &summary);
+            });
+        } else {
+            put_item(out, answer, item, Some(&summary))?;
+        }
+    }
+    answer.put_tail(out);
+    Ok(true)
 }
 
 /// `BODY[]` and `RFC822`: all bytes as received, whatever a parser makes of them.

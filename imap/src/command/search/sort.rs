@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use engine::error::ReadError;
 use engine::ids::Lsn;
 use engine::mailbox::Row;
-use engine::message::text::casemap;
+use engine::message::text::put_casemap;
 use engine::message::{AddressRef, StoredSummary, decode_words};
 use engine::width::{u32_of, usize_of_u32};
 
@@ -29,12 +29,6 @@ enum Column {
     Texts { of_rows: Vec<u32>, texts: Texts },
 }
 
-/// What a candidate has to be sorted by.
-enum Value {
-    Number(i64),
-    Text(String),
-}
-
 /// The keys of all messages that were found.
 pub(super) struct SortTable {
     criteria: Vec<SortCriterion>,
@@ -43,6 +37,9 @@ pub(super) struct SortTable {
     sequence: Vec<u32>,
     relevancy: Vec<u8>,
     modseq: Lsn,
+    wants_summary: bool,
+    /// The text of the criterion and message at hand.
+    text: String,
 }
 
 impl SortTable {
@@ -55,6 +52,8 @@ impl SortTable {
         };
         SortTable {
             columns: criteria.iter().map(column).collect(),
+            wants_summary: criteria.iter().any(|criterion| wants_summary(criterion.key)),
+            text: String::new(),
             criteria: criteria.to_vec(),
             uids: Vec::new(),
             sequence: Vec::new(),
@@ -79,27 +78,30 @@ impl SortTable {
         candidate: &mut Candidate<'_>,
         number: u32,
     ) -> Result<u32, ReadError> {
-        let mut values = Vec::with_capacity(self.criteria.len());
-        for criterion in &self.criteria {
-            values.push(value(candidate, criterion.key)?);
-        }
-        for (column, value) in self.columns.iter_mut().zip(values) {
-            match (column, value) {
-                (Column::Numbers(numbers), Value::Number(number)) => numbers.push(number),
-                (Column::Texts { of_rows, texts }, Value::Text(text)) => {
-                    of_rows.push(texts.number_of(text.as_bytes()));
+        let (row, relevancy) = (candidate.row, candidate.relevancy);
+        let summary = match self.wants_summary {
+            true => Some(candidate.summary()?),
+            false => None,
+        };
+        // Nothing fails from here on, so that all columns stay of one length.
+        for (column, criterion) in self.columns.iter_mut().zip(&self.criteria) {
+            match column {
+                Column::Numbers(numbers) => {
+                    numbers.push(number_by(criterion.key, row, relevancy, summary));
                 }
-                // Columns are made from the same keys.
-                (Column::Numbers(numbers), Value::Text(_)) => numbers.push(0),
-                (Column::Texts { of_rows, texts }, Value::Number(_)) => {
-                    of_rows.push(texts.number_of(b""));
+                Column::Texts { of_rows, texts } => {
+                    self.text.clear();
+                    if let Some(summary) = summary {
+                        put_text_by(criterion.key, &mut self.text, summary);
+                    }
+                    of_rows.push(texts.number_of(self.text.as_bytes()));
                 }
             }
         }
-        self.uids.push(candidate.row.uid.0);
+        self.uids.push(row.uid.0);
         self.sequence.push(number);
-        self.relevancy.push(candidate.relevancy);
-        self.modseq = self.modseq.max(candidate.row.modseq);
+        self.relevancy.push(relevancy);
+        self.modseq = self.modseq.max(row.modseq);
         Ok(u32_of(self.uids.len()) - 1)
     }
 
@@ -128,21 +130,26 @@ impl SortTable {
 
     /// All rows, sorted.
     pub(super) fn order(&self) -> Vec<u32> {
-        let keys: Vec<(Vec<i64>, SortOrder)> = self
+        let keys: Vec<Vec<i64>> = self
             .columns
             .iter()
             .zip(&self.criteria)
-            .map(|(column, criterion)| (column.ranked(), criterion.order))
+            .map(|(column, criterion)| column.ranked(criterion.order))
             .collect();
-        let mut order: Vec<u32> = (0..u32_of(self.uids.len())).collect();
-        // Rows were added in the order of the mailbox, and a stable sort keeps it among equals.
-        order.sort_by(|&a, &b| {
-            let mut orders = keys
-                .iter()
-                .map(|(keys, direction)| directed(at(keys, a).cmp(&at(keys, b)), *direction));
-            orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        let (first, others) = keys.split_first().unzip();
+        let others = others.unwrap_or_default();
+        let key_of = |row| first.map_or(0, |keys| at(keys, row));
+        let mut order: Vec<(i64, u32)> =
+            (0..u32_of(self.uids.len())).map(|row| (key_of(row), row)).collect();
+        // Rows were added in the order of the mailbox, by which equals go.
+        order.sort_unstable_by(|&(one, a), &(other, b)| {
+            let by_others = || {
+                let mut orders = others.iter().map(|keys| at(keys, a).cmp(&at(keys, b)));
+                orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            };
+            one.cmp(&other).then_with(by_others).then(a.cmp(&b))
         });
-        order
+        order.into_iter().map(|(_, row)| row).collect()
     }
 
     /// What is told of rows in that order.
@@ -161,15 +168,20 @@ impl SortTable {
 }
 
 impl Column {
-    /// A number per row that compares as its value does.
-    fn ranked(&self) -> Vec<i64> {
-        match self {
+    /// A number per row that compares as its value is to be sorted.
+    fn ranked(&self, order: SortOrder) -> Vec<i64> {
+        let mut keys: Vec<i64> = match self {
             Column::Numbers(numbers) => numbers.clone(),
             Column::Texts { of_rows, texts } => {
                 let ranks = texts.ranks();
                 of_rows.iter().map(|&number| i64::from(at(&ranks, number))).collect()
             }
+        };
+        if order == SortOrder::Descending {
+            // Turns the order round, of all numbers.
+            keys.iter_mut().for_each(|key| *key = !*key);
         }
+        keys
     }
 }
 
@@ -189,38 +201,40 @@ pub(super) fn sent(row: &Row, summary: &StoredSummary) -> i64 {
     summary.sent().unwrap_or(row.received.0)
 }
 
-fn value(candidate: &mut Candidate<'_>, key: SortKey) -> Result<Value, ReadError> {
-    let of_address = |first: Option<AddressRef<'_>>| {
-        let mailbox = first.and_then(|address| address.mailbox);
-        collated(&String::from_utf8_lossy(mailbox.unwrap_or_default()))
-    };
-    let row = candidate.row;
-    Ok(match key {
-        SortKey::Arrival => Value::Number(row.received.0),
-        SortKey::Size => Value::Number(i64::from(row.size)),
-        // The best first.
-        SortKey::Relevancy => Value::Number(-i64::from(candidate.relevancy)),
-        SortKey::Date => Value::Number(sent(row, candidate.summary()?)),
-        SortKey::Subject => Value::Text(collated(candidate.summary()?.base_subject())),
-        SortKey::Cc => {
-            Value::Text(of_address(candidate.summary()?.envelope().addresses().cc.next()))
-        }
-        SortKey::From => Value::Text(of_address(candidate.summary()?.envelope().from().next())),
-        SortKey::To => {
-            Value::Text(of_address(candidate.summary()?.envelope().addresses().to.next()))
-        }
-        SortKey::DisplayFrom => {
-            Value::Text(displayed(candidate.summary()?.envelope().from().next()))
-        }
-        SortKey::DisplayTo => {
-            Value::Text(displayed(candidate.summary()?.envelope().addresses().to.next()))
-        }
-    })
+/// Whether a key is found in the summary.
+fn wants_summary(key: SortKey) -> bool {
+    !matches!(key, SortKey::Arrival | SortKey::Size | SortKey::Relevancy)
 }
 
-/// A text as i;unicode-casemap compares it (RFC 5051), cut where it is very long.
-pub(super) fn collated(text: &str) -> String {
-    let mut collated = casemap(text);
+fn number_by(key: SortKey, row: &Row, relevancy: u8, summary: Option<&StoredSummary>) -> i64 {
+    match key {
+        SortKey::Arrival => row.received.0,
+        SortKey::Size => i64::from(row.size),
+        // The best first.
+        SortKey::Relevancy => -i64::from(relevancy),
+        SortKey::Date => summary.map_or(0, |summary| sent(row, summary)),
+        // The others are texts.
+        _ => 0,
+    }
+}
+
+fn put_text_by(key: SortKey, text: &mut String, summary: &StoredSummary) {
+    let envelope = || summary.envelope();
+    match key {
+        SortKey::Subject => put_collated(text, summary.base_subject()),
+        SortKey::Cc => put_mailbox(text, envelope().addresses().cc.next()),
+        SortKey::From => put_mailbox(text, envelope().from().next()),
+        SortKey::To => put_mailbox(text, envelope().addresses().to.next()),
+        SortKey::DisplayFrom => put_displayed(text, envelope().from().next()),
+        SortKey::DisplayTo => put_displayed(text, envelope().addresses().to.next()),
+        // The others are numbers.
+        _ => {}
+    }
+}
+
+/// Appends to nothing a text as i;unicode-casemap compares it (RFC 5051), cut where it is very long.
+pub(super) fn put_collated(collated: &mut String, text: &str) {
+    put_casemap(collated, text);
     if collated.len() > KEY_BYTES_MAX {
         let mut end = KEY_BYTES_MAX;
         while !collated.is_char_boundary(end) {
@@ -228,16 +242,21 @@ pub(super) fn collated(text: &str) -> String {
         }
         collated.truncate(end);
     }
-    collated
+}
+
+/// The local part of the first address (RFC 5256 section 3).
+fn put_mailbox(text: &mut String, first: Option<AddressRef<'_>>) {
+    let mailbox = first.and_then(|address| address.mailbox).unwrap_or_default();
+    put_collated(text, &String::from_utf8_lossy(mailbox));
 }
 
 /// The display name of the first address, else the address (RFC 5957 section 3); the name of a
 /// group where one begins.
-fn displayed(first: Option<AddressRef<'_>>) -> String {
-    let Some(address) = first else { return String::new() };
+fn put_displayed(text: &mut String, first: Option<AddressRef<'_>>) {
+    let Some(address) = first else { return };
     let name = address.name.map(decode_words).unwrap_or_default();
     if !name.trim().is_empty() {
-        return collated(&name);
+        return put_collated(text, &name);
     }
     let mut shown = Vec::new();
     shown.extend_from_slice(address.mailbox.unwrap_or_default());
@@ -245,5 +264,5 @@ fn displayed(first: Option<AddressRef<'_>>) -> String {
         shown.push(b'@');
         shown.extend_from_slice(host);
     }
-    collated(&String::from_utf8_lossy(&shown))
+    put_collated(text, &String::from_utf8_lossy(&shown));
 }

@@ -3,22 +3,23 @@
 //! ```text
 //! arena   "hello" "re-election" "ann"      the texts, end to end
 //! ends       5        16          19       where each ends
-//! slots   open addressing: number of a text + 1, or 0
+//! slots   open addressing: half of its hash, and the number of a text + 1; or 0
 //! ```
 //!
 //! A column of a sort is then four bytes per message, however long its texts are. Hashes are keyed
-//! at random, because whoever sends mail chooses the texts.
+//! at random, because whoever sends mail chooses the texts. A text is looked at only where its hash
+//! says that it is the same, and never to make the table larger.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
-use engine::width::{u32_of, usize_of, usize_of_u32};
+use engine::width::{u32_of, u64_of, usize_of, usize_of_u32};
 
 /// Texts by number.
 #[derive(Default)]
 pub(super) struct Texts {
     arena: Vec<u8>,
     ends: Vec<usize>,
-    slots: Vec<u32>,
+    slots: Vec<u64>,
     hasher: RandomState,
 }
 
@@ -30,7 +31,7 @@ impl Texts {
 
     /// Bytes of memory that they take.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * 4
+        self.arena.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * 8
     }
 
     /// A text by its number.
@@ -46,38 +47,43 @@ impl Texts {
         if self.ends.len() * 4 >= self.slots.len() * 3 {
             self.grow();
         }
-        let slot = self.slot_of(text);
-        let number = self.slots.get(slot).copied().unwrap_or(0);
-        if let Some(number) = number.checked_sub(1) {
-            return number;
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(text);
+        let hash = hasher.finish() >> 32;
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = usize_of(hash) & mask;
+        loop {
+            match self.slots.get(slot).copied().unwrap_or(0) {
+                0 => break,
+                kept if kept >> 32 == hash => {
+                    let number = number_in(kept);
+                    if self.text(number) == text {
+                        return number;
+                    }
+                }
+                _ => {}
+            }
+            slot = (slot + 1) & mask;
         }
         self.arena.extend_from_slice(text);
         self.ends.push(self.arena.len());
         if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = u32_of(self.ends.len());
+            *slot = hash << 32 | u64_of(self.ends.len());
         }
         u32_of(self.ends.len()) - 1
     }
 
-    /// Where a text is, or where it belongs.
-    fn slot_of(&self, text: &[u8]) -> usize {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut slot = usize_of(self.hasher.hash_one(text)) & mask;
-        loop {
-            match self.slots.get(slot).copied().unwrap_or(0).checked_sub(1) {
-                Some(number) if self.text(number) != text => slot = (slot + 1) & mask,
-                _ => return slot,
-            }
-        }
-    }
-
     fn grow(&mut self) {
         let count = (self.slots.len() * 2).max(64);
-        self.slots = vec![0; count];
-        for number in 0..self.count() {
-            let slot = self.slot_of(self.text(number));
+        let mask = count - 1;
+        let kept = std::mem::replace(&mut self.slots, vec![0; count]);
+        for kept in kept.into_iter().filter(|&kept| kept != 0) {
+            let mut slot = usize_of(kept >> 32) & mask;
+            while self.slots.get(slot).is_some_and(|&other| other != 0) {
+                slot = (slot + 1) & mask;
+            }
             if let Some(slot) = self.slots.get_mut(slot) {
-                *slot = number + 1;
+                *slot = kept;
             }
         }
     }
@@ -96,6 +102,11 @@ impl Texts {
     }
 }
 
+/// The number of the text in a slot that is not empty.
+fn number_in(kept: u64) -> u32 {
+    u32::try_from(kept & u64::from(u32::MAX)).unwrap_or(0).wrapping_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +114,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn every_text_is_kept_once_and_ranked(
-            given in proptest::collection::vec("[a-c]{0,3}", 0..300),
+            given in proptest::collection::vec("[a-c]{0,4}", 0..300),
         ) {
             let mut texts = Texts::default();
             let numbers: Vec<u32> =

@@ -14,7 +14,7 @@ use engine::message::thread::{ancestors, own_id};
 use engine::width::{u32_of, usize_of_u32};
 
 use super::candidate::Candidate;
-use super::sort::{collated, sent};
+use super::sort::{put_collated, sent};
 use super::texts::Texts;
 use crate::codec::command::{Numbers, ThreadAlgorithm};
 use crate::codec::put;
@@ -48,6 +48,8 @@ pub(super) struct ThreadTable {
     ids: Texts,
     /// References of all messages, one behind the other.
     references: Vec<u32>,
+    /// The subject of the message at hand.
+    subject: String,
 }
 
 /// Trees of messages.
@@ -68,6 +70,7 @@ impl ThreadTable {
             subjects: Texts::default(),
             ids: Texts::default(),
             references: Vec::new(),
+            subject: String::new(),
         }
     }
 
@@ -94,14 +97,20 @@ impl ThreadTable {
             Numbers::Uid => row.uid.0,
             Numbers::Sequence => number,
         };
-        let (sent, subject) = (sent(row, summary), collated(summary.base_subject()));
+        let sent = sent(row, summary);
+        let mut subject = std::mem::take(&mut self.subject);
+        subject.clear();
+        put_collated(&mut subject, summary.base_subject());
         if self.algorithm == ThreadAlgorithm::OrderedSubject {
             self.push(number, sent, &subject, false, None, std::iter::empty());
+            self.subject = subject;
             return Ok(());
         }
-        let answers = is_reply_or_forward(summary.envelope().subject.unwrap_or_default());
+        let written = summary.envelope().subject.unwrap_or_default();
+        let answers = written != summary.base_subject().as_bytes() && is_reply_or_forward(written);
         let id = own_id(summary);
         self.push(number, sent, &subject, answers, id.as_deref(), ancestors(summary));
+        self.subject = subject;
         Ok(())
     }
 

@@ -7,8 +7,6 @@
 //! # Invariants
 //! 1. After step 3 a dummy is a root and has two children at least.
 
-use std::collections::HashMap;
-
 use engine::width::{u32_of, usize_of_u32};
 
 use super::links::Links;
@@ -170,20 +168,24 @@ fn merge_subjects(table: &ThreadTable, parents: &mut Vec<u32>, roots: &[u32], fi
     let answers = |node: u32| table.entry(node).is_some_and(|entry: &Entry| entry.answers);
     let subject = |root: u32| {
         let entry = table.entry(speaker(root, messages, firsts))?;
-        Some(entry.subject).filter(|&subject| !table.subjects.text(subject).is_empty())
+        let subject = Some(entry.subject).filter(|&number| !table.subjects.text(number).is_empty());
+        subject.map(usize_of_u32)
     };
     // Step 5.B
-    let mut of_subject: HashMap<u32, u32> = HashMap::new();
+    let mut of_subject = vec![NONE; usize_of_u32(table.subjects.count())];
     for &root in roots {
-        let Some(subject) = subject(root) else { continue };
-        let known = of_subject.entry(subject).or_insert(root);
-        if !is_dummy(*known) && (is_dummy(root) || (answers(*known) && !answers(root))) {
+        let Some(known) = subject(root).and_then(|subject| of_subject.get_mut(subject)) else {
+            continue;
+        };
+        let is_better =
+            || !is_dummy(*known) && (is_dummy(root) || (answers(*known) && !answers(root)));
+        if *known == NONE || is_better() {
             *known = root;
         }
     }
     // Step 5.C
     for &root in roots {
-        let Some(known) = subject(root).and_then(|subject| of_subject.get_mut(&subject)) else {
+        let Some(known) = subject(root).and_then(|subject| of_subject.get_mut(subject)) else {
             continue;
         };
         if *known == root {
