@@ -2,7 +2,7 @@
 //!
 //! A step makes one page, from the summaries of messages that were committed a moment ago, else
 //! from their blobs. What it made waits for the next checkpoint, which writes it
-//! (`state/summaries.rs`). A thread of its own does it, and rests three times as long as it works;
+//! (`state/summaries.rs`). A thread of its own does it, and rests as long as it works;
 //! a delivery waits for nothing here.
 //!
 //! # What can go wrong
@@ -26,9 +26,9 @@ use crate::width::usize_of_u32;
 /// How long a checkpoint is waited for at a time.
 const FULL_WAIT: Duration = Duration::from_millis(50);
 /// It rests so many times as long as it works.
-const REST_PART: u32 = 3;
+const REST_PART: u32 = 1;
 /// What of it is still made when the store is closed.
-const CLOSING_TIME: Duration = Duration::from_secs(1);
+const CLOSING_TIME: Duration = Duration::from_secs(3);
 
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -31,6 +31,7 @@ mod search_progress;
 mod secure;
 mod sharing;
 mod slow_reader;
+mod summary_pages;
 mod support;
 mod tls;
 mod tokens;
