@@ -353,10 +353,11 @@ fn after_change(mut flags: FlagList, change: FlagChange, given: &FlagList) -> Fl
 }
 
 fn same_flags(a: &FlagList, b: &FlagList) -> bool {
-    a.system == b.system
-        && a.keywords.len() == b.keywords.len()
-        // In the same order, unless the client's own words come into it.
-        && (a.keywords == b.keywords || a.keywords.iter().all(|keyword| b.keywords.contains(keyword)))
+    if a.system != b.system || a.keywords.len() != b.keywords.len() {
+        return false;
+    }
+    // In the same order, unless the client's own words come into it.
+    a.keywords == b.keywords || a.keywords.iter().all(|keyword| b.keywords.contains(keyword))
 }
 
 #[cfg(test)]
