@@ -1,13 +1,13 @@
 //! The keywords of a mailbox: by index, as rows name them, and by name.
 //!
-//! A mailbox may have [`MAILBOX_KEYWORDS_MAX`] of them, and a command may name a thousand, so a name
-//! is looked up by its hash. A copy is made with each new keyword while a view has the table: it
-//! shares the names and copies the places, which are two bytes each.
+//! A mailbox may have [`MAILBOX_KEYWORDS_MAX`] of them, and a command may name a thousand, so a
+//! name is looked up by its hash. A copy is made with each new keyword while a view has the table:
+//! it shares the names and copies the places, which are two bytes each.
 //!
 //! # Invariants
 //! 1. A name has one index, however its letters are written, which it keeps.
-//! 2. `places` is empty, or a power of two of at least twice as many places as there are names; each
-//!    index stands at its name's place or behind it, before any free one.
+//! 2. `places` is empty, or a power of two of at least twice as many places as there are names;
+//!    each index stands at its name's place or behind it, before any free one.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;

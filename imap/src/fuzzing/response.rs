@@ -238,7 +238,7 @@ mod tests {
             "* OK [PERMANENTFLAGS (\\Seen \\*)] Limited",
             "a1 NO [BADCHARSET (UTF-8)] No",
             "* 1 FETCH (UID 5 BODY[HEADER.FIELDS (To \"a b\")] {3}\r\n\r\n) FLAGS ())",
-            "* 1 FETCH (ENVELOPE (NIL \"a\\\"b\" ((NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\")) NIL))",
+            "* 1 FETCH (ENVELOPE (\"a\\\"b\" ((NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\")) NIL))",
             "* THREAD (1)(2 (3)(4))",
             "* SEARCH",
             "* SEARCH 1 2 (MODSEQ 5)",

@@ -1,9 +1,9 @@
 //! ESEARCH (RFC 7377): one search through many mailboxes, an answer for each where something is
 //! found.
 //!
-//! The selected mailbox is searched as the client knows it, the others as they are now: those of the
-//! client's own account, and those of other accounts that it may see and read. The others are passed
-//! over in silence, as if they were not there.
+//! The selected mailbox is searched as the client knows it, the others as they are now: those of
+//! the client's own account, and those of other accounts that it may see and read. What it may not
+//! is passed over in silence, as if it were not there.
 
 use engine::error::ReadError;
 use engine::ids::MailboxId;
