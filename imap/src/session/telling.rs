@@ -1,7 +1,7 @@
 //! Telling of many messages: as many rows in one go as the client takes, page by page of the view.
 //!
-//! FETCH, STORE, the news between commands and QRESYNC all tell of messages of a set; they differ in
-//! what is put of each. One call goes on for a turn of time, and from row to row only while the
+//! FETCH, STORE, the news between commands and QRESYNC all tell of messages of a set; they differ
+//! in what is put of each. One call goes on for a turn of time, and from row to row only while the
 //! output has room, so that neither a slow client nor a large mailbox holds anybody up.
 
 use std::time::{Duration, Instant};

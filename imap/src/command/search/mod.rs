@@ -10,8 +10,9 @@
 //! | RETURN (UPDATE) | `* ESEARCH` whenever the result changes | `context` |
 //!
 //! What page heads and columns tell is found in them (`columns`); a row is made, and a summary, a
-//! header or a whole message read, only for messages that these have not decided. Nothing is told before all is found, so that a search that goes
-//! on for long can say so between its answers, and one that fails tells no half truth.
+//! header or a whole message read, only for messages that these have not decided. Nothing is told
+//! before all is found, so that a search that goes on for long can say so between its answers, and
+//! one that fails tells no half truth.
 
 mod candidate;
 mod columns;
