@@ -1,8 +1,8 @@
 //! Some rows of one page, read where they lie: what commands over many messages walk through.
 //!
 //! [`Rows`] shares the page of a view and says which of its rows are meant; [`RowRef`] is one of
-//! them and reads a column when it is asked for one, so that telling the flags of a million messages
-//! copies none of their rows. [`Walk`] goes through a set of UIDs page by page.
+//! them and reads a column when it is asked for one, so that telling the flags of a million
+//! messages copies none of their rows. [`Walk`] goes through a set of UIDs page by page.
 //!
 //! # Invariants
 //! 1. A mask has no bit at or above its page's number of rows.

@@ -31,21 +31,29 @@ pub fn number(out: &mut Vec<u8>, number: u64) {
 /// Each number from the first to the last, with a space before it: counts in digits, because a
 /// search may find a million.
 pub fn spaced_numbers(out: &mut Vec<u8>, (first, last): (u32, u32)) {
-    let mut text = vec![b' '];
-    number(&mut text, u64::from(first));
-    for _ in first..last {
-        out.extend_from_slice(&text);
-        // One more: nines at the end become zeros, and what stands before them is raised.
-        let nines = text.iter().rev().take_while(|&&digit| digit == b'9').count();
-        let kept = text.len() - nines;
-        let (before, zeros) = text.split_at_mut(kept);
-        zeros.fill(b'0');
-        match before.last_mut() {
-            Some(digit @ b'0'..) => *digit += 1,
-            _ => text.insert(1, b'1'),
+    // A space and at most ten digits, right-aligned; zeros stand before them, for a carry.
+    let mut text = [b'0'; 11];
+    let mut start = text.len();
+    let mut left = first;
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
+        left /= 10;
+        start -= 1;
+        if left == 0 {
+            break;
         }
     }
-    out.extend_from_slice(&text);
+    for number in first..=last {
+        out.push(b' ');
+        out.extend_from_slice(text.get(start..).unwrap_or_default());
+        if number < last {
+            let nines = text.iter().rev().take_while(|&&digit| digit == b'9').count();
+            let raised = text.len() - nines - 1;
+            start = start.min(raised);
+            text.iter_mut().skip(raised + 1).for_each(|digit| *digit = b'0');
+            text.iter_mut().skip(raised).take(1).for_each(|digit| *digit += 1);
+        }
+    }
 }
 
 /// `quoted` where the text can be, else `literal`. NUL, which neither may hold, is left out.

@@ -1,5 +1,5 @@
-//! What heads and columns answer is what rows answer (`condition.rs`, invariant 1), and a walk comes by
-//! every message of its set once, in order, with its rank.
+//! What heads and columns answer is what rows answer (`condition.rs`, invariant 1), and a walk
+//! comes by every message of its set once, in order, with its rank.
 
 use super::*;
 use crate::mailbox::{Condition, Found, Sifting, Walk};

@@ -147,7 +147,9 @@ fn gather_some(
                         let left = u32::try_from(gathered.left()).unwrap_or(u32::MAX);
                         rows = rows.truncated(left);
                     }
-                    gathered.add_modseq(rows.highest_modseq());
+                    if gathered.wants_modseq() {
+                        gathered.add_modseq(rows.highest_modseq());
+                    }
                     rows.runs().for_each(|(rank, uids)| {
                         gathered.add_run(rank, uids, &scope.ghosts);
                     });

@@ -10,8 +10,9 @@
 //! | RETURN (UPDATE) | `* ESEARCH` whenever the result changes | `context` |
 //!
 //! What page heads and columns tell is found in them (`columns`); a row is made, and a summary, a
-//! header or a whole message read, only for messages that these have not decided. Nothing is told before all is found, so that a search that goes
-//! on for long can say so between its answers, and one that fails tells no half truth.
+//! header or a whole message read, only for messages that these have not decided. Nothing is told
+//! before all is found, so that a search that goes on for long can say so between its answers, and
+//! one that fails tells no half truth.
 
 mod candidate;
 mod columns;
@@ -65,8 +66,10 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     let limit = talk.session.config.limits.messages_per_command;
     let mut domain = test.domain();
     let cut = match &talk.session.selected {
-        Some(selected) => blocking(|| message_limit::cut(selected, &mut domain, limit)),
-        None => Ok(None),
+        Some(selected) if limit.is_some() => {
+            blocking(|| message_limit::cut(selected, &mut domain, limit))
+        }
+        _ => Ok(None),
     };
     let excess = match cut {
         Ok(excess) => excess,
@@ -228,7 +231,10 @@ fn refuse_charset(request: &SearchRequest) -> Result<(), Answer> {
 fn compile(talk: &Talk, key: &SearchKey, selected: &Selected) -> Result<Test, Answer> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = UnixSeconds(i64::try_from(since).unwrap_or(i64::MAX));
-    match blocking(|| Test::compile(key, selected, now)) {
+    let compile = || Test::compile(key, selected, now);
+    // What sequence numbers mean is all that is read.
+    let reads = key.any(|key| matches!(key, SearchKey::Sequence(_)));
+    match if reads { blocking(compile) } else { compile() } {
         Ok(test) => Ok(test),
         Err(CompileError::NotUtf8) => Err(Answer::bad("A text to search for is not valid UTF-8")),
         Err(CompileError::Read(error)) => Err(Answer::unreadable(&talk.session, &error)),

@@ -24,8 +24,7 @@ pub(super) enum Listing {
     Set(UidSet),
     /// As sorted.
     Sorted(Vec<u32>),
-    /// Where MIN, MAX and COUNT are all that is told: how many ascending ones, and the lowest and
-    /// highest of them.
+    /// Where no list is told nor kept: how many ascending ones, and the lowest and highest of them.
     Ends { count: u64, ends: Option<(u32, u32)> },
 }
 
@@ -179,14 +178,17 @@ impl Gathered {
         options: &ReturnOptions,
         wants_modseq: bool,
     ) -> Gathered {
-        let none = match tells_ends_alone(options) {
-            true => Listing::Ends { count: 0, ends: None },
-            false => Listing::Set(UidSet::new()),
+        let none = |is_listed| match is_listed {
+            true => Listing::Set(UidSet::new()),
+            false => Listing::Ends { count: 0, ends: None },
         };
+        let tells_uids = request.numbers == Numbers::Uid;
+        let tells_list = !tells_ends_alone(options);
+        let keeps_uids = options.save || options.update;
         Gathered {
             numbers: request.numbers,
-            uids: none.clone(),
-            sequence: none,
+            uids: none(keeps_uids || (tells_uids && tells_list)),
+            sequence: none(tells_list),
             modseq: wants_modseq.then(Lsn::default),
             relevancy: options.relevancy.then(Vec::new),
             left: enough(options),
