@@ -502,7 +502,7 @@ impl Weighter<(AccountNumber, BlobId), StoredSummary> for SummaryWeight {
     fn weight(&self, _key: &(AccountNumber, BlobId), summary: &StoredSummary) -> u64 {
         /// Its key, its places, and what the cache keeps for an item.
         const BESIDE_BYTES: u64 = 128;
-        u64_of(summary.bytes().len()) + BESIDE_BYTES
+        u64_of(summary.buffer_bytes()) + BESIDE_BYTES
     }
 }
 
