@@ -27,7 +27,9 @@ pub(crate) struct StoreSection {
     /// Memory in bytes for opened pages of mailboxes; a message that is often looked at takes some
     /// dozens of bytes.
     pub(crate) page_cache_bytes: u64,
-    /// Memory in bytes for opened summaries, from which ENVELOPE and BODYSTRUCTURE are answered.
+    /// Memory in bytes for opened summaries, from which ENVELOPE, BODYSTRUCTURE, lists, SORT and
+    /// THREAD are answered. They lie there as they are stored: the default holds some tens of
+    /// thousands.
     pub(crate) summary_cache_bytes: u64,
     /// Free bytes of the disk below which no new mail is taken, so that deleting always works;
     /// below a quarter of it no change is taken. All goes on by itself when space comes back. 0:

@@ -4,12 +4,19 @@
 //! ```text
 //! shared bytes   … │ summary 7 │ summary 8                                │ summary 9 │ …
 //! StoredSummary                  ▲ envelope ▲ structure ▲ … ▲ references  ▲ end
+//!
+//! alone          │ base subject, references │ the whole summary │
 //! ```
 //!
-//! One walk checks the bytes and notes where the fields begin, and what SORT asks of whole mailboxes
-//! and fits into a few bytes; a table of that in the stored form would make it larger and save a part
-//! of this walk alone, for the bytes have to be checked in any case. Afterwards every field is found at once, but for those within an envelope or a
-//! part, which come one behind the other, as answers want them.
+//! One that lies alone has what SORT and THREAD compare once more in front, beside the count of its
+//! owners: whole mailboxes are compared, and to fetch a far line of each of their summaries costs
+//! more than all else.
+//!
+//! One walk checks the bytes and notes where the fields begin, and what SORT asks of whole
+//! mailboxes and fits into a few bytes. A table of that in the stored form would make it larger and
+//! save a part of this walk alone, for the bytes have to be checked in any case. Afterwards every
+//! field is found at once, but for those within an envelope or a part, which come one behind the
+//! other, as answers want them.
 //!
 //! # Invariants
 //! 1. The bytes of a [`StoredSummary`] are those of a summary: reading them never fails. Were it
@@ -23,7 +30,7 @@ use std::sync::Arc;
 use super::reader::{Places, Reader};
 use super::stored::SummaryError;
 use super::{Address, BodyKind, CalendarDate, Envelope, Part};
-use crate::width::usize_of_u32;
+use crate::width::{u32_of, usize_of_u32};
 
 /// A checked summary in bytes that it may share with others. Cheap to clone.
 #[derive(Clone)]
@@ -44,12 +51,22 @@ impl StoredSummary {
         Ok(StoredSummary { bytes, places })
     }
 
-    /// The summary that these bytes are.
+    /// The summary that these bytes are, in a buffer of its own.
     ///
     /// # Errors
     /// As for [`StoredSummary::new`].
     pub fn of(bytes: &[u8]) -> Result<StoredSummary, SummaryError> {
-        StoredSummary::new(Arc::from(bytes), 0..bytes.len())
+        let end = u32::try_from(bytes.len()).map_err(|_| SummaryError::Value("place"))?;
+        let places = Reader { rest: bytes }.whole(end)?;
+        let begin = usize_of_u32(places.base_subject);
+        let compared = bytes.get(begin..).unwrap_or_default();
+        let places = places.behind(u32_of(compared.len()));
+        Ok(StoredSummary { bytes: Arc::from([compared, bytes].concat()), places })
+    }
+
+    /// Bytes of the buffer that it lies in.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     fn at(&self, place: u32) -> Reader<'_> {

@@ -77,14 +77,23 @@ pub(crate) fn summary(bytes: &[u8]) {
 /// same, also of what is no summary.
 pub(super) fn reads_alike(bytes: &[u8]) -> Option<StoredSummary> {
     let among = [b"before", bytes, b"behind"].concat();
-    let lazy = StoredSummary::new(among.into(), 6..6 + bytes.len());
-    let (lazy, tree) = match (lazy, Summary::decode(bytes)) {
-        (Ok(lazy), Ok(tree)) => (lazy, tree),
-        (lazy, tree) => {
-            assert_eq!(lazy.err(), tree.err());
-            return None;
+    let among = StoredSummary::new(among.into(), 6..6 + bytes.len());
+    match (among, StoredSummary::of(bytes), Summary::decode(bytes)) {
+        (Ok(among), Ok(alone), Ok(tree)) => {
+            assert_reads_as(&among, bytes, &tree);
+            assert_reads_as(&alone, bytes, &tree);
+            Some(alone)
         }
-    };
+        (among, alone, tree) => {
+            let error = tree.err();
+            assert!(error.is_some());
+            assert_eq!((among.err(), alone.err()), (error, error));
+            None
+        }
+    }
+}
+
+fn assert_reads_as(lazy: &StoredSummary, bytes: &[u8], tree: &Summary) {
     assert_eq!(lazy.bytes(), bytes);
     assert_eq!((lazy.parser_version(), lazy.size()), (tree.parser_version, tree.size));
     assert_eq!(lazy.common_headers(), tree.common_headers);
@@ -92,8 +101,8 @@ pub(super) fn reads_alike(bytes: &[u8]) -> Option<StoredSummary> {
     assert_eq!((lazy.sent(), lazy.sent_date()), (tree.sent, tree.sent_date));
     assert_eq!((lazy.preview(), lazy.base_subject()), (&*tree.preview, &*tree.base_subject));
     assert!(lazy.references().eq(tree.references.iter().map(String::as_bytes)));
-    assert!(ancestors(&lazy).zip(&tree.references).all(|(one, other)| one == other.as_bytes()));
-    let _ = own_id(&lazy);
+    assert!(ancestors(lazy).zip(&tree.references).all(|(one, other)| one == other.as_bytes()));
+    let _ = own_id(lazy);
     assert_same_envelope(lazy.envelope(), &tree.envelope);
     assert_eq!(lazy.structure_tree(), tree.structure);
     let (mut parts, mut beside) = (lazy.structure(), lazy.structure());
@@ -102,7 +111,6 @@ pub(super) fn reads_alike(bytes: &[u8]) -> Option<StoredSummary> {
     assert_eq!(root, lazy.root());
     beside.skip_parts_in(&root);
     assert_eq!(beside, parts, "what is skipped is as long as what is read");
-    Some(lazy)
 }
 
 fn assert_same_envelope(lazy: EnvelopeRef<'_>, tree: &Envelope) {

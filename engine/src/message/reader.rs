@@ -41,6 +41,25 @@ pub(super) struct Places {
     pub(super) end: u32,
 }
 
+impl Places {
+    /// The same behind so many bytes, which are a copy of what lies from the base subject on.
+    pub(super) fn behind(self, count: u32) -> Places {
+        let moved = |place: u32| place.saturating_add(count);
+        Places {
+            format: moved(self.format),
+            envelope: moved(self.envelope),
+            structure: moved(self.structure),
+            common_headers: moved(self.common_headers),
+            flags: moved(self.flags),
+            sent: moved(self.sent),
+            base_subject: 0,
+            references: self.references.saturating_sub(self.base_subject),
+            end: moved(self.end),
+            ..self
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
     #[inline(always)]
     pub(super) fn byte(&mut self) -> Result<u8, SummaryError> {

@@ -98,8 +98,8 @@ fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Whether a text is printable ASCII that stands between quotation marks as it is: nearly every text
-/// is, so eight bytes are looked at at once.
+/// Whether a text is printable ASCII that stands between quotation marks as it is: nearly every
+/// text is, so eight bytes are looked at at once.
 fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     if !words.iter().all(|word| are_plain(u64::from_le_bytes(*word))) {
