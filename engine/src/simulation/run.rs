@@ -48,7 +48,7 @@ pub(super) struct Tally {
     pub(super) misdirected: u64,
     pub(super) reclaimed_bytes: u64,
     pub(super) image_rounds: u64,
-    /// Pages of summaries that were made, and steps at which one was read.
+    /// Steps of the maker of summary pages, and pages that were read.
     pub(super) summary_pages: u64,
     pub(super) summary_pages_read: u64,
     /// Retired keys that re-wrapping destroyed, and those that something still named.
