@@ -121,8 +121,8 @@ pub enum BodyKind {
     Message(Box<Envelope>, Box<Part>),
 }
 
-/// Fields that are kept whole, in lower case, besides `x-spam-*`; and the version of the parser from
-/// which on they are.
+/// Fields that are kept whole, in lower case, besides `x-spam-*`; and the version of the parser
+/// from which on they are.
 const COMMON_FIELDS: &[(&str, u16)] = &[
     ("authentication-results", 1),
     ("auto-submitted", 1),
@@ -177,7 +177,8 @@ const COMMON_FIELDS: &[(&str, u16)] = &[
     ("x-tuid", 2),
 ];
 
-/// The version of the parser from which on fields of this name are kept whole; `None`: they are not.
+/// The version of the parser from which on fields of this name are kept whole; `None`: they are
+/// not.
 pub(super) fn kept_since(name: &[u8]) -> Option<u16> {
     let mut lower = [0_u8; 27];
     if let Some(lower) = lower.get_mut(..name.len()) {

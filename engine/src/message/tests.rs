@@ -209,8 +209,8 @@ fn an_envelope_has_defaults_and_its_preview_is_text() {
     assert!(chosen.starts_with(b"Subject: Re") && chosen.ends_with(b"text/html\r\n\r\n"));
 }
 
-/// Summaries in the log stay as they were made: what an earlier parser did not keep is not told to be
-/// missing, but looked for in the message.
+/// Summaries in the log stay as they were made: what an earlier parser did not keep is not told to
+/// be missing, but looked for in the message.
 #[test]
 fn a_summary_does_not_answer_for_fields_that_its_parser_did_not_keep() {
     let message = b"Subject: a\r\nX-TUID: b\r\n\r\nx";

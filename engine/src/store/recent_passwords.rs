@@ -1,5 +1,5 @@
-//! Passwords that were right a short while ago, so that a client that logs in again and again (a web
-//! mailer does so with every page) costs a keyed hash instead of Argon2id.
+//! Passwords that were right a short while ago, so that a client that logs in again and again (a
+//! web mailer does so with every page) costs a keyed hash instead of Argon2id.
 //!
 //! Kept is a BLAKE3 hash of the password and of what is stored of it, under a key that this process
 //! draws when it starts and tells nobody; never the password. Why that is good enough is in

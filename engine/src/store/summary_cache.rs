@@ -49,7 +49,7 @@ impl Weighter<Key, Kept> for Weight {
         const BESIDE_BYTES: u64 = 128;
         BESIDE_BYTES
             + match kept {
-                Kept::Summary(summary) => u64_of(summary.bytes().len()),
+                Kept::Summary(summary) => u64_of(summary.buffer_bytes()),
                 Kept::Page(page) => u64_of(page.memory_bytes()),
             }
     }
