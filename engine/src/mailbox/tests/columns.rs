@@ -143,3 +143,17 @@ fn a_page_that_its_head_decides_is_not_read() {
     assert_eq!(sifted(&view, &Condition::Always(true), (1, u32::MAX)).len(), 20_000);
     assert!(disk.reads.lock().is_empty());
 }
+
+#[test]
+fn a_page_keeps_no_keyword_set_that_no_row_has() {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let mut state = filled(&disk, 2, &mut dirty);
+    for index in 0..5u16 {
+        let delta = FlagDelta { add_keywords: vec![index], ..FlagDelta::default() };
+        state.set_flags(&[(set(1, 1), delta)], at(10 + u64::from(index)), &mut dirty).unwrap();
+    }
+    disk.checkpoint(&state, &dirty);
+    let row = disk.open(1 << 20).view(at(0)).row(Uid(1)).unwrap().expect("the message");
+    assert_eq!(row.keywords.as_slice(), [0, 1, 2, 3, 4]);
+}
