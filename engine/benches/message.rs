@@ -1,6 +1,7 @@
 //! Question: what does parsing a message cost, once, when it comes in; and reading the stored
-//! summary: as a tree, checked where it lies, and then for what FETCH and SORT ask? Dataset: 64 generated messages of about 4 KB, 20 KB and 200 KB. Unit: time a
-//! message, and bytes of mail a second.
+//! summary: as a tree, checked where it lies, and then for what FETCH and SORT ask? Dataset: 64
+//! generated messages of about 4 KB, 20 KB and 200 KB. Unit: time a message, and bytes of mail a
+//! second.
 
 #![allow(missing_docs, reason = "the macros of Criterion make public items")]
 

@@ -146,9 +146,9 @@ impl FieldNames {
         chosen.extend_from_slice(b"\r\n");
     }
 
-    /// Appends what `BODY[HEADER.FIELDS (names)]` gives, with its empty line. Nothing, and false, if
-    /// the message must be opened for it, because a name is not among those kept or not all fields
-    /// were kept.
+    /// Appends what `BODY[HEADER.FIELDS (names)]` gives, with its empty line. Nothing, and false,
+    /// if the message must be opened for it, because a name is not among those kept or not all
+    /// fields were kept.
     pub fn put_chosen_of_summary(&self, chosen: &mut Vec<u8>, summary: &StoredSummary) -> bool {
         let kept = self.are_common && summary.common_headers_complete();
         if kept {

@@ -232,7 +232,8 @@ fn put_text_by(key: SortKey, text: &mut String, summary: &StoredSummary) {
     }
 }
 
-/// Appends to nothing a text as i;unicode-casemap compares it (RFC 5051), cut where it is very long.
+/// Appends to nothing a text as i;unicode-casemap compares it (RFC 5051), cut where it is very
+/// long.
 pub(super) fn put_collated(collated: &mut String, text: &str) {
     put_casemap(collated, text);
     if collated.len() > KEY_BYTES_MAX {
