@@ -1,9 +1,9 @@
 //! Summary pages on their way into the tables: which runs want one, what for, and what was made.
 //!
 //! ```text
-//!  committed: a run is full ─┐                          ┌─► waiting ──(checkpoint)──► table Summary
-//!  a reader misses a page ───┴─► spans, wanted ─► maker ┘                                  │
-//!                                (store/summary_maker.rs)        a message of it goes: deleted
+//!  committed: a run is full ─┐                          ┌─► waiting ─(checkpoint)─► the table
+//!  a reader misses a page ───┴─► spans, wanted ─► maker ┘                               │
+//!                                (store/summary_maker.rs)     a message of it goes: deleted
 //! ```
 //! All of it is a cache: whatever is lost here or in the table is made again when it is read.
 //!

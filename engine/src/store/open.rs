@@ -219,10 +219,7 @@ impl Store {
         let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
         let tables = (surroundings.tables)(&layout.state(), mode)?;
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
-        let pages = pages_of(&saved, options.page_cache_bytes);
-        let committed = Committed::load(Arc::clone(&saved), pages)?;
-        let runs = SummaryPages::of_runs(surroundings.summary_run_uids);
-        let committed = Arc::new(committed.with_summary_pages(runs));
+        let committed = committed_of(surroundings, &saved, options.page_cache_bytes)?;
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
         let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
         let setup = LogSetup { switched, ..log.clone() };
@@ -550,8 +547,17 @@ fn with_footers(committed: &Arc<Committed>, log: LogSetup) -> LogSetup {
     LogSetup { footer: Arc::new(footer), ..log }
 }
 
-fn pages_of(saved: &Arc<Saved>, cache_bytes: u64) -> PageReader {
-    PageReader { source: Arc::<Saved>::clone(saved), cache: PageCache::new(cache_bytes) }
+/// What readers see, as the tables have it.
+fn committed_of(
+    surroundings: &Surroundings,
+    saved: &Arc<Saved>,
+    cache_bytes: u64,
+) -> Result<Arc<Committed>, ReadError> {
+    let source = Arc::<Saved>::clone(saved);
+    let pages = PageReader { source, cache: PageCache::new(cache_bytes) };
+    let runs = SummaryPages::of_runs(surroundings.summary_run_uids);
+    let committed = Committed::load(Arc::clone(saved), pages)?;
+    Ok(Arc::new(committed.with_summary_pages(runs)))
 }
 
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
