@@ -146,15 +146,28 @@ impl Condition {
                 Verdict::All => Verdict::None,
                 Verdict::Open => Verdict::Open,
             },
+            // Each is asked once: they nest as deeply as a client likes.
             Condition::Any(conditions) => {
-                let mut verdicts = conditions.iter().map(|condition| condition.of_head(head));
-                let all = verdicts.clone().any(|verdict| verdict == Verdict::All);
-                Verdict::of(verdicts.all(|verdict| verdict == Verdict::None), all)
+                let mut verdict = Verdict::None;
+                for condition in conditions {
+                    match condition.of_head(head) {
+                        Verdict::All => return Verdict::All,
+                        Verdict::Open => verdict = Verdict::Open,
+                        Verdict::None => {}
+                    }
+                }
+                verdict
             }
             Condition::All(conditions) => {
-                let mut verdicts = conditions.iter().map(|condition| condition.of_head(head));
-                let none = verdicts.clone().any(|verdict| verdict == Verdict::None);
-                Verdict::of(none, verdicts.all(|verdict| verdict == Verdict::All))
+                let mut verdict = Verdict::All;
+                for condition in conditions {
+                    match condition.of_head(head) {
+                        Verdict::None => return Verdict::None,
+                        Verdict::Open => verdict = Verdict::Open,
+                        Verdict::All => {}
+                    }
+                }
+                verdict
             }
         }
     }

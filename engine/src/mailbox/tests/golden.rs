@@ -31,10 +31,11 @@ fn head_blocks_are_written_as_they_always_were() {
 
 #[test]
 fn summary_pages_are_written_as_they_were_first() {
-    let message = |uid, sequence, mail: &[u8]| PagedSummary {
-        uid: Uid(uid),
-        blob: BlobId(at(sequence)),
-        summary: Summary { preview: String::new(), ..Summary::parse(mail) }.encode(),
+    let message = |uid, sequence, mail: &[u8]| {
+        // Of the first parser, which kept the same of these messages.
+        let (parser_version, preview) = (1, String::new());
+        let summary = Summary { parser_version, preview, ..Summary::parse(mail) }.encode();
+        PagedSummary { uid: Uid(uid), blob: BlobId(at(sequence)), summary }
     };
     let messages = [
         message(384, 7, b"Subject: one\r\n\r\nA word.\r\n"),
