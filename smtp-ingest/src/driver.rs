@@ -90,7 +90,7 @@ impl Alarm {
 /// Serves one connection to its end: greeting, commands, messages, STARTTLS.
 ///
 /// `tls` offers STARTTLS. `shutdown` turning true ends the conversation with `421` as soon as
-/// nothing is being committed. The listener counts connections, see [`crate::ConnectionCount`].
+/// nothing is being committed. The listener counts connections.
 pub async fn serve_connection<M, S>(
     mailroom: M,
     mut stream: S,

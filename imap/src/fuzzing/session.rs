@@ -4,7 +4,7 @@
 //!
 //! # Invariants
 //! 1. Every tag is answered once, in the order in which the commands were sent.
-//! 2. Every response is one by its grammar ([`super::response`]).
+//! 2. Every response is one by its grammar (`response.rs`).
 //! 3. EXISTS never tells of fewer messages than the client counts, EXPUNGE of none beyond, and no
 //!    response of a number above.
 //! 4. No EXPUNGE is told while FETCH, STORE or SEARCH is answered (RFC 3501 section 7.4.1).
