@@ -486,10 +486,7 @@ impl Committed {
         let mut touched = Vec::new();
         for (key, state) in &changes.mailboxes {
             let existing = self.mailboxes.read().get(key).cloned();
-            if let Some(state) = state.as_ref().filter(|_| has_pages) {
-                let before = existing.as_ref().map_or(0, |cell| cell.given_below());
-                self.summary_pages.note_growth(*key, before, state.given_below());
-            }
+            let before = existing.as_ref().map_or(0, |cell| cell.given_below());
             match (state, existing) {
                 (Some(state), Some(cell)) => {
                     cell.replace(Some(state.clone()), epoch_begin);
@@ -505,6 +502,10 @@ impl Committed {
                     touched.push(cell);
                 }
                 (None, None) => {}
+            }
+            // Now that it can be seen: the pages of a run that is not full yet are not made.
+            if let Some(state) = state.as_ref().filter(|_| has_pages) {
+                self.summary_pages.note_growth(*key, before, state.given_below());
             }
         }
         touched
