@@ -100,6 +100,16 @@ impl<'a> Decoder<'a> {
         Decoder { left: bytes }
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.left.len()
+    }
+
+    /// The bytes that are left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.left
+    }
+
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Broken> {
         let (taken, left) = self.left.split_at_checked(count).ok_or("it ends early")?;
         self.left = left;
@@ -138,6 +148,19 @@ impl<'a> Decoder<'a> {
             }
         }
         Err("a number exceeds 64 bits")
+    }
+
+    /// Goes past so many numbers, whatever they are.
+    pub(crate) fn skip_varints(&mut self, count: u32) -> Result<(), Broken> {
+        let mut remaining = count;
+        let ends = self.left.iter().take_while(|byte| {
+            let goes_on = remaining > 0;
+            remaining -= u32::from(goes_on && **byte < 0x80);
+            goes_on
+        });
+        let length = ends.count();
+        self.left = self.left.get(length..).unwrap_or_default();
+        if remaining == 0 { Ok(()) } else { Err("it ends early") }
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Broken> {

@@ -185,6 +185,16 @@ impl SearchText {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// The folded fields of the message's own header: name in small letters, value.
+    pub fn own_fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The folded fields of its parts' headers.
+    pub fn part_fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.part_fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The folded texts that BODY looks into.
     pub fn body_texts(&self) -> impl Iterator<Item = &str> {
         self.bodies.iter().map(String::as_str)

@@ -65,6 +65,7 @@ mod replay;
 mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod search;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;

@@ -1,0 +1,207 @@
+//! The directory of a split: what there is to find in its sections.
+//!
+//! ```text
+//! directory   token_version  u16      rules by which its texts were cut (`token.rs`)
+//!             fold_version   u16      and folded (`message/text.rs`)
+//!             message_count  varint
+//!             term_count     varint
+//!             leaf_count     varint, then of each leaf:
+//!               shared, rest          its first term, as terms of a leaf (`leaf.rs`)
+//!               terms, lists, positions   varints: its bytes in the three sections
+//!             grams                   the table of `grams.rs`
+//!
+//! messages section   of each message: its blob − that of the one before, zigzag varint;
+//!                    its tokens, by the power of √2 that they reach, u8
+//! ```
+
+use super::grams::GramTable;
+use super::leaf::Place;
+use crate::encoding::{Broken, Decoder, Encoder};
+use crate::width::{u64_of, usize_of, usize_of_u32};
+
+/// What is written of leaves.
+#[derive(Default)]
+pub(crate) struct LeavesWriter {
+    pub(crate) count: u32,
+    bytes: Encoder,
+    last_first: Vec<u8>,
+}
+
+impl LeavesWriter {
+    /// Adds a leaf: its first term, and its bytes in the three sections.
+    pub(crate) fn push(&mut self, first: &[u8], terms: u64, lists: u64, positions: u64) {
+        let shared = first.iter().zip(&self.last_first).take_while(|(a, b)| a == b).count();
+        self.bytes.count(shared);
+        self.bytes.blob(first.get(shared..).unwrap_or_default());
+        for length in [terms, lists, positions] {
+            self.bytes.varint(length);
+        }
+        self.last_first.clear();
+        self.last_first.extend_from_slice(first);
+        self.count += 1;
+    }
+
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.varint(u64::from(self.count));
+        out.raw(&self.bytes.bytes);
+    }
+}
+
+/// Leaves, opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Leaves {
+    /// First terms, end to end, and where each ends.
+    firsts: Vec<u8>,
+    first_ends: Vec<usize>,
+    /// Where each begins in the three sections; one more, where the last ends.
+    starts: Vec<[u64; 3]>,
+}
+
+/// Where a leaf is, and its lists and positions begin.
+pub(crate) struct LeafPlace {
+    pub(crate) terms: Place,
+    pub(crate) lists: u64,
+    pub(crate) positions: u64,
+}
+
+impl Leaves {
+    fn decode(bytes: &mut Decoder<'_>) -> Result<Leaves, Broken> {
+        let mut leaves = Leaves::default();
+        let mut first: Vec<u8> = Vec::new();
+        let mut start = [0u64; 3];
+        for _ in 0..bytes.count()? {
+            let shared = usize_of_u32(bytes.u32()?);
+            if shared > first.len() {
+                return Err("a term shares more than there is");
+            }
+            first.truncate(shared);
+            first.extend_from_slice(bytes.blob()?);
+            leaves.firsts.extend_from_slice(&first);
+            leaves.first_ends.push(leaves.firsts.len());
+            leaves.starts.push(start);
+            for start in &mut start {
+                *start = start.checked_add(bytes.varint()?).ok_or("a length overflows")?;
+            }
+        }
+        leaves.starts.push(start);
+        Ok(leaves)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.first_ends.len()
+    }
+
+    fn first(&self, leaf: usize) -> &[u8] {
+        let begin = leaf.checked_sub(1).and_then(|before| self.first_ends.get(before));
+        let end = self.first_ends.get(leaf).copied().unwrap_or(0);
+        self.firsts.get(begin.copied().unwrap_or(0)..end).unwrap_or_default()
+    }
+
+    /// The leaf in which a term is, if it is anywhere; the first one for what precedes all.
+    pub(crate) fn of_term(&self, term: &[u8]) -> usize {
+        let (mut from, mut to) = (0, self.count());
+        while from < to {
+            let middle = from.midpoint(to);
+            if self.first(middle) <= term { from = middle + 1 } else { to = middle }
+        }
+        from.saturating_sub(1)
+    }
+
+    pub(crate) fn place(&self, leaf: usize) -> Option<LeafPlace> {
+        let [terms, lists, positions] = *self.starts.get(leaf)?;
+        let [end, ..] = *self.starts.get(leaf.checked_add(1)?)?;
+        Some(LeafPlace { terms: terms..end, lists, positions })
+    }
+
+    fn bytes(&self) -> usize {
+        self.firsts.len() + self.first_ends.len() * 8 + self.starts.len() * 24
+    }
+}
+
+/// A split's directory, opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) token_version: u16,
+    pub(crate) fold_version: u16,
+    pub(crate) message_count: u32,
+    pub(crate) term_count: u64,
+    pub(crate) leaves: Leaves,
+    pub(crate) grams: GramTable,
+}
+
+impl Directory {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Directory, Broken> {
+        let mut left = Decoder::new(bytes);
+        let directory = Directory {
+            token_version: left.u16()?,
+            fold_version: left.u16()?,
+            message_count: left.u32()?,
+            term_count: left.varint()?,
+            leaves: Leaves::decode(&mut left)?,
+            grams: GramTable::decode(&mut left)?,
+        };
+        left.end()?;
+        Ok(directory)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.leaves.bytes() + self.grams.bytes()
+    }
+}
+
+/// The messages of a split while they are written.
+#[derive(Default)]
+pub(crate) struct MessagesWriter {
+    pub(crate) count: u32,
+    pub(crate) bytes: Encoder,
+    last: u64,
+}
+
+impl MessagesWriter {
+    /// Adds one, with the code of its length.
+    pub(crate) fn push(&mut self, blob: u64, length: u8) {
+        self.bytes.signed(blob.wrapping_sub(self.last).cast_signed());
+        self.bytes.u8(length);
+        self.last = blob;
+        self.count += 1;
+    }
+}
+
+/// The messages of a split: their blobs, and the codes of their lengths.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Messages {
+    pub(crate) blobs: Vec<u64>,
+    pub(crate) lengths: Vec<u8>,
+}
+
+impl Messages {
+    pub(crate) fn decode(bytes: &[u8], count: u32) -> Result<Messages, Broken> {
+        let mut left = Decoder::new(bytes);
+        let mut messages = Messages::default();
+        let mut blob = 0u64;
+        for _ in 0..count {
+            blob = blob.wrapping_add(left.signed()?.cast_unsigned());
+            messages.blobs.push(blob);
+            messages.lengths.push(left.u8()?);
+        }
+        left.end()?;
+        Ok(messages)
+    }
+}
+
+/// The code of a length in tokens: twice its binary logarithm, rounded down.
+pub(crate) fn length_code(tokens: u64) -> u8 {
+    let squared = u128::from(tokens) * u128::from(tokens);
+    u8::try_from(squared.checked_ilog2().unwrap_or(0)).unwrap_or(u8::MAX)
+}
+
+/// The smallest length that has this code.
+pub(crate) fn length_of(code: u8) -> f32 {
+    2f32.powf(f32::from(code) / 2.0)
+}
+
+/// A bound for what may be allocated for a count that a file gives.
+pub(crate) fn bounded(count: u64) -> usize {
+    usize_of(count.min(u64_of(1 << 20)))
+}

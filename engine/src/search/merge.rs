@@ -1,0 +1,125 @@
+//! Makes one split of several, without the messages that are dead.
+//!
+//! Messages keep their order: those of the first split come first. So the lists of a term follow one
+//! another, and nothing is sorted; memory holds a leaf of each split and the lists of one term.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Classes;
+use super::block::BlockSink;
+use super::leaf::TermPlace;
+use super::lists::{ListsWriter, Occurrence};
+use super::set::MessageSet;
+use super::split::{Split, TermCursor};
+use super::writer::SplitWriter;
+use crate::error::{DiskError, ReadError};
+use crate::width::usize_of_u32;
+
+/// Why splits could not be merged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MergeError {
+    /// One of them could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The new one could not be written.
+    #[error(transparent)]
+    Write(#[from] DiskError),
+}
+
+/// A split that goes into another.
+pub(crate) struct Merged<'a> {
+    pub(crate) split: &'a Split,
+    /// Which of its messages live.
+    pub(crate) alive: MessageSet,
+}
+
+/// New numbers of a split's messages.
+struct Numbers {
+    /// By old number; `u32::MAX` of the dead.
+    new: Vec<u32>,
+}
+
+/// Writes what lives in `inputs` as one split; `go_on` is asked now and then.
+///
+/// Answers `None` if it said no.
+pub(crate) fn merge<S: BlockSink>(
+    inputs: &[Merged<'_>],
+    sink: S,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Option<S>, MergeError> {
+    let mut writer = SplitWriter::new(sink);
+    let mut numbers = Vec::with_capacity(inputs.len());
+    let mut count = 0;
+    for input in inputs {
+        let mut new = vec![u32::MAX; input.split.blobs().len()];
+        let messages = input.split.blobs().iter().zip(input.split.lengths());
+        for ((message, place), (blob, length)) in (0..).zip(&mut new).zip(messages) {
+            if input.alive.contains(message) {
+                *place = count;
+                count += 1;
+                writer.message(*blob, *length);
+            }
+        }
+        numbers.push(Numbers { new });
+    }
+    let mut cursors: Vec<TermCursor<'_>> =
+        inputs.iter().map(|input| input.split.cursor()).collect();
+    let mut heap = BinaryHeap::new();
+    let mut places = vec![TermPlace::default(); inputs.len()];
+    for ((index, cursor), place) in cursors.iter_mut().enumerate().zip(&mut places) {
+        if let Some((term, found)) = cursor.next()? {
+            heap.push(Reverse((term, index)));
+            *place = found;
+        }
+    }
+    let mut lists = Vec::new();
+    let mut merged = ListsWriter::default();
+    while let Some(Reverse((term, index))) = heap.pop() {
+        if let (Some(cursor), Some(place)) = (cursors.get_mut(index), places.get_mut(index)) {
+            lists.push((index, place.clone()));
+            if let Some((next, found)) = cursor.next()? {
+                heap.push(Reverse((next, index)));
+                *place = found;
+            }
+        }
+        let is_last = heap.peek().is_none_or(|Reverse((next, _))| *next != term);
+        if !is_last {
+            continue;
+        }
+        gather(inputs, &numbers, &lists, &mut merged)?;
+        lists.clear();
+        writer.term(&term, &mut merged)?;
+        if !go_on() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(writer.finish()?))
+}
+
+/// Pushes the living postings of one term, class by class.
+fn gather(
+    inputs: &[Merged<'_>],
+    numbers: &[Numbers],
+    lists: &[(usize, TermPlace)],
+    out: &mut ListsWriter,
+) -> Result<(), ReadError> {
+    for class in super::Class::ALL {
+        for (index, place) in lists {
+            let (Some(input), Some(numbers)) = (inputs.get(*index), numbers.get(*index)) else {
+                continue;
+            };
+            input.split.each_class(place, Classes::only(class), |list| {
+                let read = |range| input.split.positions(place, range);
+                list.visit(&input.alive, read, |posting, occurrences: &[Occurrence]| {
+                    let new = numbers.new.get(usize_of_u32(posting.message)).copied();
+                    if let Some(new) = new.filter(|new| *new != u32::MAX) {
+                        out.push(class, new, occurrences);
+                    }
+                    Ok(())
+                })
+            })?;
+        }
+    }
+    Ok(())
+}

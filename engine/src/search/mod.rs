@@ -1,0 +1,128 @@
+//! The full-text index: which messages contain a text, exactly and without opening them.
+//!
+//! ```text
+//! message ─ message/text.rs ─► texts ─ token.rs ─► tokens ─ builder.rs ─┐
+//!                                                                       ▼
+//!   split   messages │ dictionary of tokens │ grams of tokens │ lists │ positions     writer.rs
+//!              ▲                                                        │
+//!              └── merge.rs: several become one, without the dead       ▼
+//! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to be asked
+//! ```
+//!
+//! A **split** is an immutable index of some messages of one account; an account has a handful, and
+//! messages that stand in none are read. What is sought is a substring (RFC 9051 section 6.4.4), of
+//! text that [`fold`](crate::message::text::fold) made ready: a needle within one token is in all
+//! tokens of the dictionary that contain it, which grams find; one that spans tokens begins with the
+//! end of one, goes on with whole ones and ends with the beginning of one, next to each other.
+//!
+//! # Invariants
+//! 1. No message is missed: whatever a split cannot decide, it names as to be asked, and the text of
+//!    the message decides ([`Found`]).
+//! 2. What is sure is what the text of the message would say, [`SearchText`].
+//! 3. A split tells messages by their blobs, which never change: flags, copies, moves and expunges do
+//!    not concern it.
+//!
+//! [`SearchText`]: crate::message::text::SearchText
+
+mod answer;
+mod block;
+mod builder;
+mod directory;
+mod grams;
+mod leaf;
+mod lists;
+mod merge;
+mod needle;
+mod set;
+mod split;
+mod texts;
+mod token;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use crate::encoding::Broken;
+use crate::error::ReadError;
+
+pub use answer::{TextAnswer, Verdict};
+pub use needle::{Needle, Scope};
+
+/// Stored bytes of the index break a rule.
+fn broken(why: Broken) -> ReadError {
+    ReadError::Undecodable { what: "split of the index", why }
+}
+
+/// Which text of a message it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Class {
+    Body,
+    /// Fields of the header that have no class of their own, and those of parts.
+    Header,
+    From,
+    To,
+    Cc,
+    Bcc,
+    Subject,
+}
+
+impl Class {
+    const ALL: [Class; 7] =
+        [Class::Body, Class::Header, Class::From, Class::To, Class::Cc, Class::Bcc, Class::Subject];
+
+    const fn number(self) -> u8 {
+        match self {
+            Class::Body => 0,
+            Class::Header => 1,
+            Class::From => 2,
+            Class::To => 3,
+            Class::Cc => 4,
+            Class::Bcc => 5,
+            Class::Subject => 6,
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self.number()
+    }
+
+    fn of(number: u8) -> Result<Class, Broken> {
+        let found = Class::ALL.into_iter().find(|class| class.number() == number);
+        found.ok_or("a class is not known")
+    }
+
+    /// That of a field of a message's own header.
+    pub(crate) fn of_field(name: &str) -> Class {
+        match name {
+            "from" => Class::From,
+            "to" => Class::To,
+            "cc" => Class::Cc,
+            "bcc" => Class::Bcc,
+            "subject" => Class::Subject,
+            _ => Class::Header,
+        }
+    }
+}
+
+/// Some classes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Classes(u8);
+
+impl Classes {
+    const ALL: Classes = Classes(0x7F);
+    const HEADERS: Classes = Classes(0x7E);
+
+    const fn only(class: Class) -> Classes {
+        Classes(class.bit())
+    }
+
+    const fn contains(self, class: Class) -> bool {
+        self.0 & class.bit() != 0
+    }
+
+    /// Whether a term with this head (`lists.rs`) is in one of them.
+    const fn meet(self, head: u8) -> bool {
+        let bits = if head & lists::ALONE != 0 { 1 << (head & 7) } else { head };
+        self.0 & bits != 0
+    }
+}

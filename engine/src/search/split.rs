@@ -1,0 +1,309 @@
+//! Reads a split: terms of its dictionary that match, and the messages in which they stand.
+
+use super::block::{BlockSource, Section, Sections};
+use super::directory::{Directory, Messages};
+use super::grams::{is_worth, read_leaves};
+use super::leaf::{LeafReader, Place, TermPlace};
+use super::lists::{ClassList, Lists};
+use super::set::MessageSet;
+use super::token::TOKEN_VERSION;
+use super::{Classes, broken};
+use crate::error::ReadError;
+use crate::ids::BlobId;
+use crate::message::text::FOLD_VERSION;
+use crate::width::{u32_of, u64_of, usize_of_u32};
+
+/// Which terms are looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pattern<'a> {
+    /// The term itself.
+    Exact(&'a str),
+    /// Terms that begin so.
+    Prefix(&'a str),
+    /// Terms that end so.
+    Suffix(&'a str),
+    /// Terms that contain it.
+    Inside(&'a str),
+}
+
+impl Pattern<'_> {
+    fn matches(&self, term: &[u8]) -> bool {
+        match self {
+            Pattern::Exact(text) => term == text.as_bytes(),
+            Pattern::Prefix(text) => term.starts_with(text.as_bytes()),
+            Pattern::Suffix(text) => term.ends_with(text.as_bytes()),
+            Pattern::Inside(text) => memchr::memmem::find(term, text.as_bytes()).is_some(),
+        }
+    }
+}
+
+/// An open split.
+pub(crate) struct Split {
+    sections: Sections,
+    directory: Directory,
+    messages: Messages,
+}
+
+impl Split {
+    /// Opens what was written.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read or is no split.
+    pub(crate) fn open(source: Box<dyn BlockSource>) -> Result<Split, ReadError> {
+        let (sections, directory) = Sections::open(source)?;
+        let directory = Directory::decode(&directory).map_err(broken)?;
+        let length = sections.map().length(Section::Messages);
+        let messages = sections.read(Section::Messages, 0..length)?;
+        let messages = Messages::decode(&messages, directory.message_count).map_err(broken)?;
+        Ok(Split { sections, directory, messages })
+    }
+
+    /// Whether its texts were folded and cut as they are today; else it is made anew.
+    pub(crate) fn is_current(&self) -> bool {
+        self.directory.token_version == TOKEN_VERSION && self.directory.fold_version == FOLD_VERSION
+    }
+
+    /// How many messages it has.
+    pub(crate) fn message_count(&self) -> u32 {
+        self.directory.message_count
+    }
+
+    /// How many terms its dictionary has.
+    pub(crate) fn term_count(&self) -> u64 {
+        self.directory.term_count
+    }
+
+    /// Its messages by their blobs, in the order of their numbers.
+    pub(crate) fn blobs(&self) -> &[u64] {
+        &self.messages.blobs
+    }
+
+    /// The codes of its messages' lengths, in the same order.
+    pub(crate) fn lengths(&self) -> &[u8] {
+        &self.messages.lengths
+    }
+
+    /// A message by its number.
+    pub(crate) fn blob(&self, message: u32) -> Option<BlobId> {
+        let bits = self.messages.blobs.get(usize_of_u32(message))?;
+        crate::ids::Lsn::from_bits(*bits).map(BlobId)
+    }
+
+    /// Bytes of memory that it takes while it is open.
+    pub(crate) fn bytes(&self) -> usize {
+        self.directory.bytes() + self.messages.blobs.len() * 9
+    }
+
+    /// Bytes of what is stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.sections.stream_len()
+    }
+
+    /// Bytes of each section, for figures.
+    pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (Section, u64)> {
+        let map = self.sections.map();
+        super::block::SECTIONS.into_iter().map(move |section| (section, map.length(section)))
+    }
+
+    /// Where the lists of the terms are that match; `None` if there are more than `limit`.
+    pub(crate) fn terms(
+        &self,
+        pattern: Pattern<'_>,
+        limit: usize,
+    ) -> Result<Option<Vec<TermPlace>>, ReadError> {
+        let mut found = Vec::new();
+        let mut is_over = false;
+        self.each_term(pattern, |_, place| {
+            is_over = found.len() >= limit;
+            found.push(place.clone());
+            if is_over { Visit::Stop } else { Visit::GoOn }
+        })?;
+        Ok((!is_over).then_some(found))
+    }
+
+    /// Hands every term that matches to `take`, those of one leaf ascending.
+    pub(crate) fn each_term(
+        &self,
+        pattern: Pattern<'_>,
+        mut take: impl FnMut(&[u8], &TermPlace) -> Visit,
+    ) -> Result<(), ReadError> {
+        let leaves = self.leaves(pattern)?;
+        for leaf in leaves {
+            let Some(Leaf { bytes, at }) = self.leaf(leaf)? else { break };
+            let mut reader = LeafReader::new(&bytes, at);
+            let mut is_beyond = false;
+            while let Some((term, place)) = reader.next().map_err(broken)? {
+                if pattern.matches(term) {
+                    if take(term, place) == Visit::Stop {
+                        return Ok(());
+                    }
+                } else if let Pattern::Exact(text) | Pattern::Prefix(text) = pattern
+                    && term > text.as_bytes()
+                {
+                    is_beyond = true;
+                    break;
+                }
+            }
+            if is_beyond {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A leaf's bytes, and where its first lists and positions are.
+    fn leaf(&self, leaf: usize) -> Result<Option<Leaf>, ReadError> {
+        let Some(place) = self.directory.leaves.place(leaf) else { return Ok(None) };
+        let bytes = self.sections.read(Section::Terms, place.terms)?;
+        Ok(Some(Leaf { bytes, at: (place.lists, place.positions) }))
+    }
+
+    /// The leaves that may have terms which match.
+    fn leaves(&self, pattern: Pattern<'_>) -> Result<Box<dyn Iterator<Item = usize>>, ReadError> {
+        let leaves = &self.directory.leaves;
+        let (needle, ends) = match pattern {
+            Pattern::Exact(text) | Pattern::Prefix(text) => {
+                let first = leaves.of_term(text.as_bytes());
+                return Ok(Box::new(first..leaves.count()));
+            }
+            Pattern::Suffix(text) => (text, 2),
+            Pattern::Inside(text) => (text, 0),
+        };
+        if needle.is_empty() {
+            return Ok(Box::new(0..leaves.count()));
+        }
+        let Some(lists) = self.directory.grams.of_needle(needle.as_bytes(), ends) else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let length = |places: &Vec<Place>| -> u64 {
+            places.iter().map(|place| place.end.saturating_sub(place.start)).sum()
+        };
+        let mut lists: Vec<(u64, Vec<Place>)> =
+            lists.into_iter().map(|places| (length(&places), places)).collect();
+        lists.sort_unstable_by_key(|(length, _)| *length);
+        let mut found: Option<Vec<u32>> = None;
+        for (length, places) in lists {
+            if found.is_some() && !is_worth(length, leaves.count()) {
+                break;
+            }
+            let mut next = Vec::new();
+            for place in places {
+                let bytes = self.sections.read(Section::Grams, place)?;
+                read_leaves(&bytes, &mut next).map_err(broken)?;
+            }
+            next.sort_unstable();
+            next.dedup();
+            found = Some(match found {
+                None => next,
+                Some(mut before) => {
+                    before.retain(|leaf| next.binary_search(leaf).is_ok());
+                    before
+                }
+            });
+        }
+        Ok(Box::new(found.unwrap_or_default().into_iter().map(usize_of_u32)))
+    }
+
+    /// Adds the messages in which a term stands in one of the classes.
+    pub(crate) fn unite(
+        &self,
+        term: &TermPlace,
+        classes: Classes,
+        out: &mut MessageSet,
+    ) -> Result<(), ReadError> {
+        self.each_class(term, classes, |list| {
+            let mut postings = list.postings();
+            while let Some(posting) = postings.next().map_err(broken)? {
+                out.insert(posting.message);
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands a term's lists in some classes to `take`.
+    pub(crate) fn each_class(
+        &self,
+        term: &TermPlace,
+        classes: Classes,
+        mut take: impl FnMut(&ClassList<'_>) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        if !classes.meet(term.head) {
+            return Ok(());
+        }
+        let bytes = self.sections.read(Section::Lists, term.lists.clone())?;
+        let mut lists = Lists::new(term.head, &bytes).map_err(broken)?;
+        while let Some(list) = lists.next().map_err(broken)? {
+            if classes.contains(list.class) {
+                take(&list)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a range of a term's positions.
+    pub(crate) fn positions(
+        &self,
+        term: &TermPlace,
+        range: std::ops::Range<usize>,
+    ) -> Result<Vec<u8>, ReadError> {
+        let base = term.positions.start;
+        let at = |offset: usize| base.saturating_add(u64_of(offset));
+        let place = at(range.start)..at(range.end);
+        if place.end > term.positions.end {
+            return Err(broken("places end early"));
+        }
+        self.sections.read(Section::Positions, place)
+    }
+
+    /// Its terms in order, with their lists, for a merge.
+    pub(crate) fn cursor(&self) -> TermCursor<'_> {
+        TermCursor { split: self, next_leaf: 0, terms: Vec::new().into_iter() }
+    }
+}
+
+/// A leaf as it is stored.
+struct Leaf {
+    bytes: Vec<u8>,
+    /// Where its first lists and positions are.
+    at: (u64, u64),
+}
+
+/// Whether a visit goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Visit {
+    GoOn,
+    Stop,
+}
+
+/// Goes through a split's terms.
+pub(crate) struct TermCursor<'a> {
+    split: &'a Split,
+    next_leaf: usize,
+    terms: std::vec::IntoIter<(Vec<u8>, TermPlace)>,
+}
+
+impl TermCursor<'_> {
+    /// The next term.
+    pub(crate) fn next(&mut self) -> Result<Option<(Vec<u8>, TermPlace)>, ReadError> {
+        loop {
+            if let Some(term) = self.terms.next() {
+                return Ok(Some(term));
+            }
+            let Some(Leaf { bytes, at }) = self.split.leaf(self.next_leaf)? else {
+                return Ok(None);
+            };
+            self.next_leaf += 1;
+            let mut reader = LeafReader::new(&bytes, at);
+            let mut terms = Vec::new();
+            while let Some((term, place)) = reader.next().map_err(broken)? {
+                terms.push((term.to_vec(), place.clone()));
+            }
+            self.terms = terms.into_iter();
+        }
+    }
+}
+
+/// The number of messages as a bound of their numbers.
+pub(crate) fn message_bound(split: &Split) -> u32 {
+    u32_of(split.blobs().len())
+}
