@@ -7,9 +7,11 @@
 //! # Invariants
 //! 1. Whether a row passes is decided by its own values, whatever the head or its neighbours say.
 
+use std::sync::Arc;
+
 use crate::error::ReadError;
 use crate::flags::SystemFlags;
-use crate::ids::{ThreadId, Uid, UnixSeconds};
+use crate::ids::{BlobId, ThreadId, Uid, UnixSeconds};
 use crate::mailbox::content::{Slot, meets};
 use crate::mailbox::head::PageHead;
 use crate::mailbox::page::Page;
@@ -40,6 +42,8 @@ pub enum Condition {
     SavedFrom(UnixSeconds),
     /// To be of this conversation.
     Thread(ThreadId),
+    /// To have one of these blobs, which ascend.
+    Blobs(Arc<[BlobId]>),
     /// The contrary.
     Not(Box<Condition>),
     /// Any of these.
@@ -141,6 +145,7 @@ impl Condition {
             | Condition::ReceivedFrom(_)
             | Condition::SavedFrom(_)
             | Condition::Thread(_) => Verdict::Open,
+            Condition::Blobs(blobs) => Verdict::of(blobs.is_empty(), false),
             Condition::Not(condition) => match condition.of_head(head) {
                 Verdict::None => Verdict::All,
                 Verdict::All => Verdict::None,
@@ -194,6 +199,7 @@ impl Condition {
             Condition::ReceivedFrom(time) => Mask::of(page.received(), |at| at >= time.0),
             Condition::SavedFrom(time) => Mask::of(page.saved(), |at| at >= time.0),
             Condition::Thread(thread) => Mask::of(page.threads(), |of_row| of_row == thread.0),
+            Condition::Blobs(blobs) => of_blobs(page, blobs),
             Condition::Not(condition) => Mask::first(page.len()).without(condition.of_page(page)),
             Condition::Any(conditions) => {
                 let none = Mask::default();
@@ -211,6 +217,23 @@ impl Condition {
             }
         }
     }
+}
+
+/// The rows of a page with one of these blobs: few of them lie in the range of a page's, mostly
+/// none.
+fn of_blobs(page: &Page, blobs: &[BlobId]) -> Mask {
+    let bits = |blob: &BlobId| blob.0.bits();
+    let (Some(&lowest), Some(&highest)) = (page.blobs().iter().min(), page.blobs().iter().max())
+    else {
+        return Mask::default();
+    };
+    let from = blobs.partition_point(|blob| bits(blob) < lowest);
+    let to = blobs.partition_point(|blob| bits(blob) <= highest);
+    let within = blobs.get(from..to).unwrap_or_default();
+    if within.is_empty() {
+        return Mask::default();
+    }
+    Mask::of(page.blobs(), |of_row| within.binary_search_by_key(&of_row, bits).is_ok())
 }
 
 /// Goes through the messages between two UIDs page by page, and lets pass what meets a condition.

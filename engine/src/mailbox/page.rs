@@ -195,6 +195,11 @@ impl Page {
         &self.threads
     }
 
+    /// The bytes of each row.
+    pub(super) fn blobs(&self) -> &[u64] {
+        &self.blobs
+    }
+
     /// The bytes of one row.
     pub(super) fn blob_at(&self, index: usize) -> BlobId {
         BlobId(self.blobs.get(index).copied().map_or(Lsn::ZERO, position))

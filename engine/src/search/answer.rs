@@ -68,6 +68,13 @@ impl TextAnswer {
         &self.contains
     }
 
+    /// Messages that contain it or may, ascending.
+    pub fn candidates(&self) -> Vec<BlobId> {
+        let mut all = [self.contains.as_slice(), self.ask.as_slice()].concat();
+        all.sort_unstable();
+        all
+    }
+
     /// Messages that may, ascending.
     pub fn to_ask(&self) -> &[BlobId] {
         &self.ask

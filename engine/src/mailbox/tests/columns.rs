@@ -18,6 +18,7 @@ fn passes(condition: &Condition, row: &Row) -> bool {
         Condition::ReceivedFrom(time) => row.received >= *time,
         Condition::SavedFrom(time) => row.saved >= *time,
         Condition::Thread(thread) => row.thread == *thread,
+        Condition::Blobs(blobs) => blobs.contains(&row.blob),
         Condition::Not(condition) => !passes(condition, row),
         Condition::Any(conditions) => conditions.iter().any(|condition| passes(condition, row)),
         Condition::All(conditions) => conditions.iter().all(|condition| passes(condition, row)),
@@ -27,7 +28,7 @@ fn passes(condition: &Condition, row: &Row) -> bool {
 /// A condition whose values are near those of a row.
 fn condition(dice: &mut Generator, near: &Row, depth: u32) -> Condition {
     let mut below = |bound: u64| dice.number() % bound;
-    let kind = below(if depth == 0 { 10 } else { 13 });
+    let kind = below(if depth == 0 { 11 } else { 14 });
     let span = below(700) as u32;
     match kind {
         0 => Condition::Always(below(2) == 0),
@@ -47,10 +48,19 @@ fn condition(dice: &mut Generator, near: &Row, depth: u32) -> Condition {
         7 => Condition::ReceivedFrom(UnixSeconds(near.received.0 + below(2) as i64)),
         8 => Condition::SavedFrom(UnixSeconds(near.saved.0 + below(2) as i64)),
         9 => Condition::Thread(near.thread),
-        10 => condition(dice, near, depth - 1).negated(),
+        10 => {
+            let mut bits = near.blob.0.bits().saturating_sub(below(3));
+            let mut blobs = Vec::new();
+            for _ in 0..below(4) {
+                blobs.extend(Lsn::from_bits(bits).map(BlobId));
+                bits += 1 + below(3);
+            }
+            Condition::Blobs(blobs.into())
+        }
+        11 => condition(dice, near, depth - 1).negated(),
         kind => {
             let parts = (0..1 + span % 3).map(|_| condition(dice, near, depth - 1)).collect();
-            if kind == 11 { Condition::Any(parts) } else { Condition::All(parts) }
+            if kind == 12 { Condition::Any(parts) } else { Condition::All(parts) }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! |--|--|
 //! | all of it | what is found, in ranges; no row is made |
 //! | a part of it | which rows are worth making, to be tested in full (`scan`) |
+//!
+//! What the index says of a text is a column, too: that of the messages' blobs.
 
 use engine::error::ReadError;
 use engine::ids::UnixSeconds;
@@ -67,6 +69,10 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
         }
         Test::From(time) => whole(Condition::ReceivedFrom(*time)),
         Test::Thread(id) => whole(Condition::Thread(*id)),
+        Test::Asked(answer, _) if answer.is_closed() => ByColumns {
+            condition: Condition::Blobs(answer.candidates().into()),
+            is_whole: answer.to_ask().is_empty(),
+        },
         Test::Not(test) => match by_columns(test, view) {
             ByColumns { condition, is_whole: true } => whole(condition.negated()),
             _ => ByColumns::unknown(),
@@ -80,6 +86,7 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
         | Test::TextLike(_)
         | Test::Header(..)
         | Test::Field(..)
+        | Test::Asked(..)
         | Test::Body(_)
         | Test::Text(_) => ByColumns::unknown(),
     }

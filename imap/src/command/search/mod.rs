@@ -20,6 +20,7 @@ mod context;
 mod fuzzy;
 mod multi;
 mod order;
+mod plan;
 mod progress;
 mod results;
 mod scan;
@@ -36,6 +37,7 @@ use engine::ids::{Lsn, UnixSeconds};
 use engine::uid_set::UidSet;
 
 use self::columns::ByColumns;
+use self::plan::plan;
 use self::progress::Progress;
 use self::results::{Gathered, Results};
 use self::scan::{Scope, scan_within};
@@ -118,11 +120,15 @@ async fn gather(
     progress: &mut Progress,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
     let mut gathered = Gathered::new(request, options, asks_for_modseq(request));
-    let by_columns = ByColumns::of(test, uids, &scope.view);
+    let test = match plan(test, scope) {
+        Ok(test) => test,
+        Err(error) => return Ok(Err(error)),
+    };
+    let by_columns = ByColumns::of(&test, uids, &scope.view);
     let told = if by_columns.is_whole {
         columns::gather(talk, scope, &by_columns.condition, progress, &mut gathered).await?
     } else {
-        let scanned = scan_within(talk, scope, (test, uids), progress, |candidate, number| {
+        let scanned = scan_within(talk, scope, (&test, uids), progress, |candidate, number| {
             gathered.add(candidate, number);
             Ok(match gathered.left() {
                 0 => ControlFlow::Break(()),

@@ -15,6 +15,7 @@ use engine::{Account, Summaries};
 
 use super::candidate::Candidate;
 use super::columns::ByColumns;
+use super::plan::plan;
 use super::progress::Progress;
 use super::test::Test;
 use crate::command::Talk;
@@ -130,7 +131,11 @@ pub(super) async fn scan(
     progress: &mut Progress,
     take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
-    scan_within(talk, scope, (test, &test.domain()), progress, take).await
+    let uids = test.domain();
+    match plan(test, scope) {
+        Ok(test) => scan_within(talk, scope, (&test, &uids), progress, take).await,
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 /// The same for messages with these UIDs.

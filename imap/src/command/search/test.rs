@@ -1,9 +1,12 @@
 //! A search key made ready for a scan: sets resolved to UIDs, texts folded, cheap tests first.
 
+use std::sync::Arc;
+
 use engine::error::ReadError;
 use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{EmailId, ThreadId, UnixSeconds};
 use engine::message::text::fold;
+use engine::search::{TextAnswer, Verdict};
 use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
@@ -28,7 +31,7 @@ impl From<ReadError> for CompileError {
 }
 
 /// A key ready for a scan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Test {
     Always(bool),
     Flag(SystemFlags),
@@ -53,6 +56,8 @@ pub(super) enum Test {
     Field(SearchField, String),
     Body(String),
     Text(String),
+    /// A text of which the index has been asked (`plan.rs`).
+    Asked(Arc<TextAnswer>, Box<Test>),
     Not(Box<Test>),
     Or(Box<Test>, Box<Test>),
     And(Vec<Test>),
@@ -151,11 +156,12 @@ impl Test {
     }
 
     /// 0: the row tells; 1: the summary; 2: the header; 3: the whole message.
-    fn cost(&self) -> u8 {
+    pub(super) fn cost(&self) -> u8 {
         match self {
             Test::Sent(..) | Test::Email(_) => 1,
             Test::Header(..) | Test::HeaderLike(..) | Test::Field(..) => 2,
             Test::Body(_) | Test::Text(_) | Test::BodyLike(_) | Test::TextLike(_) => 3,
+            Test::Asked(..) => 1,
             Test::Not(test) => test.cost(),
             Test::Or(a, b) => a.cost().max(b.cost()),
             Test::And(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
@@ -223,6 +229,11 @@ impl Test {
             }
             Test::Body(text) => candidate.body_contains(text)?,
             Test::Text(text) => candidate.text_contains(text)?,
+            Test::Asked(answer, test) => match answer.verdict(row.blob) {
+                Verdict::Contains => true,
+                Verdict::Lacks => false,
+                Verdict::Ask => test.holds(candidate)?,
+            },
             Test::Not(test) => {
                 // What was nearly found, and should not have been, says nothing of what was.
                 let relevancy = candidate.relevancy;

@@ -1,0 +1,85 @@
+//! The plan of a search: what the index knows of the texts that are sought is asked first.
+//!
+//! ```text
+//! SINCE 1-Jan-2026 BODY "hello" NOT FROM "ann"
+//!   BODY "hello"   ─► index ─► messages that contain it, and messages to be asked
+//!   FROM "ann"     ─► index ─► likewise
+//! columns          dates, and the blobs of what BODY found: few rows are left   (`columns.rs`)
+//! rows             those left are tested, and only what has to be asked is opened   (`scan.rs`)
+//! ```
+//!
+//! An answer knows what was committed before it was given, and a scope shows what was committed
+//! before it was taken: so a plan is made for a scope, and for no later one.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use engine::error::ReadError;
+use engine::search::{Needle, Scope as Searched};
+use engine::{Account, width::u64_of};
+
+use super::scan::Scope;
+use super::test::Test;
+use crate::stream::blocking;
+
+/// So few messages are opened sooner than the index is asked.
+const OPENED_AT_ONCE: usize = 4;
+
+/// A test with the index's answers in it, where it seeks text in more than a few messages.
+pub(super) fn plan<'a>(test: &'a Test, scope: &Scope) -> Result<Cow<'a, Test>, ReadError> {
+    let is_small = test.domain().count() <= u64_of(OPENED_AT_ONCE);
+    if is_small || !seeks_text(test) {
+        return Ok(Cow::Borrowed(test));
+    }
+    blocking(|| asked(test, &scope.account)).map(Cow::Owned)
+}
+
+fn seeks_text(test: &Test) -> bool {
+    match test {
+        Test::Not(test) => seeks_text(test),
+        Test::Or(a, b) => seeks_text(a) || seeks_text(b),
+        Test::And(tests) => tests.iter().any(seeks_text),
+        test => needle(test).is_some(),
+    }
+}
+
+/// What the index is asked for a test, if it knows of such.
+fn needle(test: &Test) -> Option<Needle> {
+    let (text, scope, reads_addresses) = match test {
+        Test::Body(text) => (text, Searched::Body, false),
+        Test::Text(text) => (text, Searched::Text, false),
+        Test::Header(name, text) => (text, Searched::Header(name.to_ascii_lowercase()), false),
+        Test::Field(field, text) => {
+            (text, Searched::Header(field.name().to_ascii_lowercase()), true)
+        }
+        _ => return None,
+    };
+    Some(Needle { text: text.clone(), scope, reads_addresses })
+}
+
+/// Depth is that of the key, which the grammar bounds.
+fn asked(test: &Test, account: &Account) -> Result<Test, ReadError> {
+    Ok(match test {
+        Test::Not(test) => Test::Not(Box::new(asked(test, account)?)),
+        Test::Or(a, b) => {
+            let (mut a, mut b) = (asked(a, account)?, asked(b, account)?);
+            if b.cost() < a.cost() {
+                std::mem::swap(&mut a, &mut b);
+            }
+            Test::Or(Box::new(a), Box::new(b))
+        }
+        Test::And(tests) => {
+            let asked = |test| asked(test, account);
+            let mut tests = tests.iter().map(asked).collect::<Result<Vec<Test>, ReadError>>()?;
+            tests.sort_by_key(Test::cost);
+            Test::And(tests)
+        }
+        test => match needle(test) {
+            Some(needle) => {
+                let answer = account.find_text(&needle)?;
+                Test::Asked(Arc::new(answer), Box::new(test.clone()))
+            }
+            None => test.clone(),
+        },
+    })
+}
