@@ -247,7 +247,9 @@ mod tests {
             let from = from.min(offsets.len() - 1);
             let to = (from + length).min(offsets.len() - 1);
             let needle = &text[offsets[from]..offsets[to]];
-            prop_assume!(!begins_with_mark(needle));
+            if begins_with_mark(needle) {
+                return Ok(());
+            }
             let place = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
             let of_text: Vec<(usize, usize)> = Tokens::of(&text)
                 .map(|token| (place(token.text), place(token.text) + token.text.len()))
