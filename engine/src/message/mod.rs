@@ -24,10 +24,12 @@ mod borrowed;
 mod date;
 mod decode;
 mod envelope;
+mod flowed;
 pub(crate) mod fuzzing;
 #[doc(hidden)]
 pub mod generator;
 mod header;
+mod links;
 mod parameter;
 mod preview;
 mod quoted_printable;
@@ -39,6 +41,7 @@ mod subject;
 mod summary;
 pub mod text;
 pub mod thread;
+mod tnef;
 
 pub use borrowed::{
     AddressLists, AddressRef, AddressesRef, EnvelopeRef, KindRef, ListRef, ParameterRef, PartRef,

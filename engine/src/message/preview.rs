@@ -31,11 +31,16 @@ pub(super) fn preview(message: &[u8], root: &Part) -> String {
     if folded.is_empty() { fold_blanks(text.lines()) } else { folded }
 }
 
-/// The text of a text part whose encoded bytes, or the first of them, are given.
-pub(super) fn part_text(part: &Part, body: &[u8]) -> String {
+/// A text part whose encoded bytes, or the first of them, are given, as characters.
+pub(super) fn decoded_text(part: &Part, body: &[u8]) -> String {
     let decoded = transfer_decode(&part.encoding, body);
     let charset = parameter::find(&part.parameters, b"charset").unwrap_or_default();
-    let text = charset_decode(charset, &decoded);
+    charset_decode(charset, &decoded)
+}
+
+/// The same without the tags of HTML.
+fn part_text(part: &Part, body: &[u8]) -> String {
+    let text = decoded_text(part, body);
     if part.media_subtype.eq_ignore_ascii_case(b"html") { html_text(&text) } else { text }
 }
 

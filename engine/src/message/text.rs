@@ -1,9 +1,10 @@
 //! The text of a message as SEARCH sees it (RFC 9051 section 6.4.4): decoded, folded, exact.
 //!
 //! * A header field is its unfolded value with encoded words decoded; every occurrence counts.
-//! * BODY is the text of all text parts, HTML without its tags, of reports such as
-//!   message/delivery-status, the names and descriptions of attachments, and the headers of
-//!   messages within the message.
+//! * BODY is the text of all text parts, paragraphs of format=flowed as one line, HTML without its
+//!   tags and then where its links lead; of reports such as message/delivery-status; the names
+//!   and descriptions of attachments, also of those in `winmail.dat`; and the headers of messages
+//!   within the message.
 //! * TEXT is all header fields, `name: value`, those of MIME parts too, and BODY.
 //! * No match crosses from one field or part into the next.
 //!
@@ -12,14 +13,16 @@
 
 use unicode_normalization::char::decompose_compatible;
 
-use super::decode::decode_words;
+use super::decode::{decode_words, html_text, transfer_decode};
+use super::flowed::{SoftBlank, unflowed};
 use super::header::Fields;
-use super::preview::{is_text, part_text};
+use super::links::link_targets;
+use super::preview::{decoded_text, is_text};
 use super::structure::range;
-use super::{BodyKind, Part, parameter};
+use super::{BodyKind, Part, parameter, tnef};
 
-/// Version of [`fold`]: rises when the same text folds to something else.
-pub const FOLD_VERSION: u16 = 2;
+/// Version of the rules here and of [`fold`]: rises when the same message has another text.
+pub const FOLD_VERSION: u16 = 3;
 /// Encoded bytes of all text parts of a message that are searched; what is beyond is not found.
 pub const SEARCHED_TEXT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of all header fields of a message that are searched, and of each header within it.
@@ -151,9 +154,37 @@ impl SearchText {
                 let body = range(message, part.body_offset, part.end_offset);
                 let body = body.get(..*bytes_left).unwrap_or(body);
                 *bytes_left -= body.len();
-                self.bodies.push(fold(&part_text(part, body)));
+                self.add_text(part, body);
+            }
+            BodyKind::Leaf if is_tnef(part) => {
+                let body = range(message, part.body_offset, part.end_offset);
+                let body = body.get(..*bytes_left).unwrap_or(body);
+                *bytes_left -= body.len();
+                let file = transfer_decode(&part.encoding, body);
+                self.bodies.extend(tnef::texts(&file).iter().map(|text| fold(text)));
             }
             BodyKind::Leaf => {}
+        }
+    }
+
+    /// The text of a part, and where its links lead.
+    fn add_text(&mut self, part: &Part, body: &[u8]) {
+        let text = decoded_text(part, body);
+        if part.media_subtype.eq_ignore_ascii_case(b"html") {
+            self.bodies.push(fold(&html_text(&text)));
+            self.bodies.extend(link_targets(&text).iter().map(|target| fold(target)));
+            return;
+        }
+        let is = |name: &[u8], value: &[u8]| {
+            let found = parameter::find(&part.parameters, name);
+            found.is_some_and(|found| found.eq_ignore_ascii_case(value))
+        };
+        if is(b"format", b"flowed") {
+            let is_dropped = is(b"delsp", b"yes");
+            let blank = if is_dropped { SoftBlank::Dropped } else { SoftBlank::Kept };
+            self.bodies.push(fold(&unflowed(&text, blank)));
+        } else {
+            self.bodies.push(fold(&text));
         }
     }
 
@@ -222,6 +253,14 @@ impl SearchText {
 /// one: message/delivery-status and its like (RFC 3464).
 fn is_report(part: &Part) -> bool {
     part.media_type.eq_ignore_ascii_case(b"message") && part.kind == BodyKind::Leaf
+}
+
+/// Whether it is what Outlook packs attachments into.
+fn is_tnef(part: &Part) -> bool {
+    part.media_type.eq_ignore_ascii_case(b"application")
+        && [&b"ms-tnef"[..], b"vnd.ms-tnef"]
+            .iter()
+            .any(|subtype| part.media_subtype.eq_ignore_ascii_case(subtype))
 }
 
 /// The fields of a part's own header, as far as the bytes that may be searched reach.
@@ -343,6 +382,23 @@ mod tests {
             assert!(!text.body_contains(needle), "{needle}");
         }
         assert!(text.text_contains("multipart"));
+    }
+
+    #[test]
+    fn paragraphs_links_and_packed_names_are_searched() {
+        let text = of("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+             Content-Type: text/plain; format=flowed\r\n\r\nthe quick \r\nbrown fox\r\n--b\r\n\
+             Content-Type: text/html\r\n\r\n<a href=\"http://www.example.org/a?b=1&amp;c=2\">here</a>\
+             <img src=\"http://watch.example.org/\">\r\n--b\r\n\
+             Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+             eJ8+IgEAAhCAAQAIAAAAcGxhbi54bAAAAA==\r\n--b--\r\n");
+        for needle in ["quick brown fox", "www.example.org/a?b=1&c=2", "here", "plan.xl"] {
+            assert!(text.body_contains(needle), "{needle}");
+        }
+        assert!(
+            !text.body_contains("watch.example.org"),
+            "what a picture is loaded from is no text"
+        );
     }
 
     /// RFC 9051 section 6.4.4: TEXT is the header, MIME header fields included, and the body.

@@ -14,7 +14,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::broken;
+use super::{Group, broken};
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::{DiskError, ReadError};
 use crate::width::{u64_of, usize_of, usize_of_u32};
@@ -40,40 +40,47 @@ pub(crate) trait BlockSource: Send + Sync {
 /// The parts of a split that grow while it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Section {
-    /// The dictionary's leaves (`leaf.rs`).
-    Terms,
-    /// Postings (`lists.rs`).
-    Lists,
-    /// Places (`lists.rs`).
-    Positions,
-    /// Leaves by grams (`grams.rs`).
-    Grams,
+    /// The leaves of a dictionary (`leaf.rs`).
+    Terms(Group),
+    /// Its postings (`lists.rs`).
+    Lists(Group),
+    /// Its places (`lists.rs`).
+    Positions(Group),
+    /// Its leaves by grams (`grams.rs`).
+    Grams(Group),
     /// What messages there are (`directory.rs`).
     Messages,
-    /// Text of attachments (`extracted.rs`).
+    /// Text of attachments that an extractor found.
     Extracted,
 }
 
-/// All of them, in the order of their numbers.
-pub(crate) const SECTIONS: [Section; 6] = [
-    Section::Terms,
-    Section::Lists,
-    Section::Positions,
-    Section::Grams,
-    Section::Messages,
-    Section::Extracted,
-];
+/// How many there are.
+const SECTION_COUNT: usize = 4 * Group::ALL.len() + 2;
 
 impl Section {
     const fn index(self) -> usize {
         match self {
-            Section::Terms => 0,
-            Section::Lists => 1,
-            Section::Positions => 2,
-            Section::Grams => 3,
-            Section::Messages => 4,
-            Section::Extracted => 5,
+            Section::Terms(group) => group.index() * 4,
+            Section::Lists(group) => group.index() * 4 + 1,
+            Section::Positions(group) => group.index() * 4 + 2,
+            Section::Grams(group) => group.index() * 4 + 3,
+            Section::Messages => SECTION_COUNT - 2,
+            Section::Extracted => SECTION_COUNT - 1,
         }
+    }
+
+    /// All of them, in the order of their numbers.
+    pub(crate) fn all() -> impl Iterator<Item = Section> {
+        let of_group = |group| {
+            [
+                Section::Terms(group),
+                Section::Lists(group),
+                Section::Positions(group),
+                Section::Grams(group),
+            ]
+        };
+        let groups = Group::ALL.into_iter().flat_map(of_group);
+        groups.chain([Section::Messages, Section::Extracted])
     }
 }
 
@@ -81,7 +88,7 @@ impl Section {
 pub(crate) struct SectionsWriter<S> {
     sink: S,
     block_count: u32,
-    open: [OpenSection; SECTIONS.len()],
+    open: [OpenSection; SECTION_COUNT],
 }
 
 #[derive(Default)]
@@ -121,12 +128,8 @@ impl<S: BlockSink> SectionsWriter<S> {
         Ok(())
     }
 
-    /// Writes the tail: what is left of the sections, then what `directory` makes of their map, then
-    /// the footer.
-    pub(crate) fn finish(
-        mut self,
-        directory: impl FnOnce(&SectionMap) -> Vec<u8>,
-    ) -> Result<S, DiskError> {
+    /// Writes the tail: what is left of the sections, their map and the directory, the footer.
+    pub(crate) fn finish(mut self, directory: &[u8]) -> Result<S, DiskError> {
         let mut tail = Vec::new();
         let mut map = SectionMap::default();
         let tail_at = u64::from(self.block_count) * u64_of(SPLIT_BLOCK_BYTES);
@@ -140,7 +143,7 @@ impl<S: BlockSink> SectionsWriter<S> {
         map.encode(&mut head);
         let head_at = tail_at + u64_of(tail.len());
         tail.append(&mut head.bytes);
-        tail.extend_from_slice(&directory(&map));
+        tail.extend_from_slice(directory);
         let length = tail_at + u64_of(tail.len()) - head_at;
         tail.extend_from_slice(&FOOTER_MAGIC);
         tail.extend_from_slice(&FORMAT.to_le_bytes());
@@ -168,7 +171,7 @@ pub(crate) const FORMAT: u32 = 1;
 /// Where the sections of a split lie.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SectionMap {
-    sections: [MappedSection; SECTIONS.len()],
+    sections: [MappedSection; SECTION_COUNT],
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -4,20 +4,22 @@
 //! directory   token_version  u16      rules by which its texts were cut (`token.rs`)
 //!             fold_version   u16      and folded (`message/text.rs`)
 //!             message_count  varint
-//!             term_count     varint
-//!             leaf_count     varint, then of each leaf:
-//!               shared, rest          its first term, as terms of a leaf (`leaf.rs`)
-//!               terms, lists, positions   varints: its bytes in the three sections
-//!             grams                   the table of `grams.rs`
+//!             of each dictionary, in the order of groups (`mod.rs`):
+//!               term_count     varint
+//!               leaf_count     varint, then of each leaf:
+//!                 shared, rest            its first term, as terms of a leaf (`leaf.rs`)
+//!                 terms, lists, positions varints: its bytes in the three sections
+//!               grams          the table of `grams.rs`
 //!
 //! messages section   of each message: its blob − that of the one before, zigzag varint;
 //!                    its tokens, by the power of √2 that they reach, u8
 //! ```
 
+use super::Group;
 use super::grams::GramTable;
 use super::leaf::Place;
 use crate::encoding::{Broken, Decoder, Encoder};
-use crate::width::{u64_of, usize_of, usize_of_u32};
+use crate::width::usize_of_u32;
 
 /// What is written of leaves.
 #[derive(Default)]
@@ -124,6 +126,13 @@ pub(crate) struct Directory {
     pub(crate) token_version: u16,
     pub(crate) fold_version: u16,
     pub(crate) message_count: u32,
+    /// By group.
+    dictionaries: [Dictionary; Group::ALL.len()],
+}
+
+/// One of the dictionaries of a split.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Dictionary {
     pub(crate) term_count: u64,
     pub(crate) leaves: Leaves,
     pub(crate) grams: GramTable,
@@ -132,21 +141,37 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Directory, Broken> {
         let mut left = Decoder::new(bytes);
-        let directory = Directory {
+        let mut directory = Directory {
             token_version: left.u16()?,
             fold_version: left.u16()?,
             message_count: left.u32()?,
-            term_count: left.varint()?,
-            leaves: Leaves::decode(&mut left)?,
-            grams: GramTable::decode(&mut left)?,
+            dictionaries: Default::default(),
         };
+        for dictionary in &mut directory.dictionaries {
+            *dictionary = Dictionary {
+                term_count: left.varint()?,
+                leaves: Leaves::decode(&mut left)?,
+                grams: GramTable::decode(&mut left)?,
+            };
+        }
         left.end()?;
         Ok(directory)
     }
 
+    /// The dictionary of a group.
+    pub(crate) fn of(&self, group: Group) -> Option<&Dictionary> {
+        self.dictionaries.get(group.index())
+    }
+
+    /// How many terms there are.
+    pub(crate) fn term_count(&self) -> u64 {
+        self.dictionaries.iter().map(|dictionary| dictionary.term_count).sum()
+    }
+
     /// Bytes of memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.leaves.bytes() + self.grams.bytes()
+        let bytes = |one: &Dictionary| one.leaves.bytes() + one.grams.bytes();
+        self.dictionaries.iter().map(bytes).sum()
     }
 }
 
@@ -199,9 +224,4 @@ pub(crate) fn length_code(tokens: u64) -> u8 {
 /// The smallest length that has this code.
 pub(crate) fn length_of(code: u8) -> f32 {
     2f32.powf(f32::from(code) / 2.0)
-}
-
-/// A bound for what may be allocated for a count that a file gives.
-pub(crate) fn bounded(count: u64) -> usize {
-    usize_of(count.min(u64_of(1 << 20)))
 }

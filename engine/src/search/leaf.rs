@@ -12,6 +12,7 @@
 //! Its lists and positions follow those of the term before; the directory says where those of a
 //! leaf's first term lie.
 
+use super::Group;
 use super::lists::ALONE;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::width::usize_of_u32;
@@ -60,6 +61,8 @@ impl LeafWriter {
 /// Where the lists of a term are.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TermPlace {
+    /// In which dictionary it is.
+    pub(crate) group: Group,
     /// Its classes.
     pub(crate) head: u8,
     pub(crate) lists: Place,
@@ -75,8 +78,13 @@ pub(crate) struct LeafReader<'a> {
 
 impl<'a> LeafReader<'a> {
     /// Of a leaf whose first lists and positions lie there.
-    pub(crate) fn new(leaf: &'a [u8], (lists, positions): (u64, u64)) -> LeafReader<'a> {
-        let place = TermPlace { head: 0, lists: lists..lists, positions: positions..positions };
+    pub(crate) fn new(
+        group: Group,
+        leaf: &'a [u8],
+        (lists, positions): (u64, u64),
+    ) -> LeafReader<'a> {
+        let place =
+            TermPlace { group, head: 0, lists: lists..lists, positions: positions..positions };
         LeafReader { left: Decoder::new(leaf), term: Vec::new(), place }
     }
 
@@ -99,6 +107,7 @@ impl<'a> LeafReader<'a> {
             Ok::<Place, Broken>(place.end..end)
         };
         self.place = TermPlace {
+            group: self.place.group,
             head,
             lists: follow(&self.place.lists, lists)?,
             positions: follow(&self.place.positions, positions)?,

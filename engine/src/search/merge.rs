@@ -6,13 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Classes;
 use super::block::BlockSink;
 use super::leaf::TermPlace;
 use super::lists::{ListsWriter, Occurrence};
 use super::set::MessageSet;
 use super::split::{Split, TermCursor};
 use super::writer::SplitWriter;
+use super::{Classes, Group};
 use crate::error::{DiskError, ReadError};
 use crate::width::usize_of_u32;
 
@@ -63,11 +63,14 @@ pub(crate) fn merge<S: BlockSink>(
         }
         numbers.push(Numbers { new });
     }
-    let mut cursors: Vec<TermCursor<'_>> =
-        inputs.iter().map(|input| input.split.cursor()).collect();
+    // A term may be in another dictionary of each.
+    let mut cursors: Vec<(usize, TermCursor<'_>)> = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        cursors.extend(Group::ALL.into_iter().map(|group| (index, input.split.cursor(group))));
+    }
     let mut heap = BinaryHeap::new();
-    let mut places = vec![TermPlace::default(); inputs.len()];
-    for ((index, cursor), place) in cursors.iter_mut().enumerate().zip(&mut places) {
+    let mut places = vec![TermPlace::default(); cursors.len()];
+    for ((index, (_, cursor)), place) in cursors.iter_mut().enumerate().zip(&mut places) {
         if let Some((term, found)) = cursor.next()? {
             heap.push(Reverse((term, index)));
             *place = found;
@@ -76,8 +79,10 @@ pub(crate) fn merge<S: BlockSink>(
     let mut lists = Vec::new();
     let mut merged = ListsWriter::default();
     while let Some(Reverse((term, index))) = heap.pop() {
-        if let (Some(cursor), Some(place)) = (cursors.get_mut(index), places.get_mut(index)) {
-            lists.push((index, place.clone()));
+        if let (Some((input, cursor)), Some(place)) =
+            (cursors.get_mut(index), places.get_mut(index))
+        {
+            lists.push((*input, place.clone()));
             if let Some((next, found)) = cursor.next()? {
                 heap.push(Reverse((next, index)));
                 *place = found;

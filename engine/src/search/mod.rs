@@ -104,6 +104,42 @@ impl Class {
     }
 }
 
+/// Which dictionary of a split a term is in: most searches need not look into all of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Group {
+    /// It stands in From, To, Cc, Bcc or Subject somewhere.
+    #[default]
+    Envelope,
+    /// In none of these, but in a body.
+    Body,
+    /// In other header fields alone: ids, signatures, names of hosts. Most terms do.
+    Header,
+}
+
+impl Group {
+    const ALL: [Group; 3] = [Group::Envelope, Group::Body, Group::Header];
+
+    const fn index(self) -> usize {
+        match self {
+            Group::Envelope => 0,
+            Group::Body => 1,
+            Group::Header => 2,
+        }
+    }
+
+    /// Of a term with this head (`lists.rs`).
+    const fn of(head: u8) -> Group {
+        let classes = Classes::of_head(head).0;
+        if classes & !(Class::Body.bit() | Class::Header.bit()) != 0 {
+            Group::Envelope
+        } else if classes & Class::Body.bit() != 0 {
+            Group::Body
+        } else {
+            Group::Header
+        }
+    }
+}
+
 /// Some classes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Classes(u8);
@@ -120,9 +156,22 @@ impl Classes {
         self.0 & class.bit() != 0
     }
 
-    /// Whether a term with this head (`lists.rs`) is in one of them.
+    /// Those of a term with this head (`lists.rs`).
+    const fn of_head(head: u8) -> Classes {
+        Classes(if head & lists::ALONE != 0 { 1 << (head & 7) } else { head })
+    }
+
+    /// Whether a term with this head is in one of them.
     const fn meet(self, head: u8) -> bool {
-        let bits = if head & lists::ALONE != 0 { 1 << (head & 7) } else { head };
-        self.0 & bits != 0
+        self.0 & Classes::of_head(head).0 != 0
+    }
+
+    /// Whether a term of a dictionary may be in one of them.
+    const fn reach(self, group: Group) -> bool {
+        match group {
+            Group::Envelope => true,
+            Group::Body => self.contains(Class::Body) || self.contains(Class::Header),
+            Group::Header => self.contains(Class::Header),
+        }
     }
 }

@@ -175,7 +175,7 @@ impl Split {
 
     /// Adds the messages with a mark.
     fn mark(&self, mark: &str, out: &mut MessageSet) -> Result<(), ReadError> {
-        for term in self.terms(Pattern::Exact(mark), 1)?.unwrap_or_default() {
+        for term in self.terms(Pattern::Exact(mark), Classes::ALL, 1)?.unwrap_or_default() {
             self.unite(&term, Classes::ALL, out)?;
         }
         Ok(())
@@ -217,7 +217,8 @@ impl Split {
         for mark in [FIELD, PART_FIELD] {
             let mut places = Vec::new();
             let mut text = [0; 4];
-            self.each_term(Pattern::Prefix(mark.encode_utf8(&mut text)), |term, place| {
+            let pattern = Pattern::Prefix(mark.encode_utf8(&mut text));
+            self.each_term(pattern, Classes::HEADERS, |term, place| {
                 if term.get(1..).is_some_and(|found| found.ends_with(name.as_bytes())) {
                     places.push(place.clone());
                 }
@@ -254,7 +255,7 @@ impl Split {
                 Ok(Certainty::Ask)
             }
             1 => {
-                for term in self.terms(parts.pattern(0), usize::MAX)?.unwrap_or_default() {
+                for term in self.terms(parts.pattern(0), classes, usize::MAX)?.unwrap_or_default() {
                     self.unite(&term, classes, &mut found.sure)?;
                 }
                 Ok(parts.certainty)
@@ -279,7 +280,7 @@ impl Split {
             let is_usual = parts.tokens.get(index).map(|token| token.before);
             let is_usual = is_usual == Some(Separator::Usual);
             certainty = certainty.and(index == 0 || is_usual);
-            let Some(terms) = self.terms(parts.pattern(index), END_TERMS_MAX)? else {
+            let Some(terms) = self.terms(parts.pattern(index), classes, END_TERMS_MAX)? else {
                 certainty = Certainty::Ask;
                 continue;
             };

@@ -1,13 +1,13 @@
 //! Reads a split: terms of its dictionary that match, and the messages in which they stand.
 
 use super::block::{BlockSource, Section, Sections};
-use super::directory::{Directory, Messages};
+use super::directory::{Dictionary, Directory, Messages};
 use super::grams::{is_worth, read_leaves};
 use super::leaf::{LeafReader, Place, TermPlace};
 use super::lists::{ClassList, Lists};
 use super::set::MessageSet;
 use super::token::TOKEN_VERSION;
-use super::{Classes, broken};
+use super::{Classes, Group, broken};
 use crate::error::ReadError;
 use crate::ids::BlobId;
 use crate::message::text::FOLD_VERSION;
@@ -70,7 +70,7 @@ impl Split {
 
     /// How many terms its dictionary has.
     pub(crate) fn term_count(&self) -> u64 {
-        self.directory.term_count
+        self.directory.term_count()
     }
 
     /// Its messages by their blobs, in the order of their numbers.
@@ -102,18 +102,23 @@ impl Split {
     /// Bytes of each section, for figures.
     pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (Section, u64)> {
         let map = self.sections.map();
-        super::block::SECTIONS.into_iter().map(move |section| (section, map.length(section)))
+        Section::all().map(move |section| (section, map.length(section)))
     }
 
-    /// Where the lists of the terms are that match; `None` if there are more than `limit`.
+    /// Where the lists of the terms are that match and may stand in one of the classes; `None` if
+    /// there are more than `limit`.
     pub(crate) fn terms(
         &self,
         pattern: Pattern<'_>,
+        classes: Classes,
         limit: usize,
     ) -> Result<Option<Vec<TermPlace>>, ReadError> {
         let mut found = Vec::new();
         let mut is_over = false;
-        self.each_term(pattern, |_, place| {
+        self.each_term(pattern, classes, |_, place| {
+            if !classes.meet(place.head) {
+                return Visit::GoOn;
+            }
             is_over = found.len() >= limit;
             found.push(place.clone());
             if is_over { Visit::Stop } else { Visit::GoOn }
@@ -121,46 +126,44 @@ impl Split {
         Ok((!is_over).then_some(found))
     }
 
-    /// Hands every term that matches to `take`, those of one leaf ascending.
+    /// Hands every term that matches, of the dictionaries that have terms of the classes, to `take`.
     pub(crate) fn each_term(
         &self,
         pattern: Pattern<'_>,
+        classes: Classes,
         mut take: impl FnMut(&[u8], &TermPlace) -> Visit,
     ) -> Result<(), ReadError> {
-        let leaves = self.leaves(pattern)?;
-        for leaf in leaves {
-            let Some(Leaf { bytes, at }) = self.leaf(leaf)? else { break };
-            let mut reader = LeafReader::new(&bytes, at);
-            let mut is_beyond = false;
-            while let Some((term, place)) = reader.next().map_err(broken)? {
-                if pattern.matches(term) {
-                    if take(term, place) == Visit::Stop {
-                        return Ok(());
-                    }
-                } else if let Pattern::Exact(text) | Pattern::Prefix(text) = pattern
-                    && term > text.as_bytes()
-                {
-                    is_beyond = true;
-                    break;
+        for group in Group::ALL.into_iter().filter(|group| classes.reach(*group)) {
+            let Some(dictionary) = self.directory.of(group) else { continue };
+            for leaf in self.leaves(group, dictionary, pattern)? {
+                let Some(Leaf { bytes, at }) = self.leaf(group, leaf)? else { break };
+                let visited = visit_leaf(LeafReader::new(group, &bytes, at), pattern, &mut take)?;
+                match visited {
+                    Visited::All => {}
+                    Visited::Beyond => break,
+                    Visited::Stopped => return Ok(()),
                 }
-            }
-            if is_beyond {
-                break;
             }
         }
         Ok(())
     }
 
     /// A leaf's bytes, and where its first lists and positions are.
-    fn leaf(&self, leaf: usize) -> Result<Option<Leaf>, ReadError> {
-        let Some(place) = self.directory.leaves.place(leaf) else { return Ok(None) };
-        let bytes = self.sections.read(Section::Terms, place.terms)?;
+    fn leaf(&self, group: Group, leaf: usize) -> Result<Option<Leaf>, ReadError> {
+        let place = self.directory.of(group).and_then(|one| one.leaves.place(leaf));
+        let Some(place) = place else { return Ok(None) };
+        let bytes = self.sections.read(Section::Terms(group), place.terms)?;
         Ok(Some(Leaf { bytes, at: (place.lists, place.positions) }))
     }
 
-    /// The leaves that may have terms which match.
-    fn leaves(&self, pattern: Pattern<'_>) -> Result<Box<dyn Iterator<Item = usize>>, ReadError> {
-        let leaves = &self.directory.leaves;
+    /// The leaves of a dictionary that may have terms which match.
+    fn leaves(
+        &self,
+        group: Group,
+        dictionary: &Dictionary,
+        pattern: Pattern<'_>,
+    ) -> Result<Box<dyn Iterator<Item = usize>>, ReadError> {
+        let leaves = &dictionary.leaves;
         let (needle, ends) = match pattern {
             Pattern::Exact(text) | Pattern::Prefix(text) => {
                 let first = leaves.of_term(text.as_bytes());
@@ -172,7 +175,7 @@ impl Split {
         if needle.is_empty() {
             return Ok(Box::new(0..leaves.count()));
         }
-        let Some(lists) = self.directory.grams.of_needle(needle.as_bytes(), ends) else {
+        let Some(lists) = dictionary.grams.of_needle(needle.as_bytes(), ends) else {
             return Ok(Box::new(std::iter::empty()));
         };
         let length = |places: &Vec<Place>| -> u64 {
@@ -188,7 +191,7 @@ impl Split {
             }
             let mut next = Vec::new();
             for place in places {
-                let bytes = self.sections.read(Section::Grams, place)?;
+                let bytes = self.sections.read(Section::Grams(group), place)?;
                 read_leaves(&bytes, &mut next).map_err(broken)?;
             }
             next.sort_unstable();
@@ -230,7 +233,7 @@ impl Split {
         if !classes.meet(term.head) {
             return Ok(());
         }
-        let bytes = self.sections.read(Section::Lists, term.lists.clone())?;
+        let bytes = self.sections.read(Section::Lists(term.group), term.lists.clone())?;
         let mut lists = Lists::new(term.head, &bytes).map_err(broken)?;
         while let Some(list) = lists.next().map_err(broken)? {
             if classes.contains(list.class) {
@@ -252,13 +255,41 @@ impl Split {
         if place.end > term.positions.end {
             return Err(broken("places end early"));
         }
-        self.sections.read(Section::Positions, place)
+        self.sections.read(Section::Positions(term.group), place)
     }
 
-    /// Its terms in order, with their lists, for a merge.
-    pub(crate) fn cursor(&self) -> TermCursor<'_> {
-        TermCursor { split: self, next_leaf: 0, terms: Vec::new().into_iter() }
+    /// The terms of one of its dictionaries in order, with their lists, for a merge.
+    pub(crate) fn cursor(&self, group: Group) -> TermCursor<'_> {
+        TermCursor { split: self, group, next_leaf: 0, terms: Vec::new().into_iter() }
     }
+}
+
+/// How far a leaf was gone through.
+enum Visited {
+    All,
+    /// Up to terms beyond all that match.
+    Beyond,
+    /// Until nobody wanted more.
+    Stopped,
+}
+
+fn visit_leaf(
+    mut leaf: LeafReader<'_>,
+    pattern: Pattern<'_>,
+    take: &mut impl FnMut(&[u8], &TermPlace) -> Visit,
+) -> Result<Visited, ReadError> {
+    while let Some((term, place)) = leaf.next().map_err(broken)? {
+        if pattern.matches(term) {
+            if take(term, place) == Visit::Stop {
+                return Ok(Visited::Stopped);
+            }
+        } else if let Pattern::Exact(text) | Pattern::Prefix(text) = pattern
+            && term > text.as_bytes()
+        {
+            return Ok(Visited::Beyond);
+        }
+    }
+    Ok(Visited::All)
 }
 
 /// A leaf as it is stored.
@@ -278,6 +309,7 @@ pub(crate) enum Visit {
 /// Goes through a split's terms.
 pub(crate) struct TermCursor<'a> {
     split: &'a Split,
+    group: Group,
     next_leaf: usize,
     terms: std::vec::IntoIter<(Vec<u8>, TermPlace)>,
 }
@@ -289,11 +321,11 @@ impl TermCursor<'_> {
             if let Some(term) = self.terms.next() {
                 return Ok(Some(term));
             }
-            let Some(Leaf { bytes, at }) = self.split.leaf(self.next_leaf)? else {
+            let Some(Leaf { bytes, at }) = self.split.leaf(self.group, self.next_leaf)? else {
                 return Ok(None);
             };
             self.next_leaf += 1;
-            let mut reader = LeafReader::new(&bytes, at);
+            let mut reader = LeafReader::new(self.group, &bytes, at);
             let mut terms = Vec::new();
             while let Some((term, place)) = reader.next().map_err(broken)? {
                 terms.push((term.to_vec(), place.clone()));

@@ -1,5 +1,6 @@
 //! Writes a split in one go: terms ascending, each with its lists; then the messages.
 
+use super::Group;
 use super::block::{BlockSink, Section, SectionsWriter};
 use super::directory::{LeavesWriter, MessagesWriter};
 use super::grams::GramsWriter;
@@ -14,13 +15,19 @@ use crate::width::u64_of;
 /// A split while it is written.
 pub(crate) struct SplitWriter<S> {
     sections: SectionsWriter<S>,
+    dictionaries: [DictionaryWriter; Group::ALL.len()],
+    messages: MessagesWriter,
+    stored: StoredLists,
+}
+
+/// One of its dictionaries.
+#[derive(Default)]
+struct DictionaryWriter {
     leaf: LeafWriter,
     /// Where the lists and positions of the leaf's first term are.
     leaf_at: (u64, u64),
     leaves: LeavesWriter,
     grams: GramsWriter,
-    messages: MessagesWriter,
-    stored: StoredLists,
     term_count: u64,
 }
 
@@ -28,13 +35,9 @@ impl<S: BlockSink> SplitWriter<S> {
     pub(crate) fn new(sink: S) -> SplitWriter<S> {
         SplitWriter {
             sections: SectionsWriter::new(sink),
-            leaf: LeafWriter::default(),
-            leaf_at: (0, 0),
-            leaves: LeavesWriter::default(),
-            grams: GramsWriter::default(),
+            dictionaries: Default::default(),
             messages: MessagesWriter::default(),
             stored: StoredLists::default(),
-            term_count: 0,
         }
     }
 
@@ -46,13 +49,18 @@ impl<S: BlockSink> SplitWriter<S> {
         self.stored.lists.bytes.clear();
         self.stored.positions.bytes.clear();
         let head = lists.finish(&mut self.stored);
+        let group = Group::of(head);
+        let Some(dictionary) = self.dictionaries.get_mut(group.index()) else { return Ok(()) };
         let (lists, positions) = (&self.stored.lists.bytes, &self.stored.positions.bytes);
-        self.leaf.push(term, head, lists.len(), positions.len());
-        self.grams.push(term);
-        self.sections.put(Section::Lists, lists)?;
-        self.sections.put(Section::Positions, positions)?;
-        self.term_count += 1;
-        if self.leaf.is_full() { self.end_leaf() } else { Ok(()) }
+        dictionary.leaf.push(term, head, lists.len(), positions.len());
+        dictionary.grams.push(term);
+        dictionary.term_count += 1;
+        self.sections.put(Section::Lists(group), lists)?;
+        self.sections.put(Section::Positions(group), positions)?;
+        if dictionary.leaf.is_full() {
+            dictionary.end_leaf(group, &mut self.sections)?;
+        }
+        Ok(())
     }
 
     /// Adds a message: its blob, and the code of its length.
@@ -61,34 +69,41 @@ impl<S: BlockSink> SplitWriter<S> {
     }
 
     /// Writes what is left.
-    pub(crate) fn finish(mut self) -> Result<S, DiskError> {
-        self.end_leaf()?;
-        let SplitWriter { mut sections, leaves, grams, messages, term_count, .. } = self;
-        let table = grams.finish(|leaves| sections.put(Section::Grams, leaves))?;
-        sections.put(Section::Messages, &messages.bytes.bytes)?;
-        sections.finish(|_| {
-            let mut directory = Encoder::default();
-            directory.u16(TOKEN_VERSION);
-            directory.u16(FOLD_VERSION);
-            directory.varint(u64::from(messages.count));
-            directory.varint(term_count);
-            leaves.encode(&mut directory);
+    pub(crate) fn finish(self) -> Result<S, DiskError> {
+        let SplitWriter { mut sections, dictionaries, messages, .. } = self;
+        let mut directory = Encoder::default();
+        directory.u16(TOKEN_VERSION);
+        directory.u16(FOLD_VERSION);
+        directory.varint(u64::from(messages.count));
+        for (group, mut dictionary) in Group::ALL.into_iter().zip(dictionaries) {
+            dictionary.end_leaf(group, &mut sections)?;
+            let put = |leaves: &[u8]| sections.put(Section::Grams(group), leaves);
+            let table = dictionary.grams.finish(put)?;
+            directory.varint(dictionary.term_count);
+            dictionary.leaves.encode(&mut directory);
             directory.raw(&table.bytes);
-            directory.bytes
-        })
+        }
+        sections.put(Section::Messages, &messages.bytes.bytes)?;
+        sections.finish(&directory.bytes)
     }
+}
 
-    fn end_leaf(&mut self) -> Result<(), DiskError> {
+impl DictionaryWriter {
+    fn end_leaf<S: BlockSink>(
+        &mut self,
+        group: Group,
+        sections: &mut SectionsWriter<S>,
+    ) -> Result<(), DiskError> {
         let leaf = std::mem::take(&mut self.leaf);
         if leaf.count == 0 {
             return Ok(());
         }
-        let now =
-            (self.sections.written(Section::Lists), self.sections.written(Section::Positions));
-        let (lists, positions) = (now.0 - self.leaf_at.0, now.1 - self.leaf_at.1);
-        self.leaf_at = now;
+        let lists = sections.written(Section::Lists(group));
+        let positions = sections.written(Section::Positions(group));
+        let grown = (lists - self.leaf_at.0, positions - self.leaf_at.1);
+        self.leaf_at = (lists, positions);
         self.grams.end_leaf(self.leaves.count);
-        self.leaves.push(&leaf.first, u64_of(leaf.bytes.bytes.len()), lists, positions);
-        self.sections.put(Section::Terms, &leaf.bytes.bytes)
+        self.leaves.push(&leaf.first, u64_of(leaf.bytes.bytes.len()), grown.0, grown.1);
+        sections.put(Section::Terms(group), &leaf.bytes.bytes)
     }
 }
