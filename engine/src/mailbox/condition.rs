@@ -213,8 +213,8 @@ impl Condition {
     }
 }
 
-/// Goes through the messages between two UIDs page by page, and lets pass what meets a condition. An
-/// error leaves it where it was.
+/// Goes through the messages between two UIDs page by page, and lets pass what meets a condition.
+/// An error leaves it where it was.
 #[derive(Clone)]
 pub struct Sifting<'a> {
     condition: &'a Condition,
