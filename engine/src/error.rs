@@ -235,6 +235,9 @@ pub enum ReadError {
     /// The table store said no.
     #[error("the state's tables failed: {0}")]
     Table(String),
+    /// Not read: whoever asked wanted nothing that is not in memory ([`crate::mailbox::at_hand`]).
+    #[error("a page that is not in memory was to be read where nothing may be waited for")]
+    NotAtHand,
 }
 
 impl ReadError {

@@ -15,6 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use engine::error::ReadError;
+use engine::mailbox::at_hand;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -307,6 +309,32 @@ pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Pages that are looked at where others wait: some ten thousand rows.
+const PAGES_AT_HAND: u32 = 32;
+
+/// Why a question about pages has no answer.
+pub(crate) trait Unanswered {
+    /// Because it took more than what is at hand.
+    fn is_not_at_hand(&self) -> bool;
+}
+
+impl Unanswered for ReadError {
+    fn is_not_at_hand(&self) -> bool {
+        matches!(self, ReadError::NotAtHand)
+    }
+}
+
+/// Asks something of pages that most often are few and in memory: at once where that is so, or else
+/// as [`blocking`] does, which costs more than most of these questions, for it wakes a thread. What
+/// is asked twice must have the same effect as once, reads nothing but pages of views, and does not
+/// take long for other reasons.
+pub(crate) fn asking<T, E: Unanswered>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    match at_hand(PAGES_AT_HAND, &mut ask) {
+        Err(error) if error.is_not_at_hand() => blocking(ask),
+        answered => answered,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +352,23 @@ mod tests {
             alarm.ring(patience).await;
             assert!(begin.elapsed() >= patience, "{patience:?} after {given_up}");
         }
+    }
+
+    #[test]
+    fn what_is_not_at_hand_is_asked_again_and_other_errors_are_answers() {
+        let mut asked = 0;
+        let answer = asking(|| {
+            asked += 1;
+            if asked == 1 { Err(ReadError::NotAtHand) } else { Ok(asked) }
+        });
+        assert_eq!(answer.unwrap(), 2);
+        let mut asked = 0;
+        let answer: Result<(), ReadError> = asking(|| {
+            asked += 1;
+            Err(ReadError::Table("broken".to_owned()))
+        });
+        assert!(matches!(answer, Err(ReadError::Table(_))));
+        assert_eq!(asked, 1);
     }
 
     #[tokio::test]

@@ -427,6 +427,25 @@ impl Slot {
     }
 }
 
+/// A page after one change of system flags alone, which is the usual case: column by column.
+fn page_after_one(
+    before: &Page,
+    version: u64,
+    (uids, delta): (&UidSet, &FlagDelta),
+    modseq: Lsn,
+) -> Option<(Page, Mask)> {
+    let after = |flags: SystemFlags| flags.without(delta.remove).union(delta.add);
+    let differs = Mask::of(before.flag_bits(), |bits| after(SystemFlags(bits)).0 != bits);
+    let is_older = Mask::of(before.modseq_bits(), |bits| bits <= modseq.bits());
+    let different = Mask::of_uids(before, uids).and(differs).and(is_older);
+    if different.is_empty() {
+        return None;
+    }
+    let mut page = before.copy(version, 0);
+    page.set_flags(different, after, modseq);
+    Some((page, different))
+}
+
 /// A page after the changes, and which of its rows differ; `None` if none does.
 fn page_after(
     before: &Page,
@@ -434,6 +453,11 @@ fn page_after(
     changes: &[(UidSet, FlagDelta)],
     modseq: Lsn,
 ) -> Option<(Page, Mask)> {
+    if let [(uids, delta)] = changes
+        && !delta.touches_keywords()
+    {
+        return page_after_one(before, version, (uids, delta), modseq);
+    }
     let changes: Vec<(Mask, &FlagDelta)> =
         changes.iter().map(|(uids, delta)| (Mask::of_uids(before, uids), delta)).collect();
     let named = changes.iter().fold(Mask::default(), |all, (mask, _)| all.or(*mask));

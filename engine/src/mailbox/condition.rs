@@ -237,6 +237,8 @@ fn of_blobs(page: &Page, blobs: &[BlobId]) -> Mask {
 }
 
 /// Goes through the messages between two UIDs page by page, and lets pass what meets a condition.
+/// An error leaves it where it was.
+#[derive(Clone)]
 pub struct Sifting<'a> {
     condition: &'a Condition,
     next: Option<u32>,
@@ -268,13 +270,15 @@ impl<'a> Sifting<'a> {
                 rank = rank.saturating_add(head.counts.messages);
                 continue;
             }
-            self.next = head.last_uid.0.checked_add(1).filter(|&next| next <= self.last);
+            let next = head.last_uid.0.checked_add(1).filter(|&next| next <= self.last);
             let (begin, end) = (from.max(head.first_uid.0), self.last.min(head.last_uid.0));
             if verdict == Verdict::All && is_dense(slot) {
+                self.next = next;
                 let rank = rank.saturating_add(begin - head.first_uid.0);
                 return Ok(Some(Found::Span { uids: (begin, end), rank }));
             }
             let page = view.page(slot)?;
+            self.next = next;
             let mut mask = match verdict {
                 Verdict::All => Mask::first(page.len()),
                 _ => self.condition.of_page(&page),

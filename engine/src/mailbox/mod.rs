@@ -5,6 +5,7 @@
 //! | `row` | one message in one mailbox |
 //! | `page`, `ids_page` | rows of consecutive UIDs by column, in memory and stored |
 //! | `head` | what is known of a page without opening it, in memory and stored |
+//! | `at_hand` | reading no more than what is in memory |
 //! | `source` | where a page is: memory, cache, table store |
 //! | `content` | all pages of a mailbox as a tree that versions share |
 //! | `state` | a mailbox as the committer has it, and its stored row |
@@ -17,6 +18,7 @@
 //! | `vanished` | expunged UIDs for QRESYNC |
 //! | `verify` | heads compared with their pages, for `check` |
 
+mod at_hand;
 mod change;
 mod compare;
 mod condition;
@@ -47,7 +49,7 @@ pub(crate) const FORMATS: [(&str, u8); 6] = [
     ("ids page", ids_page::FORMAT),
     ("head block", head::FORMAT),
     ("vanished entry", vanished::FORMAT),
-    ("mailbox row", state::FORMAT_WITH_DIGEST),
+    ("mailbox row", state::FORMAT_WITH_SPLIT_DIGEST),
     ("summary page", summary_page::FORMAT),
 ];
 
@@ -63,6 +65,7 @@ pub(crate) use self::{
     vanished::VanishedEntry,
     verify::{NOT_ITS_DIGEST, decodes},
 };
+pub use at_hand::at_hand;
 pub use condition::{Condition, Found, Sifting};
 #[cfg(test)]
 pub(crate) use digest::with_flag_in_first_row;

@@ -1,6 +1,7 @@
 //! A mailbox page: rows of consecutive UIDs, by column.
 //!
-//! In memory the columns are vectors, so that a clone is a copy of memory; stored they are
+//! In memory the columns are vectors, so that a clone is a copy of memory, and a change of flags
+//! copies only what it may change; stored they are
 //! differences in numbers of variable width ([`varint`]), compressed (zstd level 1).
 //!
 //! ```text
@@ -28,10 +29,13 @@
 //! 2. All columns have the same length, at most [`PAGE_ROWS_MAX`].
 //! 3. The dictionary holds exactly the keyword sets that rows use.
 
+use std::sync::Arc;
+
 use crate::error::ReadError;
 use crate::flags::SystemFlags;
 use crate::ids::{BlobId, Lsn, ThreadId, Uid, UnixSeconds};
 use crate::limits::{MESSAGE_KEYWORDS_MAX, PAGE_ROWS_MAX};
+use crate::mailbox::rows::Mask;
 use crate::mailbox::varint::{self, Reader};
 use crate::mailbox::{KeywordSet, Row};
 use crate::width::u64_of;
@@ -48,11 +52,17 @@ const WHAT: &str = "mailbox page";
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Page {
     version: u64,
-    uids: Vec<u32>,
+    lasting: Arc<Lasting>,
     flags: Vec<u8>,
     sets: Vec<KeywordSet>,
     set_indexes: Vec<u16>,
     modseqs: Vec<u64>,
+}
+
+/// The columns of what stays as it came: versions of a page that differ in flags share them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Lasting {
+    uids: Vec<u32>,
     received: Vec<i64>,
     saved: Vec<i64>,
     threads: Vec<u64>,
@@ -72,39 +82,28 @@ impl Page {
 
     /// A copy with room for `extra` more rows.
     pub(crate) fn copy(&self, version: u64, extra: usize) -> Page {
-        fn with_room<T: Copy>(column: &[T], extra: usize) -> Vec<T> {
-            let mut copy = Vec::with_capacity(column.len() + extra);
-            copy.extend_from_slice(column);
-            copy
-        }
+        let lasting = match extra {
+            0 => Arc::clone(&self.lasting),
+            _ => Arc::new(self.lasting.copy(extra)),
+        };
         Page {
             version,
-            uids: with_room(&self.uids, extra),
+            lasting,
             flags: with_room(&self.flags, extra),
             sets: self.sets.clone(),
             set_indexes: with_room(&self.set_indexes, extra),
             modseqs: with_room(&self.modseqs, extra),
-            received: with_room(&self.received, extra),
-            saved: with_room(&self.saved, extra),
-            threads: with_room(&self.threads, extra),
-            blobs: with_room(&self.blobs, extra),
-            sizes: with_room(&self.sizes, extra),
         }
     }
 
     /// Adds a row, whose UID is above all others.
     pub(crate) fn push(&mut self, row: &Row) {
-        assert!(self.uids.last().is_none_or(|&last| last < row.uid.0), "invariant 1");
+        assert!(self.uids().last().is_none_or(|&last| last < row.uid.0), "invariant 1");
         let index = self.set_index(&row.keywords);
-        self.uids.push(row.uid.0);
         self.flags.push(row.flags.0 & KNOWN_FLAGS);
         self.set_indexes.push(index);
         self.modseqs.push(row.modseq.bits());
-        self.received.push(row.received.0);
-        self.saved.push(row.saved.0);
-        self.threads.push(row.thread.0);
-        self.blobs.push(row.blob.0.bits());
-        self.sizes.push(row.size);
+        Arc::make_mut(&mut self.lasting).push(row);
     }
 
     fn set_index(&mut self, set: &KeywordSet) -> u16 {
@@ -122,22 +121,26 @@ impl Page {
 
     /// Number of rows.
     pub(crate) fn len(&self) -> usize {
-        self.uids.len()
+        self.lasting.uids.len()
     }
 
     /// The UIDs, ascending.
     pub(crate) fn uids(&self) -> &[u32] {
-        &self.uids
+        &self.lasting.uids
     }
 
     /// The index of a UID, or the one that it would have.
     pub(crate) fn find(&self, uid: Uid) -> Result<usize, usize> {
-        self.uids.binary_search(&uid.0)
+        self.lasting.uids.binary_search(&uid.0)
     }
 
     /// UID and MODSEQ of each row.
     pub(crate) fn versions(&self) -> impl Iterator<Item = (Uid, Lsn)> + '_ {
-        self.uids.iter().zip(&self.modseqs).map(|(&uid, &modseq)| (Uid(uid), position(modseq)))
+        self.lasting
+            .uids
+            .iter()
+            .zip(&self.modseqs)
+            .map(|(&uid, &modseq)| (Uid(uid), position(modseq)))
     }
 
     /// The flags of each row.
@@ -147,7 +150,7 @@ impl Page {
 
     /// The size of each message.
     pub(crate) fn sizes(&self) -> &[u32] {
-        &self.sizes
+        &self.lasting.sizes
     }
 
     /// The flags of each row, as bits.
@@ -182,17 +185,17 @@ impl Page {
 
     /// INTERNALDATE of each row.
     pub(super) fn received(&self) -> &[i64] {
-        &self.received
+        &self.lasting.received
     }
 
     /// SAVEDATE of each row.
     pub(super) fn saved(&self) -> &[i64] {
-        &self.saved
+        &self.lasting.saved
     }
 
     /// The conversation of each row.
     pub(super) fn threads(&self) -> &[u64] {
-        &self.threads
+        &self.lasting.threads
     }
 
     /// The bytes of each row.
@@ -202,7 +205,7 @@ impl Page {
 
     /// The bytes of one row.
     pub(super) fn blob_at(&self, index: usize) -> BlobId {
-        BlobId(self.blobs.get(index).copied().map_or(Lsn::ZERO, position))
+        BlobId(self.lasting.blobs.get(index).copied().map_or(Lsn::ZERO, position))
     }
 
     /// Changes flags, keywords and MODSEQ of one row. Where keywords change, the dictionary may be
@@ -226,6 +229,23 @@ impl Page {
         }
     }
 
+    /// Changes flags and MODSEQ of some rows.
+    pub(super) fn set_flags(
+        &mut self,
+        rows: Mask,
+        after: impl Fn(SystemFlags) -> SystemFlags,
+        modseq: Lsn,
+    ) {
+        for index in rows.indexes() {
+            if let (Some(flags), Some(place)) =
+                (self.flags.get_mut(index), self.modseqs.get_mut(index))
+            {
+                *flags = after(SystemFlags(*flags)).0 & KNOWN_FLAGS;
+                *place = modseq.bits();
+            }
+        }
+    }
+
     /// The same rows with a dictionary of the sets that they use (invariant 3).
     pub(super) fn tidied(self) -> Page {
         Page::from_rows(self.version, self.rows())
@@ -235,15 +255,15 @@ impl Page {
     pub(crate) fn row(&self, index: usize) -> Option<Row> {
         let set = usize::from(*self.set_indexes.get(index)?);
         Some(Row {
-            uid: Uid(*self.uids.get(index)?),
+            uid: Uid(*self.lasting.uids.get(index)?),
             flags: SystemFlags(*self.flags.get(index)?),
             keywords: self.sets.get(set)?.clone(),
             modseq: position(*self.modseqs.get(index)?),
-            received: UnixSeconds(*self.received.get(index)?),
-            saved: UnixSeconds(*self.saved.get(index)?),
-            size: *self.sizes.get(index)?,
-            thread: ThreadId(*self.threads.get(index)?),
-            blob: BlobId(position(*self.blobs.get(index)?)),
+            received: UnixSeconds(*self.lasting.received.get(index)?),
+            saved: UnixSeconds(*self.lasting.saved.get(index)?),
+            size: *self.lasting.sizes.get(index)?,
+            thread: ThreadId(*self.lasting.threads.get(index)?),
+            blob: BlobId(position(*self.lasting.blobs.get(index)?)),
         })
     }
 
@@ -257,13 +277,13 @@ impl Page {
         (0..self.len()).filter_map(|index| self.row(index))
     }
 
-    /// Bytes in memory, for the cache's budget.
+    /// Bytes in memory, for the cache's budget; columns that another version shares count for both.
     pub(crate) fn memory_bytes(&self) -> usize {
         const ROW_BYTES: usize = 4 + 1 + 2 + 5 * 8 + 4;
         let spilled: usize =
             self.sets.iter().filter(|set| set.spilled()).map(|set| set.capacity() * 2).sum();
         std::mem::size_of::<Page>()
-            + self.uids.capacity() * ROW_BYTES
+            + self.lasting.uids.capacity() * ROW_BYTES
             + self.sets.capacity() * std::mem::size_of::<KeywordSet>()
             + spilled
     }
@@ -273,7 +293,7 @@ impl Page {
         let mut body = Vec::with_capacity(64 + self.len() * 24);
         varint::put(&mut body, self.version);
         varint::put(&mut body, u64_of(self.len()));
-        put_ascending(&mut body, self.uids.iter().copied());
+        put_ascending(&mut body, self.lasting.uids.iter().copied());
         body.extend_from_slice(&self.flags);
         varint::put(&mut body, u64_of(self.sets.len()));
         for set in &self.sets {
@@ -284,11 +304,11 @@ impl Page {
             varint::put(&mut body, u64::from(index));
         }
         put_differences(&mut body, self.modseqs.iter().map(|bits| bits.cast_signed()));
-        put_differences(&mut body, self.received.iter().copied());
-        put_differences(&mut body, self.saved.iter().copied());
-        put_differences(&mut body, self.threads.iter().map(|bits| bits.cast_signed()));
-        put_differences(&mut body, self.blobs.iter().map(|bits| bits.cast_signed()));
-        for &size in &self.sizes {
+        put_differences(&mut body, self.lasting.received.iter().copied());
+        put_differences(&mut body, self.lasting.saved.iter().copied());
+        put_differences(&mut body, self.lasting.threads.iter().map(|bits| bits.cast_signed()));
+        put_differences(&mut body, self.lasting.blobs.iter().map(|bits| bits.cast_signed()));
+        for &size in &self.lasting.sizes {
             varint::put(&mut body, u64::from(size));
         }
         Page::compressed(&body)
@@ -319,6 +339,34 @@ impl Page {
         reader.end()?;
         Ok(page)
     }
+}
+
+impl Lasting {
+    fn copy(&self, extra: usize) -> Lasting {
+        Lasting {
+            uids: with_room(&self.uids, extra),
+            received: with_room(&self.received, extra),
+            saved: with_room(&self.saved, extra),
+            threads: with_room(&self.threads, extra),
+            blobs: with_room(&self.blobs, extra),
+            sizes: with_room(&self.sizes, extra),
+        }
+    }
+
+    fn push(&mut self, row: &Row) {
+        self.uids.push(row.uid.0);
+        self.received.push(row.received.0);
+        self.saved.push(row.saved.0);
+        self.threads.push(row.thread.0);
+        self.blobs.push(row.blob.0.bits());
+        self.sizes.push(row.size);
+    }
+}
+
+fn with_room<T: Copy>(column: &[T], extra: usize) -> Vec<T> {
+    let mut copy = Vec::with_capacity(column.len() + extra);
+    copy.extend_from_slice(column);
+    copy
 }
 
 fn decode_columns(reader: &mut Reader<'_>) -> Result<Page, ReadError> {
@@ -357,19 +405,8 @@ fn decode_columns(reader: &mut Reader<'_>) -> Result<Page, ReadError> {
     for _ in 0..count {
         sizes.push(reader.number32()?);
     }
-    Ok(Page {
-        version,
-        uids,
-        flags,
-        sets,
-        set_indexes,
-        modseqs,
-        received,
-        saved,
-        threads,
-        blobs,
-        sizes,
-    })
+    let lasting = Arc::new(Lasting { uids, received, saved, threads, blobs, sizes });
+    Ok(Page { version, lasting, flags, sets, set_indexes, modseqs })
 }
 
 /// A column's bits are checked when they are decoded, and come from a position otherwise.

@@ -116,6 +116,15 @@ impl Mask {
         })
     }
 
+    /// Takes out the lowest index.
+    fn pop(&mut self) -> Option<usize> {
+        let mut words = self.words.iter_mut().enumerate();
+        let (index, word) = words.find(|(_, word)| **word != 0)?;
+        let place = usize_of_u32(word.trailing_zeros());
+        *word &= word.wrapping_sub(1);
+        Some(index * WORD_BITS + place)
+    }
+
     /// The indexes, ascending.
     pub(super) fn indexes(self) -> impl Iterator<Item = usize> {
         let words = self.words.into_iter().enumerate();
@@ -205,8 +214,7 @@ impl Rows {
 
     /// Takes out the first of them, with its rank.
     pub fn pop(&mut self) -> Option<(u32, RowRef<'_>)> {
-        let index = self.mask.next(0)?;
-        self.mask.cut_below(index + 1);
+        let index = self.mask.pop()?;
         Some(self.at(index))
     }
 
@@ -438,6 +446,9 @@ mod tests {
             assert_eq!(found(mask(&a).without(mask(&b))), &a - &b);
             assert_eq!(mask(&a).next(from), a.range(from..).next().copied());
             assert_eq!(mask(&a).has(to), a.contains(&to));
+            let mut popped = mask(&a);
+            assert_eq!(popped.pop(), a.first().copied());
+            assert_eq!(found(popped), a.iter().copied().skip(1).collect::<BTreeSet<_>>());
             let mut cut = mask(&a);
             cut.cut_below(from);
             assert_eq!(found(cut), a.range(from..).copied().collect::<BTreeSet<_>>());

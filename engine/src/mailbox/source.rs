@@ -24,6 +24,7 @@ use quick_cache::sync::Cache;
 
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, MailboxId, Uid};
+use crate::mailbox::at_hand::{self, May};
 use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::Page;
 use crate::width::u64_of;
@@ -250,14 +251,18 @@ impl<P: StoredPage> PageCell<P> {
         self.resident().is_some() || P::cached(&reader.cache, &(self.key, self.version)).is_some()
     }
 
-    /// The page, read if need be.
+    /// The page, read if need be and if the thread may wait for that.
     pub(crate) fn page(&self, reader: &PageReader) -> Result<Arc<P>, ReadError> {
+        let may = at_hand::look_at_one()?;
         if let Some(page) = self.resident() {
             return Ok(page);
         }
         let cache_key = (self.key, self.version);
         if let Some(page) = P::cached(&reader.cache, &cache_key) {
             return Ok(page);
+        }
+        if may == May::Not {
+            return Err(ReadError::NotAtHand);
         }
         let read = reader.source.load(self.key, P::COLUMNS).and_then(|b| P::decode_stored(&b));
         match read {

@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! size  field            meaning
-//!    1  format           2; 1 below format level 5, and of mailboxes whose digest is not known
+//!    1  format           3; 2 with a digest of kind `One`, as all have below format level 9;
+//!                        1 below level 5, and of mailboxes whose digest is not known
 //!    n  uid_validity     number
 //!    n  uid_next         number: one above the highest UID ever given, at most 2^32
 //!    n  uid_epoch        number: the epoch that UID was given in, or of the mailbox's creation
@@ -36,7 +37,7 @@ use crate::format_level;
 use crate::ids::{AccountNumber, Lsn, MailboxId, Uid, UidValidity};
 use crate::limits::{EPOCH_UID_GAP, KEYWORD_BYTES_MAX, MAILBOX_KEYWORDS_MAX};
 use crate::mailbox::content::{Block, MailboxContent, Slot};
-use crate::mailbox::digest::{DIGEST_BYTES, MailboxDigest};
+use crate::mailbox::digest::{DIGEST_BYTES, DigestKind, MailboxDigest};
 use crate::mailbox::dirty::DirtyPages;
 use crate::mailbox::head::{self, Counts, PageHead};
 use crate::mailbox::keywords::KeywordTable;
@@ -46,7 +47,8 @@ use crate::mailbox::view::View;
 use crate::width::u64_of;
 
 const FORMAT: u8 = 1;
-pub(super) const FORMAT_WITH_DIGEST: u8 = 2;
+const FORMAT_WITH_DIGEST: u8 = 2;
+pub(super) const FORMAT_WITH_SPLIT_DIGEST: u8 = 3;
 const UID_NEXT_MAX: u64 = 1 << 32;
 
 /// A mailbox at one moment. Cheap to clone.
@@ -69,8 +71,7 @@ pub(crate) struct MailboxState {
 impl MailboxState {
     /// An empty mailbox, made at position `created`.
     pub(crate) fn new(
-        account: AccountNumber,
-        mailbox: MailboxId,
+        (account, mailbox): (AccountNumber, MailboxId),
         uid_validity: UidValidity,
         created: Lsn,
         reader: PageReader,
@@ -87,6 +88,15 @@ impl MailboxState {
             content: MailboxContent::default(),
             digest: Some(MailboxDigest::default()),
             reader,
+        }
+    }
+
+    /// The first message is coming: takes the kind of digest that a format level has. One that says
+    /// that there should be messages stays, for it tells of a mistake.
+    pub(crate) fn begin_digest(&mut self, format_level: u32) {
+        let is_empty = self.content.counts.messages == 0;
+        if is_empty && self.digest.is_some_and(|digest| digest.is_zero()) {
+            self.digest = Some(MailboxDigest::new(DigestKind::of_level(format_level)));
         }
     }
 
@@ -179,7 +189,11 @@ impl MailboxState {
     pub(crate) fn encode_row(&self, format_level: u32) -> Vec<u8> {
         let has_digests = format_level >= format_level::MAILBOX_DIGESTS;
         let digest = self.digest.filter(|_| has_digests);
-        let mut out = vec![if digest.is_some() { FORMAT_WITH_DIGEST } else { FORMAT }];
+        let mut out = vec![match digest.map(|digest| digest.kind()) {
+            None => FORMAT,
+            Some(DigestKind::One) => FORMAT_WITH_DIGEST,
+            Some(DigestKind::Split) => FORMAT_WITH_SPLIT_DIGEST,
+        }];
         varint::put(&mut out, u64::from(self.uid_validity.0));
         varint::put(&mut out, self.uid_next);
         varint::put(&mut out, u64::from(self.uid_epoch));
@@ -250,7 +264,8 @@ impl MailboxState {
         reader: PageReader,
     ) -> Result<MailboxState, ReadError> {
         let stored = StoredRow::decode(row)?;
-        let mut state = MailboxState::new(account, mailbox, stored.uid_validity, Lsn::ZERO, reader);
+        let mut state =
+            MailboxState::new((account, mailbox), stored.uid_validity, Lsn::ZERO, reader);
         state.uid_next = stored.uid_next;
         state.uid_epoch = stored.uid_epoch;
         state.highest_modseq = stored.highest_modseq;
@@ -331,7 +346,7 @@ struct StoredRow {
 impl StoredRow {
     fn decode(row: &[u8]) -> Result<StoredRow, ReadError> {
         let mut bytes = Reader::new(row, "mailbox row");
-        bytes.format(FORMAT_WITH_DIGEST)?;
+        bytes.format(FORMAT_WITH_SPLIT_DIGEST)?;
         let uid_validity = UidValidity(bytes.number32()?);
         let uid_next = bytes.number()?;
         if !(1..=UID_NEXT_MAX).contains(&uid_next) {
@@ -348,12 +363,17 @@ impl StoredRow {
             1 => Some(PageHead::take(&mut bytes, None)?),
             _ => return Err(bytes.wrong("its mark of a tail page is neither 0 nor 1")),
         };
-        let digest = match row.first() {
-            Some(&FORMAT_WITH_DIGEST) => {
-                let stored = bytes.bytes(DIGEST_BYTES)?.first_chunk().copied();
-                stored.map(MailboxDigest::from_bytes)
-            }
+        let kind = match row.first() {
+            Some(&FORMAT_WITH_DIGEST) => Some(DigestKind::One),
+            Some(&FORMAT_WITH_SPLIT_DIGEST) => Some(DigestKind::Split),
             _ => None,
+        };
+        let digest = match kind {
+            Some(kind) => {
+                let stored = bytes.bytes(DIGEST_BYTES)?.first_chunk().copied();
+                stored.map(|stored| MailboxDigest::from_bytes(kind, stored))
+            }
+            None => None,
         };
         bytes.end()?;
         Ok(StoredRow {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::error::ReadError;
 use crate::flags::{Keyword, SystemFlags};
-use crate::format_level::NEWEST;
+use crate::format_level::{MAILBOX_DIGESTS, NEWEST};
 use crate::ids::{
     AccountNumber, BlobId, EmailId, InstanceId, Lsn, MailboxId, ThreadId, Uid, UidValidity,
     UnixSeconds,
@@ -19,8 +19,8 @@ use crate::mailbox::ids_page::IdsPage;
 use crate::mailbox::page::Page;
 use crate::mailbox::source::BlockKey;
 use crate::mailbox::{
-    Columns, DirtyPages, FlagDelta, MailboxState, PageCache, PageKey, PageReader, PageSource, Row,
-    RowIds, View, ViewChanges,
+    Columns, DigestProof, DirtyPages, FlagDelta, MailboxState, PageCache, PageKey, PageReader,
+    PageSource, Row, RowIds, View, ViewChanges, at_hand, with_flag_in_first_row,
 };
 use crate::uid_set::UidSet;
 
@@ -110,11 +110,27 @@ impl Disk {
 }
 
 fn empty(disk: &Arc<Disk>, cache_bytes: u64) -> MailboxState {
-    MailboxState::new(ACCOUNT, MAILBOX, UidValidity(1), at(0), disk.reader(cache_bytes))
+    empty_at(NEWEST, disk, cache_bytes)
+}
+
+fn empty_at(format_level: u32, disk: &Arc<Disk>, cache_bytes: u64) -> MailboxState {
+    let reader = disk.reader(cache_bytes);
+    let mut state = MailboxState::new((ACCOUNT, MAILBOX), UidValidity(1), at(0), reader);
+    state.begin_digest(format_level);
+    state
 }
 
 fn filled(disk: &Arc<Disk>, count: u32, dirty: &mut DirtyPages) -> MailboxState {
-    let mut state = empty(disk, 1 << 20);
+    filled_at(NEWEST, disk, count, dirty)
+}
+
+fn filled_at(
+    format_level: u32,
+    disk: &Arc<Disk>,
+    count: u32,
+    dirty: &mut DirtyPages,
+) -> MailboxState {
+    let mut state = empty_at(format_level, disk, 1 << 20);
     state.append((1..=count).map(|uid| row(uid, u64::from(uid))).collect(), dirty).unwrap();
     state
 }
@@ -217,9 +233,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(cache_bytes: u64) -> Run {
+    fn new(format_level: u32, cache_bytes: u64) -> Run {
         let disk = Arc::new(Disk::default());
-        let state = empty(&disk, cache_bytes);
+        let state = empty_at(format_level, &disk, cache_bytes);
         *disk.row.lock() = state.encode_row(NEWEST);
         Run {
             disk,
@@ -343,8 +359,9 @@ proptest! {
     fn a_mailbox_reads_like_a_map(
         steps in steps(),
         cache_bytes in prop_oneof![Just(0u64), Just(1 << 20)],
+        format_level in prop_oneof![Just(NEWEST), Just(MAILBOX_DIGESTS)],
     ) {
-        let mut run = Run::new(cache_bytes);
+        let mut run = Run::new(format_level, cache_bytes);
         for step in &steps {
             run.step(step);
         }
@@ -597,6 +614,67 @@ fn rows_come_in_batches_and_a_visit_can_stop() {
     })
     .unwrap();
     assert_eq!(seen, [4, 5, 700, 4900]);
+}
+
+#[test]
+fn what_is_at_hand_is_a_few_pages_in_memory_and_nothing_else() {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let state = filled(&disk, 5000, &mut dirty);
+    disk.checkpoint(&state, &dirty);
+    let view = disk.open(1 << 20).view(at(0));
+    let not_at_hand = |pages, uids: &UidSet| {
+        let found = at_hand(pages, || view.existing(uids));
+        matches!(found, Err(ReadError::NotAtHand))
+    };
+    disk.reads.lock().clear();
+    assert!(not_at_hand(9, &set(1, 5000)));
+    assert!(disk.reads.lock().is_empty(), "and nothing was read");
+    let page = set(600, 700);
+    assert_eq!(view.existing(&page).unwrap(), page, "whoever may wait reads it");
+    assert_eq!(disk.reads.lock().len(), 1);
+    assert_eq!(at_hand(1, || view.existing(&page)).unwrap(), page);
+    assert!(not_at_hand(0, &page), "not one page was granted");
+    assert!(not_at_hand(9, &set(1, 700)), "the page before is not in memory");
+    view.existing(&set(1, 1100)).unwrap();
+    assert!(not_at_hand(2, &set(1, 1100)), "these are three");
+    assert_eq!(at_hand(3, || view.existing(&set(1, 1100))).unwrap(), set(1, 1100));
+    let panicked = std::panic::catch_unwind(|| at_hand(0, || panic!("of the call")));
+    assert!(panicked.is_err());
+    assert_eq!(view.existing(&set(1, 5000)).unwrap(), set(1, 5000), "the thread may read again");
+}
+
+#[test]
+fn pages_prove_a_digest_of_either_kind_whatever_comes_first() {
+    for (level, alters) in [(8, false), (8, true), (NEWEST, false), (NEWEST, true)] {
+        let disk = Arc::new(Disk::default());
+        let mut dirty = DirtyPages::default();
+        let mut state = filled_at(level, &disk, 2000, &mut dirty);
+        let delta = FlagDelta { add: SystemFlags::SEEN, ..FlagDelta::default() };
+        state.set_flags(&[(set(3, 900), delta)], at(5000), &mut dirty).unwrap();
+        state.expunge(&set(40, 50), at(5001), &mut dirty).unwrap();
+        disk.checkpoint(&state, &dirty);
+        let row = state.encode_row(level);
+        for row_comes_first in [false, true] {
+            let mut proof = DigestProof::default();
+            if row_comes_first {
+                proof.mailbox(&row).unwrap();
+            }
+            for ((key, columns), bytes) in &*disk.pages.lock() {
+                match columns {
+                    Columns::Ids => proof.ids(bytes).unwrap(),
+                    Columns::Rows if alters && key.first_uid == Uid(1025) => {
+                        drop(proof.page(&with_flag_in_first_row(bytes)).unwrap());
+                    }
+                    Columns::Rows => drop(proof.page(bytes).unwrap()),
+                }
+            }
+            if !row_comes_first {
+                proof.mailbox(&row).unwrap();
+            }
+            assert_eq!(proof.agrees(), !alters, "level {level}, {row_comes_first}");
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ impl View {
     pub(crate) fn wrong_heads(&self) -> Vec<(Option<Uid>, String)> {
         let mut wrong = Vec::new();
         let reader = &self.state.reader;
-        let mut digest = MailboxDigest::default();
+        let kind = self.state.digest.map(|expected| expected.kind()).unwrap_or_default();
+        let mut digest = MailboxDigest::new(kind);
         for slot in self.state.content.slots() {
             let first = Some(slot.head.first_uid);
             let (page, ids) = match (slot.rows.page(reader), slot.ids.page(reader)) {

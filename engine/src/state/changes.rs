@@ -303,7 +303,7 @@ impl Changes {
         lsn: Lsn,
         uid_validity: UidValidity,
     ) {
-        let state = MailboxState::new(key.0, key.1, uid_validity, lsn, committed.pages());
+        let state = MailboxState::new(key, uid_validity, lsn, committed.pages());
         self.pages.mailboxes.insert(key);
         self.mailboxes.insert(key, Some(state));
     }
@@ -372,6 +372,8 @@ impl Changes {
         key: MailboxKey,
         arriving: &[(Lsn, BlobId, &NewRow)],
     ) -> Result<(), ReadError> {
+        let level = self.volume.as_ref().map(|volume| volume.format_level);
+        let level = level.unwrap_or_else(|| committed.format_level());
         let Some((state, pages)) = self.mailbox_mut(committed, key)? else { return Ok(()) };
         let mut rows = Vec::with_capacity(arriving.len());
         for (lsn, blob, new) in arriving {
@@ -381,6 +383,9 @@ impl Changes {
             rows.push(row_of(state, pages, *lsn, *blob, new));
         }
         let added: Vec<_> = rows.iter().map(|(row, _)| (row.uid, row.blob, row.size)).collect();
+        if !added.is_empty() {
+            state.begin_digest(level);
+        }
         state.append(rows, pages)?;
         let bytes = added.iter().map(|(_, _, size)| u64::from(*size)).sum();
         for (uid, blob, _) in &added {

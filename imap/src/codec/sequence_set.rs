@@ -2,6 +2,9 @@
 
 use super::cursor::{Cursor, SyntaxError};
 
+/// Ranges of which there are few.
+const FEW_RANGES: usize = 64;
+
 /// A number of a message, or the highest there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bound {
@@ -52,6 +55,11 @@ impl SequenceSet {
     /// Whether it names one message.
     pub fn is_one(&self) -> bool {
         matches!(self.ranges.as_slice(), [(first, last)] if first == last)
+    }
+
+    /// Whether it takes little to look up, however many messages it names.
+    pub fn is_short(&self) -> bool {
+        !self.is_saved_result && self.ranges.len() <= FEW_RANGES
     }
 
     /// Whether any bound is `*`.

@@ -11,8 +11,8 @@ use super::rights::{Deed, needs};
 use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers};
-use crate::session::Selected;
-use crate::stream::{Ended, blocking};
+use crate::session::{Selected, looked_up};
+use crate::stream::Ended;
 
 /// EXPUNGE of all deleted messages, or of those in a set of UIDs.
 pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Result<Answer, Ended> {
@@ -27,7 +27,7 @@ pub(super) async fn expunge(talk: &mut Talk, set: Option<&SequenceSet>) -> Resul
     let limit = talk.session.config.limits.messages_per_command;
     let found = match set {
         None => Ok((UidSet::from_ranges([(1, u32::MAX)]), None)),
-        Some(set) => blocking(|| {
+        Some(set) => looked_up(set, || {
             let mut uids = selected.targets(Numbers::Uid, set)?.uids;
             if limit.is_some() {
                 uids = deleted_among(selected, &uids)?;

@@ -13,7 +13,7 @@ use crate::codec::command::{Access, SelectParameter};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
 use crate::session::{Selected, put_flags_known, resynchronize};
-use crate::stream::{Ended, blocking};
+use crate::stream::{Ended, asking, blocking};
 
 /// SELECT and EXAMINE
 pub(super) async fn select(
@@ -44,7 +44,7 @@ pub(super) async fn select(
         Err(error) => return Ok(Answer::unreadable(&talk.session, &error)),
     };
     let selected = Selected::new((mailbox, reach), name, access, Arc::clone(&view));
-    if let Err(error) = blocking(|| announce(talk, &selected, &view)) {
+    if let Err(error) = asking(|| announce(talk, &selected, &view)) {
         return Ok(Answer::unreadable(&talk.session, &error));
     }
     let dialect = talk.session.dialect;

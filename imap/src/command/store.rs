@@ -18,8 +18,8 @@ use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, StoreAnswer};
 use crate::session::{
-    ALL_FLAGS, Answered, Expunges, Manner, OwnChange, Selected, Synced, Telling, changeable,
-    put_flags, sync,
+    ALL_FLAGS, Answered, Expunges, FlagsText, Manner, OwnChange, Selected, Synced, Telling,
+    changeable, looked_up, put_flags, sync,
 };
 use crate::stream::{Ended, blocking};
 
@@ -48,7 +48,7 @@ pub(super) async fn store(
     };
     // Only messages that the client may know: a set of UIDs may name some that came since.
     let limit = talk.session.config.limits.messages_per_command;
-    let named = blocking(|| {
+    let named = looked_up(set, || {
         let targets = selected.targets(numbers, set)?;
         let mut known = selected.view.existing(&targets.uids)?;
         let excess = message_limit::cut(selected, &mut known, limit)?;
@@ -164,9 +164,10 @@ async fn tell(talk: &mut Talk, uids: UidSet, wanted: Wanted) -> Result<Synced, E
     }
     let Talk { session, wire, .. } = talk;
     let Some(selected) = &session.selected else { return Ok(Synced::Current) };
+    let mut text = FlagsText::default();
     let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
         let number = selected.number_at(rank, row.uid());
-        let flags = (wanted.answer == StoreAnswer::Flags).then_some(row.flags());
+        let flags = (wanted.answer == StoreAnswer::Flags).then_some(&mut text);
         put_flags(out, session.dialect, number, row, flags, selected);
         Ok(())
     };

@@ -8,8 +8,8 @@ use super::{Answer, Talk, across, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
-use crate::session::{ALL_FLAGS, Selected};
-use crate::stream::{Ended, blocking};
+use crate::session::{ALL_FLAGS, Selected, looked_up};
+use crate::stream::Ended;
 
 /// COPY, MOVE and their forms with UIDs. With a ghost among the numbers nothing is done: COPY is
 /// all or nothing.
@@ -35,7 +35,7 @@ pub(super) async fn transfer(
         TransferKind::Copy => talk.save_limit(),
         TransferKind::Move => talk.session.config.limits.messages_per_command,
     };
-    let targets = blocking(|| {
+    let targets = looked_up(set, || {
         let mut targets = selected.targets(numbers, set)?;
         let excess = message_limit::cut(selected, &mut targets.uids, limit)?;
         Ok((targets, excess))

@@ -29,12 +29,14 @@ use crate::login::{Admitted, Seat, TlsFacts, Visitor, offer};
 use crate::sasl::Offer;
 
 pub(crate) use dialect::{Dialect, Metadata};
-pub(crate) use news::{put_flags, put_flags_known, put_head, put_modseq, put_vanished};
+pub(crate) use news::{FlagsText, put_flags, put_flags_known, put_head, put_modseq, put_vanished};
 pub(crate) use numbering::Ghosts;
 pub(crate) use resync::{changed, resynchronize, vanished};
 #[cfg(test)]
 pub(crate) use selected::tests::{TestMessage, selected};
-pub(crate) use selected::{ALL_FLAGS, Reach, Selected, TargetError, Targets, changeable};
+pub(crate) use selected::{
+    ALL_FLAGS, Reach, Selected, TargetError, Targets, changeable, looked_up,
+};
 pub(crate) use sync::{Answered, Expunges, FlagNews, Manner, OwnChange, Synced, sync};
 pub(crate) use telling::Telling;
 

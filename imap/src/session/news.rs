@@ -2,7 +2,7 @@
 
 use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{Lsn, Uid};
-use engine::mailbox::RowRef;
+use engine::mailbox::{KeywordSet, RowRef};
 use engine::rights::Rights;
 use engine::uid_set::UidSet;
 
@@ -35,7 +35,7 @@ pub(crate) fn put_flags(
     dialect: Dialect,
     number: u32,
     row: RowRef<'_>,
-    flags: Option<SystemFlags>,
+    flags: Option<&mut FlagsText>,
     selected: &Selected,
 ) {
     put_head(out, dialect, number, row.uid());
@@ -51,14 +51,37 @@ pub(crate) fn put_flags(
     }
     if let Some(flags) = flags {
         separate(out);
-        out.extend_from_slice(b"FLAGS ");
-        put::flags_named(out, flags, row.keywords(), selected.view.keywords());
+        flags.put(out, row, selected.view.keywords());
     }
     if dialect.condstore {
         separate(out);
         put_modseq(out, selected.history.told(row.modseq()));
     }
     out.extend_from_slice(b")\r\n");
+}
+
+/// `FLAGS (…)` of the message before: neighbours mostly have the same flags, so their text is made
+/// once and put again.
+#[derive(Default)]
+pub(crate) struct FlagsText {
+    flags: SystemFlags,
+    keywords: KeywordSet,
+    text: Vec<u8>,
+}
+
+impl FlagsText {
+    /// Of a row; `known` is the list of its mailbox's keywords, the same each time.
+    pub(crate) fn put(&mut self, out: &mut Vec<u8>, row: RowRef<'_>, known: &[Keyword]) {
+        let (flags, keywords) = (row.flags(), row.keywords());
+        if self.text.is_empty() || flags != self.flags || keywords != self.keywords.as_slice() {
+            self.text.clear();
+            self.text.extend_from_slice(b"FLAGS ");
+            put::flags_named(&mut self.text, flags, keywords, known);
+            self.flags = flags;
+            self.keywords = keywords.into();
+        }
+        out.extend_from_slice(&self.text);
+    }
 }
 
 /// `MODSEQ (m)`

@@ -7,7 +7,7 @@ use engine::mailbox::RowRef;
 use engine::uid_set::UidSet;
 
 use super::dialect::Dialect;
-use super::news::{put_flags, put_vanished};
+use super::news::{FlagsText, put_flags, put_vanished};
 use super::selected::Selected;
 use super::telling::Telling;
 use crate::codec::SequenceSet;
@@ -70,9 +70,10 @@ pub(crate) async fn resynchronize(
     };
     put_vanished(wire, "(EARLIER) ", &vanished).await?;
     let telling = Telling::of(&changed);
+    let mut text = FlagsText::default();
     let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
         let number = selected.number_at(rank, row.uid());
-        put_flags(out, dialect, number, row, Some(row.flags()), selected);
+        put_flags(out, dialect, number, row, Some(&mut text), selected);
         Ok(())
     };
     telling.finish(&selected.view, wire, put).await

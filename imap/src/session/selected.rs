@@ -15,6 +15,7 @@ use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers};
 use crate::codec::sequence_set::Bound;
 use crate::command::Contexts;
+use crate::stream::{Unanswered, asking, blocking};
 
 /// All that changing any flag needs.
 pub(crate) const ALL_FLAGS: Rights = Rights::SEEN.with(Rights::WRITE).with(Rights::DELETE_MESSAGES);
@@ -83,10 +84,25 @@ pub(crate) enum TargetError {
     Read(ReadError),
 }
 
+impl Unanswered for TargetError {
+    fn is_not_at_hand(&self) -> bool {
+        matches!(self, TargetError::Read(error) if error.is_not_at_hand())
+    }
+}
+
 impl From<ReadError> for TargetError {
     fn from(error: ReadError) -> TargetError {
         TargetError::Read(error)
     }
+}
+
+/// Looks up what a set names: at once if that is little, else as [`blocking`] does. The call has no
+/// effect but its answer, and reads nothing but pages.
+pub(crate) fn looked_up<T>(
+    set: &SequenceSet,
+    look: impl FnMut() -> Result<T, TargetError>,
+) -> Result<T, TargetError> {
+    if set.is_short() { asking(look) } else { blocking(look) }
 }
 
 impl Selected {

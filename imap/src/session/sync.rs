@@ -14,13 +14,13 @@ use engine::mailbox::{RowRef, Rows, View, ViewChanges};
 use engine::uid_set::UidSet;
 
 use super::dialect::Dialect;
-use super::news::{put_flags, put_flags_known, put_vanished};
+use super::news::{FlagsText, put_flags, put_flags_known, put_vanished};
 use super::numbering::Ghosts;
 use super::selected::Selected;
 use super::telling::Telling;
 use crate::codec::put;
 use crate::command::Contexts;
-use crate::stream::{Ended, Wire, blocking};
+use crate::stream::{Ended, Wire, asking, blocking};
 
 /// Keywords above which they are not told again with each new one.
 const LONG_LIST: usize = 1000;
@@ -168,7 +168,7 @@ async fn tell_expunges(
         let mut gone: Vec<Uid> = selected.ghosts.iter().map(|ghost| ghost.uid).collect();
         // `vanished` may be given as ranges with UIDs in them that never were: only those of the
         // old view count.
-        let held = match blocking(|| selected.view.existing(vanished)) {
+        let held = match asking(|| selected.view.existing(vanished)) {
             Ok(held) => held,
             Err(error) => return Ok(Err(error)),
         };
@@ -182,7 +182,7 @@ async fn tell_expunges(
         return Ok(Ok(()));
     }
     if manner.dialect.tells_vanished() {
-        let held = match blocking(|| selected.view.existing(vanished)) {
+        let held = match asking(|| selected.view.existing(vanished)) {
             Ok(held) => held,
             Err(error) => return Ok(Err(error)),
         };
@@ -192,7 +192,7 @@ async fn tell_expunges(
         expunges_told(selected, u32::try_from(gone.count()).unwrap_or(u32::MAX));
         return Ok(Ok(()));
     }
-    let numbers = match blocking(|| expunged_numbers(selected, vanished)) {
+    let numbers = match asking(|| expunged_numbers(selected, vanished)) {
         Ok(numbers) => numbers,
         Err(error) => return Ok(Err(error)),
     };
@@ -280,6 +280,7 @@ async fn tell_flags(
     }
     let mut known = KnownFlags::new(selected, told);
     let dialect = told.manner.dialect;
+    let mut text = FlagsText::default();
     let put = |out: &mut Vec<u8>, rank: u32, row: RowRef<'_>| {
         let same = known.are_those_of(row)?;
         let passed_over = match same {
@@ -288,7 +289,7 @@ async fn tell_flags(
         };
         if !passed_over {
             let number = selected.number_at(rank, row.uid());
-            put_flags(out, dialect, number, row, (!same).then_some(row.flags()), selected);
+            put_flags(out, dialect, number, row, (!same).then_some(&mut text), selected);
         }
         Ok(())
     };

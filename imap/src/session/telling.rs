@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use engine::error::ReadError;
-use engine::mailbox::{RowRef, Rows, View, Walk};
+use engine::mailbox::{RowRef, Rows, View, Walk, at_hand};
 use engine::uid_set::UidSet;
 
 use crate::stream::{Ended, Wire, blocking};
@@ -15,11 +15,17 @@ use crate::stream::{Ended, Wire, blocking};
 /// How long others wait for their turn.
 const TURN: Duration = Duration::from_millis(10);
 
+/// Messages that are told at once, if they are at hand: to wake a thread for them costs more.
+const FEW: u64 = 64;
+/// Pages that they may lie in: of the new view, and of the one before it.
+const FEW_PAGES: u32 = 128;
+
 /// Puts what is told of a message, which has that rank.
 type Put<'a> = dyn FnMut(&mut Vec<u8>, u32, RowRef<'_>) -> Result<(), ReadError> + 'a;
 
 /// Messages of a set of which a client is told.
 pub(crate) struct Telling<'a> {
+    uids: &'a UidSet,
     walk: Walk<'a>,
     /// What is left of a page.
     rows: Option<Rows>,
@@ -28,7 +34,7 @@ pub(crate) struct Telling<'a> {
 impl<'a> Telling<'a> {
     /// Of all of them that the view has.
     pub(crate) fn of(uids: &'a UidSet) -> Telling<'a> {
-        Telling { walk: Walk::new(uids), rows: None }
+        Telling { uids, walk: Walk::new(uids), rows: None }
     }
 
     /// Has `put` put each message with its rank, as long as it is our turn and the client keeps up;
@@ -65,6 +71,28 @@ impl<'a> Telling<'a> {
         }
     }
 
+    /// Tells all of a few messages whose pages are at hand; if that does not succeed, for whatever
+    /// reason, nothing has been put, and it is for the others to find out.
+    fn tell_few(&self, view: &View, wire: &mut Wire, put: &mut Put<'_>) -> bool {
+        let (begin, mut walk) = (wire.out.len(), self.walk.clone());
+        let told = at_hand(FEW_PAGES, || {
+            while let Some(rows) = walk.next(view)? {
+                for (rank, row) in rows.iter() {
+                    if wire.is_full() {
+                        return Ok(false);
+                    }
+                    put(&mut wire.out, rank, row)?;
+                }
+            }
+            Ok::<bool, ReadError>(true)
+        });
+        let all = matches!(told, Ok(true));
+        if !all {
+            wire.out.truncate(begin);
+        }
+        all
+    }
+
     /// The same to the end.
     pub(crate) async fn finish(
         mut self,
@@ -72,6 +100,10 @@ impl<'a> Telling<'a> {
         wire: &mut Wire,
         mut put: impl FnMut(&mut Vec<u8>, u32, RowRef<'_>) -> Result<(), ReadError>,
     ) -> Result<Result<(), ReadError>, Ended> {
+        if self.uids.count() <= FEW && self.tell_few(view, wire, &mut put) {
+            wire.relieve().await?;
+            return Ok(Ok(()));
+        }
         loop {
             let told = blocking(|| self.go_on(view, wire, &mut put))?;
             wire.relieve().await?;
@@ -133,6 +165,34 @@ mod tests {
             wire.close().await;
             drop(wire);
             assert_eq!(told.await.unwrap().unwrap(), expected, "{pipe_bytes} bytes at a time");
+        }
+    }
+    #[tokio::test]
+    async fn few_messages_are_told_once_whether_at_hand_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let messages = (0..40).map(|_| message()).collect();
+        let selected = selected(folder.path(), messages, &UidSet::new());
+        let uids = UidSet::from_ranges([(3, 7)]);
+        for refused_at in [0, 3, 5] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let bounds = Bounds { line_bytes_max: 100, skip_bytes_max: 100 };
+            let mut wire = Wire::new(Box::new(ours), bounds, Duration::from_secs(9));
+            wire.line("before");
+            let mut refusals = u32::from(refused_at > 0);
+            let put = |out: &mut Vec<u8>, _: u32, row: RowRef<'_>| {
+                if row.uid().0 == refused_at && refusals > 0 {
+                    refusals -= 1;
+                    return Err(ReadError::NotAtHand);
+                }
+                out.extend_from_slice(format!("{} ", row.uid()).as_bytes());
+                Ok(())
+            };
+            Telling::of(&uids).finish(&selected.view, &mut wire, put).await.unwrap().unwrap();
+            wire.close().await;
+            drop(wire);
+            let mut told = String::new();
+            theirs.read_to_string(&mut told).await.unwrap();
+            assert_eq!(told, "before\r\n3 4 5 6 7 ", "refused at {refused_at}");
         }
     }
 }

@@ -167,3 +167,28 @@ fn a_page_keeps_no_keyword_set_that_no_row_has() {
     let row = disk.open(1 << 20).view(at(0)).row(Uid(1)).unwrap().expect("the message");
     assert_eq!(row.keywords.as_slice(), [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_search_goes_on_where_something_was_not_at_hand() {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let mut state = filled(&disk, 3000, &mut dirty);
+    let delta = FlagDelta { add: SystemFlags::SEEN, ..FlagDelta::default() };
+    let odd = UidSet::from_ranges((1..3000).step_by(2).map(|uid| (uid, uid)));
+    state.set_flags(&[(odd.clone(), delta)], at(9000), &mut dirty).unwrap();
+    disk.checkpoint(&state, &dirty);
+    let view = disk.open(1 << 20).view(at(0));
+    let condition = Condition::Flags(SystemFlags::SEEN);
+    let mut sifting = Sifting::new(&condition, (1, u32::MAX));
+    let mut found = UidSet::new();
+    loop {
+        // The first time nothing of a page is in memory.
+        let next = match at_hand(9, || sifting.next(&view)) {
+            Err(ReadError::NotAtHand) => sifting.next(&view),
+            answered => answered,
+        };
+        let Some(Found::Rows(rows)) = next.unwrap() else { break };
+        rows.iter().for_each(|(_, row)| found.push(row.uid()));
+    }
+    assert_eq!(found, odd);
+}

@@ -51,10 +51,10 @@ fn summary_pages_are_written_as_they_were_first() {
 }
 
 /// A mailbox with blocks, a tail page and keywords.
-fn sample() -> (MailboxState, DirtyPages) {
+fn sample(format_level: u32) -> (MailboxState, DirtyPages) {
     let disk = Arc::new(Disk::default());
     let mut dirty = DirtyPages::default();
-    let mut state = filled(&disk, 1000, &mut dirty);
+    let mut state = filled_at(format_level, &disk, 1000, &mut dirty);
     for name in ["$Forwarded", "Grün"] {
         if let Some(keyword) = Keyword::new(name) {
             state.intern_keyword(&keyword, &mut dirty).unwrap();
@@ -66,19 +66,40 @@ fn sample() -> (MailboxState, DirtyPages) {
 #[test]
 fn mailbox_rows_are_written_as_they_always_were() {
     let disk = Arc::new(Disk::default());
-    compare("mailbox_row_empty_1.bin", &empty(&disk, 0).encode_row(4));
-    compare("mailbox_row_empty_2.bin", &empty(&disk, 0).encode_row(NEWEST));
-    let (state, dirty) = sample();
-    compare("mailbox_row_1.bin", &state.encode_row(4));
-    compare("mailbox_row_2.bin", &state.encode_row(NEWEST));
-    for level in [4, NEWEST] {
+    for (level, format) in [(4, 1), (8, 2), (NEWEST, 3)] {
+        let none = empty_at(level, &disk, 0);
+        compare(&format!("mailbox_row_empty_{format}.bin"), &none.encode_row(level));
+        let (state, dirty) = sample(level);
+        compare(&format!("mailbox_row_{format}.bin"), &state.encode_row(level));
         disk.checkpoint(&state, &dirty);
         *disk.row.lock() = state.encode_row(level);
         let again = disk.open(0);
-        assert_eq!(again.encode_row(level), state.encode_row(level));
+        // Once there are messages, a digest stays what it is.
+        assert_eq!(again.encode_row(NEWEST), state.encode_row(level));
         assert_eq!(again.counts().messages, 1000);
         assert!(!again.keywords().is_empty());
     }
+}
+
+#[test]
+fn a_mailbox_takes_the_newer_digest_when_it_is_empty_and_only_then() {
+    let disk = Arc::new(Disk::default());
+    let mut dirty = DirtyPages::default();
+    let mut state = filled_at(8, &disk, 40, &mut dirty);
+    let format = |state: &MailboxState| state.encode_row(NEWEST).first().copied();
+    state.begin_digest(NEWEST);
+    assert_eq!(format(&state), Some(2), "there are messages");
+    state.expunge(&set(1, 40), at(90), &mut dirty).unwrap();
+    let lied = state.encode_row(NEWEST);
+    state.begin_digest(NEWEST);
+    assert_eq!(format(&state), Some(3));
+    state.append(vec![row(41, 91)], &mut dirty).unwrap();
+    assert_eq!(state.view(at(0)).wrong_heads(), []);
+    // With a digest of messages that are not there.
+    let wrong = [&lied[..lied.len() - 1], &[1]].concat();
+    let mut state = MailboxState::open(ACCOUNT, MAILBOX, &wrong, [], disk.reader(0)).unwrap();
+    state.begin_digest(NEWEST);
+    assert_eq!(state.encode_row(NEWEST), wrong, "the mistake is not forgotten");
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! FETCH of what columns hold: flags, UIDs, MODSEQs, sizes and dates, without a copy of a row.
 //!
-//! Clients ask for these of whole mailboxes. Neighbours mostly have the same flags, so their text
-//! is made once and put again.
+//! Clients ask for these of whole mailboxes.
 
 use engine::error::ReadError;
-use engine::flags::SystemFlags;
 use engine::ids::{Uid, UnixSeconds};
-use engine::mailbox::{KeywordSet, RowRef};
+use engine::mailbox::RowRef;
 use engine::uid_set::UidSet;
 
 use super::Plan;
 use crate::codec::command::FetchItem;
 use crate::codec::{date, put};
 use crate::command::Talk;
-use crate::session::{Selected, Telling, put_head, put_modseq};
+use crate::session::{FlagsText, Telling, put_head, put_modseq};
 use crate::stream::Ended;
 
 /// Whether a plan asks for nothing else.
@@ -38,7 +36,7 @@ pub(super) async fn fetch(
                 out.push(b' ');
             }
             match item {
-                FetchItem::Flags => flags.put(out, row, selected),
+                FetchItem::Flags => flags.put(out, row, selected.view.keywords()),
                 FetchItem::Uid => put_uid(out, row.uid()),
                 FetchItem::Size => put_size(out, row.size()),
                 FetchItem::InternalDate => put_received(out, row.received()),
@@ -50,28 +48,6 @@ pub(super) async fn fetch(
         Ok(())
     };
     Telling::of(uids).finish(&selected.view, wire, put).await
-}
-
-/// `FLAGS (…)` of the message before.
-#[derive(Default)]
-struct FlagsText {
-    flags: SystemFlags,
-    keywords: KeywordSet,
-    text: Vec<u8>,
-}
-
-impl FlagsText {
-    fn put(&mut self, out: &mut Vec<u8>, row: RowRef<'_>, selected: &Selected) {
-        let (flags, keywords) = (row.flags(), row.keywords());
-        if self.text.is_empty() || flags != self.flags || keywords != self.keywords.as_slice() {
-            self.text.clear();
-            self.text.extend_from_slice(b"FLAGS ");
-            put::flags_named(&mut self.text, flags, keywords, selected.view.keywords());
-            self.flags = flags;
-            self.keywords = keywords.into();
-        }
-        out.extend_from_slice(&self.text);
-    }
 }
 
 /// `UID u`

@@ -32,9 +32,10 @@ use super::{Answer, Talk, message_limit};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, FetchItem, FetchModifier, Numbers};
 use crate::session::{
-    Answered, Dialect, OwnChange, Selected, TargetError, Targets, changed, put_vanished, vanished,
+    Answered, Dialect, OwnChange, Selected, TargetError, Targets, changed, looked_up, put_vanished,
+    vanished,
 };
-use crate::stream::{Ended, blocking};
+use crate::stream::{Ended, asking, blocking};
 
 /// How often output is sent from within one blocking call before the runtime has its turn.
 const SENDS_MAX: usize = 64;
@@ -82,11 +83,13 @@ pub(super) async fn fetch(
         Err(answer) => return Ok(answer),
     };
     let limit = talk.session.config.limits.messages_per_command;
-    let Wanted { targets, excess, gone } =
-        match blocking(|| wanted(selected, numbers, set, &modifier, limit)) {
-            Ok(wanted) => wanted,
-            Err(error) => return Ok(talk.untargeted(&error)),
-        };
+    let ask = || wanted(selected, numbers, set, &modifier, limit);
+    // What vanished is not told by pages.
+    let found = if modifier.vanished { blocking(ask) } else { looked_up(set, ask) };
+    let Wanted { targets, excess, gone } = match found {
+        Ok(wanted) => wanted,
+        Err(error) => return Ok(talk.untargeted(&error)),
+    };
     if let Some(gone) = gone {
         put_vanished(&mut talk.wire, "(EARLIER) ", &gone).await?;
     }
@@ -195,7 +198,7 @@ async fn fetch_all(
     let mut walk = Walk::new(uids);
     loop {
         let Some(selected) = &talk.session.selected else { return Ok(Ok(())) };
-        let rows: Vec<(u32, Row)> = match blocking(|| walk.next(&selected.view)) {
+        let rows: Vec<(u32, Row)> = match asking(|| walk.next(&selected.view)) {
             Ok(Some(rows)) => rows.iter().map(|(rank, row)| (rank, row.to_row())).collect(),
             Ok(None) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
@@ -217,7 +220,7 @@ async fn mark_seen(talk: &mut Talk, targets: &UidSet, plan: &mut Plan) -> Result
     if !may_mark || !plan.items.iter().any(marks) {
         return Ok(());
     }
-    let unseen = blocking(|| unseen_among(selected, targets))?;
+    let unseen = asking(|| unseen_among(selected, targets))?;
     if unseen.is_empty() {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use super::test::Test;
 use crate::codec::command::DayTest;
 use crate::codec::date::Day;
 use crate::command::Talk;
-use crate::stream::{Ended, blocking};
+use crate::stream::{Ended, asking, blocking};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -122,25 +122,30 @@ pub(super) async fn gather(
     gathered: &mut Gathered,
 ) -> Result<Result<(), ReadError>, Ended> {
     let mut sifting = Sifting::new(condition, (1, u32::MAX));
+    // A first bit of it at once, if it is at hand: most searches are no more than that.
+    let mut next = asking(|| gather_some(scope, &mut sifting, gathered, Turn::short()));
     loop {
-        match blocking(|| gather_some(scope, &mut sifting, gathered)) {
+        match next {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(rank)) => progress.tell(talk, rank).await?,
             Err(error) => return Ok(Err(error)),
         }
         tokio::task::yield_now().await;
+        next = blocking(|| gather_some(scope, &mut sifting, gathered, Turn::begin()));
     }
 }
 
-/// As much as one turn allows; answers the rank up to which it came, if there may be more.
+/// As much as one turn allows; answers the rank up to which it came, if there may be more. After an
+/// error it can go on where that was.
 fn gather_some(
     scope: &Scope,
     sifting: &mut Sifting<'_>,
     gathered: &mut Gathered,
+    turn: Turn,
 ) -> Result<Option<u32>, ReadError> {
-    let turn = Turn::begin();
     let view = &scope.view;
-    while let Some(found) = sifting.next(view)? {
+    let mut after = sifting.clone();
+    while let Some(found) = after.next(view)? {
         let mut rank = 0;
         match found {
             Found::Span { uids, rank: first } if !gathered.wants_modseq() => {
@@ -163,6 +168,7 @@ fn gather_some(
                 }
             }
         }
+        sifting.clone_from(&after);
         if gathered.left() == 0 {
             return Ok(None);
         }

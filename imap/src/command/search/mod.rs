@@ -46,7 +46,7 @@ use super::{Answer, Status, Talk, message_limit};
 use crate::codec::Command;
 use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
-use crate::stream::{Ended, blocking};
+use crate::stream::{Ended, asking, blocking};
 
 pub(crate) use self::context::Contexts;
 pub(super) use self::context::{asked_of_new, cancel_update, update as update_contexts};
@@ -239,8 +239,8 @@ fn compile(talk: &Talk, key: &SearchKey, selected: &Selected) -> Result<Test, An
     let now = UnixSeconds(i64::try_from(since).unwrap_or(i64::MAX));
     let compile = || Test::compile(key, selected, now);
     // What sequence numbers mean is all that is read.
-    let reads = key.any(|key| matches!(key, SearchKey::Sequence(_)));
-    match if reads { blocking(compile) } else { compile() } {
+    let is_long = |key: &SearchKey| matches!(key, SearchKey::Sequence(set) if !set.is_short());
+    match if key.any(is_long) { blocking(compile) } else { asking(compile) } {
         Ok(test) => Ok(test),
         Err(CompileError::NotUtf8) => Err(Answer::bad("A text to search for is not valid UTF-8")),
         Err(CompileError::Read(error)) => Err(Answer::unreadable(&talk.session, &error)),

@@ -26,6 +26,8 @@ use crate::stream::{Ended, blocking};
 const BATCH_OPENED: usize = 8;
 /// How long others wait for their turn, where no message is opened.
 const BATCH_TIME: Duration = Duration::from_millis(10);
+/// The same where they have no other thread.
+const SHORT_TIME: Duration = Duration::from_micros(500);
 
 /// The mailbox that is searched, as of one moment.
 pub(super) struct Scope {
@@ -78,15 +80,23 @@ impl Scope {
 }
 
 /// How long others wait.
-pub(super) struct Turn(Instant);
+pub(super) struct Turn {
+    begun: Instant,
+    time: Duration,
+}
 
 impl Turn {
     pub(super) fn begin() -> Turn {
-        Turn(Instant::now())
+        Turn { begun: Instant::now(), time: BATCH_TIME }
+    }
+
+    /// On a thread that others wait for.
+    pub(super) fn short() -> Turn {
+        Turn { begun: Instant::now(), time: SHORT_TIME }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0.elapsed() >= BATCH_TIME
+        self.begun.elapsed() >= self.time
     }
 }
 

@@ -14,6 +14,7 @@ use super::fuzzy::Fuzzy;
 use crate::codec::command::{DayTest, Numbers, SearchField, SearchKey};
 use crate::codec::date::Day;
 use crate::session::Selected;
+use crate::stream::Unanswered;
 
 /// Why a key cannot be searched for.
 #[derive(Debug)]
@@ -22,6 +23,12 @@ pub(super) enum CompileError {
     NotUtf8,
     /// The view could not be read.
     Read(ReadError),
+}
+
+impl Unanswered for CompileError {
+    fn is_not_at_hand(&self) -> bool {
+        matches!(self, CompileError::Read(error) if error.is_not_at_hand())
+    }
 }
 
 impl From<ReadError> for CompileError {
