@@ -23,7 +23,7 @@
 //!     6  records of types 38 to 40, rows of metadata, rights and limits
 //!        (`record/sharing.rs`, `state/annotations.rs`)
 //!     7  the table of summary pages (`mailbox/summary_page.rs`)
-//!     9  digests of mailboxes that add up what changes of a row for itself, in format 3 of their
+//!     8  digests of mailboxes that add up what changes of a row for itself, in format 3 of their
 //!        rows (`mailbox/digest.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
@@ -40,7 +40,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::{FOOTER_VERSION, SEGMENT_VERSION};
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 9;
+pub(crate) const NEWEST: u32 = 8;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
@@ -76,7 +76,7 @@ pub(crate) const SHARING: u32 = 6;
 pub(crate) const SUMMARY_PAGES: u32 = 7;
 /// The level from which on a mailbox that gets its first message has a digest that costs little
 /// when flags change (`mailbox/digest.rs`).
-pub(crate) const SPLIT_DIGESTS: u32 = 9;
+pub(crate) const SPLIT_DIGESTS: u32 = 8;
 /// The level from which on messages can be kept after they were expunged.
 pub(crate) const RETENTION: u32 = 3;
 

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! size  field            meaning
-//!    1  format           3; 2 with a digest of kind `One`, as all have below format level 9;
+//!    1  format           3; 2 with a digest of kind `One`, as all have below format level 8;
 //!                        1 below level 5, and of mailboxes whose digest is not known
 //!    n  uid_validity     number
 //!    n  uid_next         number: one above the highest UID ever given, at most 2^32
