@@ -1,8 +1,10 @@
 //! SORT and THREAD (RFC 5256): a search whose answer has an order.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use engine::error::ReadError;
+use engine::width::usize_of_u32;
 
 use super::context::{self, Kept};
 use super::progress::Progress;
@@ -34,11 +36,13 @@ async fn sort_selected(
         Ok(prepared) => prepared,
         Err(answer) => return Ok(answer),
     };
-    let table = match sort_table(talk, criteria, &scope, &test).await? {
+    let mut table = match sort_table(talk, criteria, &scope, &test).await? {
         Ok(table) => table,
         Err(failure) => return Ok(failure.answer(talk)),
     };
+    let compared = &talk.session.config.compared;
     let (results, order) = blocking(|| {
+        table.keep(compared, &scope);
         let order = table.order();
         (Results::sorted(request.numbers, table.sorted(&order, request.numbers)), order)
     });
@@ -46,7 +50,7 @@ async fn sort_selected(
         return Ok(answer);
     }
     if request.returns.is_some_and(|options| options.update) {
-        context::begin(talk, request, test, Kept::Sorted { table, order });
+        context::begin(talk, request, test, Kept::Sorted { table: Box::new(table), order });
     }
     Ok(looked(talk, "Sorted"))
 }
@@ -77,7 +81,7 @@ async fn sort_table(
     test: &Test,
 ) -> Result<Result<SortTable, Failure>, Ended> {
     let bytes_max = talk.session.config.limits.sort_bytes_max;
-    let mut table = SortTable::new(criteria);
+    let mut table = SortTable::new(criteria, &talk.session.config.compared, scope);
     let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
     let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
         table.add(candidate, number)?;
@@ -105,7 +109,9 @@ pub(in crate::command) async fn thread(
         Err(answer) => return Ok(answer),
     };
     let bytes_max = talk.session.config.limits.sort_bytes_max;
-    let mut table = ThreadTable::new(algorithm);
+    let compared = Arc::clone(&talk.session.config);
+    let compared = &compared.compared;
+    let mut table = ThreadTable::new(algorithm, compared.threads(&scope, algorithm));
     let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
     let scanned = scan(talk, &scope, &test, &mut progress, |candidate, number| {
         table.add(candidate, request.numbers, number)?;
@@ -116,7 +122,13 @@ pub(in crate::command) async fn thread(
         Ok(()) if table.bytes() > bytes_max => return Ok(Failure::TooLarge.answer(talk)),
         Ok(()) => {}
     }
-    let forest = blocking(|| table.forest());
+    let forest = blocking(|| {
+        let forest = table.forest();
+        if let Some(kept) = table.kept_after(&forest, usize_of_u32(scope.view.message_count())) {
+            compared.keep_threads(&scope, algorithm, kept);
+        }
+        forest
+    });
     put_threads(&mut talk.wire, &forest).await?;
     Ok(looked(talk, "Threaded"))
 }
