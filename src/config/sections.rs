@@ -159,7 +159,7 @@ pub(crate) struct ImapSection {
     /// messages. Beyond it NO [LIMIT].
     pub(crate) sort_bytes: Within<1024, { 1 << 40 }>,
     /// Bytes of memory in which what SORT and THREAD compared is kept for the next time, all
-    /// mailboxes together: some 20 to 100 a message and criterion. With 0 nothing is kept.
+    /// mailboxes together: some 20 to 120 a message and criterion. With 0 nothing is kept.
     pub(crate) sort_kept_bytes: Within<0, { 1 << 40 }>,
     /// Ranges of UIDs in a result that SEARCH saves (RFC 5182), 8 bytes each. Beyond it NO
     /// [NOTSAVED].

@@ -12,7 +12,7 @@ use tokio::io::DuplexStream;
 
 use crate::support::{Client, Served, USER, deliver, open_store};
 
-/// More than the fewest of which something is kept, and more than two runs of UIDs.
+/// More than two runs of UIDs.
 const MESSAGES: u64 = 300;
 
 const ASKED: [&str; 14] = [

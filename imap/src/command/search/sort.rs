@@ -44,15 +44,13 @@ pub(super) struct SortTable {
 }
 
 impl SortTable {
-    /// For a search in a mailbox, of which something may be known.
-    pub(super) fn new(criteria: &[SortCriterion], compared: &Compared, scope: &Scope) -> SortTable {
-        let before: Vec<Option<Before>> = criteria
-            .iter()
-            .map(|criterion| {
-                let kept = || Before::new(compared.column(scope, criterion.key));
-                wants_summary(criterion.key).then(kept)
-            })
-            .collect();
+    /// For a search in a mailbox, of which something may be kept; or for one that keeps nothing.
+    pub(super) fn new(criteria: &[SortCriterion], kept: Option<(&Compared, &Scope)>) -> SortTable {
+        let before_of = |criterion: &SortCriterion| {
+            let (compared, scope) = kept.filter(|_| wants_summary(criterion.key))?;
+            Some(Before::new(compared.column(scope, criterion.key)))
+        };
+        let before: Vec<Option<Before>> = criteria.iter().map(before_of).collect();
         let column = |(criterion, before): (&SortCriterion, &Option<Before>)| match before {
             Some(before) => before.column(criterion.key),
             None => Column::of_key(criterion.key),
@@ -75,6 +73,16 @@ impl SortTable {
     pub(super) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().map(Column::bytes).sum();
         columns + self.uids.capacity() * 9 + self.blobs.capacity() * size_of::<BlobId>()
+    }
+
+    /// Whether it has begun with texts from before.
+    pub(super) fn has_kept(&self) -> bool {
+        self.before.iter().flatten().any(Before::has_kept)
+    }
+
+    /// Leaves all texts that are not those of its rows.
+    pub(super) fn keep_own_texts(&mut self) {
+        self.columns.iter_mut().for_each(Column::keep_own_texts);
     }
 
     /// One more message; answers the index of its row.

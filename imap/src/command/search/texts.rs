@@ -35,6 +35,12 @@ impl Texts {
         self.arena.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * 8
     }
 
+    /// Gives back room for texts that may come.
+    pub(super) fn shrink(&mut self) {
+        self.arena.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// A text by its number.
     pub(super) fn text(&self, number: u32) -> &[u8] {
         let number = usize_of_u32(number);

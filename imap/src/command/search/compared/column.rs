@@ -53,12 +53,12 @@ impl Column {
         }
     }
 
-    /// With no row, but with the texts of another.
-    fn emptied(&self) -> Column {
+    /// With no row, but with room for so many and the texts of another.
+    fn emptied(&self, count: usize) -> Column {
         match self {
-            Column::Numbers(_) => Column::Numbers(Vec::new()),
+            Column::Numbers(_) => Column::Numbers(Vec::with_capacity(count)),
             Column::Texts { texts, ranks, .. } => Column::Texts {
-                of_rows: Vec::new(),
+                of_rows: Vec::with_capacity(count),
                 texts: Arc::clone(texts),
                 ranks: Arc::clone(ranks),
             },
@@ -120,7 +120,21 @@ impl Column {
             && ranks.len() != usize_of_u32(texts.count())
         {
             *ranks = texts.ranks_after(ranks).into();
+            if let Some(own) = Arc::get_mut(texts) {
+                own.shrink();
+            }
         }
+    }
+
+    /// Leaves all texts that are not those of its rows.
+    pub(in crate::command::search) fn keep_own_texts(&mut self) {
+        let Column::Texts { of_rows, texts, ranks } = self else { return };
+        let mut own = Texts::default();
+        for number in of_rows {
+            *number = own.number_of(texts.text(*number));
+        }
+        *texts = Arc::new(own);
+        *ranks = Arc::default();
     }
 
     /// A number per row that compares as its value is to be sorted; all texts have ranks.
@@ -173,16 +187,21 @@ impl Before {
         Before { kept, at: 0, found: 0 }
     }
 
+    /// Whether something is known.
+    pub(in crate::command::search) fn has_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// A column that goes on from what is known.
     pub(in crate::command::search) fn column(&self, key: SortKey) -> Column {
-        self.kept.as_ref().map_or_else(|| Column::of_key(key), |kept| kept.column.emptied())
+        self.kept.as_ref().map_or_else(|| Column::of_key(key), |kept| kept.column.emptied(0))
     }
 
     /// What is known of a message; they are asked for in the order of their UIDs.
     #[inline]
     pub(in crate::command::search) fn find(&mut self, row: &Row) -> Option<Known> {
         let kept = self.kept.as_ref()?;
-        let index = kept.roster.find(&mut self.at, row)?;
+        let index = kept.roster.find(&mut self.at, row.uid.0, row.blob)?;
         self.found += 1;
         kept.column.get(index)
     }
@@ -200,7 +219,7 @@ impl Before {
             (Merge::Nothing, _) => None,
             (Merge::Both, Some(kept)) => {
                 let (roster, picks) = kept.roster.with(found);
-                let mut both = column.emptied();
+                let mut both = column.emptied(picks.len());
                 for pick in picks {
                     let known = match pick {
                         Pick::Before(index) => kept.column.get(index),

@@ -5,10 +5,9 @@
 //! 2. A message is found by its UID and its blob together, and by no other.
 
 use engine::ids::BlobId;
-use engine::mailbox::Row;
 
-/// Of fewer messages nothing is kept: reading their summaries takes no time.
-pub(in crate::command::search) const KEPT_MESSAGES_MIN: usize = 256;
+/// Of fewer messages nothing is kept: that takes as much time as their summaries.
+const KEPT_MESSAGES_MIN: usize = 4;
 /// What is kept is of at most so many times as many messages as there are, and these.
 const GONE_PART: usize = 2;
 const GONE_BESIDE: usize = 1024;
@@ -67,17 +66,22 @@ impl Roster {
 
     /// Looks for a message behind the one that was found before, as `at` says.
     #[inline]
-    pub(in crate::command::search) fn find(&self, at: &mut usize, row: &Row) -> Option<usize> {
+    pub(in crate::command::search) fn find(
+        &self,
+        at: &mut usize,
+        uid: u32,
+        blob: BlobId,
+    ) -> Option<usize> {
         let rest = self.uids.get(*at..)?;
-        if rest.first().is_some_and(|&first| first < row.uid.0) {
-            *at += rest.partition_point(|&uid| uid < row.uid.0);
+        if rest.first().is_some_and(|&first| first < uid) {
+            *at += rest.partition_point(|&before| before < uid);
         }
-        if self.uids.get(*at) != Some(&row.uid.0) {
+        if self.uids.get(*at) != Some(&uid) {
             return None;
         }
         let found = *at;
         *at += 1;
-        (self.blobs.get(found) == Some(&row.blob)).then_some(found)
+        (self.blobs.get(found) == Some(&blob)).then_some(found)
     }
 
     /// Whether it is of use in a mailbox of so many messages.
@@ -177,12 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_found_by_its_uid_and_its_blob_together() {
+        let roster = roster(&[(3, 1), (4, 2), (9, 3), (20, 4)].into());
+        let blob = |number| BlobId(Lsn::new(1, number).unwrap());
+        let mut at = 0;
+        for (uid, number, expected, reason) in [
+            (1, 1, None, "before all"),
+            (3, 1, Some(0), "the first"),
+            (4, 3, None, "the UID with another's blob"),
+            (8, 3, None, "in a gap"),
+            (9, 3, Some(2), "behind the gap"),
+            (20, 4, Some(3), "the last"),
+            (21, 4, None, "behind all"),
+            (22, 5, None, "behind all again"),
+        ] {
+            assert_eq!(roster.find(&mut at, uid, blob(number)), expected, "{reason}");
+        }
+    }
+
+    #[test]
     fn what_is_kept_follows_what_was_found() {
         let before = Roster::new((0..1000).collect(), Vec::new());
         for (before, found, new, count, expected, reason) in [
             (None, 1000, 1000, 1000, Merge::Found, "all is new"),
             (None, 500, 500, 1000, Merge::Found, "a part is better than nothing"),
-            (None, 100, 100, 100, Merge::Nothing, "too few to be worth it"),
+            (None, 3, 3, 3, Merge::Nothing, "too few to be worth it"),
+            (Some(&before), 3, 0, 3, Merge::Nothing, "too few are left to be worth it"),
             (Some(&before), 1000, 0, 1000, Merge::Nothing, "nothing new"),
             (Some(&before), 1001, 1, 1001, Merge::Found, "one came"),
             (Some(&before), 999, 0, 999, Merge::Found, "one went"),

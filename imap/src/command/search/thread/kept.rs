@@ -47,36 +47,42 @@ impl ThreadTable {
 
     /// What is to be kept after a search of a mailbox of so many messages, which made these trees.
     pub(in crate::command::search) fn kept_after(
-        &mut self,
+        self,
         forest: &Forest,
         message_count: usize,
     ) -> Option<KeptThreads> {
-        let before = self.before.take();
-        let found = Roster::new(std::mem::take(&mut self.uids), std::mem::take(&mut self.blobs));
+        if !self.keeps {
+            return None;
+        }
+        let is_all = self.before.as_ref().is_some_and(|before| self.is_all_of(before));
+        let ThreadTable { before, uids, blobs, mut entries, known, .. } = self;
+        let found = Roster::new(uids, blobs);
         let before_roster = before.as_ref().map(|before| &before.roster);
-        let new = found.count() - self.known;
+        let new = found.count() - known;
         let merge = Roster::merge(before_roster, found.count(), new, message_count);
         match (merge, &before) {
             // The first time that nothing was left out.
-            (Merge::Nothing, Some(before)) if before.trees.is_none() && self.is_all_of(before) => {
+            (Merge::Nothing, Some(before)) if before.trees.is_none() && is_all => {
                 let (roster, entries) = (before.roster.clone(), before.entries.clone());
                 Some(KeptThreads { roster, entries, trees: Some(Arc::clone(&forest.trees)) })
             }
             (Merge::Nothing, _) => None,
             (Merge::Both, Some(before)) => {
                 let (roster, picks) = before.roster.with(&found);
-                let mut entries = self.entries.emptied();
+                let found = std::mem::take(&mut entries);
+                entries = found.emptied();
                 for pick in picks {
                     match pick {
                         Pick::Before(index) => entries.push_known(&before.entries, index),
-                        Pick::Found(index) => entries.push_known(&self.entries, index),
+                        Pick::Found(index) => entries.push_known(&found, index),
                     }
                 }
+                entries.shrink();
                 Some(KeptThreads { roster, entries, trees: None })
             }
             (Merge::Found | Merge::Both, _) => {
-                let roster = found.instead_of(before_roster, self.known);
-                let entries = std::mem::take(&mut self.entries);
+                let roster = found.instead_of(before_roster, known);
+                entries.shrink();
                 Some(KeptThreads { roster, entries, trees: Some(Arc::clone(&forest.trees)) })
             }
         }

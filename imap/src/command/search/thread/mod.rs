@@ -65,6 +65,7 @@ pub(super) struct ThreadTable {
     at: usize,
     /// How many of the messages it knew.
     known: usize,
+    keeps: bool,
     uids: Vec<u32>,
     blobs: Vec<BlobId>,
     /// The subject of the message at hand.
@@ -93,6 +94,17 @@ impl Entries {
             + self.references.capacity() * 4
             + self.subjects.bytes()
             + self.ids.bytes()
+    }
+
+    /// Gives back room for messages that may come.
+    fn shrink(&mut self) {
+        self.list.shrink_to_fit();
+        self.references.shrink_to_fit();
+        for texts in [&mut self.subjects, &mut self.ids] {
+            if let Some(own) = Arc::get_mut(texts) {
+                own.shrink();
+            }
+        }
     }
 
     /// With no message, but with the texts of others.
@@ -127,10 +139,21 @@ impl ThreadTable {
             before,
             at: 0,
             known: 0,
+            keeps: true,
             uids: Vec::new(),
             blobs: Vec::new(),
             subject: String::new(),
         }
+    }
+
+    /// With no message yet; what comes is not kept.
+    pub(super) fn that_keeps_nothing(algorithm: ThreadAlgorithm) -> ThreadTable {
+        ThreadTable { keeps: false, ..ThreadTable::new(algorithm, None) }
+    }
+
+    /// Whether it has begun with texts from before.
+    pub(super) fn has_kept(&self) -> bool {
+        self.before.is_some()
     }
 
     /// Bytes of memory that it takes and that building trees from it will take.
@@ -152,7 +175,7 @@ impl ThreadTable {
             Numbers::Sequence => number,
         };
         if let Some(before) = &self.before
-            && let Some(index) = before.roster().find(&mut self.at, row)
+            && let Some(index) = before.roster().find(&mut self.at, row.uid.0, row.blob)
         {
             self.entries.push_known(before.entries(), index);
             self.known += 1;
