@@ -66,7 +66,7 @@ pub struct Limits {
     /// a million messages. Beyond it NO `[LIMIT]`.
     pub sort_bytes_max: usize,
     /// Bytes of memory in which what SORT and THREAD compared is kept for the next time, all
-    /// mailboxes together; 64 MiB, which is enough for the subjects and threads of some million
+    /// mailboxes together; 64 MiB, which is enough for the subjects and threads of half a million
     /// messages. With 0 nothing is kept.
     pub sort_kept_bytes_max: usize,
     /// Ranges of UIDs in a saved result (RFC 5182); 250,000, which are 2 MB. Beyond it NO
