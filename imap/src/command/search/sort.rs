@@ -164,33 +164,16 @@ impl SortTable {
         self.uid(a).cmp(&self.uid(b))
     }
 
-    /// All rows, sorted.
+    /// All rows, sorted: by the last criterion, then by the one before it, and so on, each of which
+    /// leaves those in their order that it calls equal.
     pub(super) fn order(&mut self) -> Vec<u32> {
         self.columns.iter_mut().for_each(Column::rank);
-        let keys: Vec<Vec<i64>> = self
-            .columns
-            .iter()
-            .zip(&self.criteria)
-            .map(|(column, criterion)| column.ranked(criterion.order))
-            .collect();
-        let (first, others) = keys.split_first().unzip();
-        let others = others.unwrap_or_default();
-        let key_of = |row| first.map_or(0, |keys| at(keys, row));
-        let mut order: Vec<(i64, u32)> =
-            (0..u32_of(self.uids.len())).map(|row| (key_of(row), row)).collect();
         // Rows were added in the order of the mailbox, by which equals go.
-        if others.is_empty() {
-            order.sort_unstable();
-        } else {
-            order.sort_unstable_by(|&(one, a), &(other, b)| {
-                let by_others = || {
-                    let mut orders = others.iter().map(|keys| at(keys, a).cmp(&at(keys, b)));
-                    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-                };
-                one.cmp(&other).then_with(by_others).then(a.cmp(&b))
-            });
+        let mut order: Vec<u32> = (0..u32_of(self.uids.len())).collect();
+        for (column, criterion) in self.columns.iter().zip(&self.criteria).rev() {
+            order = column.sorted(&order, criterion.order);
         }
-        order.into_iter().map(|(_, row)| row).collect()
+        order
     }
 
     /// What is told of rows in that order.

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use engine::mailbox::Row;
-use engine::width::usize_of_u32;
+use engine::width::{u32_of, usize_of_u32};
 
 use super::super::texts::{Texts, shared_number_of};
 use super::roster::{Merge, Pick, Roster};
@@ -137,20 +137,61 @@ impl Column {
         *ranks = Arc::default();
     }
 
-    /// A number per row that compares as its value is to be sorted; all texts have ranks.
-    pub(in crate::command::search) fn ranked(&self, order: SortOrder) -> Vec<i64> {
-        let mut keys: Vec<i64> = match self {
-            Column::Numbers(numbers) => numbers.clone(),
-            Column::Texts { of_rows, ranks, .. } => {
-                of_rows.iter().map(|&number| i64::from(at(ranks, number))).collect()
+    /// Rows by their values, equals in the order in which they come; all texts have ranks.
+    pub(in crate::command::search) fn sorted(&self, rows: &[u32], order: SortOrder) -> Vec<u32> {
+        /// Of so many times as many texts as rows, most are of none of them.
+        const TEXTS_PART: usize = 4;
+        match (self, order) {
+            (Column::Numbers(numbers), SortOrder::Ascending) => {
+                by_keys(rows, |row| at(numbers, row))
             }
-        };
-        if order == SortOrder::Descending {
             // Turns the order round, of all numbers.
-            keys.iter_mut().for_each(|key| *key = !*key);
+            (Column::Numbers(numbers), SortOrder::Descending) => {
+                by_keys(rows, |row| !at(numbers, row))
+            }
+            (Column::Texts { of_rows, ranks, .. }, order) => {
+                let last = u32_of(ranks.len()).saturating_sub(1);
+                let rank = |row| match (at(ranks, at(of_rows, row)), order) {
+                    (rank, SortOrder::Ascending) => rank,
+                    (rank, SortOrder::Descending) => last.saturating_sub(rank),
+                };
+                match ranks.len() > TEXTS_PART * rows.len() {
+                    true => by_keys(rows, rank),
+                    false => by_ranks(rows, ranks.len(), rank),
+                }
+            }
         }
-        keys
     }
+}
+
+/// Rows by keys, equals in the order in which they come.
+fn by_keys<K: Ord + Copy>(rows: &[u32], key: impl Fn(u32) -> K) -> Vec<u32> {
+    let mut keyed: Vec<(K, u32)> = rows.iter().map(|&row| (key(row), row)).collect();
+    keyed.sort_by_key(|&(key, _)| key);
+    keyed.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The same by counting, for keys below a bound.
+fn by_ranks(rows: &[u32], bound: usize, rank: impl Fn(u32) -> u32) -> Vec<u32> {
+    let mut places = vec![0_u32; bound];
+    for &row in rows {
+        if let Some(count) = places.get_mut(usize_of_u32(rank(row))) {
+            *count += 1;
+        }
+    }
+    let mut next = 0;
+    for place in &mut places {
+        (*place, next) = (next, next + *place);
+    }
+    let mut sorted = vec![0; rows.len()];
+    for &row in rows {
+        let Some(place) = places.get_mut(usize_of_u32(rank(row))) else { continue };
+        if let Some(slot) = sorted.get_mut(usize_of_u32(*place)) {
+            *slot = row;
+        }
+        *place += 1;
+    }
+    sorted
 }
 
 /// The value of a row.
@@ -236,6 +277,49 @@ impl Before {
                 };
                 Some(KeptColumn::new(roster, column.clone()))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_are_sorted_by_value_and_equals_stay_in_order(
+            texts in prop::collection::vec("[a-c]{0,2}", 1..60),
+            others in prop::collection::vec("[d-f]{3}", 0..200),
+            descends: bool,
+        ) {
+            let direction =
+                if descends { SortOrder::Descending } else { SortOrder::Ascending };
+            let turned = |order: Ordering| if descends { order.reverse() } else { order };
+            let rows: Vec<u32> = (0..u32_of(texts.len())).rev().collect();
+            let mut expected = rows.clone();
+            expected.sort_by(|&a, &b| turned(texts[a as usize].cmp(&texts[b as usize])));
+            let mut column = Column::of_key(SortKey::Subject);
+            let mut lengths = Column::of_key(SortKey::Size);
+            for text in &texts {
+                column.push_text(text.as_bytes());
+                lengths.push(Known::Number(text.len() as i64 - 1));
+            }
+            // Those of messages that were not found.
+            if let Column::Texts { texts, .. } = &mut column {
+                for other in &others {
+                    shared_number_of(texts, other.as_bytes());
+                }
+            }
+            column.rank();
+            prop_assert_eq!(column.sorted(&rows, direction), expected.clone());
+            column.keep_own_texts();
+            column.rank();
+            prop_assert_eq!(column.sorted(&rows, direction), expected);
+            let mut expected = rows.clone();
+            expected.sort_by(|&a, &b| turned(texts[a as usize].len().cmp(&texts[b as usize].len())));
+            prop_assert_eq!(lengths.sorted(&rows, direction), expected);
         }
     }
 }
