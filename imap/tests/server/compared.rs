@@ -39,7 +39,8 @@ fn message(dice: &mut Generator, number: u64) -> Vec<u8> {
     let subject = subject[usize::try_from(below(dice, 7)).unwrap()];
     let topic = below(dice, 40);
     let mut header = format!(
-        "From: \"P{0}\" <p{1}@example.org>\r\nTo: l{2}@example.org\r\nSubject: {subject} {topic}\r\n",
+        "From: \"P{0}\" <p{1}@example.org>\r\nTo: l{2}@example.org\r\nSubject: {subject} \
+         {topic}\r\n",
         below(dice, 30),
         below(dice, 30),
         below(dice, 3),

@@ -327,7 +327,8 @@ mod tests {
             column.rank();
             prop_assert_eq!(column.sorted(&rows, direction), expected);
             let mut expected = rows.clone();
-            expected.sort_by(|&a, &b| turned(texts[a as usize].len().cmp(&texts[b as usize].len())));
+            let length = |row: u32| texts[row as usize].len();
+            expected.sort_by(|&a, &b| turned(length(a).cmp(&length(b))));
             prop_assert_eq!(lengths.sorted(&rows, direction), expected);
         }
     }

@@ -1,8 +1,9 @@
 //! THREAD (RFC 5256 section 3): the messages that were found, as trees.
 //!
 //! A table with a row per message holds what both algorithms go by: date, subject, and for
-//! REFERENCES the ids, each text once; what is known from before is taken from there (`kept`). The trees are flat lists of numbers; building them and
-//! writing them down needs no recursion, so that a chain of 100,000 answers is only long.
+//! REFERENCES the ids, each text once; what is known from before is taken from there (`kept`). The
+//! trees are flat lists of numbers; building them and writing them down needs no recursion, so that
+//! a chain of 100,000 answers is only long.
 
 mod kept;
 mod links;
