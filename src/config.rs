@@ -229,6 +229,7 @@ impl Config {
             idle_command_timeout: imap.idle_command_seconds.seconds(),
             write_timeout: clients.write_seconds.seconds(),
             sort_bytes_max: imap.sort_bytes.count(),
+            sort_kept_bytes_max: imap.sort_kept_bytes.count(),
             saved_ranges_max: imap.saved_ranges.count(),
             contexts_max: imap.search_contexts.count(),
             notify_mailboxes_max: imap.notify_mailboxes.count(),

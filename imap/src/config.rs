@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::codec::cursor::SearchBounds;
+use crate::command::Compared;
 use crate::connection::Bounds;
 use crate::login::{Door, Introspection, TokenOptions, TokenOptionsError};
 
@@ -64,6 +65,10 @@ pub struct Limits {
     /// Bytes of memory that the keys of one SORT or THREAD may take; 128 MiB, which is enough for
     /// a million messages. Beyond it NO `[LIMIT]`.
     pub sort_bytes_max: usize,
+    /// Bytes of memory in which what SORT and THREAD compared is kept for the next time, all
+    /// mailboxes together; 64 MiB, which is enough for the subjects and threads of half a million
+    /// messages. With 0 nothing is kept.
+    pub sort_kept_bytes_max: usize,
     /// Ranges of UIDs in a saved result (RFC 5182); 250,000, which are 2 MB. Beyond it NO
     /// `[NOTSAVED]`.
     pub saved_ranges_max: usize,
@@ -117,6 +122,7 @@ impl Default for Limits {
             idle_command_timeout: Duration::from_secs(29 * 60),
             write_timeout: Duration::from_secs(5 * 60),
             sort_bytes_max: 128 << 20,
+            sort_kept_bytes_max: 64 << 20,
             saved_ranges_max: 250_000,
             contexts_max: 8,
             notify_mailboxes_max: 1000,
@@ -146,6 +152,8 @@ pub struct Config {
     pub(crate) spooled_budget: Arc<Semaphore>,
     /// What connections share about logins.
     pub(crate) door: Door,
+    /// What SORT and THREAD compared.
+    pub(crate) compared: Compared,
     /// Who knows about tokens; without it no mechanism with tokens is offered.
     pub(crate) tokens: Option<Introspection>,
 }
@@ -162,6 +170,7 @@ impl Config {
         let budget = || Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
         let (append_budget, spooled_budget) = (budget(), budget());
         Config {
+            compared: Compared::new(limits.sort_kept_bytes_max),
             limits,
             hostname,
             tls,

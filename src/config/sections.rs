@@ -158,6 +158,9 @@ pub(crate) struct ImapSection {
     /// Bytes of memory for the keys of one SORT or THREAD; the default is enough for a million
     /// messages. Beyond it NO [LIMIT].
     pub(crate) sort_bytes: Within<1024, { 1 << 40 }>,
+    /// Bytes of memory in which what SORT and THREAD compared is kept for the next time, all
+    /// mailboxes together: some 20 to 120 a message and criterion. With 0 nothing is kept.
+    pub(crate) sort_kept_bytes: Within<0, { 1 << 40 }>,
     /// Ranges of UIDs in a result that SEARCH saves (RFC 5182), 8 bytes each. Beyond it NO
     /// [NOTSAVED].
     pub(crate) saved_ranges: Within<1, 100_000_000>,
@@ -192,6 +195,7 @@ impl Default for ImapSection {
             search_depth: Within::of(100),
             search_keys: Within::of(2000),
             sort_bytes: Within::of(128 << 20),
+            sort_kept_bytes: Within::of(64 << 20),
             saved_ranges: Within::of(250_000),
             search_contexts: Within::of(8),
             notify_mailboxes: Within::of(1000),

@@ -30,6 +30,7 @@ use crate::error::ReadError;
 use crate::ids::{BlobId, Lsn, Uid};
 use crate::limits::{SUMMARY_PAGED_BYTES_MAX, SUMMARY_RUN_UIDS};
 use crate::message::StoredSummary;
+use crate::seal::decompress_frame;
 use crate::width::{u64_of, usize_of_u32};
 
 pub(super) const FORMAT: u8 = 1;
@@ -95,13 +96,12 @@ impl SummaryPage {
         let mut outer = Reader::new(bytes, WHAT);
         outer.format(FORMAT)?;
         let body_len = outer.length(BODY_BYTES_MAX)?;
-        let body = zstd::bulk::decompress(outer.rest(), body_len)
-            .map_err(|_| ReadError::Undecodable { what: WHAT, why: "it does not decompress" })?;
-        if body.len() != body_len {
-            let why = "its length is not the one that it says";
-            return Err(ReadError::Undecodable { what: WHAT, why });
-        }
-        SummaryPage::of_body(body.into())
+        // Into what is kept, with no copy between.
+        let mut body: Arc<[u8]> = std::iter::repeat_n(0, body_len).collect();
+        Arc::get_mut(&mut body)
+            .and_then(|body| decompress_frame(outer.rest(), body))
+            .ok_or(ReadError::Undecodable { what: WHAT, why: "it does not decompress" })?;
+        SummaryPage::of_body(body)
     }
 
     fn of_body(body: Arc<[u8]>) -> Result<SummaryPage, ReadError> {

@@ -345,3 +345,11 @@ fn decode_unfolded(
     out.truncate(start);
     Err(error)
 }
+
+/// Fills `plain` from one zstd frame, with the context of this thread: to make one takes longer
+/// than a small frame. Answers `None` if the frame is none or holds less or more.
+pub(crate) fn decompress_frame(frame: &[u8], plain: &mut [u8]) -> Option<()> {
+    let length = plain.len();
+    let written = DECOMPRESSOR.with_borrow_mut(|context| context.decompress(plain, frame));
+    written.ok().filter(|&written| written == length).map(|_| ())
+}

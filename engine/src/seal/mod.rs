@@ -55,6 +55,7 @@ pub use blob::{
     chunk_count,
 };
 pub use compress::Compression;
+pub(crate) use compress::decompress_frame;
 pub use derive::{COMMITMENT_BYTES, Randomness, SALT_BYTES, Salt, Sealer, SystemRandom};
 pub use dictionary::{DICTIONARY_BYTES_MAX, Dictionary, DictionaryHash};
 pub use error::{KeyError, SealError};

@@ -46,7 +46,7 @@ use crate::stream::{Ended, Wire};
 pub(crate) use answer::{Answer, Status, Then, printable};
 pub(crate) use append::{Incoming, permit_literal, spool_literal};
 pub(crate) use notify::{MetadataWatch, Watching, tell_between};
-pub(crate) use search::Contexts;
+pub(crate) use search::{Compared, Contexts};
 
 /// One client: its state and its bytes.
 pub(crate) struct Talk {

@@ -9,6 +9,7 @@
 
 mod binary;
 mod certificate;
+mod compared;
 mod compress;
 mod damage;
 mod habits;

@@ -97,7 +97,7 @@ impl std::fmt::Display for PartialRange {
 }
 
 /// `sort-key` (RFC 5256, RFC 5957, RFC 6203)
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SortKey {
     /// INTERNALDATE.
     Arrival,
@@ -156,7 +156,7 @@ pub struct SortCriterion {
 }
 
 /// `thread-alg` (RFC 5256)
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ThreadAlgorithm {
     /// ORDEREDSUBJECT
     OrderedSubject,

@@ -16,6 +16,7 @@
 
 mod candidate;
 mod columns;
+mod compared;
 mod context;
 mod fuzzy;
 mod multi;
@@ -48,6 +49,7 @@ use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
 use crate::session::Selected;
 use crate::stream::{Ended, asking, blocking};
 
+pub(crate) use self::compared::Compared;
 pub(crate) use self::context::Contexts;
 pub(super) use self::context::{asked_of_new, cancel_update, update as update_contexts};
 pub(super) use self::multi::multi_search;

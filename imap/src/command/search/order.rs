@@ -1,8 +1,10 @@
 //! SORT and THREAD (RFC 5256): a search whose answer has an order.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use engine::error::ReadError;
+use engine::width::usize_of_u32;
 
 use super::context::{self, Kept};
 use super::progress::Progress;
@@ -12,7 +14,7 @@ use super::sort::SortTable;
 use super::test::Test;
 use super::thread::{ThreadTable, put_threads};
 use super::{Answer, Talk, looked, prepare, settled, tell};
-use crate::codec::command::{SearchRequest, SortCriterion, ThreadAlgorithm};
+use crate::codec::command::{Numbers, SearchRequest, SortCriterion, ThreadAlgorithm};
 use crate::stream::{Ended, blocking};
 
 /// SORT and UID SORT
@@ -34,11 +36,13 @@ async fn sort_selected(
         Ok(prepared) => prepared,
         Err(answer) => return Ok(answer),
     };
-    let table = match sort_table(talk, criteria, &scope, &test).await? {
+    let mut table = match sort_table(talk, criteria, &scope, &test).await? {
         Ok(table) => table,
         Err(failure) => return Ok(failure.answer(talk)),
     };
+    let compared = &talk.session.config.compared;
     let (results, order) = blocking(|| {
+        table.keep(compared, &scope);
         let order = table.order();
         (Results::sorted(request.numbers, table.sorted(&order, request.numbers)), order)
     });
@@ -46,7 +50,9 @@ async fn sort_selected(
         return Ok(answer);
     }
     if request.returns.is_some_and(|options| options.update) {
-        context::begin(talk, request, test, Kept::Sorted { table, order });
+        // What a client keeps for long takes no more than what it asked for.
+        blocking(|| table.keep_own_texts());
+        context::begin(talk, request, test, Kept::Sorted { table: Box::new(table), order });
     }
     Ok(looked(talk, "Sorted"))
 }
@@ -76,18 +82,23 @@ async fn sort_table(
     scope: &Scope,
     test: &Test,
 ) -> Result<Result<SortTable, Failure>, Ended> {
-    let bytes_max = talk.session.config.limits.sort_bytes_max;
-    let mut table = SortTable::new(criteria);
-    let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
-    let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
-        table.add(candidate, number)?;
-        Ok(go_on(table.bytes() <= bytes_max))
-    });
-    Ok(match scanned.await? {
-        Err(error) => Err(Failure::Read(error)),
-        Ok(()) if table.bytes() > bytes_max => Err(Failure::TooLarge),
-        Ok(()) => Ok(table),
-    })
+    let config = Arc::clone(&talk.session.config);
+    let bytes_max = config.limits.sort_bytes_max;
+    let mut table = SortTable::new(criteria, Some((&config.compared, scope)));
+    loop {
+        let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
+        let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
+            table.add(candidate, number)?;
+            Ok(go_on(table.bytes() <= bytes_max))
+        });
+        match scanned.await? {
+            Err(error) => return Ok(Err(Failure::Read(error))),
+            Ok(()) if table.bytes() <= bytes_max => return Ok(Ok(table)),
+            // Texts of other messages take a part of the room.
+            Ok(()) if table.has_kept() => table = SortTable::new(criteria, None),
+            Ok(()) => return Ok(Err(Failure::TooLarge)),
+        }
+    }
 }
 
 fn go_on(fits: bool) -> ControlFlow<()> {
@@ -104,19 +115,44 @@ pub(in crate::command) async fn thread(
         Ok(prepared) => prepared,
         Err(answer) => return Ok(answer),
     };
-    let bytes_max = talk.session.config.limits.sort_bytes_max;
-    let mut table = ThreadTable::new(algorithm);
-    let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
-    let scanned = scan(talk, &scope, &test, &mut progress, |candidate, number| {
-        table.add(candidate, request.numbers, number)?;
-        Ok(go_on(table.bytes() <= bytes_max))
+    let table = match thread_table(talk, algorithm, request.numbers, &scope, &test).await? {
+        Ok(table) => table,
+        Err(failure) => return Ok(failure.answer(talk)),
+    };
+    let compared = &talk.session.config.compared;
+    let forest = blocking(|| {
+        let forest = table.forest();
+        if let Some(kept) = table.kept_after(&forest, usize_of_u32(scope.view.message_count())) {
+            compared.keep_threads(&scope, algorithm, kept);
+        }
+        forest
     });
-    match scanned.await? {
-        Err(error) => return Ok(Failure::Read(error).answer(talk)),
-        Ok(()) if table.bytes() > bytes_max => return Ok(Failure::TooLarge.answer(talk)),
-        Ok(()) => {}
-    }
-    let forest = blocking(|| table.forest());
     put_threads(&mut talk.wire, &forest).await?;
     Ok(looked(talk, "Threaded"))
+}
+
+async fn thread_table(
+    talk: &mut Talk,
+    algorithm: ThreadAlgorithm,
+    numbers: Numbers,
+    scope: &Scope,
+    test: &Test,
+) -> Result<Result<ThreadTable, Failure>, Ended> {
+    let config = Arc::clone(&talk.session.config);
+    let bytes_max = config.limits.sort_bytes_max;
+    let mut table = ThreadTable::new(algorithm, config.compared.threads(scope, algorithm));
+    loop {
+        let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
+        let scanned = scan(talk, scope, test, &mut progress, |candidate, number| {
+            table.add(candidate, numbers, number)?;
+            Ok(go_on(table.bytes() <= bytes_max))
+        });
+        match scanned.await? {
+            Err(error) => return Ok(Err(Failure::Read(error))),
+            Ok(()) if table.bytes() <= bytes_max => return Ok(Ok(table)),
+            // Texts of other messages take a part of the room.
+            Ok(()) if table.has_kept() => table = ThreadTable::that_keeps_nothing(algorithm),
+            Ok(()) => return Ok(Err(Failure::TooLarge)),
+        }
+    }
 }

@@ -1,33 +1,29 @@
 //! The keys of SORT (RFC 5256, RFC 5957) and the order that they make.
 //!
-//! A table with a row per message and a column per criterion: eight bytes for a date or a size,
-//! four for the number of a text. Texts are kept once each and ranked once, so that sorting
-//! compares numbers only; 200,000 messages by subject and date take 4 MB and their texts.
+//! A table with a row per message and a column per criterion (`compared/column.rs`): 200,000
+//! messages by subject and date take 4 MB and their texts.
 //!
-//! Everything comes from rows and summaries; no message is opened.
+//! Everything comes from rows, from what was compared before (`compared`), and for what was not
+//! from summaries; no message is opened.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use engine::error::ReadError;
-use engine::ids::Lsn;
+use engine::ids::{BlobId, Lsn};
 use engine::mailbox::Row;
 use engine::message::text::put_casemap;
 use engine::message::{AddressRef, StoredSummary, decode_words};
 use engine::width::{u32_of, usize_of_u32};
 
 use super::candidate::Candidate;
+use super::compared::{Before, Column, Compared, Known, Roster, at};
 use super::results::Sorted;
-use super::texts::Texts;
+use super::scan::Scope;
 use crate::codec::command::{Numbers, SortCriterion, SortKey, SortOrder};
 
 /// Bytes of a text by which messages are sorted; what is longer ties.
 const KEY_BYTES_MAX: usize = 1024;
-
-/// One criterion of every message.
-enum Column {
-    Numbers(Vec<i64>),
-    Texts { of_rows: Vec<u32>, texts: Texts },
-}
 
 /// The keys of all messages that were found.
 pub(super) struct SortTable {
@@ -37,22 +33,33 @@ pub(super) struct SortTable {
     sequence: Vec<u32>,
     relevancy: Vec<u8>,
     modseq: Lsn,
-    wants_summary: bool,
+    /// What is known of each criterion that is found in summaries.
+    before: Vec<Option<Before>>,
+    /// Of all messages, where what is compared will be kept.
+    blobs: Vec<BlobId>,
+    /// What is known of each criterion of the message at hand.
+    known: Vec<Option<Known>>,
     /// The text of the criterion and message at hand.
     text: String,
 }
 
 impl SortTable {
-    pub(super) fn new(criteria: &[SortCriterion]) -> SortTable {
-        let column = |criterion: &SortCriterion| match criterion.key {
-            SortKey::Arrival | SortKey::Date | SortKey::Size | SortKey::Relevancy => {
-                Column::Numbers(Vec::new())
-            }
-            _ => Column::Texts { of_rows: Vec::new(), texts: Texts::default() },
+    /// For a search in a mailbox, of which something may be kept; or for one that keeps nothing.
+    pub(super) fn new(criteria: &[SortCriterion], kept: Option<(&Compared, &Scope)>) -> SortTable {
+        let before_of = |criterion: &SortCriterion| {
+            let (compared, scope) = kept.filter(|_| wants_summary(criterion.key))?;
+            Some(Before::new(compared.column(scope, criterion.key)))
+        };
+        let before: Vec<Option<Before>> = criteria.iter().map(before_of).collect();
+        let column = |(criterion, before): (&SortCriterion, &Option<Before>)| match before {
+            Some(before) => before.column(criterion.key),
+            None => Column::of_key(criterion.key),
         };
         SortTable {
-            columns: criteria.iter().map(column).collect(),
-            wants_summary: criteria.iter().any(|criterion| wants_summary(criterion.key)),
+            columns: criteria.iter().zip(&before).map(column).collect(),
+            before,
+            blobs: Vec::new(),
+            known: Vec::new(),
             text: String::new(),
             criteria: criteria.to_vec(),
             uids: Vec::new(),
@@ -64,12 +71,18 @@ impl SortTable {
 
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let of_column = |column: &Column| match column {
-            Column::Numbers(numbers) => numbers.capacity() * 8,
-            Column::Texts { of_rows, texts } => of_rows.capacity() * 4 + texts.bytes(),
-        };
-        let columns: usize = self.columns.iter().map(of_column).sum();
-        columns + self.uids.capacity() * 9
+        let columns: usize = self.columns.iter().map(Column::bytes).sum();
+        columns + self.uids.capacity() * 9 + self.blobs.capacity() * size_of::<BlobId>()
+    }
+
+    /// Whether it has begun with texts from before.
+    pub(super) fn has_kept(&self) -> bool {
+        self.before.iter().flatten().any(Before::has_kept)
+    }
+
+    /// Leaves all texts that are not those of its rows.
+    pub(super) fn keep_own_texts(&mut self) {
+        self.columns.iter_mut().for_each(Column::keep_own_texts);
     }
 
     /// One more message; answers the index of its row.
@@ -79,24 +92,34 @@ impl SortTable {
         number: u32,
     ) -> Result<u32, ReadError> {
         let (row, relevancy) = (candidate.row, candidate.relevancy);
-        let summary = match self.wants_summary {
-            true => Some(candidate.summary()?),
-            false => None,
-        };
+        let mut reads = false;
+        self.known.clear();
+        for (criterion, before) in self.criteria.iter().zip(&mut self.before) {
+            let known = before.as_mut().and_then(|before| before.find(row));
+            reads |= known.is_none() && wants_summary(criterion.key);
+            self.known.push(known);
+        }
+        let summary = if reads { Some(candidate.summary()?) } else { None };
         // Nothing fails from here on, so that all columns stay of one length.
-        for (column, criterion) in self.columns.iter_mut().zip(&self.criteria) {
-            match column {
-                Column::Numbers(numbers) => {
-                    numbers.push(number_by(criterion.key, row, relevancy, summary));
-                }
-                Column::Texts { of_rows, texts } => {
+        let columns = self.columns.iter_mut().zip(&self.criteria).zip(&self.known);
+        for ((column, criterion), known) in columns {
+            match known {
+                Some(known) => column.push(*known),
+                None if column.has_texts() => {
                     self.text.clear();
                     if let Some(summary) = summary {
                         put_text_by(criterion.key, &mut self.text, summary);
                     }
-                    of_rows.push(texts.number_of(self.text.as_bytes()));
+                    column.push_text(self.text.as_bytes());
+                }
+                None => {
+                    let number = number_by(criterion.key, row, relevancy, summary);
+                    column.push(Known::Number(number));
                 }
             }
+        }
+        if self.before.iter().any(Option::is_some) {
+            self.blobs.push(row.blob);
         }
         self.uids.push(row.uid.0);
         self.sequence.push(number);
@@ -105,22 +128,35 @@ impl SortTable {
         Ok(u32_of(self.uids.len()) - 1)
     }
 
+    /// All is added of what a search of the mailbox found: keeps what is worth it. What comes later
+    /// is looked up nowhere.
+    pub(super) fn keep(&mut self, compared: &Compared, scope: &Scope) {
+        let before: Vec<Option<Before>> = self.before.iter_mut().map(Option::take).collect();
+        let blobs = std::mem::take(&mut self.blobs);
+        self.columns.iter_mut().for_each(Column::rank);
+        if before.iter().all(Option::is_none) {
+            return;
+        }
+        let message_count = usize_of_u32(scope.view.message_count());
+        let found = Arc::new(Roster::new(self.uids.clone(), blobs));
+        let columns = before.iter().zip(&self.columns).zip(&self.criteria);
+        for ((before, column), criterion) in columns {
+            let Some(before) = before else { continue };
+            if let Some(kept) = before.kept_after(&found, column, message_count) {
+                compared.keep_column(scope, criterion.key, kept);
+            }
+        }
+    }
+
     /// The UID of a row.
     pub(super) fn uid(&self, row: u32) -> u32 {
-        self.uids.get(usize_of_u32(row)).copied().unwrap_or(0)
+        at(&self.uids, row)
     }
 
     /// Which of two rows comes first. Ties go by UID, which is the order of the mailbox.
     pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
         for (column, criterion) in self.columns.iter().zip(&self.criteria) {
-            let order = match column {
-                Column::Numbers(numbers) => at(numbers, a).cmp(&at(numbers, b)),
-                Column::Texts { of_rows, texts } => {
-                    let (a, b) = (at(of_rows, a), at(of_rows, b));
-                    if a == b { Ordering::Equal } else { texts.text(a).cmp(texts.text(b)) }
-                }
-            };
-            match directed(order, criterion.order) {
+            match directed(column.compare(a, b), criterion.order) {
                 Ordering::Equal => {}
                 order => return order,
             }
@@ -128,32 +164,16 @@ impl SortTable {
         self.uid(a).cmp(&self.uid(b))
     }
 
-    /// All rows, sorted.
-    pub(super) fn order(&self) -> Vec<u32> {
-        let keys: Vec<Vec<i64>> = self
-            .columns
-            .iter()
-            .zip(&self.criteria)
-            .map(|(column, criterion)| column.ranked(criterion.order))
-            .collect();
-        let (first, others) = keys.split_first().unzip();
-        let others = others.unwrap_or_default();
-        let key_of = |row| first.map_or(0, |keys| at(keys, row));
-        let mut order: Vec<(i64, u32)> =
-            (0..u32_of(self.uids.len())).map(|row| (key_of(row), row)).collect();
+    /// All rows, sorted: by the last criterion, then by the one before it, and so on, each of which
+    /// leaves those in their order that it calls equal.
+    pub(super) fn order(&mut self) -> Vec<u32> {
+        self.columns.iter_mut().for_each(Column::rank);
         // Rows were added in the order of the mailbox, by which equals go.
-        if others.is_empty() {
-            order.sort_unstable();
-        } else {
-            order.sort_unstable_by(|&(one, a), &(other, b)| {
-                let by_others = || {
-                    let mut orders = others.iter().map(|keys| at(keys, a).cmp(&at(keys, b)));
-                    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-                };
-                one.cmp(&other).then_with(by_others).then(a.cmp(&b))
-            });
+        let mut order: Vec<u32> = (0..u32_of(self.uids.len())).collect();
+        for (column, criterion) in self.columns.iter().zip(&self.criteria).rev() {
+            order = column.sorted(&order, criterion.order);
         }
-        order.into_iter().map(|(_, row)| row).collect()
+        order
     }
 
     /// What is told of rows in that order.
@@ -171,33 +191,11 @@ impl SortTable {
     }
 }
 
-impl Column {
-    /// A number per row that compares as its value is to be sorted.
-    fn ranked(&self, order: SortOrder) -> Vec<i64> {
-        let mut keys: Vec<i64> = match self {
-            Column::Numbers(numbers) => numbers.clone(),
-            Column::Texts { of_rows, texts } => {
-                let ranks = texts.ranks();
-                of_rows.iter().map(|&number| i64::from(at(&ranks, number))).collect()
-            }
-        };
-        if order == SortOrder::Descending {
-            // Turns the order round, of all numbers.
-            keys.iter_mut().for_each(|key| *key = !*key);
-        }
-        keys
-    }
-}
-
 fn directed(order: Ordering, direction: SortOrder) -> Ordering {
     match direction {
         SortOrder::Ascending => order,
         SortOrder::Descending => order.reverse(),
     }
-}
-
-fn at<T: Copy + Default>(column: &[T], row: u32) -> T {
-    column.get(usize_of_u32(row)).copied().unwrap_or_default()
 }
 
 /// When a message was sent (RFC 5256 section 2.2).

@@ -43,7 +43,7 @@ pub(super) enum Kept {
     /// In mailbox order.
     Set(UidSet),
     /// Rows of a table in their order.
-    Sorted { table: SortTable, order: Vec<u32> },
+    Sorted { table: Box<SortTable>, order: Vec<u32> },
 }
 
 /// A search that is kept current.
@@ -52,7 +52,7 @@ struct Context {
     numbers: Numbers,
     test: Test,
     members: UidSet,
-    sorted: Option<(SortTable, Vec<u32>)>,
+    sorted: Option<(Box<SortTable>, Vec<u32>)>,
     /// What is told of new messages that match (RFC 5465 section 7).
     new_items: Vec<FetchItem>,
 }

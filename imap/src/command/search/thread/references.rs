@@ -10,11 +10,11 @@
 use engine::width::{u32_of, usize_of_u32};
 
 use super::links::Links;
-use super::{Entry, Forest, NONE, ThreadTable, count_of};
+use super::{Entries, Entry, NONE, Trees, count_of};
 
 /// The trees of all messages of a table.
-pub(super) fn forest(table: &ThreadTable) -> Forest {
-    let messages = count_of(&table.entries);
+pub(super) fn trees(table: &Entries) -> Trees {
+    let messages = count_of(&table.list);
     // Steps 1 and 2: who has no parent is a root.
     let parents = linked(table);
     // Step 3.
@@ -28,9 +28,7 @@ pub(super) fn forest(table: &ThreadTable) -> Forest {
     // What step 5 made one is no level of its own. Step 6 sorts.
     let parents = pruned(parents, messages);
     let roots = self::roots(&parents, messages);
-    let mut numbers: Vec<u32> = table.entries.iter().map(|entry| entry.number).collect();
-    numbers.resize(parents.len(), 0);
-    Forest::new(numbers, &parents, roots, |node| date(table, node))
+    Trees::new(messages, &parents, roots, |node| date(table, node))
 }
 
 fn get(list: &[u32], node: u32) -> u32 {
@@ -44,30 +42,31 @@ fn set(list: &mut [u32], node: u32, value: u32) {
 }
 
 /// By what siblings are sorted (RFC 5256 section 2.2).
-fn date(table: &ThreadTable, node: u32) -> (i64, u32) {
+fn date(table: &Entries, node: u32) -> (i64, u32) {
     (table.entry(node).map_or(0, |entry| entry.sent), node)
 }
 
 /// Step 1: the parent of each node by references.
-fn linked(table: &ThreadTable) -> Vec<u32> {
-    let messages = count_of(&table.entries);
-    // The node of each id: the first message that has it, else a dummy.
+fn linked(table: &Entries) -> Vec<u32> {
+    let messages = count_of(&table.list);
+    // The node of each id: the first message that has it, else a dummy where it is referred to.
+    // Dummies are numbered as they come, and ids may have been numbered by others before.
     let mut nodes = vec![NONE; usize_of_u32(table.ids.count())];
-    for (message, entry) in (0..).zip(&table.entries) {
+    for (message, entry) in (0..).zip(&table.list) {
         if get(&nodes, entry.id) == NONE {
             set(&mut nodes, entry.id, message);
         }
     }
     let mut count = messages;
-    for node in nodes.iter_mut().filter(|node| **node == NONE) {
-        *node = count;
-        count += 1;
+    for &id in &table.references {
+        if get(&nodes, id) == NONE {
+            set(&mut nodes, id, count);
+            count += 1;
+        }
     }
     let mut links = Links::new(usize_of_u32(count));
-    let mut begin = 0;
-    for (message, entry) in (0..).zip(&table.entries) {
-        let references = table.references.get(begin..entry.references_end).unwrap_or_default();
-        begin = entry.references_end;
+    for message in 0..messages {
+        let references = table.references_of(usize_of_u32(message));
         let mut ancestors = references.iter().map(|&id| get(&nodes, id));
         // Step 1.A: each the parent of the next, where that has none yet.
         let mut last = ancestors.next();
@@ -145,7 +144,7 @@ fn roots(parents: &[u32], messages: u32) -> Vec<u32> {
 }
 
 /// The oldest child of each node.
-fn first_children(table: &ThreadTable, parents: &[u32]) -> Vec<u32> {
+fn first_children(table: &Entries, parents: &[u32]) -> Vec<u32> {
     let mut firsts = vec![NONE; parents.len()];
     for (child, &parent) in (0..).zip(parents) {
         let first = get(&firsts, parent);
@@ -162,8 +161,8 @@ fn speaker(root: u32, messages: u32, firsts: &[u32]) -> u32 {
 }
 
 /// Step 5: threads with the same subject become one. `parents` may grow.
-fn merge_subjects(table: &ThreadTable, parents: &mut Vec<u32>, roots: &[u32], firsts: &[u32]) {
-    let messages = count_of(&table.entries);
+fn merge_subjects(table: &Entries, parents: &mut Vec<u32>, roots: &[u32], firsts: &[u32]) {
+    let messages = count_of(&table.list);
     let is_dummy = |node: u32| node >= messages;
     let answers = |node: u32| table.entry(node).is_some_and(|entry: &Entry| entry.answers);
     let subject = |root: u32| {

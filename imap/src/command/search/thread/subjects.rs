@@ -1,18 +1,18 @@
 //! THREAD=ORDEREDSUBJECT (RFC 5256 section 3): messages with the same base subject, the oldest
 //! first and the others below it.
 
-use super::{Forest, NONE, ThreadTable, count_of};
+use super::{Entries, NONE, Trees, count_of};
 
-pub(super) fn forest(table: &ThreadTable) -> Forest {
-    let ranks = table.subjects.ranks();
+pub(super) fn trees(entries: &Entries) -> Trees {
     let key = |index: u32| {
-        let entry = table.entry(index);
+        let entry = entries.entry(index);
         (entry.map_or(0, |entry| entry.sent), index)
     };
-    let subject = |index: u32| table.entry(index).map_or(NONE, |entry| entry.subject);
-    let mut order: Vec<u32> = (0..count_of(&table.entries)).collect();
-    let rank = |index| ranks.get(engine::width::usize_of_u32(subject(index))).copied();
-    order.sort_by_key(|&index| (rank(index), key(index)));
+    let subject = |index: u32| entries.entry(index).map_or(NONE, |entry| entry.subject);
+    let messages = count_of(&entries.list);
+    let mut order: Vec<u32> = (0..messages).collect();
+    // Which of two subjects comes first does not matter: threads are sorted by their dates.
+    order.sort_unstable_by_key(|&index| (subject(index), key(index)));
     let mut parents = vec![NONE; order.len()];
     let mut roots: Vec<u32> = Vec::new();
     for index in order {
@@ -25,6 +25,5 @@ pub(super) fn forest(table: &ThreadTable) -> Forest {
             _ => roots.push(index),
         }
     }
-    let numbers = table.entries.iter().map(|entry| entry.number).collect();
-    Forest::new(numbers, &parents, roots, key)
+    Trees::new(messages, &parents, roots, key)
 }

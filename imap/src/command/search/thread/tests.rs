@@ -17,12 +17,12 @@ struct Mail {
 }
 
 fn table(mails: &[Mail], algorithm: ThreadAlgorithm) -> ThreadTable {
-    let mut table = ThreadTable::new(algorithm);
+    let mut table = ThreadTable::new(algorithm, None);
     for (number, mail) in (1..).zip(mails) {
         let id = mail.id.map(|id| id.to_string());
         let ancestors: Vec<String> = mail.references.iter().map(u8::to_string).collect();
+        table.numbers.push(number);
         table.push(
-            number,
             mail.sent,
             mail.subject,
             mail.answers,
@@ -35,7 +35,7 @@ fn table(mails: &[Mail], algorithm: ThreadAlgorithm) -> ThreadTable {
 
 fn written(forest: &Forest) -> String {
     let mut out = Vec::new();
-    for &root in &forest.roots {
+    for &root in &forest.trees.roots {
         let mut due = vec![Due::Tree(root)];
         while let Some(step) = due.pop() {
             put_step(&mut out, forest, step, &mut due);
@@ -286,12 +286,12 @@ fn a_long_chain_is_only_long() {
         (0..middle).chain((middle..COUNT).rev()).collect(),
     ];
     for order in orders {
-        let mut table = ThreadTable::new(ThreadAlgorithm::References);
+        let mut table = ThreadTable::new(ThreadAlgorithm::References, None);
         for &place in &order {
             let parent = place.checked_sub(1).map(|parent| parent.to_string());
             let number = u32_of(place) + 1;
+            table.numbers.push(number);
             table.push(
-                number,
                 0,
                 "",
                 false,
