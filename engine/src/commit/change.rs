@@ -292,6 +292,8 @@ pub(crate) enum Change {
     /// For how long messages are kept, and kept ones.
     Retention(RetentionChange),
     /// No more of that message comes without its record; its chunks are dead.
+        /// How many private entries an account may have in a mailbox of somebody else.
+        guest_entries_max: usize,
     EndAhead {
         first: Lsn,
     },

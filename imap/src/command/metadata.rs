@@ -1,7 +1,7 @@
 //! GETMETADATA and SETMETADATA (RFC 5464), also for LIST … RETURN (METADATA …) (RFC 9590).
 //!
-//! Private entries of a mailbox that is somebody else's are kept there, too, and count there. The
-//! server itself has private entries alone, of each account its own. `/private/specialuse` shows
+//! Private entries of a mailbox that is somebody else's are kept there, too, and count there, within
+//! bounds of their own: neither its owner nor other guests lack room for them. The server itself has private entries alone, of each account its own. `/private/specialuse` shows
 //! what CREATE gave the mailbox (RFC 6154 section 4), and cannot be set.
 
 use std::collections::BTreeMap;
@@ -139,6 +139,7 @@ pub(super) async fn set(
     if let Some(answer) = refused(&target, &values) {
         return Ok(answer);
     }
+    let limit = talk.session.config.limits.metadata_guest_entries;
     let change = |EntryValue { name, value }| MetadataChange {
         scope: match name.visibility {
             Visibility::Private => MetadataScope::Private(target.viewer),
@@ -148,7 +149,8 @@ pub(super) async fn set(
         value,
     };
     let changes = values.into_iter().map(change).collect();
-    Ok(match target.owner.set_metadata(target.mailbox, changes).await {
+    let set = target.owner.set_metadata_within(target.mailbox, changes, limit);
+    Ok(match set.await {
         Ok(()) => Answer::ok("Done"),
         Err(error @ CommitError::TooManyEntries { .. }) => {
             Answer::no("METADATA TOOMANY", super::printable(&error.to_string()))

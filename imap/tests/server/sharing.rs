@@ -104,9 +104,13 @@ struct House {
 
 impl House {
     async fn new() -> House {
+        House::with(Limits::default()).await
+    }
+
+    async fn with(limits: Limits) -> House {
         let folder = tempfile::tempdir().unwrap();
         let store = open_store(folder.path());
-        let mut config = Config::new(Limits::default(), "test".into(), None, true);
+        let mut config = Config::new(limits, "test".into(), None, true);
         config.shared_account = Some("shared@example.org".into());
         let served = Served::new(store, config);
         let mut owner = Client::new(served.connect(Transport::Plain, 1 << 16));
@@ -242,6 +246,27 @@ async fn a_copy_to_another_account_is_all_or_nothing_and_keeps_what_it_may() {
     assert_eq!(guest.ok("STATUS Many (MESSAGES)").await, ["* STATUS \"Many\" (MESSAGES 0)"]);
     let there = house.owner.ok("STATUS Work (MESSAGES)").await;
     assert!(there.contains(&"* STATUS \"Work\" (MESSAGES 601)".to_owned()), "{there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_keeps_so_many_entries_beside_a_mailbox_and_no_more() {
+    let limits = Limits { metadata_guest_entries: 2, ..Limits::default() };
+    let mut house = House::with(limits).await;
+    house.work("lr").await;
+    let mut guest = house.guest().await;
+    let set = |name: &str| format!("SETMETADATA {WORK} (/private/{name} \"x\")");
+    guest.ok(&set("a")).await;
+    guest.ok(&set("b")).await;
+    let answer = guest.answer(&set("c")).await;
+    assert!(answer.starts_with("NO [METADATA TOOMANY] "), "{answer}");
+    guest.ok(&format!("SETMETADATA {WORK} (/private/a NIL /private/c \"x\")")).await;
+    for number in 0..10 {
+        house.owner.ok(&format!("SETMETADATA Work (/private/{number} \"x\")")).await;
+    }
+    guest.ok("CREATE Mine").await;
+    for number in 0..10 {
+        guest.ok(&format!("SETMETADATA Mine (/private/{number} \"x\")")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,8 +241,8 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Retention(change) => self.change_retention(change),
-            Change::Sharing { account, body, promise } => {
-                let result = self.share(account, body);
+            Change::Sharing { account, body, guest_entries_max, promise } => {
+                let result = self.share(account, body, guest_entries_max);
                 self.reply(promise, result);
             }
             Change::EndAhead { first } => {
