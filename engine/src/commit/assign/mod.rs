@@ -179,6 +179,10 @@ impl<'a> Assigner<'a> {
                 let result = self.create_mailbox(account, &name, special_use);
                 self.reply(promise, result);
             }
+            Change::Stage { account, promise } => {
+                let result = self.stage(account);
+                self.reply(promise, result);
+            }
             Change::RenameMailbox { account, from, to, promise } => {
                 let result = self.rename_mailbox(account, &from, &to);
                 self.reply(promise, result);
