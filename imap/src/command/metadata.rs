@@ -12,7 +12,7 @@ use engine::limits::METADATA_VALUE_BYTES_MAX;
 use engine::{Account, MetadataChange, MetadataScope};
 
 use super::rights::Deed;
-use super::{Answer, Talk};
+use super::{Answer, Talk, notify};
 use crate::codec::command::{EntryName, EntryValue, MetadataRequest, Visibility};
 use crate::codec::grammar::SPECIAL_USES;
 use crate::codec::mailbox_name::WireName;
@@ -148,10 +148,17 @@ pub(super) async fn set(
         name: name.rest,
         value,
     };
-    let changes = values.into_iter().map(change).collect();
-    let set = target.owner.set_metadata_within(target.mailbox, changes, limit);
+    let changes: Vec<MetadataChange> = values.into_iter().map(change).collect();
+    let set = target.owner.set_metadata_within(target.mailbox, changes.clone(), limit);
     Ok(match set.await {
-        Ok(()) => Answer::ok("Done"),
+        Ok(()) => {
+            for MetadataChange { scope, name, value } in changes {
+                let (owner, mailbox) = (target.owner.number(), target.mailbox);
+                let deed = notify::Own::Set { owner, mailbox, scope, entry: name, value };
+                notify::note(&mut talk.session, deed);
+            }
+            Answer::ok("Done")
+        }
         Err(error @ CommitError::TooManyEntries { .. }) => {
             Answer::no("METADATA TOOMANY", super::printable(&error.to_string()))
         }
