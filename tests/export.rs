@@ -1,5 +1,6 @@
 //! Export and the way back: import → export → import gives the same bytes, flags, dates, names,
-//! subscriptions and what stands beside the mail, and programs that know nothing of us read what was written.
+//! subscriptions and what stands beside the mail, and programs that know nothing of us read what
+//! was written.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +36,8 @@ fn site() -> Option<Site> {
 /// Above mailboxes that are somebody else's.
 const OTHERS: &str = "Other Users";
 
-/// Everything of an account that a client sees of its own: messages, subscriptions, and what stands beside.
+/// Everything of an account that a client sees of its own: messages, subscriptions, and what stands
+/// beside.
 fn account(site: &Site, user: &str) -> (BTreeMap<String, Messages>, Vec<String>, Vec<String>) {
     let mut imap = support::imap::Imap::login(site.imap, user, PASSWORD).unwrap();
     let mut mailboxes = BTreeMap::new();

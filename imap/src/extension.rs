@@ -247,8 +247,8 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "RFC 5465 section 5",
-        "of what the client itself has caused NOTIFY tells what CLOSE removes, what RENAME makes of \
-         INBOX, and what is beyond 64 changes at a time",
+        "of what the client itself has caused NOTIFY tells what CLOSE removes, what RENAME makes \
+         of INBOX, and what is beyond 64 changes at a time",
         "it does no harm, and to know it would take as much memory as there are changes",
         "transcripts/notify.imap",
     ),

@@ -361,10 +361,6 @@ fn dispatch(
             let change = if subscribed { Account::subscribe } else { Account::unsubscribe };
             change(&account, &mailbox).wait()?;
         }
-        request @ (Request::SpecialUse { .. }
-        | Request::Beside { .. }
-        | Request::Entry { .. }
-        | Request::Rights { .. }) => answer = beside_mail(store, request)?,
         Request::MailboxList { account: name } => {
             answer = reading::mailboxes(&find_account(store, &name)?)?;
         }
@@ -378,6 +374,7 @@ fn dispatch(
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
+        other => answer = beside_mail(store, other)?,
     }
     Ok(Begun::Answered(answer))
 }

@@ -11,7 +11,8 @@
 //!
 //! # Invariants
 //! 1. `import` of what was written gives the stored bytes, flags, INTERNALDATE, names,
-//!    subscriptions, special uses, metadata and access control lists back; `mail_files.rs` says how.
+//!    subscriptions, special uses, metadata and access control lists back; `mail_files.rs` says
+//!    how.
 //! 2. Nothing that exists is written over.
 //! 3. One piece of one message is in memory.
 

@@ -224,7 +224,8 @@ mod tests {
     fn lists_are_read_as_dovecot_writes_them() {
         let user = |name: &str| Whom::User(name.to_owned());
         let text = "# a comment\n\nowner lrwstipekxa\nanyone lr\n-user=carl wt\n\
-            \"user=a \\\"b\\\" c\" l\ngroup=staff lr\nuser=bert l :read write-seen custom\nuser=x\n";
+            \"user=a \\\"b\\\" c\" l\ngroup=staff lr\n\
+            user=bert l :read write-seen custom\nuser=x\n";
         let expected = [
             line(false, Whom::Owner, "lrwstipekxa"),
             line(false, Whom::Anyone, "lr"),

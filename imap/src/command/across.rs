@@ -3,8 +3,8 @@
 //!
 //! Messages are read, prepared and appended in batches, under the budget of messages that are read
 //! back from the spool. Several batches are staged where nobody sees them, and handed over in one
-//! move: a copy is all or nothing (RFC 3501 section 6.4.7) whatever fails, and if the server ends in
-//! between. A MOVE removes the originals last, so that it never loses one.
+//! move: a copy is all or nothing (RFC 3501 section 6.4.7) whatever fails, and if the server ends
+//! in between. A MOVE removes the originals last, so that it never loses one.
 
 use std::sync::Arc;
 

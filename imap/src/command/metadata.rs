@@ -1,8 +1,9 @@
 //! GETMETADATA and SETMETADATA (RFC 5464), also for LIST … RETURN (METADATA …) (RFC 9590).
 //!
-//! Private entries of a mailbox that is somebody else's are kept there, too, and count there, within
-//! bounds of their own: neither its owner nor other guests lack room for them. The server itself has private entries alone, of each account its own. `/private/specialuse` shows
-//! what CREATE gave the mailbox (RFC 6154 section 4), and cannot be set.
+//! Private entries of a mailbox that is somebody else's are kept there, too, and count there,
+//! within bounds of their own: neither its owner nor other guests lack room for them. The server
+//! itself has private entries alone, of each account its own. `/private/specialuse` shows what
+//! CREATE gave the mailbox (RFC 6154 section 4), and cannot be set.
 
 use std::collections::BTreeMap;
 

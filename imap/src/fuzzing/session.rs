@@ -14,8 +14,8 @@
 //! 7. FETCH and STORE by number that are answered OK told of every message that they named.
 //! 8. A right command is not answered BAD.
 //! 9. BYE is told to LOGOUT alone.
-//! 10. VANISHED is told to who enabled QRESYNC or UIDONLY, and EXPUNGE to the others; to who enabled
-//!     UIDONLY no number is told.
+//! 10. VANISHED is told to who enabled QRESYNC or UIDONLY, and EXPUNGE to the others; to who
+//!     enabled UIDONLY no number is told.
 //! 11. In the end, after NOOP, all sessions have the messages that are stored.
 
 use std::collections::{BTreeSet, VecDeque};
