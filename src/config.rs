@@ -233,6 +233,7 @@ impl Config {
             saved_ranges_max: imap.saved_ranges.count(),
             contexts_max: imap.search_contexts.count(),
             notify_mailboxes_max: imap.notify_mailboxes.count(),
+            metadata_guest_entries: imap.guest_metadata_entries.count(),
             progress_interval: imap.progress_seconds.seconds(),
             // What LITERAL- announces is not to be changed.
             literal_bytes_max_before_login: imap::Limits::default().literal_bytes_max_before_login,

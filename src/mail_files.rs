@@ -9,6 +9,8 @@
 //! dovecot-keywords                   Maildir: which keyword each letter a to z is
 //! pillarbox-keywords                 Maildir: `file-name-before-the-colon keyword …` a line, for
 //!                                    keywords beyond the 26 letters
+//! dovecot-acl                        Maildir: who may do what; NAME.mbox.acl beside an mbox
+//! pillarbox-beside                   special uses and metadata of all (`mail_files/beside.rs`)
 //! …,S=120,W=123:2,S                  Maildir: bytes of the file, and of the message with CRLF
 //! X-Pillarbox-Export: …              mbox: ends the fields that export put on top of a message
 //! ```
@@ -17,7 +19,14 @@
 //! 1. [`mailbox_of`] of [`folder_of`] is the name, or [`folder_of`] gives nothing.
 //! 2. [`Mark::take`] of what [`Mark::write`] wrote gives the mark and leaves what followed it.
 
+mod beside;
+
 use imap::codec::mailbox_name;
+
+pub(crate) use beside::{
+    ACCESS_FILE, BESIDE_FILE, BesideLine, RightsLine, Whom, access_of, access_text, escaped,
+    unescaped,
+};
 
 /// Subscribed names, in the root of a Maildir and of a folder of mboxes, as Dovecot has it.
 pub(crate) const SUBSCRIPTIONS_FILE: &str = "subscriptions";

@@ -1,5 +1,6 @@
-//! Export and the way back: import → export → import gives the same bytes, flags, dates, names and
-//! subscriptions, and programs that know nothing of us read what was written.
+//! Export and the way back: import → export → import gives the same bytes, flags, dates, names,
+//! subscriptions and what stands beside the mail, and programs that know nothing of us read what
+//! was written.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use support::corpus::Mail;
 use support::imap::quoted;
-use support::site::{Kind, PASSWORD, Site, USER, files_below, text_of};
+use support::site::{Kind, OTHER_USER, PASSWORD, Site, USER, files_below, text_of};
 use support::tool;
 
 /// Reading a few thousand messages by Python.
@@ -32,12 +33,30 @@ fn site() -> Option<Site> {
     (Kind::chosen() == Kind::Pillarbox).then(Site::new)
 }
 
-/// Everything of an account that a client sees.
-fn account(site: &Site, user: &str) -> (BTreeMap<String, Messages>, Vec<String>) {
+/// Above mailboxes that are somebody else's.
+const OTHERS: &str = "Other Users";
+
+/// Everything of an account that a client sees of its own: messages, subscriptions, and what stands
+/// beside.
+fn account(site: &Site, user: &str) -> (BTreeMap<String, Messages>, Vec<String>, Vec<String>) {
     let mut imap = support::imap::Imap::login(site.imap, user, PASSWORD).unwrap();
     let mut mailboxes = BTreeMap::new();
+    let mut beside = Vec::new();
+    let mut note = |reply: support::imap::Reply| {
+        let texts = reply.untagged.iter().map(|line| line.text().replace(user, "OWNER"));
+        beside.extend(texts.filter(|text| !text.contains(OTHERS)));
+    };
+    note(imap.ok("LIST \"\" * RETURN (SPECIAL-USE)").unwrap());
+    note(imap.ok("GETMETADATA (DEPTH infinity) \"\" (/private /shared)").unwrap());
     for name in imap.mailboxes().unwrap() {
         let name = String::from_utf8(name).unwrap();
+        if name.starts_with(OTHERS) {
+            continue;
+        }
+        let wire = quoted(&name);
+        note(imap.ok(&format!("GETACL {wire}")).unwrap());
+        let entries = "(DEPTH infinity)";
+        note(imap.ok(&format!("GETMETADATA {entries} {wire} (/private /shared)")).unwrap());
         imap.select(&name).unwrap();
         let mut messages = Messages::new();
         imap.fetch_each("1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])", |mut fetched| {
@@ -52,7 +71,26 @@ fn account(site: &Site, user: &str) -> (BTreeMap<String, Messages>, Vec<String>)
     let reply = imap.ok("LSUB \"\" *").unwrap();
     let mut subscribed: Vec<String> = reply.untagged.iter().map(|line| line.text()).collect();
     subscribed.sort();
-    (mailboxes, subscribed)
+    (mailboxes, subscribed, beside)
+}
+
+/// Another name for a mailbox with a special use, access for others, metadata of both kinds.
+fn fill_beside(site: &Site) {
+    let mut imap = site.imap();
+    for command in [
+        "RENAME Sent Gesendet".to_owned(),
+        "CREATE Sent".to_owned(),
+        format!("SETACL Work {OTHER_USER} lrswi"),
+        "SETACL Work anyone lr".to_owned(),
+        format!("SETACL a.b -{OTHER_USER} lr"),
+        "SETACL a.b anyone lrk".to_owned(),
+        "SETACL INBOX anyone lp".to_owned(),
+        "SETMETADATA Work (/shared/comment \"100 %41 done\" /private/comment \"mine\")".to_owned(),
+        "SETMETADATA \"a.b/.c d\" (/shared/vendor/x {3+}\r\n\t\r\n)".to_owned(),
+        "SETMETADATA \"\" (/private/vendor/x \"my server\")".to_owned(),
+    ] {
+        imap.ok(&command).unwrap();
+    }
 }
 
 /// Odd names, flags, dates and line ends, and a part of the corpus.
@@ -129,6 +167,7 @@ fn what_was_exported_comes_back_as_it_was_by_every_way() {
     let Some(mut site) = site() else { return };
     site.start();
     let count = fill(&site);
+    fill_beside(&site);
     let before = account(&site, USER);
     assert_eq!(before.0.values().map(Vec::len).sum::<usize>(), count);
     let is_seen = |flags: &[String]| flags.iter().any(|flag| flag == "\\Seen");
@@ -171,6 +210,7 @@ fn what_was_exported_comes_back_as_it_was_by_every_way() {
         }
         assert_eq!(before.0.len(), after.0.len());
         assert_eq!(before.1, after.1, "{kind} {option:?}: subscriptions");
+        assert_eq!(before.2, after.2, "{kind} {option:?}: what stands beside the mail");
     }
 }
 

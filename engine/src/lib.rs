@@ -50,7 +50,7 @@ pub use store::{
     Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange, MetadataEntry, MetadataScope,
     MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport, Opened, PreparedMessage,
     RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
-    RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Status, Store,
+    RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Staging, Status, Store,
     Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

@@ -62,8 +62,14 @@ pub const MAILBOX_KEYWORD_BYTES_MAX: usize = 2 << 20;
 pub const MESSAGE_KEYWORDS_MAX: usize = 1000;
 /// Mailboxes of one account.
 pub const ACCOUNT_MAILBOXES_MAX: usize = 100_000;
-/// Entries of metadata of one mailbox, everybody's private ones among them; and of an account.
+/// Entries of metadata of one mailbox, or of an account; and as many private ones of others than
+/// its owner.
 pub const METADATA_ENTRIES_MAX: usize = 500;
+/// Private entries of metadata that an account has in a mailbox of somebody else, unless it is
+/// said otherwise.
+pub const METADATA_GUEST_ENTRIES: usize = 20;
+/// What they take of what an owner may have beside mailboxes: one part in so many.
+pub const METADATA_GUEST_PART: usize = 2;
 /// The name of an entry of metadata.
 pub const METADATA_NAME_BYTES_MAX: usize = 512;
 /// The value of an entry of metadata.

@@ -77,6 +77,8 @@ pub struct Limits {
     /// Mailboxes that one session watches by NOTIFY (RFC 5465); 1,000. Beyond it
     /// `[NOTIFICATIONOVERFLOW]`.
     pub notify_mailboxes_max: usize,
+    /// Private entries of metadata that an account has in one mailbox of somebody else.
+    pub metadata_guest_entries: usize,
     /// How often a search that goes on tells so (RFC 9585); 10 s.
     pub progress_interval: Duration,
 }
@@ -126,6 +128,7 @@ impl Default for Limits {
             saved_ranges_max: 250_000,
             contexts_max: 8,
             notify_mailboxes_max: 1000,
+            metadata_guest_entries: engine::limits::METADATA_GUEST_ENTRIES,
             progress_interval: Duration::from_secs(10),
         }
     }

@@ -247,9 +247,9 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "RFC 5465 section 5",
-        "NOTIFY also tells what the client itself has caused",
-        "what others did in the same moment would be left out with it, and what is told twice \
-         does no harm",
+        "of what the client itself has caused NOTIFY tells what CLOSE removes, what RENAME makes \
+         of INBOX, and what is beyond 64 changes at a time",
+        "it does no harm, and to know it would take as much memory as there are changes",
         "transcripts/notify.imap",
     ),
     (

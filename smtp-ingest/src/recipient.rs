@@ -121,7 +121,7 @@ pub(crate) fn worst(failures: impl Iterator<Item = &'static Reply>) -> Option<&'
 mod tests {
     use super::*;
     use crate::codec::address::path;
-    use engine::ids::{Uid, UidValidity};
+    use engine::ids::{Lsn, Uid, UidValidity};
 
     fn address(text: &str) -> Address {
         path(format!("<{text}>").as_bytes()).unwrap().0
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn stored() -> Result<Appended, CommitError> {
-        Ok(Appended { uid_validity: UidValidity(1), uids: vec![Uid(1)] })
+        Ok(Appended { uid_validity: UidValidity(1), uids: vec![Uid(1)], modseq: Lsn::ZERO })
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::error::{CommitError, ReadError};
-use engine::ids::{AccountNumber, Uid, UidValidity, UnixSeconds};
+use engine::ids::{AccountNumber, Lsn, Uid, UidValidity, UnixSeconds};
 use engine::{Appended, DeliverTo, Resolution, Ticket};
 use proptest::prelude::*;
 use smtp_ingest::{
@@ -104,7 +104,7 @@ impl Mailroom for MemoryMailroom {
             GONE => Err(CommitError::NoSuchAccount),
             account => {
                 stored.push(Stored { account, mailbox: to.mailbox, message: message.to_vec() });
-                Ok(Appended { uid_validity: UidValidity(1), uids: vec![Uid(1)] })
+                Ok(Appended { uid_validity: UidValidity(1), uids: vec![Uid(1)], modseq: Lsn::ZERO })
             }
         });
         Ok(Ticket::answered(answers.collect()))

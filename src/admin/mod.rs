@@ -24,6 +24,7 @@
 //! 2. Who may open the socket may do everything; its mode is its only protection.
 //! 3. A line, a body, the connections and the answers still owed have bounds.
 
+mod beside;
 mod client;
 mod keys;
 mod operation;
@@ -33,6 +34,7 @@ mod retained;
 mod server;
 mod together;
 
+pub(crate) use beside::Beside;
 pub(crate) use client::Connection;
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};

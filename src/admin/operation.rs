@@ -10,12 +10,14 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::beside::{self, Beside};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
 use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
+use crate::mail_files::RightsLine;
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
 /// One request. Not `Debug`: some carry passwords.
@@ -56,6 +58,14 @@ pub(crate) enum Request {
     Deliver { recipient: String, mailbox: Option<String>, body_bytes: u64 },
     /// Makes a mailbox unless it is there.
     MailboxEnsure { account: String, mailbox: String },
+    /// Sees to it that a special use, such as `\\Sent`, is that mailbox's.
+    SpecialUse { account: String, mailbox: String, special_use: String },
+    /// What stands beside a mailbox, or beside the account itself.
+    Beside { account: String, mailbox: Option<String> },
+    /// Sets an entry of metadata.
+    Entry { account: String, mailbox: Option<String>, name: String, value: String },
+    /// Sets entries of a mailbox's access control list.
+    Rights { account: String, mailbox: String, lines: Vec<RightsLine> },
     /// Appends the body to a mailbox.
     Append {
         account: String,
@@ -92,6 +102,7 @@ impl Request {
             | Request::Check
             | Request::Status
             | Request::MailboxList { .. }
+            | Request::Beside { .. }
             | Request::MessageList { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
@@ -137,6 +148,10 @@ pub(crate) enum Answer {
     Upgraded { before: u32, now: u32 },
     /// An account's mailboxes, and the names it is subscribed to.
     Mailboxes { mailboxes: Vec<MailboxLine>, subscribed: Vec<String> },
+    /// What stands beside a mailbox.
+    Beside(Beside),
+    /// Whose entries of an access control list were left out.
+    MeanNobody { whom: Vec<String> },
     /// Messages by ascending UID; none when there are no more.
     Messages { uid_validity: u32, messages: Vec<MessageLine> },
     /// Bytes of a message, which follow the line; at least one, except at the message's end.
@@ -359,8 +374,37 @@ fn dispatch(
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
+        other => answer = beside_mail(store, other)?,
     }
     Ok(Begun::Answered(answer))
+}
+
+/// What stands beside mail.
+fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
+    let find = |name: &str| find_account(store, name);
+    match request {
+        Request::SpecialUse { account, mailbox, special_use } => {
+            let account = find(&account)?;
+            let Some(office) = beside::special_use(&special_use) else {
+                let sentence = format!("{special_use} is no special use");
+                return Err(Failure::new(Exit::Refused, sentence));
+            };
+            ensure_above(&account, &mailbox)?;
+            beside::give_use(&account, &mailbox, office)?;
+            account.subscribe(&mailbox).wait()?;
+        }
+        Request::Beside { account, mailbox } => {
+            return beside::read(&find(&account)?, mailbox.as_deref());
+        }
+        Request::Entry { account, mailbox, name, value } => {
+            beside::set_entry(&find(&account)?, mailbox.as_deref(), (&name, &value))?;
+        }
+        Request::Rights { account, mailbox, lines } => {
+            return beside::set_rights(store, &find(&account)?, &mailbox, lines);
+        }
+        _ => {}
+    }
+    Ok(Answer::Done)
 }
 
 fn accounts(store: &Store) -> Result<Answer, Failure> {
@@ -461,18 +505,24 @@ fn prepare(
 /// Makes a mailbox with the levels above it, and subscribes to it: what was seen before the move
 /// should be seen after it.
 fn ensure_mailbox(account: &Account, name: &str) -> Result<(), Failure> {
-    let ends = name.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
-    for end in ends.chain([name.len()]) {
-        let Some(level) = name.get(..end) else { continue };
-        if account.mailbox(level)?.is_some() {
-            continue;
-        }
-        match account.create_mailbox(level, None).wait() {
-            Ok(_) | Err(CommitError::AlreadyExists { .. }) => account.subscribe(level).wait()?,
-            Err(error) => return Err(error.into()),
-        }
+    ensure_above(account, name)?;
+    ensure_level(account, name)
+}
+
+/// Makes the levels above a mailbox.
+fn ensure_above(account: &Account, name: &str) -> Result<(), Failure> {
+    let mut above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+    above.try_for_each(|level| ensure_level(account, level))
+}
+
+fn ensure_level(account: &Account, level: &str) -> Result<(), Failure> {
+    if account.mailbox(level)?.is_some() {
+        return Ok(());
     }
-    Ok(())
+    match account.create_mailbox(level, None).wait() {
+        Ok(_) | Err(CommitError::AlreadyExists { .. }) => Ok(account.subscribe(level).wait()?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Flags by their IMAP names; what is none is left out, for a flag is never worth a message.

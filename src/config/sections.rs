@@ -170,6 +170,9 @@ pub(crate) struct ImapSection {
     /// Mailboxes that one session watches by NOTIFY (RFC 5465). Beyond it
     /// [NOTIFICATIONOVERFLOW].
     pub(crate) notify_mailboxes: Within<1, 1_000_000>,
+    /// Private entries of metadata that an account may keep in one mailbox of somebody else; all
+    /// such entries of a mailbox are at most 500, and half of what its owner may have in bytes.
+    pub(crate) guest_metadata_entries: Within<0, 500>,
     /// Seconds after which a search that goes on tells how far it is (INPROGRESS, RFC 9585).
     pub(crate) progress_seconds: Seconds,
     /// Seconds after which an IDLE is ended with the connection; programs renew it after 29
@@ -199,6 +202,7 @@ impl Default for ImapSection {
             saved_ranges: Within::of(250_000),
             search_contexts: Within::of(8),
             notify_mailboxes: Within::of(1000),
+            guest_metadata_entries: Within::of(20),
             progress_seconds: Within::of(10),
             idle_command_seconds: Within::of(29 * 60),
         }

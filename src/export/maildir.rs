@@ -18,7 +18,8 @@ use super::{Form, Order, Target, new_file, new_folder, not_written, write_new};
 use crate::admin::MessageLine;
 use crate::failure::Failure;
 use crate::mail_files::{
-    KEYWORDS_FILE, LETTERS, LONG_NAME, MORE_KEYWORDS_FILE, NAME_FILE, folder_of,
+    ACCESS_FILE, KEYWORDS_FILE, LETTERS, LONG_NAME, MORE_KEYWORDS_FILE, NAME_FILE, RightsLine,
+    access_text, folder_of,
 };
 
 /// A Maildir that is being written.
@@ -190,6 +191,10 @@ impl Target for MaildirTarget {
     fn drop_message(&mut self) -> Result<(), Failure> {
         let Some(message) = self.message.take() else { return Ok(()) };
         fs::remove_file(&message.path).map_err(|cause| not_written(&message.path, &cause))
+    }
+
+    fn write_rights(&mut self, rights: &[RightsLine]) -> Result<(), Failure> {
+        write_new(&self.folder.join(ACCESS_FILE), &access_text(rights))
     }
 
     fn end_mailbox(&mut self) -> Result<(), Failure> {

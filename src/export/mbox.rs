@@ -20,7 +20,7 @@ use super::lines::Quoting;
 use super::{Form, Order, Target, new_file, new_folder, not_written, write_new};
 use crate::admin::MessageLine;
 use crate::failure::Failure;
-use crate::mail_files::{LONG_NAME, LastLine, Mark, folder_of};
+use crate::mail_files::{LONG_NAME, LastLine, Mark, RightsLine, access_text, folder_of};
 
 /// One mbox or a folder of them, being written.
 pub(crate) struct MboxTarget {
@@ -144,6 +144,11 @@ impl Target for MboxTarget {
             open.output.get_ref().set_len(open.begin)?;
             open.output.seek(SeekFrom::Start(open.begin)).map(drop)
         })
+    }
+
+    fn write_rights(&mut self, rights: &[RightsLine]) -> Result<(), Failure> {
+        let Some(open) = &self.open else { return Ok(()) };
+        write_new(&open.path.with_extension("mbox.acl"), &access_text(rights))
     }
 
     fn end_mailbox(&mut self) -> Result<(), Failure> {

@@ -10,8 +10,9 @@
 //! single piece, as most are, is read once.
 //!
 //! # Invariants
-//! 1. `import` of what was written gives the stored bytes, flags, INTERNALDATE, names and
-//!    subscriptions back; `mail_files.rs` says how.
+//! 1. `import` of what was written gives the stored bytes, flags, INTERNALDATE, names,
+//!    subscriptions, special uses, metadata and access control lists back; `mail_files.rs` says
+//!    how.
 //! 2. Nothing that exists is written over.
 //! 3. One piece of one message is in memory.
 
@@ -26,10 +27,12 @@ use std::path::Path;
 use indicatif::ProgressBar;
 
 use self::lines::{Look, UnixLines};
-use crate::admin::{Answer, Connection, MessageLine, Request};
+use crate::admin::{Answer, Beside, Connection, MessageLine, Request};
 use crate::command::unexpected;
 use crate::failure::{Exit, Failure};
-use crate::mail_files::{LastLine, LineEnds, SUBSCRIPTIONS_FILE, dotted};
+use crate::mail_files::{
+    BESIDE_FILE, BesideLine, LastLine, LineEnds, RightsLine, SUBSCRIPTIONS_FILE, dotted,
+};
 use crate::progress;
 
 pub(crate) use maildir::MaildirTarget;
@@ -59,6 +62,8 @@ pub(crate) trait Target {
     fn end_message(&mut self) -> Result<(), Failure>;
     /// Nothing of the begun message is to be left.
     fn drop_message(&mut self) -> Result<(), Failure>;
+    /// Who may do what with the mailbox.
+    fn write_rights(&mut self, rights: &[RightsLine]) -> Result<(), Failure>;
     /// No message follows in this mailbox.
     fn end_mailbox(&mut self) -> Result<(), Failure>;
     /// Where it all is.
@@ -76,7 +81,7 @@ pub(crate) struct Order {
 pub(crate) struct Wanted<'a> {
     /// The account.
     pub(crate) account: &'a str,
-    /// This mailbox alone, without subscriptions.
+    /// This mailbox alone, without what stands beside it and without subscriptions.
     pub(crate) mailbox: Option<&'a str>,
     /// How messages' lines end where both ways lead back.
     pub(crate) line_ends: LineEnds,
@@ -125,12 +130,24 @@ pub(crate) fn export<T: Target>(
     let bar = progress::bar("Exporting", total);
     let mut exporter =
         Exporter { connection, wanted, target: &mut target, bar, exported: 0, unreadable: 0 };
+    let mut beside = String::new();
     for mailbox in &mailboxes {
-        exporter.mailbox(&mailbox.name)?;
+        exporter.target.begin_mailbox(&mailbox.name)?;
+        if wanted.mailbox.is_none() {
+            beside += &exporter.beside(Some(&mailbox.name))?;
+        }
+        exporter.messages(&mailbox.name)?;
+        exporter.target.end_mailbox()?;
+    }
+    if wanted.mailbox.is_none() {
+        beside += &exporter.beside(None)?;
     }
     let Exporter { bar, exported, unreadable, .. } = exporter;
     if wanted.mailbox.is_none() {
         write_subscriptions(target.root(), &subscribed)?;
+    }
+    if !beside.is_empty() {
+        write_new(&target.root().join(BESIDE_FILE), &beside)?;
     }
     flush(target.root())?;
     bar.finish_and_clear();
@@ -160,8 +177,33 @@ struct Exporter<'a, T> {
 }
 
 impl<T: Target> Exporter<'_, T> {
-    fn mailbox(&mut self, name: &str) -> Result<(), Failure> {
-        self.target.begin_mailbox(name)?;
+    /// Lines of the sidecar of a mailbox, or of the account itself; who may do what is written at
+    /// the mailbox.
+    fn beside(&mut self, name: Option<&str>) -> Result<String, Failure> {
+        let request = Request::Beside {
+            account: self.wanted.account.to_owned(),
+            mailbox: name.map(str::to_owned),
+        };
+        let Answer::Beside(Beside { special_use, entries, rights }) =
+            self.connection.call(&request, b"", &mut |_, _| {})?
+        else {
+            return Err(unexpected());
+        };
+        if !rights.is_empty() {
+            self.target.write_rights(&rights)?;
+        }
+        let mailbox = name.unwrap_or_default().to_owned();
+        let office = special_use
+            .map(|special_use| BesideLine::Use { mailbox: mailbox.clone(), special_use });
+        let entries = entries.into_iter().map(|(name, value)| BesideLine::Entry {
+            mailbox: mailbox.clone(),
+            name,
+            value,
+        });
+        Ok(office.into_iter().chain(entries).map(|line| line.text()).collect())
+    }
+
+    fn messages(&mut self, name: &str) -> Result<(), Failure> {
         let mut next = Some(1);
         while let Some(from_uid) = next {
             let (uid_validity, messages) = match self.list(name, from_uid) {
@@ -187,7 +229,7 @@ impl<T: Target> Exporter<'_, T> {
                 self.bar.inc(1);
             }
         }
-        self.target.end_mailbox()
+        Ok(())
     }
 
     fn name_unreadable(&mut self, what: &str) {

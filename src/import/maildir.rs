@@ -19,8 +19,8 @@ use std::time::UNIX_EPOCH;
 use super::{Importer, Incoming, below, unreadable, with_crlf};
 use crate::failure::{Exit, Failure};
 use crate::mail_files::{
-    KEYWORDS_FILE, LETTERS, MORE_KEYWORDS_FILE, NAME_FILE, SUBSCRIPTIONS_FILE, level_of,
-    mailbox_of, subscriptions_of, wire_bytes_of,
+    ACCESS_FILE, KEYWORDS_FILE, LETTERS, MORE_KEYWORDS_FILE, NAME_FILE, SUBSCRIPTIONS_FILE,
+    level_of, mailbox_of, subscriptions_of, wire_bytes_of,
 };
 use crate::progress;
 
@@ -53,9 +53,11 @@ pub(crate) fn import_maildir(
     if let Ok(text) = fs::read_to_string(root.join(SUBSCRIPTIONS_FILE)) {
         importer.subscribe_to(subscriptions_of(&text), into)?;
     }
+    importer.bring_beside(root, into)?;
     for (mailbox, folder, messages) in mailboxes {
         let keywords = Keywords::read(&folder);
         importer.ensure_mailbox(&mailbox)?;
+        importer.bring_rights(&mailbox, &folder.join(ACCESS_FILE));
         for path in messages {
             bar.inc(1);
             let origin = path.display().to_string();

@@ -47,8 +47,11 @@ pub(crate) fn import_mbox(
     if let Ok(text) = std::fs::read_to_string(path.join(SUBSCRIPTIONS_FILE)) {
         importer.subscribe_to(subscriptions_of(&text), into)?;
     }
+    importer.bring_beside(path, into)?;
     for (name, file) in &files {
-        import_file(&mut importer, &bar, file, &below(into, name))?;
+        let mailbox = below(into, name);
+        import_file(&mut importer, &bar, file, &mailbox)?;
+        importer.bring_rights(&mailbox, &file.with_extension("mbox.acl"));
     }
     importer.finish()
 }

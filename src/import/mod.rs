@@ -7,6 +7,7 @@
 //!
 //! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
 
+mod beside;
 mod maildir;
 mod mbox;
 
@@ -55,6 +56,10 @@ pub(crate) struct Importer<'a> {
     made: HashSet<String>,
     /// Subscriptions before the import and those that it brings, if it brings any.
     subscriptions: Option<(HashSet<String>, HashSet<String>)>,
+    /// What is set when all mailboxes are there.
+    beside: Vec<Request>,
+    /// What stood beside mail and was left out.
+    left_out: u64,
     owed: VecDeque<(String, u64)>,
     owed_bytes: u64,
     imported: u64,
@@ -74,6 +79,8 @@ impl<'a> Importer<'a> {
             bar,
             made: HashSet::new(),
             subscriptions: None,
+            beside: Vec::new(),
+            left_out: 0,
             owed: VecDeque::new(),
             owed_bytes: 0,
             imported: 0,
@@ -189,17 +196,20 @@ impl<'a> Importer<'a> {
     /// Waits for everything, and says what was done.
     pub(crate) fn finish(mut self) -> Result<String, Failure> {
         self.settle_all()?;
+        self.set_beside()?;
         self.settle_subscriptions()?;
         self.bar.finish_and_clear();
-        let Importer { imported, refused, account, .. } = self;
-        match refused {
-            0 => Ok(format!("imported {imported} messages into {account}")),
+        let Importer { imported, refused, left_out, account, .. } = self;
+        let done = format!("imported {imported} messages into {account}");
+        match (refused, left_out) {
+            (0, 0) => Ok(done),
+            // Mail that is there twice costs more than an entry that somebody makes by hand.
+            (0, _) => Ok(format!(
+                "{done}; of what stands beside the mail {left_out} were left out (named above)"
+            )),
             _ => Err(Failure::new(
                 Exit::Refused,
-                format!(
-                    "imported {imported} messages into {account}, but {refused} were not taken \
-                     (named above)"
-                ),
+                format!("{done}, but {refused} were not taken (named above)"),
             )),
         }
     }

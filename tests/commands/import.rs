@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::site;
 use crate::support::imap::Imap;
-use crate::support::site::{DOMAIN, PASSWORD, Site};
+use crate::support::site::{DOMAIN, OTHER_USER, PASSWORD, Site, USER, text_of};
+use crate::support::tool;
 
 const COUNT: usize = 300;
 /// The one that is refused: others come before and after it in the same batch.
@@ -89,6 +92,78 @@ fn a_message_beyond_the_limit_is_named_and_the_others_are_taken() {
     }
     site.stop();
     site.pillarbox(&["check"]).well("check");
+}
+
+/// A Maildir in which Dovecot itself made mailboxes, subscriptions and access control lists.
+fn maildir_of_dovecot(folder: &Path) -> PathBuf {
+    let home = folder.join("home");
+    std::fs::create_dir(&home).unwrap();
+    let nobody = 65_534;
+    std::os::unix::fs::chown(&home, Some(nobody), Some(nobody)).expect("doveadm is run by root");
+    let (base, maildir) = (folder.display(), home.join("Maildir"));
+    let config = folder.join("dovecot.conf");
+    let text = format!(
+        "base_dir = {base}/run\nstate_dir = {base}/state\nlog_path = {base}/log\nssl = no\n\
+         mail_location = maildir:{}\nmail_uid = {nobody}\nmail_gid = {nobody}\n\
+         first_valid_uid = 1\nmail_plugins = acl\nplugin {{\n acl = vfile\n}}\n\
+         namespace inbox {{\n inbox = yes\n separator = /\n}}\n",
+        maildir.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let named = "user=second";
+    let by_address = format!("user={OTHER_USER}");
+    let commands: [&[&str]; 6] = [
+        &["mailbox", "create", "-s", "Work", "Work/Old stuff", "Secret"],
+        &["acl", "set", "Work", &by_address, "lookup", "read", "write-seen"],
+        &["acl", "set", "Work", "anyone", "lookup"],
+        &["acl", "set", "Work/Old stuff", named, "lookup", "read", "insert"],
+        &["acl", "set", "Secret", "group=staff", "lookup", "read"],
+        &["save", "-m", "Work"],
+    ];
+    for arguments in commands {
+        let mut doveadm = Command::new("doveadm");
+        doveadm.env("HOME", &home).env("USER", "anna").arg("-c").arg(&config).args(arguments);
+        let message = b"Subject: old\n\nmail\n";
+        tool::run(&mut doveadm, message, Duration::from_secs(60)).well("doveadm");
+    }
+    maildir
+}
+
+#[test]
+fn a_maildir_of_dovecot_brings_its_subscriptions_and_who_may_do_what() {
+    let Some(mut site) = site() else { return };
+    if !tool::present("import", &["doveadm"]) || !tool::is_root() {
+        return;
+    }
+    let maildir = maildir_of_dovecot(&site.folder);
+    // What takes rights away is written by other commands; none may be lost alone.
+    let open = "anyone lr\n-group=guests lr\nuser=second lrs\n";
+    std::fs::create_dir_all(maildir.join(".Open/cur")).unwrap();
+    std::fs::write(maildir.join(".Open/dovecot-acl"), open).unwrap();
+    site.start();
+    let ended = site.pillarbox(&["import", "maildir", USER, &text_of(&maildir)]).well("import");
+    let said = ended.output();
+    assert!(said.contains("imported 1 messages into"), "{said}");
+    assert!(said.contains("2 were left out (named above)"), "{said}");
+    assert!(said.contains("access to Secret: group=staff means nobody here"), "{said}");
+    assert!(said.contains("access to Open: an entry that takes rights away"), "{said}");
+    let mut imap = site.imap();
+    let mut acl = |mailbox: &str| {
+        let reply = imap.ok(&format!("GETACL \"{mailbox}\"")).unwrap();
+        reply.untagged.first().unwrap().text().replace(&format!(" {USER} lrswipkxteacd"), "")
+    };
+    assert_eq!(acl("Work"), format!("* ACL \"Work\" anyone l {OTHER_USER} lrs"));
+    assert_eq!(acl("Work/Old stuff"), format!("* ACL \"Work/Old stuff\" {OTHER_USER} lri"));
+    assert_eq!(acl("Secret"), "* ACL \"Secret\"");
+    assert_eq!(acl("Open"), "* ACL \"Open\"");
+    let reply = imap.ok("LSUB \"\" *").unwrap();
+    let subscribed: Vec<String> = reply.untagged.iter().map(|line| line.text()).collect();
+    for (mailbox, expected) in
+        [("\"Work/Old stuff\"", true), ("\"Secret\"", true), ("\"Open\"", false)]
+    {
+        let found = subscribed.iter().any(|line| line.ends_with(mailbox));
+        assert_eq!(found, expected, "{mailbox}: {subscribed:?}");
+    }
 }
 
 /// A client that waits for its oldest answer and sends no more gets it, while later messages are

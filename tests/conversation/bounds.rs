@@ -1,12 +1,8 @@
 //! Bounds of `docs/config.example.toml` tried over the wire: what is refused with a small one is
 //! not with the default.
-//!
-//! Not tried: `connections_per_address`, because loopback, from where tests come, is not counted
-//! (`src/listener.rs` tests it); `progress_seconds`, which wants a search that takes seconds
-//! (`imap/tests/server/search_progress.rs`).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::support::site::{OTHER_USER, PASSWORD, Site, USER};
@@ -322,6 +318,73 @@ fn an_account_has_as_many_connections_as_are_set() {
     assert!(reply.text.starts_with("[LIMIT]"), "{}", reply.text);
 }
 
+/// An address of this machine that is not a loopback one; no packet is sent for it.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_are_set() {
+    let Some(own) = own_address() else {
+        eprintln!("******** SKIPPED: this machine has loopback addresses alone ********");
+        return;
+    };
+    let mut site = Site::new();
+    site.imap.set_ip(own);
+    site.configure_section("imap", "connections_per_address = 2");
+    site.start();
+    let greet = |site: &Site| {
+        let mut stream = TcpStream::connect(site.imap).unwrap();
+        let said = read_until(&mut stream, "\r\n", PATIENCE);
+        (stream, said)
+    };
+    // The one that awaited the greeting may still count.
+    let begun = Instant::now();
+    let (first, second) = loop {
+        let (first, second) = (greet(&site), greet(&site));
+        if second.1.starts_with("* OK ") {
+            break (first, second);
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", second.1);
+    };
+    assert!(first.1.starts_with("* OK "), "{}", first.1);
+    let third = greet(&site).1;
+    assert!(!third.starts_with("* OK "), "{third}");
+    drop(second);
+    let begun = Instant::now();
+    while !greet(&site).1.starts_with("* OK ") {
+        assert!(begun.elapsed() < PATIENCE, "one has gone");
+    }
+}
+
+#[test]
+fn a_long_search_tells_how_far_it_is_as_often_as_is_set() {
+    let mut site = Site::new();
+    site.configure_section("imap", "progress_seconds = 1");
+    site.start();
+    let mut imap = site.imap();
+    let message = format!("Subject: long\r\n\r\n{}", "0123456789abcdef\r\n".repeat(50_000));
+    for _ in 0..MESSAGES {
+        imap.append("INBOX", "", message.as_bytes()).unwrap();
+    }
+    imap.select("INBOX").unwrap();
+    // As many keys as take some seconds here.
+    for count in [25, 50, 100, 200, 400, 800, 1600] {
+        let keys: String = (0..count).map(|number| format!("NOT BODY absent{number} ")).collect();
+        let begun = Instant::now();
+        let reply = imap.ok(&format!("SEARCH {keys}ALL")).unwrap();
+        if begun.elapsed() > Duration::from_secs(2) {
+            let texts: Vec<String> = reply.untagged.iter().map(|line| line.text()).collect();
+            let told = texts.iter().any(|text| text.starts_with("* OK [INPROGRESS ("));
+            assert!(told, "{texts:?}");
+            return;
+        }
+    }
+    panic!("no search takes two seconds here");
+}
+
 #[test]
 fn a_failed_login_is_answered_as_late_as_is_set() {
     let mut site = Site::new();
@@ -345,7 +408,11 @@ fn a_client_that_reads_nothing_is_left_after_the_time_that_is_set() {
     for _ in 0..40 {
         imap.send(b"FETCH 1 BODY.PEEK[]").unwrap();
     }
-    std::thread::sleep(Duration::from_secs(4));
+    let begun = Instant::now();
+    while !site.log().contains("client does not read its answers") {
+        assert!(begun.elapsed() < PATIENCE, "the server waits: {}", site.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let answers = std::iter::from_fn(|| imap.response().ok());
     let bodies = answers.filter(|response| response.fetched().is_some()).count();
     assert!(bodies < 40, "all of 70 MB were sent to who did not read");

@@ -207,6 +207,11 @@ pub(crate) enum Change {
         special_use: Option<SpecialUse>,
         promise: Answer<MailboxId>,
     },
+    /// A mailbox that nobody sees.
+    Stage {
+        account: AccountNumber,
+        promise: Answer<MailboxId>,
+    },
     RenameMailbox {
         account: AccountNumber,
         from: String,
@@ -287,6 +292,8 @@ pub(crate) enum Change {
     Sharing {
         account: AccountNumber,
         body: SharingBody,
+        /// How many private entries an account may have in a mailbox of somebody else.
+        guest_entries_max: usize,
         promise: Answer<()>,
     },
     /// For how long messages are kept, and kept ones.
@@ -331,7 +338,9 @@ impl Change {
             Change::Transfer { promise, .. } => promise.answer(Err(why())),
             Change::Flags { promise, .. } => promise.answer(Err(why())),
             Change::Expunge { promise, .. } => promise.answer(Err(why())),
-            Change::CreateMailbox { promise, .. } => promise.answer(Err(why())),
+            Change::CreateMailbox { promise, .. } | Change::Stage { promise, .. } => {
+                promise.answer(Err(why()));
+            }
             Change::ChunkAhead { promise, .. } => promise.answer(Err(why())),
             Change::RenameMailbox { promise, .. }
             | Change::DeleteMailbox { promise, .. }

@@ -322,3 +322,36 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(places) } else { Err(SummaryError::Long) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_64_bits_and_no_more() {
+        let read = |last: u8| {
+            let bytes = [&[0xFF; 9][..], &[last]].concat();
+            Reader { rest: &bytes }.number()
+        };
+        assert_eq!(read(1), Ok(u64::MAX));
+        for last in [2, 3, 0x7F, 0x81] {
+            assert_eq!(read(last), Err(SummaryError::Value("number")), "{last}");
+        }
+        assert_eq!(Reader { rest: &[0x80] }.number(), Err(SummaryError::Short));
+    }
+
+    #[test]
+    fn an_envelope_has_flags_that_mean_something() {
+        // Four texts that are not there, nobody in From; then flags, and five empty lists.
+        let read = |flags: u8| {
+            let bytes = [&[0; 5][..], &[flags], &[0; 5]].concat();
+            let mut reader = Reader { rest: &bytes };
+            reader.envelope().map(|_| reader.rest.len())
+        };
+        assert_eq!(read(0b00).unwrap(), 0, "Sender and Reply-To are lists of their own");
+        assert_eq!(read(0b11).unwrap(), 2, "or From is both");
+        for flags in [0b100, 0b111, 0x80] {
+            assert!(matches!(read(flags), Err(SummaryError::Value(_))), "{flags}");
+        }
+    }
+}

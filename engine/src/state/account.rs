@@ -237,11 +237,18 @@ impl MailboxNames {
         }
     }
 
+    /// Those in which messages wait to be moved together, by their names.
+    pub(crate) fn staging(&self) -> impl Iterator<Item = (&str, MailboxId)> {
+        let all = self.by_name.iter().map(|(name, (mailbox, _))| (name.as_str(), *mailbox));
+        all.filter(|(name, _)| is_staging(name))
+    }
+
     /// As the façade shows it.
     pub(crate) fn listing(&self) -> Listing {
         let mut mailboxes: Vec<MailboxEntry> = self
             .by_name
             .iter()
+            .filter(|(name, _)| !is_staging(name))
             .map(|(name, (id, special_use))| MailboxEntry {
                 id: *id,
                 name: name.clone(),
@@ -256,6 +263,20 @@ impl MailboxNames {
 /// INBOX is one mailbox in any case (RFC 9051 section 5.1); other names are as written.
 pub(crate) fn canonical(name: &str) -> &str {
     if name.eq_ignore_ascii_case(INBOX) { INBOX } else { name }
+}
+
+/// What the names of mailboxes begin with that nobody sees: no name that a client gives has a
+/// control character.
+const STAGING: char = '\u{1}';
+
+/// A name for a mailbox that nobody sees.
+pub(crate) fn staging_name(mailbox: MailboxId) -> String {
+    format!("{STAGING}{mailbox}")
+}
+
+/// Whether a mailbox of that name is seen by nobody.
+pub(crate) fn is_staging(name: &str) -> bool {
+    name.starts_with(STAGING)
 }
 
 #[cfg(test)]

@@ -33,6 +33,16 @@ pub(crate) struct Annotations {
     pub(crate) message_limit: Option<u64>,
 }
 
+/// An entry of metadata: by whose it is and its name, its value.
+pub(crate) type Entry<'a> = (&'a (AccountNumber, String), &'a Vec<u8>);
+
+/// What an entry takes beside its text, and a right.
+const ENTRY_BYTES: usize = 16;
+
+fn entry_bytes(((_, name), value): Entry<'_>) -> usize {
+    name.len() + value.len() + ENTRY_BYTES
+}
+
 /// Of all mailboxes of an account that have any.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct AccountAnnotations {
@@ -79,10 +89,18 @@ impl Annotations {
 
     /// About how many bytes they take.
     pub(crate) fn bytes(&self) -> usize {
-        const ENTRY_BYTES: usize = 16;
-        let entries = self.entries.iter();
-        let entries = entries.map(|((_, name), value)| name.len() + value.len() + ENTRY_BYTES);
-        entries.sum::<usize>() + self.rights.len() * ENTRY_BYTES
+        self.entries.iter().map(entry_bytes).sum::<usize>() + self.rights.len() * ENTRY_BYTES
+    }
+
+    /// Private entries of others than the owner.
+    pub(crate) fn guest_entries(&self, owner: AccountNumber) -> impl Iterator<Item = Entry<'_>> {
+        let is_guest = move |of: AccountNumber| of != AccountNumber::VOLUME && of != owner;
+        self.entries.iter().filter(move |((of, _), _)| is_guest(*of))
+    }
+
+    /// About how many bytes these take.
+    pub(crate) fn guest_bytes(&self, owner: AccountNumber) -> usize {
+        self.guest_entries(owner).map(entry_bytes).sum()
     }
 
     /// After changes of metadata.
@@ -171,6 +189,11 @@ impl AccountAnnotations {
     /// About how many bytes all of them take.
     pub(crate) fn bytes(&self) -> usize {
         self.of.values().map(|annotations| annotations.bytes()).sum()
+    }
+
+    /// About how many bytes the private entries of others than the owner take.
+    pub(crate) fn guest_bytes(&self, owner: AccountNumber) -> usize {
+        self.of.values().map(|annotations| annotations.guest_bytes(owner)).sum()
     }
 
     /// Who is named by a list of one of the mailboxes.

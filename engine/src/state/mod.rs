@@ -47,7 +47,7 @@ mod vanished;
 mod watchers;
 
 pub(crate) use account::Usage;
-pub(crate) use account::{AccountState, INBOX, canonical};
+pub(crate) use account::{AccountState, INBOX, canonical, is_staging, staging_name};
 pub(crate) use annotations::{ACCOUNT_ITSELF, AccountAnnotations, Annotations};
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{

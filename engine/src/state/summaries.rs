@@ -68,6 +68,9 @@ pub(crate) struct SummaryPages {
     run_uids: u32,
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// Called after a full run was noted.
+    #[cfg(test)]
+    pub(crate) on_growth: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[derive(Default)]
@@ -93,7 +96,13 @@ impl Default for SummaryPages {
 impl SummaryPages {
     /// With runs of so many UIDs, at most [`SUMMARY_RUN_UIDS`].
     pub(crate) fn of_runs(run_uids: u32) -> SummaryPages {
-        SummaryPages { run_uids, inner: Mutex::default(), changed: Condvar::new() }
+        SummaryPages {
+            run_uids,
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            #[cfg(test)]
+            on_growth: Mutex::default(),
+        }
     }
 
     /// The first UID of a UID's run.
@@ -134,6 +143,10 @@ impl SummaryPages {
         }
         drop(inner);
         self.changed.notify_one();
+        #[cfg(test)]
+        if let Some(hears) = &*self.on_growth.lock() {
+            hears();
+        }
     }
 
     /// A reader found no page of a run, or (`anew`) one that cannot be read.

@@ -70,6 +70,9 @@ mod sharing;
 #[cfg(test)]
 mod sharing_tests;
 mod spool;
+mod staging;
+#[cfg(test)]
+mod staging_tests;
 mod status;
 mod summaries;
 mod summary_cache;
@@ -100,6 +103,7 @@ pub use self::sharing::{
     AccessEntry, MetadataChange, MetadataEntry, MetadataScope, MetadataState, Usage,
 };
 pub use self::spool::SpoolFile;
+pub use self::staging::Staging;
 pub use self::status::{Opened, Status};
 pub use self::summaries::Summaries;
 pub use self::types::{

@@ -282,7 +282,11 @@ impl Store {
                 let is_given_up = with.fork.is_some();
                 self.start(surroundings, writer, with)?;
                 // With records lost, nobody knows which accounts were made.
-                if is_given_up { Ok(()) } else { self.finish_interrupted() }
+                if is_given_up {
+                    return Ok(());
+                }
+                self.finish_interrupted()?;
+                self.remove_staged()
             }
             None => {
                 let is_cause = |damage: &&LogDamage| damage.severity == Severity::AboveState;

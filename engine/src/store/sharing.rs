@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::commit::Change;
 use crate::error::CommitError;
 use crate::ids::{AccountNumber, MailboxId};
+use crate::limits::METADATA_GUEST_ENTRIES;
 use crate::record::{EntryChange, SharingBody};
 use crate::rights::{Grantee, Identifier, Rights};
 use crate::state::{ACCOUNT_ITSELF, AccountAnnotations, AccountState, Annotations};
@@ -154,13 +155,22 @@ impl Account {
         mailbox: Option<MailboxId>,
         changes: Vec<MetadataChange>,
     ) -> Ticket<Result<(), CommitError>> {
+        self.set_metadata_within(mailbox, changes, METADATA_GUEST_ENTRIES)
+    }
+
+    /// The same, with a bound to how many private entries an account that does not own the mailbox
+    /// may have in it.
+    pub fn set_metadata_within(
+        &self,
+        mailbox: Option<MailboxId>,
+        changes: Vec<MetadataChange>,
+        guest_entries_max: usize,
+    ) -> Ticket<Result<(), CommitError>> {
         let entries = changes.into_iter().map(|MetadataChange { scope, name, value }| {
             EntryChange { of: scope.of(), name, value }
         });
-        self.share(SharingBody::Metadata {
-            mailbox: mailbox.unwrap_or(ACCOUNT_ITSELF),
-            entries: entries.collect(),
-        })
+        let (mailbox, entries) = (mailbox.unwrap_or(ACCOUNT_ITSELF), entries.collect());
+        self.share(SharingBody::Metadata { mailbox, entries }, guest_entries_max)
     }
 
     /// What `account` may do with a mailbox of this one: everything, if it is its own.
@@ -199,7 +209,8 @@ impl Account {
         identifier: Identifier,
         rights: Option<Rights>,
     ) -> Ticket<Result<(), CommitError>> {
-        self.share(SharingBody::Rights { mailbox, entries: vec![(identifier, rights)] })
+        let entries = vec![(identifier, rights)];
+        self.share(SharingBody::Rights { mailbox, entries }, METADATA_GUEST_ENTRIES)
     }
 
     /// Accounts with a mailbox that may be shared with this one, by name: of each mailbox
@@ -227,12 +238,16 @@ impl Account {
         }
     }
 
-    fn share(&self, body: SharingBody) -> Ticket<Result<(), CommitError>> {
+    fn share(
+        &self,
+        body: SharingBody,
+        guest_entries_max: usize,
+    ) -> Ticket<Result<(), CommitError>> {
         if let Err(error) = self.inner.room.take(0) {
             return Ticket::answered(Err(error));
         }
         let account = self.number;
-        self.inner.submit(|promise| Change::Sharing { account, body, promise })
+        self.inner.submit(|promise| Change::Sharing { account, body, guest_entries_max, promise })
     }
 }
 
@@ -247,6 +262,8 @@ impl Store {
         messages: Option<u64>,
     ) -> Result<(), CommitError> {
         let body = SharingBody::Limits { messages };
-        self.inner.submit(|promise| Change::Sharing { account, body, promise }).wait()
+        let guest_entries_max = METADATA_GUEST_ENTRIES;
+        let change = |promise| Change::Sharing { account, body, guest_entries_max, promise };
+        self.inner.submit(change).wait()
     }
 }

@@ -9,7 +9,8 @@ use crate::disk::PlainDisk;
 use crate::flags::FlagList;
 use crate::ids::{AccountNumber, UnixSeconds};
 use crate::limits::{
-    ACL_ENTRIES_MAX, METADATA_ENTRIES_MAX, METADATA_NAME_BYTES_MAX, METADATA_VALUE_BYTES_MAX,
+    ACL_ENTRIES_MAX, MAILBOX_ANNOTATION_BYTES_MAX, METADATA_ENTRIES_MAX, METADATA_NAME_BYTES_MAX,
+    METADATA_VALUE_BYTES_MAX,
 };
 use crate::rights::{Grantee, Identifier, Rights, Sign};
 use crate::seal::Secret;
@@ -118,6 +119,45 @@ fn who_was_deleted_has_no_rights_and_what_was_deleted_has_no_list() {
     assert_eq!(anna.rights_of(work, carl.number()), Rights::NONE);
     let late = anna.set_rights(work, Identifier::ANYONE, Some(rights("l"))).wait();
     assert!(matches!(late, Err(CommitError::NoSuchMailbox)), "{late:?}");
+    assert!(store.checkpoint());
+    assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
+    store.close();
+}
+
+#[test]
+fn guests_leave_each_other_and_the_owner_room_for_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(folder.path());
+    let [anna, bert, carl] = [ANNA, BERT, CARL].map(|name| account(&store, name));
+    let inbox = anna.mailbox("INBOX").unwrap().unwrap().id();
+    let of = |who: &Account, name: &str, bytes: Option<usize>| MetadataChange {
+        scope: MetadataScope::Private(who.number()),
+        name: name.to_owned(),
+        value: bytes.map(|bytes| vec![7; bytes]),
+    };
+    let set = |changes| anna.set_metadata_within(Some(inbox), changes, 3).wait();
+    for name in ["/a", "/b", "/c"] {
+        set(vec![of(&bert, name, Some(1))]).unwrap();
+    }
+    let error = set(vec![of(&bert, "/d", Some(1))]).unwrap_err();
+    assert!(matches!(error, CommitError::TooManyEntries { limit: 3 }), "{error}");
+    set(vec![of(&bert, "/a", Some(2))]).unwrap();
+    set(vec![of(&bert, "/a", None), of(&bert, "/d", Some(1))]).unwrap();
+    set(vec![of(&carl, "/a", Some(1))]).unwrap();
+    let many = |count: usize| (0..count).map(|number| change(&format!("/e{number}"), Some(b"x")));
+    set(many(METADATA_ENTRIES_MAX).collect())
+        .expect("those of guests do not count with the owner's");
+    set((0..METADATA_ENTRIES_MAX).map(|number| change(&format!("/e{number}"), None)).collect())
+        .unwrap();
+    // Guests together have half of the bytes.
+    let large = METADATA_VALUE_BYTES_MAX - 600;
+    set(vec![of(&bert, "/b", Some(large))]).unwrap();
+    set(vec![of(&carl, "/a", Some(large))]).unwrap();
+    let error = set(vec![of(&carl, "/b", Some(large))]).unwrap_err();
+    assert!(matches!(error, CommitError::TooLarge { .. }), "{error}");
+    let half = MAILBOX_ANNOTATION_BYTES_MAX / 2;
+    let own = (0..2).map(|number| of(&anna, &format!("/own{number}"), Some(half / 2 - 100)));
+    set(own.collect()).expect("the other half is the owner's");
     assert!(store.checkpoint());
     assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
     store.close();

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::summary_maker::MakerStep;
 use super::*;
 use crate::disk::PlainDisk;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
@@ -311,6 +312,21 @@ fn a_thread_makes_pages_without_being_asked() {
         assert!(begun.elapsed() < std::time::Duration::from_secs(30));
     }
     site.store().close();
+}
+
+/// The maker may hear of a run at once, while the committer still shows what it committed.
+#[test]
+fn a_run_is_seen_as_full_by_whoever_hears_that_it_is() {
+    let site = Site::new();
+    let inner = Arc::clone(&site.store().inner);
+    let make = move || assert_ne!(inner.make_summary_page(), MakerStep::Full);
+    *site.store().inner.committed.summary_pages.on_growth.lock() = Some(Box::new(make));
+    site.fill("INBOX", 0..5);
+    site.fill("INBOX", 5..10);
+    site.fill("INBOX", 10..20);
+    assert_eq!(site.pages(), [0, 8]);
+    // It holds the store.
+    *site.store().inner.committed.summary_pages.on_growth.lock() = None;
 }
 
 #[test]

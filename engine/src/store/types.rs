@@ -71,6 +71,8 @@ pub struct Appended {
     pub uid_validity: UidValidity,
     /// One UID a message, ascending.
     pub uids: Vec<Uid>,
+    /// At least the MODSEQ that each has from it, and below that of every later change.
+    pub modseq: Lsn,
 }
 
 /// What COPY or MOVE did: `source[i]` became `destination[i]`.
@@ -82,6 +84,8 @@ pub struct Copied {
     pub source: Vec<Uid>,
     /// Their UIDs in the destination.
     pub destination: Vec<Uid>,
+    /// At least the MODSEQ that each has there from it, and below that of every later change.
+    pub modseq: Lsn,
 }
 
 /// What a change of flags did.

@@ -2,18 +2,17 @@
 //! and into a mailbox where the client may not set every flag.
 //!
 //! Messages are read, prepared and appended in batches, under the budget of messages that are read
-//! back from the spool. If one fails, those that were copied before go again, so that a copy is all
-//! or nothing (RFC 3501 section 6.4.7). A crash of the server in between may leave some of them; a
-//! MOVE removes the originals last, so that it never loses one.
+//! back from the spool. Several batches are staged where nobody sees them, and handed over in one
+//! move: a copy is all or nothing (RFC 3501 section 6.4.7) whatever fails, and if the server ends
+//! in between. A MOVE removes the originals last, so that it never loses one.
 
 use std::sync::Arc;
 
 use engine::error::{CommitError, ReadError};
 use engine::flags::{FlagChange, FlagList, SystemFlags};
-use engine::ids::Uid;
 use engine::mailbox::{Row, View};
 use engine::uid_set::UidSet;
-use engine::{Account, Copied, Mailbox, NewMessage};
+use engine::{Account, Appended, Copied, Mailbox, NewMessage, Staging};
 
 use super::place::Found;
 use super::rights::permitted;
@@ -72,24 +71,20 @@ pub(super) async fn transfer(
         Err(error) => return Err(Answer::unreadable(&talk.session, &error)),
     };
     let crossing = Crossing { source, owner, view, rows };
-    let mut given: Vec<Uid> = Vec::new();
-    let copied = copy_all(talk, &crossing, to, &mut given).await;
-    let moved = match (copied, kind) {
-        (Ok(()), TransferKind::Move) => remove(&crossing.source, crossing.uids()).await,
-        (copied, _) => copied,
-    };
-    let failure = match moved {
-        Ok(()) => {
-            let view = blocking(|| to.mailbox.view());
-            let view = view.ok().flatten().ok_or_else(Answer::no_mailbox)?;
-            let source = crossing.rows.iter().map(|row| row.uid).collect();
-            return Ok(Copied { uid_validity: view.uid_validity(), source, destination: given });
-        }
+    let failure = match copy_all(talk, &crossing, to).await {
+        Ok(copied) if kind == TransferKind::Copy => return Ok(copied),
+        Ok(copied) => match remove(&crossing.source, crossing.uids()).await {
+            Ok(()) => return Ok(copied),
+            Err(failure) => {
+                let uids = copied.destination.into_iter().collect();
+                if let Err(Failure::Commit(error)) = remove(&to.mailbox, uids).await {
+                    tracing::warn!(%error, "a move that was given up left its copies behind");
+                }
+                failure
+            }
+        },
         Err(failure) => failure,
     };
-    if let Err(Failure::Commit(error)) = remove(&to.mailbox, given.into_iter().collect()).await {
-        tracing::warn!(%error, "a copy that was given up left some messages behind");
-    }
     Err(match failure {
         Failure::Commit(error) => Answer::refused(&talk.session, &error),
         Failure::Read(error) => Answer::unreadable(&talk.session, &error),
@@ -148,29 +143,45 @@ impl Crossing {
     }
 }
 
-async fn copy_all(
-    talk: &Talk,
-    crossing: &Crossing,
-    to: &Found,
-    given: &mut Vec<Uid>,
-) -> Result<(), Failure> {
+async fn copy_all(talk: &Talk, crossing: &Crossing, to: &Found) -> Result<Copied, Failure> {
     check_quota(crossing, to)?;
-    let config = &talk.session.config;
+    let source = crossing.rows.iter().map(|row| row.uid).collect();
+    if crossing.batch(0).len() == crossing.rows.len() {
+        let Appended { uid_validity, uids, modseq } =
+            append_batch(talk, crossing, 0, (to, None)).await?;
+        return Ok(Copied { uid_validity, source, destination: uids, modseq });
+    }
+    let owner = &to.place.owner;
+    let staged = owner.stage().await?;
+    let staging = blocking(|| owner.staged(staged))?;
     let mut done = 0;
     while done < crossing.rows.len() {
-        let batch = crossing.batch(done);
-        let bytes = batch.iter().map(|row| u64::from(row.size)).sum();
-        let units = budget_units(bytes).min(budget_units(config.limits.append_budget_bytes));
-        let _held = Arc::clone(&config.spooled_budget).acquire_many_owned(units).await;
-        let prepared = blocking(|| {
-            batch.iter().map(|row| crossing.prepare(talk, row, to)).collect::<Result<Vec<_>, _>>()
-        })?;
-        // Large ones enter the log ahead, while the caller waits.
-        let ticket = blocking(|| to.mailbox.append(prepared));
-        given.extend(ticket.await?.uids);
-        done += batch.len();
+        done += append_batch(talk, crossing, done, (to, Some(&staging))).await?.uids.len();
     }
-    Ok(())
+    Ok(Copied { source, ..staging.hand_over(&to.mailbox).await? })
+}
+
+/// Reads, seals and appends the messages from there on that make up one batch.
+async fn append_batch(
+    talk: &Talk,
+    crossing: &Crossing,
+    from: usize,
+    (to, staging): (&Found, Option<&Staging>),
+) -> Result<Appended, Failure> {
+    let config = &talk.session.config;
+    let batch = crossing.batch(from);
+    let bytes = batch.iter().map(|row| u64::from(row.size)).sum();
+    let units = budget_units(bytes).min(budget_units(config.limits.append_budget_bytes));
+    let _held = Arc::clone(&config.spooled_budget).acquire_many_owned(units).await;
+    let prepared = blocking(|| {
+        batch.iter().map(|row| crossing.prepare(talk, row, to)).collect::<Result<Vec<_>, _>>()
+    })?;
+    // Large ones enter the log ahead, while the caller waits.
+    let ticket = blocking(|| match staging {
+        Some(staging) => staging.append(prepared),
+        None => to.mailbox.append(prepared),
+    });
+    Ok(ticket.await?)
 }
 
 /// Asked before anything is copied, so that nothing has to go again.

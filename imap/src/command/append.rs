@@ -19,7 +19,7 @@ use super::catenate::Draft;
 use super::metadata::value_too_long;
 use super::place::Found;
 use super::rights::{Deed, permitted};
-use super::{Answer, Talk};
+use super::{Answer, Talk, notify};
 use crate::codec::command::AppendMessage;
 use crate::codec::grammar;
 use crate::codec::mailbox_name::WireName;
@@ -188,6 +188,8 @@ pub(super) async fn append(
     };
     Ok(match found.mailbox.append(prepared).await {
         Ok(appended) => {
+            let deed = notify::Own::appended(found.mailbox.id(), &appended);
+            notify::note(&mut talk.session, deed);
             let uids: UidSet = appended.uids.iter().copied().collect();
             let code = format!("APPENDUID {} {uids}", appended.uid_validity.0);
             Answer::ok_code(code, "Appended")

@@ -4,6 +4,7 @@ use engine::error::CommitError;
 use engine::{SpecialUse, Ticket};
 
 use super::answer::printable;
+use super::notify::{Own, note};
 use super::place::Place;
 use super::rights::{Deed, permit};
 use super::{Answer, Talk};
@@ -33,7 +34,11 @@ pub(super) async fn create(
     }
     let name = place.name.strip_suffix('/').unwrap_or(&place.name);
     Ok(match place.owner.create_mailbox(name, special_use).await {
-        Ok(id) => Answer::ok_code(format!("MAILBOXID ({id})"), "Created"),
+        Ok(id) => {
+            let name = shown(&place.shown);
+            note(&mut talk.session, Own::Created { mailbox: id, name });
+            Answer::ok_code(format!("MAILBOXID ({id})"), "Created")
+        }
         Err(error) => Answer::refused(&talk.session, &error),
     })
 }
@@ -53,6 +58,9 @@ pub(super) async fn delete(talk: &mut Talk, name: &WireName) -> Result<Answer, E
     };
     let ticket = found.place.owner.delete_mailbox(&found.place.name);
     let answer = done(talk, ticket, "Deleted").await;
+    if answer.status == super::Status::Ok {
+        note(&mut talk.session, Own::Deleted { mailbox: found.mailbox.id() });
+    }
     let here = talk.session.selected.as_ref().map(|selected| selected.mailbox.id());
     if answer.status == super::Status::Ok && here == Some(found.mailbox.id()) {
         talk.session.selected = None;
@@ -103,7 +111,13 @@ pub(super) async fn rename(
         return Ok(Answer::no("CANNOT", "A mailbox stays with whoever owns it"));
     }
     let new = to.name.strip_suffix('/').unwrap_or(&to.name);
-    Ok(done(talk, from.owner.rename_mailbox(&from.name, new), "Renamed").await)
+    let answer = done(talk, from.owner.rename_mailbox(&from.name, new), "Renamed").await;
+    // That of INBOX makes a mailbox, which is told.
+    if answer.status == super::Status::Ok && from.name != "INBOX" {
+        let (from, to) = (shown(&from.shown), shown(&to.shown));
+        note(&mut talk.session, Own::Renamed { from, to });
+    }
+    Ok(answer)
 }
 
 /// SUBSCRIBE
@@ -113,7 +127,9 @@ pub(super) async fn subscribe(talk: &mut Talk, name: &WireName) -> Result<Answer
         Err(answer) => return Ok(answer),
     };
     let name = name.strip_suffix('/').unwrap_or(&name);
-    Ok(done(talk, account.subscribe(name), "Subscribed").await)
+    let answer = done(talk, account.subscribe(name), "Subscribed").await;
+    note_subscribed(talk, &answer, name, true);
+    Ok(answer)
 }
 
 /// UNSUBSCRIBE
@@ -123,7 +139,21 @@ pub(super) async fn unsubscribe(talk: &mut Talk, name: &WireName) -> Result<Answ
         Err(answer) => return Ok(answer),
     };
     let name = name.strip_suffix('/').unwrap_or(&name);
-    Ok(done(talk, account.unsubscribe(name), "Unsubscribed").await)
+    let answer = done(talk, account.unsubscribe(name), "Unsubscribed").await;
+    note_subscribed(talk, &answer, name, false);
+    Ok(answer)
+}
+
+fn note_subscribed(talk: &mut Talk, answer: &Answer, name: &str, subscribed: bool) {
+    if answer.status == super::Status::Ok {
+        let name = if name.eq_ignore_ascii_case("INBOX") { "INBOX" } else { name }.to_owned();
+        note(&mut talk.session, Own::Subscribed { name, subscribed });
+    }
+}
+
+/// A name as lists show it.
+fn shown(name: &str) -> String {
+    name.strip_suffix('/').unwrap_or(name).to_owned()
 }
 
 fn named(talk: &Talk, name: &WireName) -> Result<(engine::Account, String), Answer> {

@@ -1,8 +1,9 @@
 //! GETMETADATA and SETMETADATA (RFC 5464), also for LIST … RETURN (METADATA …) (RFC 9590).
 //!
-//! Private entries of a mailbox that is somebody else's are kept there, too, and count there. The
-//! server itself has private entries alone, of each account its own. `/private/specialuse` shows
-//! what CREATE gave the mailbox (RFC 6154 section 4), and cannot be set.
+//! Private entries of a mailbox that is somebody else's are kept there, too, and count there,
+//! within bounds of their own: neither its owner nor other guests lack room for them. The server
+//! itself has private entries alone, of each account its own. `/private/specialuse` shows what
+//! CREATE gave the mailbox (RFC 6154 section 4), and cannot be set.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use engine::limits::METADATA_VALUE_BYTES_MAX;
 use engine::{Account, MetadataChange, MetadataScope};
 
 use super::rights::Deed;
-use super::{Answer, Talk};
+use super::{Answer, Talk, notify};
 use crate::codec::command::{EntryName, EntryValue, MetadataRequest, Visibility};
 use crate::codec::grammar::SPECIAL_USES;
 use crate::codec::mailbox_name::WireName;
@@ -139,6 +140,7 @@ pub(super) async fn set(
     if let Some(answer) = refused(&target, &values) {
         return Ok(answer);
     }
+    let limit = talk.session.config.limits.metadata_guest_entries;
     let change = |EntryValue { name, value }| MetadataChange {
         scope: match name.visibility {
             Visibility::Private => MetadataScope::Private(target.viewer),
@@ -147,9 +149,17 @@ pub(super) async fn set(
         name: name.rest,
         value,
     };
-    let changes = values.into_iter().map(change).collect();
-    Ok(match target.owner.set_metadata(target.mailbox, changes).await {
-        Ok(()) => Answer::ok("Done"),
+    let changes: Vec<MetadataChange> = values.into_iter().map(change).collect();
+    let set = target.owner.set_metadata_within(target.mailbox, changes.clone(), limit);
+    Ok(match set.await {
+        Ok(()) => {
+            for MetadataChange { scope, name, value } in changes {
+                let (owner, mailbox) = (target.owner.number(), target.mailbox);
+                let deed = notify::Own::Set { owner, mailbox, scope, entry: name, value };
+                notify::note(&mut talk.session, deed);
+            }
+            Answer::ok("Done")
+        }
         Err(error @ CommitError::TooManyEntries { .. }) => {
             Answer::no("METADATA TOOMANY", super::printable(&error.to_string()))
         }

@@ -4,7 +4,7 @@ use engine::ids::Uid;
 
 use super::append::{drafts, prepare_all};
 use super::rights::{Deed, needs};
-use super::{Answer, Talk};
+use super::{Answer, Talk, notify};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, AppendMessage, Numbers};
 use crate::codec::mailbox_name::WireName;
@@ -44,6 +44,8 @@ pub(super) async fn replace(
     }
     Ok(match selected.mailbox.replace(old, &found.mailbox, message).await {
         Ok(appended) => {
+            let deed = notify::Own::appended(found.mailbox.id(), &appended);
+            notify::note(&mut talk.session, deed);
             let uid = appended.uids.first().map_or(0, |uid| uid.0);
             let code = format!("APPENDUID {} {uid}", appended.uid_validity.0);
             // RFC 8508 section 4.3: before the EXPUNGE answer.

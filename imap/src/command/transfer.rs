@@ -4,7 +4,7 @@ use engine::Copied;
 use engine::uid_set::UidSet;
 
 use super::rights::{Deed, needs};
-use super::{Answer, Talk, across, message_limit};
+use super::{Answer, Talk, across, message_limit, notify};
 use crate::codec::SequenceSet;
 use crate::codec::command::{Access, Numbers, TransferKind};
 use crate::codec::mailbox_name::WireName;
@@ -73,6 +73,7 @@ pub(super) async fn transfer(
         return Ok(nothing);
     }
     let code = copy_uid(&copied);
+    notify::note(&mut talk.session, notify::Own::copied(to.mailbox.id(), &copied));
     Ok(match kind {
         TransferKind::Copy => Answer::ok_code(code, "Copied"),
         TransferKind::Move => {

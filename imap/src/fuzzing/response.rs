@@ -5,7 +5,7 @@
 //! response  = ("+ " text / tag SP state / "* " untagged) CRLF
 //! state     = ("OK" / "NO" / "BAD" / "BYE" / "PREAUTH") SP ["[" values "]" SP] text
 //! untagged  = state / number SP ("EXISTS" / "RECENT" / "EXPUNGE")
-//!           / number SP "FETCH" SP "(" pairs ")" / name *(SP value)
+//!           / number SP ("FETCH" / "UIDFETCH") SP "(" pairs ")" / name *(SP value)
 //! value     = atom / quoted / literal / "(" [values] ")"      a list may follow a list at once
 //! ```
 
@@ -34,7 +34,6 @@ const NAMES: &[&[u8]] = &[
     b"STATUS",
     b"THREAD",
     b"UIDBATCHES",
-    b"UIDFETCH",
     b"VANISHED",
 ];
 
@@ -62,7 +61,7 @@ fn untagged(mut rest: Rest<'_>) -> Result<(), Fault> {
         }
         return match rest.word() {
             b"EXISTS" | b"RECENT" | b"EXPUNGE" => rest.end(),
-            b"FETCH" => {
+            b"FETCH" | b"UIDFETCH" => {
                 let count = rest.list()?;
                 if count == 0 || count % 2 == 1 {
                     return Err("FETCH has pairs");

@@ -7,13 +7,16 @@
 //! 2. Every response is one by its grammar (`response.rs`).
 //! 3. EXISTS never tells of fewer messages than the client counts, EXPUNGE of none beyond, and no
 //!    response of a number above.
-//! 4. No EXPUNGE is told while FETCH, STORE or SEARCH is answered (RFC 3501 section 7.4.1).
+//! 4. No EXPUNGE, and no VANISHED in its place, is told while FETCH, STORE or SEARCH is answered
+//!    (RFC 3501 section 7.4.1).
 //! 5. A sequence number means the same UID until an EXPUNGE, and UIDs ascend with the numbers.
 //! 6. SEARCH names messages that the client knows, ascending.
 //! 7. FETCH and STORE by number that are answered OK told of every message that they named.
 //! 8. A right command is not answered BAD.
 //! 9. BYE is told to LOGOUT alone.
-//! 10. In the end, after NOOP, all sessions have the messages that are stored.
+//! 10. VANISHED is told to who enabled QRESYNC or UIDONLY, and EXPUNGE to the others; to who
+//!     enabled UIDONLY no number is told.
+//! 11. In the end, after NOOP, all sessions have the messages that are stored.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -117,9 +120,38 @@ impl Sent {
     }
 }
 
-/// A client with its picture of the mailbox: a UID for each number, where it was told.
+/// What a client enables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Dialect {
+    Plain,
+    Condstore,
+    QResync,
+    UidOnly,
+}
+
+impl Dialect {
+    fn enabling(self) -> Option<&'static str> {
+        match self {
+            Dialect::Plain => None,
+            Dialect::Condstore => Some("ENABLE CONDSTORE"),
+            Dialect::QResync => Some("ENABLE QRESYNC"),
+            Dialect::UidOnly => Some("ENABLE QRESYNC UIDONLY"),
+        }
+    }
+
+    fn hears_vanished(self) -> bool {
+        matches!(self, Dialect::QResync | Dialect::UidOnly)
+    }
+}
+
+/// A client with its picture of the mailbox: a UID for each number, where it was told. Without
+/// numbers the UIDs that are known come first.
 pub struct Session {
     stream: BufReader<DuplexStream>,
+    /// What it has enabled when it speaks next.
+    speaks: Dialect,
+    /// What it has enabled when the next answer comes.
+    hears: Dialect,
     uids: Vec<Option<u32>>,
     sent: VecDeque<Sent>,
     tags: u32,
@@ -136,6 +168,8 @@ impl Session {
     pub async fn new(stream: DuplexStream) -> Session {
         let mut session = Session {
             stream: BufReader::with_capacity(64 << 10, stream),
+            speaks: Dialect::Plain,
+            hears: Dialect::Plain,
             uids: Vec::new(),
             sent: VecDeque::new(),
             tags: 0,
@@ -151,6 +185,21 @@ impl Session {
         session
     }
 
+    /// Enables something, or nothing.
+    pub async fn enable(&mut self, chance: &mut impl Choices) {
+        let dialect = match chance.below(6) {
+            0 => Dialect::Condstore,
+            1 | 2 => Dialect::QResync,
+            3 => Dialect::UidOnly,
+            _ => return,
+        };
+        let Some(enabling) = dialect.enabling() else { return };
+        self.say(enabling).await;
+        let answer = self.hear().await;
+        self.check(answer.starts_with("OK"), "what there is can be enabled");
+        (self.speaks, self.hears) = (dialect, dialect);
+    }
+
     /// How many messages the client counts.
     pub fn count(&self) -> usize {
         self.uids.len()
@@ -164,6 +213,9 @@ impl Session {
     async fn send(&mut self, command: String, meant: Meant) {
         self.tags += 1;
         let tag = format!("r{}", self.tags);
+        if command == "UNAUTHENTICATE" {
+            self.speaks = Dialect::Plain;
+        }
         let line = format!("{tag} {command}\r\n");
         // What the server answers meanwhile fits into the pipe, or it would wait for its reader.
         let sending = self.stream.get_mut().write_all(line.as_bytes());
@@ -236,6 +288,9 @@ impl Session {
             // A number may have gone since it was written.
             let is_right = sent.meant == Meant::Right && !answer.contains("There is no message");
             self.check(!is_right || status != "BAD", "a right command is not BAD");
+            if sent.is(&["UNAUTHENTICATE"]) && status == "OK" {
+                self.hears = Dialect::Plain;
+            }
             let promised = sent.promised(self.count_before);
             let kept = status != "OK" || promised.is_subset(&self.fetched);
             self.check(kept, "every message that was named is told");
@@ -260,6 +315,9 @@ impl Session {
         match first {
             "BYE" => self.check(self.answers(&["LOGOUT"]), "the session goes on"),
             "SEARCH" | "SORT" | "THREAD" | "ESEARCH" => self.note_found(first, rest),
+            // What went before the client came is nothing to it.
+            "VANISHED" if rest.starts_with("(EARLIER)") => {}
+            "VANISHED" => self.note_vanished(rest),
             _ => {}
         }
         let Ok(number) = first.parse::<usize>() else { return };
@@ -271,11 +329,23 @@ impl Session {
             }
             "EXPUNGE" => {
                 self.check(is_known, "EXPUNGE names a message");
-                let is_held = self.sent.front().is_some_and(Sent::holds_expunges);
-                self.check(!is_held, "EXPUNGE is held back");
+                self.check(!self.hears.hears_vanished(), "EXPUNGE is VANISHED here");
+                self.check_held();
                 self.uids.remove(number - 1);
             }
+            "UIDFETCH" => {
+                self.check(self.hears == Dialect::UidOnly, "UIDFETCH is told to who wants it");
+                let Ok(uid) = u32::try_from(number) else { return };
+                if !self.uids.contains(&Some(uid)) {
+                    let place = self.uids.iter().position(Option::is_none);
+                    self.check(place.is_some(), "UIDFETCH names a message");
+                    self.uids.remove(place.unwrap_or_default());
+                    let place = self.uids.partition_point(|known| known.is_some_and(|at| at < uid));
+                    self.uids.insert(place, Some(uid));
+                }
+            }
             "FETCH" => {
+                self.check(self.hears != Dialect::UidOnly, "no number is told");
                 self.check(is_known, "FETCH names a message");
                 self.fetched.insert(number);
                 let uid = rest.split_once("UID ").and_then(|(_, rest)| {
@@ -288,6 +358,41 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    fn check_held(&self) {
+        let is_held = self.sent.front().is_some_and(Sent::holds_expunges);
+        self.check(!is_held, "EXPUNGE is held back");
+    }
+
+    /// UIDs of messages that went.
+    fn note_vanished(&mut self, set: &str) {
+        self.check(self.hears.hears_vanished(), "VANISHED is told to who wants it");
+        self.check_held();
+        for range in set.split(',') {
+            let (first, last) = range.split_once(':').unwrap_or((range, range));
+            let ends = first.parse::<u32>().ok().zip(last.parse::<u32>().ok());
+            self.check(ends.is_some_and(|(first, last)| first <= last), "VANISHED has ranges");
+            let Some((first, last)) = ends else { return };
+            for uid in first..=last {
+                self.forget(uid);
+            }
+        }
+    }
+
+    /// A message went: the one of that UID, or one that lies where it must have been.
+    fn forget(&mut self, uid: u32) {
+        let known = self.uids.iter().position(|place| *place == Some(uid));
+        let place = known.or_else(|| match self.hears {
+            Dialect::UidOnly => self.uids.iter().position(Option::is_none),
+            _ => {
+                let above = |place: &Option<u32>| place.is_some_and(|known| known > uid);
+                let end = self.uids.iter().position(above).unwrap_or(self.uids.len());
+                end.checked_sub(1).filter(|&place| self.uids.get(place) == Some(&None))
+            }
+        });
+        self.check(place.is_some(), &format!("VANISHED names a message, {uid}"));
+        self.uids.remove(place.unwrap_or_default());
     }
 
     /// The numbers of what was found.
@@ -306,6 +411,7 @@ impl Session {
         }
         // By UID, or by who knows what.
         if self.answers(&["SEARCH", "SORT", "THREAD"]) {
+            self.check(self.hears != Dialect::UidOnly, "no number is found");
             let are_known = found.iter().all(|number| (1..=self.uids.len()).contains(number));
             self.check(are_known, "what is found is known");
         }
@@ -340,9 +446,9 @@ pub async fn round(sessions: &mut [Session], chance: &mut impl Choices) {
         let Some(session) = sessions.get_mut(at) else { continue };
         let count = session.count();
         if chance.one_in(4) {
-            session.send(broken(chance, count), Meant::Broken).await;
+            session.send(broken(chance, count, session.speaks), Meant::Broken).await;
         }
-        for command in commands(chance, count) {
+        for command in commands(chance, count, session.speaks) {
             session.send(command, Meant::Right).await;
         }
     }
@@ -382,12 +488,20 @@ const ITEMS: &[&str] = &[
     "(UID FLAGS) (CHANGEDSINCE 3)",
     "(UID BINARY.SIZE[1] BINARY[1])",
 ];
+/// The one with numbers of messages.
+const NUMBERED_KEY: &str = "2:4 LARGER 10";
+/// What was missed, for who enabled QRESYNC.
+const RESYNCS: &[&str] = &[
+    "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 2 VANISHED)",
+    "SELECT INBOX (QRESYNC (1 2))",
+    "SELECT INBOX (QRESYNC (1 2 1:3))",
+];
 const KEYS: &[&str] = &[
     "ALL",
     "UNSEEN",
     "DELETED NOT FLAGGED",
     "OR SUBJECT 3 KEYWORD $Label1",
-    "2:4 LARGER 10",
+    NUMBERED_KEY,
     "BODY text",
     "SINCE 1-Jan-2020",
     "UID 1:*",
@@ -425,8 +539,9 @@ const PLAIN: &[&str] = &[
 
 /// Right commands; the numbers in the first exist when it is answered, if expunges are not told
 /// before.
-fn commands(chance: &mut impl Choices, count: usize) -> Vec<String> {
-    let by_uid = if chance.one_in(2) || count == 0 { "UID " } else { "" };
+fn commands(chance: &mut impl Choices, count: usize, speaks: Dialect) -> Vec<String> {
+    let is_uid_only = speaks == Dialect::UidOnly;
+    let by_uid = if chance.one_in(2) || count == 0 || is_uid_only { "UID " } else { "" };
     let set = set(chance, count);
     let one = match chance.below(20) {
         0..3 => format!("{by_uid}FETCH {set} {}", chance.pick(ITEMS)),
@@ -457,16 +572,20 @@ fn commands(chance: &mut impl Choices, count: usize) -> Vec<String> {
             let close = chance.pick(&["CLOSE", "UNSELECT", "EXAMINE INBOX"]);
             return vec![close.to_owned(), "SELECT INBOX".to_owned()];
         }
+        17 if speaks.hears_vanished() => chance.pick(RESYNCS).to_owned(),
         _ => chance.pick(PLAIN).to_owned(),
     };
-    vec![one]
+    // Without numbers none is said, nor the saved result in the place of some.
+    let has_numbers = [NUMBERED_KEY, " $"].iter().any(|key| one.ends_with(key));
+    let has_numbers = has_numbers || one.starts_with("SEARCH");
+    vec![if is_uid_only && has_numbers { "NOOP".to_owned() } else { one }]
 }
 
 /// A right command with a wrong byte or two. No literal begins in it, and it leaves the mailbox
 /// that is open.
-fn broken(chance: &mut impl Choices, count: usize) -> String {
+fn broken(chance: &mut impl Choices, count: usize, speaks: Dialect) -> String {
     const KEPT: &[&str] = &["SELECT", "CLOSE", "UNSELECT", "EXAMINE", "IDLE", "UNAUTHENTICATE"];
-    let right = commands(chance, count).swap_remove(0);
+    let right = commands(chance, count, speaks).swap_remove(0);
     let right = match right.contains('{') || KEPT.iter().any(|kept| right.starts_with(kept)) {
         true => "STATUS INBOX (MESSAGES)".to_owned(),
         false => right,

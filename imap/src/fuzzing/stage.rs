@@ -107,6 +107,9 @@ impl Stage {
                 first.hear().await;
             }
             let mut choices = Written(bytes);
+            for session in &mut sessions {
+                session.enable(&mut choices).await;
+            }
             for _ in 0..ROUNDS_MAX {
                 if choices.0.is_empty() {
                     break;

@@ -64,6 +64,47 @@ async fn more_mailboxes_than_are_watched_are_refused_or_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_brings_at_the_same_moment_is_told_and_what_the_client_brings_is_not() {
+    const APPEND: &str = "APPEND box {1+}\r\nx";
+    let folder = tempfile::tempdir().unwrap();
+    let served = served(folder.path(), 10);
+    let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
+    let mut other = Client::new(served.connect(Transport::Plain, 1 << 16));
+    client.log_in().await;
+    other.log_in().await;
+    other.ok("CREATE box").await;
+    client.ok("NOTIFY SET (subtree box (MessageNew MessageExpunge FlagChange))").await;
+    for _ in 0..20 {
+        assert!(client.ok(APPEND).await.is_empty(), "its own message");
+    }
+    assert!(client.ok("NOOP").await.is_empty(), "its own messages");
+    for round in 0..30 {
+        let (mut told, answer) = tokio::join!(
+            async {
+                let mut told = Vec::new();
+                for _ in 0..3 {
+                    told.extend(client.ok(APPEND).await);
+                }
+                told
+            },
+            other.answer(APPEND)
+        );
+        // OK [APPENDUID 1 n] …
+        let uid = answer.split([' ', ']']).nth(3).and_then(|uid| uid.parse::<u32>().ok());
+        let uid = uid.unwrap_or_else(|| panic!("{answer}"));
+        let is_told = |line: &String| {
+            let next = line.split("UIDNEXT ").nth(1).and_then(|rest| rest.split(' ').next());
+            next.and_then(|next| next.parse::<u32>().ok()).is_some_and(|next| next > uid)
+        };
+        while !told.iter().any(is_told) {
+            let line = client.line().await.unwrap();
+            assert!(line.starts_with("* STATUS \"box\""), "round {round}: {line}");
+            told.push(line);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_idle_hears_of_every_message() {
     const MESSAGES: usize = 200;
     let folder = tempfile::tempdir().unwrap();

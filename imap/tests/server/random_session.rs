@@ -19,7 +19,9 @@ async fn run(seed: u64) {
         Served::new(open_store(folder.path()), Config::new(limits, "test".into(), None, true));
     let mut sessions = Vec::new();
     for _ in 0..SESSIONS {
-        sessions.push(Session::new(served.connect(Transport::Plain, 1 << 20)).await);
+        let mut session = Session::new(served.connect(Transport::Plain, 1 << 20)).await;
+        session.enable(chance).await;
+        sessions.push(session);
     }
     for _ in 0..STEPS {
         round(&mut sessions, chance).await;

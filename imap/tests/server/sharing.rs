@@ -104,9 +104,13 @@ struct House {
 
 impl House {
     async fn new() -> House {
+        House::with(Limits::default()).await
+    }
+
+    async fn with(limits: Limits) -> House {
         let folder = tempfile::tempdir().unwrap();
         let store = open_store(folder.path());
-        let mut config = Config::new(Limits::default(), "test".into(), None, true);
+        let mut config = Config::new(limits, "test".into(), None, true);
         config.shared_account = Some("shared@example.org".into());
         let served = Served::new(store, config);
         let mut owner = Client::new(served.connect(Transport::Plain, 1 << 16));
@@ -225,9 +229,19 @@ async fn a_copy_to_another_account_is_all_or_nothing_and_keeps_what_it_may() {
         guest.ok(&format!("APPEND Many ($Work) {date} {{{length}+}}\r\n{text}")).await;
     }
     guest.ok("SELECT Many").await;
+    house.owner.ok("SELECT Work").await;
+    house.owner.send(b"i IDLE\r\n").await;
+    assert_eq!(house.owner.line().await.as_deref(), Some("+ idling"));
     let answer = guest.answer(&format!("COPY 1:* {WORK}")).await;
     assert!(answer.contains(" 1:300 2:301]"), "{answer}");
-    house.owner.ok("SELECT Work").await;
+    // Nobody ever sees a part of them.
+    let mut line = house.owner.line().await.unwrap();
+    while !line.ends_with(" EXISTS") {
+        line = house.owner.line().await.unwrap();
+    }
+    assert_eq!(line, "* 301 EXISTS");
+    house.owner.send(b"DONE\r\n").await;
+    while !house.owner.line().await.unwrap().starts_with("i OK") {}
     let lines = house.owner.ok("FETCH 301 (FLAGS INTERNALDATE ENVELOPE)").await;
     let date = "INTERNALDATE \"17-Jul-1996 02:44:25 +0000\"";
     assert!(lines[0].contains("$Work") && lines[0].contains(date), "{lines:?}");
@@ -242,6 +256,63 @@ async fn a_copy_to_another_account_is_all_or_nothing_and_keeps_what_it_may() {
     assert_eq!(guest.ok("STATUS Many (MESSAGES)").await, ["* STATUS \"Many\" (MESSAGES 0)"]);
     let there = house.owner.ok("STATUS Work (MESSAGES)").await;
     assert!(there.contains(&"* STATUS \"Work\" (MESSAGES 601)".to_owned()), "{there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_given_up_leaves_nothing_anywhere() {
+    let mut house = House::new().await;
+    house.work("lrswite").await;
+    let owner = house.served.store().account("demo@example.org").unwrap().unwrap();
+    let before = owner.usage().message_count;
+    let mut guest = house.guest().await;
+    guest.ok("CREATE Many").await;
+    for number in 0..300 {
+        guest.ok(&format!("APPEND Many {{3+}}\r\n{number:03}")).await;
+    }
+    guest.ok("SELECT Many").await;
+    // The first batch fits, and more comes in before the second: it does not any more.
+    house.served.store().set_message_limit(owner.number(), Some(before + 300)).unwrap();
+    let account = owner.number();
+    let copy = format!("COPY 1:* {WORK}");
+    let more = async {
+        for _ in 0..20 {
+            house.owner.answer("APPEND INBOX {1+}\r\nx").await;
+        }
+    };
+    let (copy, ()) = tokio::join!(guest.answer(&copy), more);
+    assert!(copy.starts_with("NO [OVERQUOTA]") || copy.starts_with("OK"), "{copy}");
+    let there = house.owner.ok("STATUS Work (MESSAGES)").await;
+    let count = if copy.starts_with("OK") { 301 } else { 1 };
+    assert_eq!(there, [format!("* STATUS \"Work\" (MESSAGES {count})")], "{copy}");
+    // What is staged goes by a change that nobody waits for; this one comes behind it.
+    house.owner.ok("SUBSCRIBE x").await;
+    let inboxed = house.owner.ok("STATUS INBOX (MESSAGES)").await;
+    let owner = house.served.store().account("demo@example.org").unwrap().unwrap();
+    assert_eq!(owner.number(), account);
+    let inboxed: u64 =
+        inboxed[0].trim_end_matches(')').rsplit(' ').next().unwrap().parse().unwrap();
+    assert_eq!(owner.usage().message_count, inboxed + count, "{copy}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_keeps_so_many_entries_beside_a_mailbox_and_no_more() {
+    let limits = Limits { metadata_guest_entries: 2, ..Limits::default() };
+    let mut house = House::with(limits).await;
+    house.work("lr").await;
+    let mut guest = house.guest().await;
+    let set = |name: &str| format!("SETMETADATA {WORK} (/private/{name} \"x\")");
+    guest.ok(&set("a")).await;
+    guest.ok(&set("b")).await;
+    let answer = guest.answer(&set("c")).await;
+    assert!(answer.starts_with("NO [METADATA TOOMANY] "), "{answer}");
+    guest.ok(&format!("SETMETADATA {WORK} (/private/a NIL /private/c \"x\")")).await;
+    for number in 0..10 {
+        house.owner.ok(&format!("SETMETADATA Work (/private/{number} \"x\")")).await;
+    }
+    guest.ok("CREATE Mine").await;
+    for number in 0..10 {
+        guest.ok(&format!("SETMETADATA Mine (/private/{number} \"x\")")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

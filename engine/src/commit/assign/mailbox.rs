@@ -4,7 +4,7 @@ use crate::error::CommitError;
 use crate::ids::{AccountNumber, MailboxId, UidValidity};
 use crate::limits::ACCOUNT_MAILBOXES_MAX;
 use crate::record::{Body, RetentionBody};
-use crate::state::{AccountState, INBOX, canonical};
+use crate::state::{AccountState, INBOX, canonical, is_staging, staging_name};
 use crate::store::SpecialUse;
 use crate::uid_set::UidSet;
 
@@ -29,18 +29,23 @@ impl Assigner<'_> {
         if special_use.is_some_and(|office| state.names.with_special_use(office).is_some()) {
             return Err(CommitError::AlreadyExists { what: "a mailbox for this use".into() });
         }
-        if state.names.count() >= ACCOUNT_MAILBOXES_MAX {
-            return Err(CommitError::TooLarge {
-                what: "the number of mailboxes",
-                limit: crate::width::u64_of(ACCOUNT_MAILBOXES_MAX),
-            });
-        }
+        check_count(&state)?;
         let mailbox = self.new_mailbox_id();
         let uid_validity = self.next_uid_validity(&state);
         let name = name.to_owned();
         let create = Body::MailboxCreate { mailbox, name: name.clone(), uid_validity, special_use };
         self.emit(account, create)?;
         self.inherit_rights(account, mailbox, &name)?;
+        Ok(mailbox)
+    }
+
+    /// A mailbox that nobody sees: messages wait in it to be moved together.
+    pub(super) fn stage(&mut self, account: AccountNumber) -> Result<MailboxId, CommitError> {
+        let state = self.existing_account(account)?;
+        check_count(&state)?;
+        let mailbox = self.new_mailbox_id();
+        let (name, uid_validity) = (staging_name(mailbox), self.next_uid_validity(&state));
+        self.emit(account, Body::MailboxCreate { mailbox, name, uid_validity, special_use: None })?;
         Ok(mailbox)
     }
 
@@ -113,7 +118,8 @@ impl Assigner<'_> {
         }
         let state = self.existing_account(account)?;
         let mailbox = state.names.id_of(name).ok_or(CommitError::NoSuchMailbox)?;
-        let body = match self.kept_until(account)? {
+        // What nobody has seen is not kept for anybody.
+        let body = match self.kept_until(account)?.filter(|_| !is_staging(name)) {
             None => Body::MailboxDelete { mailbox },
             Some(until) => Body::Retention(RetentionBody::Retain { mailbox, until, uids: None }),
         };
@@ -142,4 +148,14 @@ impl Assigner<'_> {
     ) -> Result<AccountState, CommitError> {
         self.changes.account(self.context.committed, account).ok_or(CommitError::NoSuchAccount)
     }
+}
+
+fn check_count(state: &AccountState) -> Result<(), CommitError> {
+    if state.names.count() < ACCOUNT_MAILBOXES_MAX {
+        return Ok(());
+    }
+    Err(CommitError::TooLarge {
+        what: "the number of mailboxes",
+        limit: crate::width::u64_of(ACCOUNT_MAILBOXES_MAX),
+    })
 }

@@ -120,12 +120,12 @@ impl Assigner<'_> {
     ) -> Vec<Result<Appended, CommitError>> {
         let mut chosen = Vec::new();
         match self.append_all((account, mailbox), &messages, &mut chosen) {
-            Ok(Appended { uid_validity, uids }) => {
+            Ok(Appended { uid_validity, uids, modseq }) => {
                 for message in &messages {
                     self.end_ahead(&message.sealed, true);
                     self.end_parts(&message.sealed, &chosen);
                 }
-                let one = |uid| Ok(Appended { uid_validity, uids: vec![uid] });
+                let one = |uid| Ok(Appended { uid_validity, uids: vec![uid], modseq });
                 uids.into_iter().map(one).collect()
             }
             // What is refused leaves nothing behind, so all are judged again.
@@ -323,11 +323,17 @@ impl Assigner<'_> {
         first: Uid,
         count: u32,
     ) -> Result<Appended, CommitError> {
-        let committed = self.context.committed;
+        let (committed, modseq) = (self.context.committed, self.last_position());
         let (state, _) =
             self.changes.mailbox_mut(committed, key)?.ok_or(CommitError::NoSuchMailbox)?;
         let uids = (first.0..first.0.saturating_add(count)).map(Uid).collect();
-        Ok(Appended { uid_validity: state.uid_validity(), uids })
+        Ok(Appended { uid_validity: state.uid_validity(), uids, modseq })
+    }
+
+    /// The last position that a record has taken.
+    pub(super) fn last_position(&self) -> Lsn {
+        let before = self.next.sequence().checked_sub(1);
+        before.and_then(|before| Lsn::new(self.next.epoch(), before)).unwrap_or(Lsn::ZERO)
     }
 
     pub(super) fn check_quota(

@@ -179,6 +179,10 @@ impl<'a> Assigner<'a> {
                 let result = self.create_mailbox(account, &name, special_use);
                 self.reply(promise, result);
             }
+            Change::Stage { account, promise } => {
+                let result = self.stage(account);
+                self.reply(promise, result);
+            }
             Change::RenameMailbox { account, from, to, promise } => {
                 let result = self.rename_mailbox(account, &from, &to);
                 self.reply(promise, result);
@@ -241,8 +245,8 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Retention(change) => self.change_retention(change),
-            Change::Sharing { account, body, promise } => {
-                let result = self.share(account, body);
+            Change::Sharing { account, body, guest_entries_max, promise } => {
+                let result = self.share(account, body, guest_entries_max);
                 self.reply(promise, result);
             }
             Change::EndAhead { first } => {

@@ -1,11 +1,13 @@
 //! Metadata, rights and limits: judged against what there is, within the bounds.
 
+use std::collections::BTreeSet;
+
 use crate::error::CommitError;
 use crate::format_level;
 use crate::ids::{AccountNumber, MailboxId};
 use crate::limits::{
     ACCOUNT_ANNOTATION_BYTES_MAX, ACL_ENTRIES_MAX, MAILBOX_ANNOTATION_BYTES_MAX,
-    METADATA_ENTRIES_MAX, METADATA_NAME_BYTES_MAX, METADATA_VALUE_BYTES_MAX,
+    METADATA_ENTRIES_MAX, METADATA_GUEST_PART, METADATA_NAME_BYTES_MAX, METADATA_VALUE_BYTES_MAX,
 };
 use crate::record::{Body, EntryChange, SharingBody};
 use crate::rights::{Grantee, Identifier, Rights};
@@ -20,6 +22,7 @@ impl Assigner<'_> {
         &mut self,
         account: AccountNumber,
         mut body: SharingBody,
+        guest_entries_max: usize,
     ) -> Result<(), CommitError> {
         if self.context.format_level < format_level::SHARING {
             return Err(CommitError::NotPermitted { what: BELOW_LEVEL });
@@ -30,6 +33,7 @@ impl Assigner<'_> {
                 let mut changed = existing(&state, *mailbox)?;
                 check_entries(entries)?;
                 changed.set_entries(entries);
+                check_guests(&state, *mailbox, &changed, guest_entries_max)?;
                 check_bounds(&state, *mailbox, &changed)?;
             }
             SharingBody::Rights { mailbox, entries } => {
@@ -103,6 +107,43 @@ fn check_entries(entries: &[EntryChange]) -> Result<(), CommitError> {
     Ok(())
 }
 
+/// What guests keep for themselves beside a mailbox leaves each other, and its owner, room.
+fn check_guests(
+    state: &AccountState,
+    mailbox: MailboxId,
+    changed: &Annotations,
+    entries_max: usize,
+) -> Result<(), CommitError> {
+    let owner = state.number;
+    let before = state.annotations.of(mailbox);
+    let guests: BTreeSet<AccountNumber> =
+        changed.guest_entries(owner).map(|((of, _), _)| *of).collect();
+    let all = |annotations: &Annotations| annotations.guest_entries(owner).count();
+    let mut counts = vec![(all(changed), before.map_or(0, all), METADATA_ENTRIES_MAX)];
+    counts.extend(guests.into_iter().map(|guest| {
+        let of = |annotations: &Annotations| {
+            annotations.guest_entries(owner).filter(|((of, _), _)| *of == guest).count()
+        };
+        (of(changed), before.map_or(0, of), entries_max)
+    }));
+    for (now, before, limit) in counts {
+        if now > limit && now > before {
+            return Err(CommitError::TooManyEntries { limit: u64_of(limit) });
+        }
+    }
+    let (now, before) =
+        (changed.guest_bytes(owner), before.map_or(0, |before| before.guest_bytes(owner)));
+    let whole = (state.annotations.guest_bytes(owner) + now).saturating_sub(before);
+    let bounds = [(now, MAILBOX_ANNOTATION_BYTES_MAX), (whole, ACCOUNT_ANNOTATION_BYTES_MAX)];
+    for (bytes, limit) in bounds.map(|(bytes, limit)| (bytes, limit / METADATA_GUEST_PART)) {
+        if bytes > limit && now > before {
+            let what = "what others keep beside the mailbox, in bytes,";
+            return Err(CommitError::TooLarge { what, limit: u64_of(limit) });
+        }
+    }
+    Ok(())
+}
+
 /// What lies above a bound may still become less.
 fn check_bounds(
     state: &AccountState,
@@ -110,8 +151,9 @@ fn check_bounds(
     changed: &Annotations,
 ) -> Result<(), CommitError> {
     let before = state.annotations.of(mailbox);
+    let own = |all: &Annotations| all.entries.len() - all.guest_entries(state.number).count();
     let counts = [
-        (changed.entries.len(), before.map_or(0, |own| own.entries.len()), METADATA_ENTRIES_MAX),
+        (own(changed), before.map_or(0, own), METADATA_ENTRIES_MAX),
         (changed.rights.len(), before.map_or(0, |own| own.rights.len()), ACL_ENTRIES_MAX),
     ];
     for (now, before, limit) in counts {

@@ -3,7 +3,7 @@
 use crate::commit::change::CopyKind;
 use crate::error::CommitError;
 use crate::flags::Keyword;
-use crate::ids::{AccountNumber, MailboxId, Uid};
+use crate::ids::{AccountNumber, Lsn, MailboxId, Uid};
 use crate::limits::RECORD_MESSAGES_MAX;
 use crate::mailbox::{Row, RowIds};
 use crate::record::{Body, NewRow, Run, Transfer};
@@ -34,7 +34,8 @@ impl Assigner<'_> {
             .ok_or(CommitError::NoSuchMailbox)?;
         let uid_validity = target.uid_validity();
         if rows.is_empty() {
-            return Ok(Copied { uid_validity, source: Vec::new(), destination: Vec::new() });
+            let (source, destination) = (Vec::new(), Vec::new());
+            return Ok(Copied { uid_validity, source, destination, modseq: Lsn::ZERO });
         }
         if kind == CopyKind::Copy {
             let bytes = rows.iter().map(|(row, _)| u64::from(row.size)).sum();
@@ -43,11 +44,6 @@ impl Assigner<'_> {
         let used = used_keywords(&rows, keywords.names());
         self.check_keywords((account, destination), &used)?;
         let first = self.next_uids((account, destination), crate::width::u32_of(rows.len()))?;
-        let copied = Copied {
-            uid_validity,
-            source: rows.iter().map(|(row, _)| row.uid).collect(),
-            destination: (first.0..).take(rows.len()).map(Uid).collect(),
-        };
         let transfers: Vec<Transfer> = rows
             .iter()
             .zip(first.0..)
@@ -57,7 +53,12 @@ impl Assigner<'_> {
             CopyKind::Copy => Body::Copy { mailbox: destination, messages },
             CopyKind::Move => Body::Move { source, mailbox: destination, messages },
         })?;
-        Ok(copied)
+        Ok(Copied {
+            uid_validity,
+            source: rows.iter().map(|(row, _)| row.uid).collect(),
+            destination: (first.0..).take(rows.len()).map(Uid).collect(),
+            modseq: self.last_position(),
+        })
     }
 
     /// Records of at most [`RECORD_MESSAGES_MAX`] messages; several form a run.

@@ -166,8 +166,10 @@ pub(super) async fn tell_arrived(talk: &mut Talk) -> Result<(), Ended> {
 impl Plan {
     fn new(mut items: Vec<FetchItem>, dialect: Dialect) -> Plan {
         if dialect.uid_only {
-            // It stands before the parenthesis.
+            // It stands before the parenthesis, in which something has to be (RFC 9586 section 5).
+            let is_all = items.iter().all(|item| *item == FetchItem::Uid);
             items.retain(|item| *item != FetchItem::Uid);
+            items.extend(is_all.then_some(FetchItem::Uid));
         }
         let is_section = |item: &FetchItem| {
             matches!(item, FetchItem::Section(_) | FetchItem::Binary(_) | FetchItem::BinarySize(_))

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::super::Talk;
 use super::names::{Known, changed_metadata};
+use super::own::Deeds;
 use super::{mark, put_metadata_names};
 use crate::stream::blocking;
 
@@ -55,7 +56,7 @@ pub(in crate::command) fn tell_metadata(talk: &mut Talk) {
     {
         match blocking(|| Known::now(talk, &account)) {
             Ok(now) => {
-                let changed = changed_metadata(&watch.known, &now, &account);
+                let changed = changed_metadata(&watch.known, &now, &account, &Deeds::default());
                 watch.known = now;
                 let told = talk.session.dialect.metadata;
                 // Who has said to NOTIFY what it wants to know is told that.

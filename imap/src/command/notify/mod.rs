@@ -11,22 +11,27 @@
 //! 1. A watch begins before the first look, so that nothing falls between them.
 //! 2. Only mailboxes that the client may read are watched, at most `notify_mailboxes_max`; what the
 //!    rights are is asked again before each telling.
+//! 3. What the session did itself is not told, and hides nothing that somebody else did.
 
 mod enabled;
 mod names;
+mod own;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::error::ReadError;
-use engine::ids::MailboxId;
+use engine::ids::{Lsn, MailboxId};
 use engine::mailbox::View;
+use engine::uid_set::UidSet;
 use engine::{Account, AccountSubscription, Mailbox, Subscription};
 use tokio::sync::Notify;
 
 pub(crate) use self::enabled::MetadataWatch;
 pub(super) use self::enabled::{ring_for_metadata, tell_metadata, watch_metadata};
 use self::names::{Filter, Known};
+use self::own::Deeds;
+pub(super) use self::own::{Own, note};
 use super::rights::may_read;
 use super::status::put_status;
 use super::{Answer, Talk, WITHDRAWN, lost_right, tell_selected};
@@ -53,6 +58,8 @@ pub(crate) struct Watching {
     selected: Option<(MailboxId, Subscription)>,
     watched: Vec<Watched>,
     known: Known,
+    /// What the session did since the last telling.
+    own: Deeds,
 }
 
 /// Mailboxes and what is told of them.
@@ -187,6 +194,7 @@ fn begin(
         selected: None,
         watched: Vec::new(),
         known: Known::now(talk, account)?,
+        own: Deeds::default(),
     });
     let fits = watching.watch(talk, account)?;
     Ok(fits.then_some(watching))
@@ -262,6 +270,17 @@ impl Watched {
         self.put_view(talk, &view)
     }
 
+    /// The client knows of the selected mailbox what its session has told.
+    fn note_told(&mut self, session: &Session) {
+        let flags_told =
+            flag_news(session) == FlagNews::Tell || self.interest == Interest::Messages;
+        if let Some(selected) = session.selected.as_ref().filter(|_| flags_told)
+            && selected.ghosts.count() == 0
+        {
+            self.told = Figures::of(&selected.view);
+        }
+    }
+
     fn put_view(&mut self, talk: &mut Talk, view: &View) -> Result<(), ReadError> {
         self.told = Figures::of(view);
         let append_bytes_max = talk.session.config.limits.append_bytes_max;
@@ -271,8 +290,8 @@ impl Watched {
         put_status(&mut talk.wire.out, name, (view, append_bytes_max), &items)
     }
 
-    /// Tells it if something happened that matters, and the client may still know.
-    fn put_change(&mut self, talk: &mut Talk) -> Result<(), ReadError> {
+    /// Tells it if somebody else did something that matters, and the client may still know.
+    fn put_change(&mut self, talk: &mut Talk, own: &[(UidSet, Lsn)]) -> Result<(), ReadError> {
         let viewer = talk.session.account.as_ref().map(Account::number);
         if !viewer.is_some_and(|viewer| may_read(&self.owner, self.mailbox.id(), viewer)) {
             return Ok(());
@@ -283,7 +302,32 @@ impl Watched {
             Interest::MessagesAndFlags => now != self.told,
             Interest::Messages => Figures { modseq: self.told.modseq, ..now } != self.told,
         };
+        if happened && self.is_own(&view, own)? {
+            self.told = now;
+            return Ok(());
+        }
         if happened { self.put_view(talk, &view) } else { Ok(()) }
+    }
+
+    /// Whether what happened is that messages came which the session brought, and nothing else.
+    fn is_own(&self, view: &View, own: &[(UidSet, Lsn)]) -> Result<bool, ReadError> {
+        let brought: UidSet =
+            UidSet::from_ranges(own.iter().flat_map(|(uids, _)| uids.ranges().iter().copied()));
+        let (Some(last), now) = (brought.last(), Figures::of(view)) else { return Ok(false) };
+        let count = u64::from(self.told.message_count) + brought.count();
+        if u64::from(now.message_count) != count || now.uid_next != last.0.checked_add(1) {
+            return Ok(false);
+        }
+        let Some(told) = Lsn::from_bits(self.told.modseq) else { return Ok(false) };
+        if !self.mailbox.changed_after(view, told)?.without(&brought).is_empty() {
+            return Ok(false);
+        }
+        for (uids, modseq) in own {
+            if !self.mailbox.changed_after(view, *modseq)?.intersection(uids).is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -338,11 +382,15 @@ pub(super) async fn tell_others(talk: &mut Talk) -> Result<(), Ended> {
     let selected = talk.session.selected.as_ref().map(|selected| selected.mailbox.id());
     for watched in &mut watching.watched {
         // What is selected now is told, if it changed, when it is selected no more.
-        let is_selected = Some(watched.mailbox.id()) == selected;
-        if is_selected || !watched.changed.swap(false, Ordering::AcqRel) {
+        if Some(watched.mailbox.id()) == selected {
+            watched.note_told(&talk.session);
             continue;
         }
-        if let Err(error) = blocking(|| watched.put_change(talk)) {
+        if !watched.changed.swap(false, Ordering::AcqRel) {
+            continue;
+        }
+        let own = watching.own.brought(watched.mailbox.id());
+        if let Err(error) = blocking(|| watched.put_change(talk, &own)) {
             tracing::error!(mailbox = %watched.name, %error, "mailbox could not be read");
         }
         talk.wire.relieve().await?;

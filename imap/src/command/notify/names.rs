@@ -11,6 +11,7 @@ use engine::{Account, Listing, MetadataScope, MetadataState};
 use super::super::Talk;
 use super::super::list::put_changed;
 use super::super::rights::{Deed, may_read, needs};
+use super::own::Deeds;
 use super::{Group, Interest, Watching, put_metadata_names};
 use crate::codec::command::{EventFilter, Events, Source, Visibility};
 use crate::codec::mailbox_name::WireName;
@@ -105,7 +106,9 @@ impl Known {
 }
 
 fn is_below(name: &str, top: &str) -> bool {
-    name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    // The empty name is above all others.
+    let rest = name.strip_prefix(top);
+    rest.is_some_and(|rest| top.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `* LIST (\NoAccess)` of mailboxes that the client may see and not read (RFC 5465 section 3.1).
@@ -130,8 +133,11 @@ pub(super) fn tell(
     watching: &mut Watching,
     account: &Account,
 ) -> Result<bool, ReadError> {
+    // Before the look: what is done later is told later, or known then.
+    let own = watching.own.of_names();
     let now = Known::now(talk, account)?;
-    let before = std::mem::replace(&mut watching.known, now);
+    let mut before = std::mem::replace(&mut watching.known, now);
+    own.apply_to(Arc::make_mut(&mut before.listing));
     let (now, groups) = (&watching.known, &watching.groups);
     let wants = |kind: fn(&Events) -> bool, name: &str| {
         let meant = |filter: &Filter| match filter {
@@ -151,7 +157,7 @@ pub(super) fn tell(
     }
     put_changed(&mut talk.wire.out, talk.session.dialect.names(), &now.listing, &changed);
     let wants_server = groups.iter().any(|group| group.events.server_metadata);
-    for (name, entries) in changed_metadata(&before, now, account) {
+    for (name, entries) in changed_metadata(&before, now, account, &own) {
         let wanted = match name.is_empty() {
             true => wants_server,
             false => wants(|events| events.mailbox_metadata, &name),
@@ -201,11 +207,24 @@ fn changed_names(
     changed
 }
 
+/// Whether an entry is as the session itself has set it.
+fn is_own(
+    own: &Deeds,
+    owner: &Account,
+    (mailbox, scope, entry): (Option<MailboxId>, MetadataScope, &str),
+    account: &Account,
+) -> bool {
+    let all = owner.metadata(mailbox, account.number());
+    let now = all.iter().find(|one| one.scope == scope && one.name == entry);
+    own.has_set((owner.number(), mailbox, scope), entry, now.map(|one| one.value.as_slice()))
+}
+
 /// Entries that changed, by mailbox as the client says it; of the server under the empty name.
 pub(super) fn changed_metadata(
     before: &Known,
     now: &Known,
     account: &Account,
+    own: &Deeds,
 ) -> BTreeMap<String, Vec<String>> {
     let names = now.by_id();
     let mut changed: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -223,6 +242,9 @@ pub(super) fn changed_metadata(
                     name
                 }
             };
+            if is_own(own, owner, (mailbox, scope, &entry), account) {
+                continue;
+            }
             let visibility = match scope {
                 MetadataScope::Shared => Visibility::Shared,
                 MetadataScope::Private(_) => Visibility::Private,
