@@ -200,7 +200,7 @@ impl Page {
 
     /// The bytes of each row.
     pub(super) fn blobs(&self) -> &[u64] {
-        &self.blobs
+        &self.lasting.blobs
     }
 
     /// The bytes of one row.
