@@ -1,7 +1,7 @@
 //! Text whose paragraphs were cut into lines for the journey (RFC 3676): the cuts undone.
 //!
-//! A line that ends with a blank goes on in the next one of the same quote depth. What is sought in a
-//! paragraph is so found wherever a program had broken its lines.
+//! A line that ends with a blank goes on in the next one of the same quote depth. What is sought in
+//! a paragraph is so found wherever a program had broken its lines.
 
 /// Whether the blank before a soft line end belongs to the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +70,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_word_is_lost(text in "[a-c> \r\n-]{0,60}") {
-            let letters = |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>();
+            let letters = |text: &str| {
+                text.chars().filter(char::is_ascii_alphabetic).collect::<String>()
+            };
             prop_assert_eq!(letters(&unflowed(&text, SoftBlank::Kept)), letters(&text));
         }
     }

@@ -1,5 +1,5 @@
-//! Where the links of HTML lead: searched beside the text, because people look for addresses of pages
-//! that the text only hints at.
+//! Where the links of HTML lead: searched beside the text, because people look for addresses of
+//! pages that the text only hints at.
 //!
 //! What is no place that a person knows is left out: anchors of the page itself, scripts, pictures
 //! within the message. What pictures are loaded from is no link; most of it is there to watch.

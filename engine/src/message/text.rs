@@ -388,7 +388,8 @@ mod tests {
     fn paragraphs_links_and_packed_names_are_searched() {
         let text = of("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
              Content-Type: text/plain; format=flowed\r\n\r\nthe quick \r\nbrown fox\r\n--b\r\n\
-             Content-Type: text/html\r\n\r\n<a href=\"http://www.example.org/a?b=1&amp;c=2\">here</a>\
+             Content-Type: text/html\r\n\r\n\
+             <a href=\"http://www.example.org/a?b=1&amp;c=2\">here</a>\
              <img src=\"http://watch.example.org/\">\r\n--b\r\n\
              Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n\
              eJ8+IgEAAhCAAQAIAAAAcGxhbi54bAAAAA==\r\n--b--\r\n");

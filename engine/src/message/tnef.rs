@@ -1,5 +1,5 @@
-//! What Outlook packs into `winmail.dat` (MS-OXTNEF): the names of attachments, the subject, the plain
-//! body; so that a message is found by them.
+//! What Outlook packs into `winmail.dat` (MS-OXTNEF): the names of attachments, the subject, the
+//! plain body; so that a message is found by them.
 //!
 //! ```text
 //! signature  u32   0x223E9F78

@@ -58,7 +58,8 @@ impl TextAnswer {
         }
     }
 
-    /// Whether messages that are not in [`TextAnswer::contains`] and [`TextAnswer::to_ask`] lack it.
+    /// Whether messages that are not in [`TextAnswer::contains`] and [`TextAnswer::to_ask`] lack
+    /// it.
     pub fn is_closed(&self) -> bool {
         self.others == Verdict::Lacks
     }

@@ -7,8 +7,8 @@
 //!
 //! A gram is three bytes of a term, or its last two and an end, or its last one and two ends; the
 //! end is a zero byte, which no term has. So whatever bytes a needle has, a term that contains them
-//! is in one of the leaves that all the needle's grams name; and a needle of one or two bytes begins
-//! some gram of every term that contains it.
+//! is in one of the leaves that all the needle's grams name; and a needle of one or two bytes
+//! begins some gram of every term that contains it.
 
 use std::collections::HashMap;
 
@@ -145,7 +145,8 @@ pub(crate) fn read_leaves(bytes: &[u8], out: &mut Vec<u32>) -> Result<(), Broken
     Ok(())
 }
 
-/// How many bytes a list of leaves may have to be worth reading: beyond, looking at leaves costs less.
+/// How many bytes a list of leaves may have to be worth reading: beyond, looking at leaves costs
+/// less.
 pub(crate) fn is_worth(list: u64, leaf_count: usize) -> bool {
     usize_of(list) < leaf_count.saturating_mul(3) / 4 || u64_of(leaf_count) < 64
 }

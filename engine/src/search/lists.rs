@@ -1,18 +1,20 @@
 //! What the index says of one term: in which messages it stands, how often, and where.
 //!
 //! ```text
-//! head       u8, in the leaf (`leaf.rs`): 0x80 | class, of one posting alone; else a bit of each class
+//! head       u8, in the leaf (`leaf.rs`): 0x80 | class, of one posting alone; else a bit of each
+//!            class
 //! lists      one posting alone:  message, count, places
 //!            else of each class, lowest first:
 //!              posting_count     varint
 //!              list_len          varint, bytes of the postings
 //!              places_len        varint, bytes of this class in `positions`
-//!              skips             of every full run of RUN_POSTINGS but the last: first message that
-//!                                is beyond the run's before, bytes of its postings, bytes of its
+//!              skips             of every full run of RUN_POSTINGS but the last: first message
+//!                                that is beyond the run's before, bytes of its postings, bytes of its
 //!                                places; all varints
 //!              postings          message − message before, × 2, + 1 if it stands there more than
 //!                                once; then the count − 2
-//! positions  of each class, of each posting: place − place before, × 2, + 1 behind a usual separator
+//! positions  of each class, of each posting: place − place before, × 2, + 1 behind a usual
+//!            separator
 //! ```
 //!
 //! Messages count from 0 within a split. Places count tokens within a class of a message; the texts

@@ -1,7 +1,7 @@
 //! Makes one split of several, without the messages that are dead.
 //!
-//! Messages keep their order: those of the first split come first. So the lists of a term follow one
-//! another, and nothing is sorted; memory holds a leaf of each split and the lists of one term.
+//! Messages keep their order: those of the first split come first. So the lists of a term follow
+//! one another, and nothing is sorted; memory holds a leaf of each split and the lists of one term.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

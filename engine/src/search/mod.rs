@@ -6,21 +6,21 @@
 //!   split   messages │ dictionary of tokens │ grams of tokens │ lists │ positions     writer.rs
 //!              ▲                                                        │
 //!              └── merge.rs: several become one, without the dead       ▼
-//! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to be asked
+//! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to ask
 //! ```
 //!
 //! A **split** is an immutable index of some messages of one account; an account has a handful, and
 //! messages that stand in none are read. What is sought is a substring (RFC 9051 section 6.4.4), of
 //! text that [`fold`](crate::message::text::fold) made ready: a needle within one token is in all
-//! tokens of the dictionary that contain it, which grams find; one that spans tokens begins with the
-//! end of one, goes on with whole ones and ends with the beginning of one, next to each other.
+//! tokens of the dictionary that contain it, which grams find; one that spans tokens begins with
+//! the end of one, goes on with whole ones and ends with the beginning of one, next to each other.
 //!
 //! # Invariants
-//! 1. No message is missed: whatever a split cannot decide, it names as to be asked, and the text of
-//!    the message decides ([`Found`]).
+//! 1. No message is missed: whatever a split cannot decide, it names as to be asked, and the text
+//!    of the message decides ([`Found`]).
 //! 2. What is sure is what the text of the message would say, [`SearchText`].
-//! 3. A split tells messages by their blobs, which never change: flags, copies, moves and expunges do
-//!    not concern it.
+//! 3. A split tells messages by their blobs, which never change: flags, copies, moves and expunges
+//!    do not concern it.
 //!
 //! [`SearchText`]: crate::message::text::SearchText
 

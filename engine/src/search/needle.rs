@@ -1,7 +1,7 @@
 //! What a split says about a needle: messages that contain it, and messages that have to be asked.
 //!
-//! A needle is cut as texts are (`token.rs`). Within the needle its cuts are those of every text that
-//! contains it; at its ends they may not be:
+//! A needle is cut as texts are (`token.rs`). Within the needle its cuts are those of every text
+//! that contains it; at its ends they may not be:
 //!
 //! ```text
 //! needle   "oo bar, ba"       tokens   …oo │ bar │ ba…
@@ -48,7 +48,8 @@ pub struct Needle {
     pub text: String,
     /// Where.
     pub scope: Scope,
-    /// Whether an address as it is read counts as text of its field, as in FROM (and not in HEADER).
+    /// Whether an address as it is read counts as text of its field, as in FROM (and not in
+    /// HEADER).
     pub reads_addresses: bool,
 }
 
@@ -74,7 +75,8 @@ impl Certainty {
     }
 }
 
-/// A needle's first or last token reaches a separator of the needle, or may be part of a longer one.
+/// A needle's first or last token reaches a separator of the needle, or may be part of a longer
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Whole,
@@ -128,8 +130,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A separator at an end of a needle keeps its token apart from what stands beyond, unless it is one
-/// joint, which may belong to a token.
+/// A separator at an end of a needle keeps its token apart from what stands beyond, unless it is
+/// one joint, which may belong to a token.
 fn end_at(separator: &str) -> End {
     match separator {
         "" | "_" | "." | "-" | "@" => End::Part,
@@ -237,7 +239,8 @@ impl Split {
         Ok(())
     }
 
-    /// Finds tokens next to each other; what is found goes to `sure`, and is sure as the answer says.
+    /// Finds tokens next to each other; what is found goes to `sure`, and is sure as the answer
+    /// says.
     fn find_parts(
         &self,
         parts: &Parts<'_>,

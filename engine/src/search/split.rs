@@ -126,7 +126,8 @@ impl Split {
         Ok((!is_over).then_some(found))
     }
 
-    /// Hands every term that matches, of the dictionaries that have terms of the classes, to `take`.
+    /// Hands every term that matches, of the dictionaries that have terms of the classes, to
+    /// `take`.
     pub(crate) fn each_term(
         &self,
         pattern: Pattern<'_>,

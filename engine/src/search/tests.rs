@@ -71,16 +71,20 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 fn mail() -> impl Strategy<Value = Vec<u8>> {
-    (line(), line(), line(), line(), text(), text()).prop_map(|(from, subject, odd, name, body, more)| {
-        format!(
-            "From: {from} <a.b@ab.example>\r\nTo: (c) ab @ ba.example\r\nSubject: {subject}\r\n\
-             X-Ab: {odd}\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\
-             Content-Type: text/plain; charset=utf-8\r\n\r\n{body}\r\n--q\r\n\
-             Content-Type: text/html; charset=utf-8; name=\"{}\"\r\nX-Ba: {odd}\r\n\r\n{more}\r\n--q--\r\n",
-            name.replace(['"', '\\'], "")
-        )
-        .into_bytes()
-    })
+    (line(), line(), line(), line(), text(), text()).prop_map(
+        |(from, subject, odd, name, body, more)| {
+            let name = name.replace(['"', '\\'], "");
+            format!(
+                "From: {from} <a.b@ab.example>\r\nTo: (c) ab @ ba.example\r\n\
+                 Subject: {subject}\r\nX-Ab: {odd}\r\n\
+                 Content-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\n\r\n{body}\r\n--q\r\n\
+                 Content-Type: text/html; charset=utf-8; name=\"{name}\"\r\n\
+                 X-Ba: {odd}\r\n\r\n{more}\r\n--q--\r\n"
+            )
+            .into_bytes()
+        },
+    )
 }
 
 fn needle() -> impl Strategy<Value = Needle> {

@@ -241,7 +241,10 @@ mod tests {
     proptest! {
         /// Invariant 1.
         #[test]
-        fn a_needle_is_cut_where_the_text_is_cut(text in odd_text(), from in 0usize..40, length in 0usize..20) {
+        fn a_needle_is_cut_where_the_text_is_cut(
+            text in odd_text(),
+            (from, length) in (0usize..40, 0usize..20),
+        ) {
             let offsets: Vec<usize> =
                 text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
             let from = from.min(offsets.len() - 1);

@@ -139,6 +139,16 @@ impl Dialect {
         }
     }
 
+    /// Its name in the answer.
+    fn name(self) -> &'static str {
+        match self {
+            Dialect::Plain => "",
+            Dialect::Condstore => "CONDSTORE",
+            Dialect::QResync => "QRESYNC",
+            Dialect::UidOnly => "UIDONLY",
+        }
+    }
+
     fn hears_vanished(self) -> bool {
         matches!(self, Dialect::QResync | Dialect::UidOnly)
     }
@@ -315,6 +325,13 @@ impl Session {
         match first {
             "BYE" => self.check(self.answers(&["LOGOUT"]), "the session goes on"),
             "SEARCH" | "SORT" | "THREAD" | "ESEARCH" => self.note_found(first, rest),
+            // From here on, and not from the command's end: news may come between.
+            "ENABLED" => {
+                let told: Vec<&str> = rest.split(' ').collect();
+                let dialects = [Dialect::UidOnly, Dialect::QResync, Dialect::Condstore];
+                let found = dialects.into_iter().find(|dialect| told.contains(&dialect.name()));
+                self.hears = found.unwrap_or(self.hears);
+            }
             // What went before the client came is nothing to it.
             "VANISHED" if rest.starts_with("(EARLIER)") => {}
             "VANISHED" => self.note_vanished(rest),

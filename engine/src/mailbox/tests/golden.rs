@@ -66,7 +66,7 @@ fn sample(format_level: u32) -> (MailboxState, DirtyPages) {
 #[test]
 fn mailbox_rows_are_written_as_they_always_were() {
     let disk = Arc::new(Disk::default());
-    for (level, format) in [(4, 1), (8, 2), (NEWEST, 3)] {
+    for (level, format) in [(4, 1), (7, 2), (NEWEST, 3)] {
         let none = empty_at(level, &disk, 0);
         compare(&format!("mailbox_row_empty_{format}.bin"), &none.encode_row(level));
         let (state, dirty) = sample(level);
@@ -85,7 +85,7 @@ fn mailbox_rows_are_written_as_they_always_were() {
 fn a_mailbox_takes_the_newer_digest_when_it_is_empty_and_only_then() {
     let disk = Arc::new(Disk::default());
     let mut dirty = DirtyPages::default();
-    let mut state = filled_at(8, &disk, 40, &mut dirty);
+    let mut state = filled_at(7, &disk, 40, &mut dirty);
     let format = |state: &MailboxState| state.encode_row(NEWEST).first().copied();
     state.begin_digest(NEWEST);
     assert_eq!(format(&state), Some(2), "there are messages");
