@@ -9,8 +9,8 @@
 //!              list_len          varint, bytes of the postings
 //!              places_len        varint, bytes of this class in `positions`
 //!              skips             of every full run of RUN_POSTINGS but the last: first message
-//!                                that is beyond the run's before, bytes of its postings, bytes of its
-//!                                places; all varints
+//!                                that is beyond the run's before, bytes of its postings,
+//!                                bytes of its places; all varints
 //!              postings          message − message before, × 2, + 1 if it stands there more than
 //!                                once; then the count − 2
 //! positions  of each class, of each posting: place − place before, × 2, + 1 behind a usual

@@ -322,7 +322,13 @@ impl Run {
             Reopening::Rebuilt => {
                 let options = self.options(reopening);
                 let report = Store::rebuild(&self.directory, options, &mut |_, _| {}).unwrap();
-                assert!(report.compared, "state was of the log's end");
+                // What may go at any moment may go when the store is opened for it, by a record.
+                let mut accounts = self.model.accounts.iter();
+                let goes = accounts.any(|(name, account)| {
+                    let now = self.keeps(name);
+                    account.kept.iter().any(|kept| kept.is_over(now))
+                });
+                assert!(report.compared || goes, "state was of the log's end");
                 assert_eq!(report.differences, [] as [String; 0]);
             }
         }
