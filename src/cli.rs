@@ -67,6 +67,8 @@ enum Verb {
     /// Write an account's mail out, for elsewhere; 'import' reads it back byte by byte
     #[command(subcommand)]
     Export(ExportVerb),
+    /// Search an account's mailboxes, as its mail program would
+    Search(SearchArguments),
     /// Show or set for how long the store keeps expunged mail
     Retention(RetentionArguments),
     /// Bring back expunged mail that is kept, or deleted mailboxes
@@ -96,6 +98,24 @@ pub(crate) struct PlaceArguments {
     /// The key file; else PILLARBOX_PASSPHRASE, else DATA.key
     #[arg(long)]
     pub(crate) key_file: Option<PathBuf>,
+}
+
+/// What `search` looks for.
+#[derive(Args)]
+pub(crate) struct SearchArguments {
+    /// Whose mailboxes
+    pub(crate) user: String,
+    /// Text to look for in everything, or keys of IMAP's SEARCH in capitals: FROM ann SINCE 1-Jan-2026
+    #[arg(required = true)]
+    pub(crate) query: Vec<String>,
+    /// Show so many of the newest messages that were found
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Show how it was done
+    #[arg(long)]
+    pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 }
 
 /// What `check` looks at, and what it may mend.
@@ -491,6 +511,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Check(arguments) => command::store::check(&arguments),
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
+        Verb::Search(arguments) => command::search::search(arguments),
         Verb::Retention(arguments) => command::retention::store(&arguments),
         Verb::Undelete(arguments) => command::retention::undelete(arguments),
         Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
@@ -546,6 +567,8 @@ mod tests {
             "export maildir u@example.org Maildir --crlf",
             "export mbox u@example.org Folder",
             "export mbox u@example.org mail.mbox --mailbox INBOX",
+            "search u@example.org hello --explain",
+            "search u@example.org FROM ann SINCE 1-Jan-2026 --limit 5",
             "retention 30 --low-space shorten",
             "account retention u@example.org hold",
             "account quota u@example.org",

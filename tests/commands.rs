@@ -17,6 +17,8 @@ mod keys;
 mod quota;
 #[path = "commands/retention.rs"]
 mod retention;
+#[path = "commands/search.rs"]
+mod search;
 mod support;
 
 use support::imap::Imap;

@@ -27,6 +27,7 @@ pub mod fuzzing;
 pub mod habit;
 mod login;
 mod pop3;
+pub mod query;
 mod sasl;
 mod session;
 mod stream;

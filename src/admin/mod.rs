@@ -31,6 +31,7 @@ mod operation;
 mod quota;
 mod reading;
 mod retained;
+mod search;
 mod server;
 mod together;
 
@@ -40,6 +41,7 @@ pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use quota::{LimitChange, QuotaLine};
 pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};
+pub(crate) use search::{FoundAnswer, HitLine};
 pub(crate) use server::Server;
 
 use std::fs::File;

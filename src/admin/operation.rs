@@ -14,6 +14,7 @@ use super::beside::{self, Beside};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
+use super::search::{self, FoundAnswer};
 use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
@@ -87,6 +88,8 @@ pub(crate) enum Request {
     MessageList { account: String, mailbox: String, from_uid: u32 },
     /// What is kept after it was expunged, and for how long.
     Retention(RetentionRequest),
+    /// Searches an account's mailboxes.
+    Search { account: String, query: String, hits_max: usize },
     /// A piece of a message, from `offset` on.
     MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
@@ -104,6 +107,7 @@ impl Request {
             | Request::MailboxList { .. }
             | Request::Beside { .. }
             | Request::MessageList { .. }
+            | Request::Search { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
             Request::Retention(request) if request.is_reading() => OpenMode::Read,
@@ -162,6 +166,8 @@ pub(crate) enum Answer {
     },
     /// About retention.
     Retention(RetentionAnswer),
+    /// What a search found.
+    Found(FoundAnswer),
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.
@@ -379,7 +385,7 @@ fn dispatch(
     Ok(Begun::Answered(answer))
 }
 
-/// What stands beside mail.
+/// What stands beside mail, and searches.
 fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
     let find = |name: &str| find_account(store, name);
     match request {
@@ -401,6 +407,9 @@ fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
         }
         Request::Rights { account, mailbox, lines } => {
             return beside::set_rights(store, &find(&account)?, &mailbox, lines);
+        }
+        Request::Search { account, query, hits_max } => {
+            return search::answer(store, &account, &query, hits_max);
         }
         _ => {}
     }

@@ -24,7 +24,7 @@ mod place;
 mod quota;
 mod replace;
 mod rights;
-mod search;
+pub(crate) mod search;
 mod select;
 mod session;
 mod status;

@@ -41,8 +41,8 @@ use self::columns::ByColumns;
 use self::plan::plan;
 use self::progress::Progress;
 use self::results::{Gathered, Results};
-use self::scan::{Scope, scan_within};
-use self::test::{CompileError, Test};
+use self::scan::{Scope, scan_at_once, scan_within};
+use self::test::Test;
 use super::{Answer, Status, Talk, message_limit};
 use crate::codec::Command;
 use crate::codec::command::{ReturnOptions, SearchKey, SearchRequest};
@@ -54,6 +54,8 @@ pub(crate) use self::context::Contexts;
 pub(super) use self::context::{asked_of_new, cancel_update, update as update_contexts};
 pub(super) use self::multi::multi_search;
 pub(super) use self::order::{sort, thread};
+pub(crate) use self::plan::Answers;
+pub(crate) use self::test::CompileError;
 
 /// SEARCH and UID SEARCH
 pub(super) async fn search(talk: &mut Talk, request: &SearchRequest) -> Result<Answer, Ended> {
@@ -122,7 +124,7 @@ async fn gather(
     progress: &mut Progress,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
     let mut gathered = Gathered::new(request, options, asks_for_modseq(request));
-    let test = match plan(test, scope) {
+    let test = match plan(test, scope, &mut Answers::default()) {
         Ok(test) => test,
         Err(error) => return Ok(Err(error)),
     };
@@ -140,6 +142,34 @@ async fn gather(
         scanned.await?
     };
     Ok(told.map(|()| gathered))
+}
+
+/// How much was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LookedAt {
+    /// Messages that were found.
+    pub(crate) found: u64,
+    /// Messages that were opened for it, of those found.
+    pub(crate) opened: u64,
+}
+
+/// Hands the rows of what a key finds in a mailbox to `take`, without a session.
+pub(crate) fn in_mailbox(
+    key: &SearchKey,
+    mailbox: &Selected,
+    now: UnixSeconds,
+    answers: &mut Answers,
+    mut take: impl FnMut(&engine::mailbox::Row),
+) -> Result<LookedAt, CompileError> {
+    let test = Test::compile(key, mailbox, now)?;
+    let mut looked = LookedAt::default();
+    scan_at_once(&Scope::of(mailbox), &test, answers, &mut |candidate, _| {
+        looked.found += 1;
+        looked.opened += u64::from(candidate.was_opened());
+        take(candidate.row);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(looked)
 }
 
 /// The options of RETURN, or those that stand for a plain search in IMAP4rev2 (RFC 9051 section

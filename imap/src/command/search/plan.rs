@@ -9,29 +9,79 @@
 //! ```
 //!
 //! An answer knows what was committed before it was given, and a scope shows what was committed
-//! before it was taken: so a plan is made for a scope, and for no later one.
+//! before it was taken: so a plan is made for a scope, and for no later one. Several scopes that were
+//! all taken before share answers.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use engine::Account;
 use engine::error::ReadError;
-use engine::search::{Needle, Scope as Searched};
-use engine::{Account, width::u64_of};
+use engine::ids::AccountNumber;
+use engine::search::{Needle, Scope as Searched, TextAnswer};
+use engine::width::u64_of;
 
 use super::scan::Scope;
 use super::test::Test;
 use crate::stream::blocking;
 
+/// What the index has answered so far.
+#[derive(Default)]
+pub(crate) struct Answers {
+    known: HashMap<(AccountNumber, Needle), Arc<TextAnswer>>,
+}
+
+impl Answers {
+    fn of(&mut self, account: &Account, needle: Needle) -> Result<Arc<TextAnswer>, ReadError> {
+        match self.known.entry((account.number(), needle)) {
+            Entry::Occupied(known) => Ok(Arc::clone(known.get())),
+            Entry::Vacant(place) => {
+                let answer = account.find_text(&place.key().1)?;
+                Ok(Arc::clone(place.insert(Arc::new(answer))))
+            }
+        }
+    }
+
+    /// What was asked and answered, in words.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.known.iter().map(|((_, needle), answer)| {
+            let Needle { text, scope, .. } = needle;
+            let place = match scope {
+                Searched::Body => "BODY".to_owned(),
+                Searched::Text => "TEXT".to_owned(),
+                Searched::Header(name) => name.to_ascii_uppercase(),
+            };
+            match answer.is_closed() {
+                true => format!(
+                    "{place} {text:?}: the index knows {} messages that contain it, and {} that have \
+                     to be opened",
+                    answer.contains().len(),
+                    answer.to_ask().len()
+                ),
+                false => format!("{place} {text:?}: there is no index, every message is opened"),
+            }
+        }).collect();
+        words.sort_unstable();
+        words
+    }
+}
+
 /// So few messages are opened sooner than the index is asked.
 const OPENED_AT_ONCE: usize = 4;
 
 /// A test with the index's answers in it, where it seeks text in more than a few messages.
-pub(super) fn plan<'a>(test: &'a Test, scope: &Scope) -> Result<Cow<'a, Test>, ReadError> {
+pub(super) fn plan<'a>(
+    test: &'a Test,
+    scope: &Scope,
+    answers: &mut Answers,
+) -> Result<Cow<'a, Test>, ReadError> {
     let is_small = test.domain().count() <= u64_of(OPENED_AT_ONCE);
     if is_small || !seeks_text(test) {
         return Ok(Cow::Borrowed(test));
     }
-    blocking(|| asked(test, &scope.account)).map(Cow::Owned)
+    blocking(|| asked(test, &scope.account, answers)).map(Cow::Owned)
 }
 
 fn seeks_text(test: &Test) -> bool {
@@ -58,27 +108,26 @@ fn needle(test: &Test) -> Option<Needle> {
 }
 
 /// Depth is that of the key, which the grammar bounds.
-fn asked(test: &Test, account: &Account) -> Result<Test, ReadError> {
+fn asked(test: &Test, account: &Account, answers: &mut Answers) -> Result<Test, ReadError> {
     Ok(match test {
-        Test::Not(test) => Test::Not(Box::new(asked(test, account)?)),
+        Test::Not(test) => Test::Not(Box::new(asked(test, account, answers)?)),
         Test::Or(a, b) => {
-            let (mut a, mut b) = (asked(a, account)?, asked(b, account)?);
+            let (mut a, mut b) = (asked(a, account, answers)?, asked(b, account, answers)?);
             if b.cost() < a.cost() {
                 std::mem::swap(&mut a, &mut b);
             }
             Test::Or(Box::new(a), Box::new(b))
         }
         Test::And(tests) => {
-            let asked = |test| asked(test, account);
-            let mut tests = tests.iter().map(asked).collect::<Result<Vec<Test>, ReadError>>()?;
-            tests.sort_by_key(Test::cost);
-            Test::And(tests)
+            let mut all = Vec::with_capacity(tests.len());
+            for test in tests {
+                all.push(asked(test, account, answers)?);
+            }
+            all.sort_by_key(Test::cost);
+            Test::And(all)
         }
         test => match needle(test) {
-            Some(needle) => {
-                let answer = account.find_text(&needle)?;
-                Test::Asked(Arc::new(answer), Box::new(test.clone()))
-            }
+            Some(needle) => Test::Asked(answers.of(account, needle)?, Box::new(test.clone())),
             None => test.clone(),
         },
     })

@@ -15,7 +15,7 @@ use engine::{Account, Summaries};
 
 use super::candidate::Candidate;
 use super::columns::ByColumns;
-use super::plan::plan;
+use super::plan::{Answers, plan};
 use super::progress::Progress;
 use super::test::Test;
 use crate::command::Talk;
@@ -133,6 +133,22 @@ enum Pass {
     Done,
 }
 
+/// Hands every message that passes to `take`, ascending, for whoever keeps nobody waiting.
+pub(super) fn scan_at_once(
+    scope: &Scope,
+    test: &Test,
+    answers: &mut Answers,
+    take: &mut Take<'_>,
+) -> Result<(), ReadError> {
+    let test = plan(test, scope, answers)?;
+    let condition = ByColumns::of(&test, &test.domain(), &scope.view).condition;
+    let summaries = scope.account.summaries_of_some(scope.view.mailbox());
+    let sifting = Sifting::new(&condition, (1, u32::MAX));
+    let mut seen = Seen { sifting, left: None, summaries };
+    while !matches!(scope.look(&test, &mut seen, take)?, Pass::Done) {}
+    Ok(())
+}
+
 /// Hands every message that passes to `take`, ascending.
 pub(super) async fn scan(
     talk: &mut Talk,
@@ -142,7 +158,7 @@ pub(super) async fn scan(
     take: impl FnMut(&mut Candidate<'_>, u32) -> Result<ControlFlow<()>, ReadError> + Send,
 ) -> Result<Result<(), ReadError>, Ended> {
     let uids = test.domain();
-    match plan(test, scope) {
+    match plan(test, scope, &mut Answers::default()) {
         Ok(test) => scan_within(talk, scope, (&test, &uids), progress, take).await,
         Err(error) => Ok(Err(error)),
     }

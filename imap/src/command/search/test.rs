@@ -18,7 +18,7 @@ use crate::stream::Unanswered;
 
 /// Why a key cannot be searched for.
 #[derive(Debug)]
-pub(super) enum CompileError {
+pub(crate) enum CompileError {
     /// A text in another charset than the one given.
     NotUtf8,
     /// The view could not be read.
