@@ -17,7 +17,7 @@
 //!
 //! # Invariants
 //! 1. No message is missed: whatever a split cannot decide, it names as to be asked, and the text
-//!    of the message decides ([`Found`]).
+//!    of the message decides (`needle.rs`).
 //! 2. What is sure is what the text of the message would say, [`SearchText`].
 //! 3. A split tells messages by their blobs, which never change: flags, copies, moves and expunges
 //!    do not concern it.

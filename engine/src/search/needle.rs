@@ -31,7 +31,7 @@ use crate::width::u32_of;
 const END_TERMS_MAX: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// Where a needle is sought.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Scope {
     /// BODY.
     Body,
@@ -42,7 +42,7 @@ pub enum Scope {
 }
 
 /// What is sought, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Needle {
     /// Folded.
     pub text: String,
