@@ -42,12 +42,54 @@ impl Query {
         if !is_key {
             return Ok(Query { key: SearchKey::Text(query.as_bytes().to_vec()) });
         }
-        let line = format!("q UID SEARCH CHARSET UTF-8 {query}");
-        match grammar::parse(line.as_bytes(), &[]).map(|request| request.command) {
+        let (keys, literals) = with_literals(query);
+        let line = [b"q UID SEARCH CHARSET UTF-8 ", keys.as_slice()].concat();
+        match grammar::parse(&line, &literals).map(|request| request.command) {
             Ok(Command::Search(request)) => Ok(Query { key: request.key }),
             _ => Err(QueryError),
         }
     }
+}
+
+/// Words beyond ASCII as literals, which the grammar wants them to be; quoted ones keep their blanks.
+fn with_literals(query: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let (mut line, mut literals) = (Vec::new(), Vec::new());
+    let mut rest = query;
+    while let Some(first) = rest.chars().next() {
+        let (word, text, after) = match first {
+            '"' => quoted(rest),
+            _ => {
+                let end = rest.find([' ', '(', ')']).unwrap_or(rest.len());
+                let (word, after) = rest.split_at(end.max(first.len_utf8()));
+                (word, word.to_owned(), after)
+            }
+        };
+        if word.is_ascii() {
+            line.extend_from_slice(word.as_bytes());
+        } else {
+            line.extend_from_slice(format!("{{{}}}\r\n", text.len()).as_bytes());
+            literals.push(text.into_bytes());
+        }
+        rest = after;
+    }
+    (line, literals)
+}
+
+/// A quoted string at the beginning: as it is written, what it means, and what follows it.
+fn quoted(from: &str) -> (&str, String, &str) {
+    let mut text = String::new();
+    let mut characters = from.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => {
+                let (word, after) = from.split_at(at + 1);
+                return (word, text, after);
+            }
+            '\\' => text.extend(characters.next().map(|(_, escaped)| escaped)),
+            other => text.push(other),
+        }
+    }
+    (from, text, "")
 }
 
 /// A message that was found.
@@ -151,6 +193,7 @@ fn shown(summary: &StoredSummary) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::command::SearchField;
 
     #[test]
     fn keys_are_in_capitals_and_all_else_is_text() {
@@ -163,6 +206,12 @@ mod tests {
         assert_eq!(text("ünï").as_deref(), Some("ünï"));
         assert!(text("FROM ann SINCE 1-Jan-2026").is_none());
         assert!(text("(OR FROM ann BODY \"two words\")").is_none());
+        let key = Query::parse("SUBJECT grüße BODY \"süße \\\"x\\\"\"").unwrap().key;
+        let expected = SearchKey::And(vec![
+            SearchKey::Field(SearchField::Subject, "grüße".into()),
+            SearchKey::Body("süße \"x\"".into()),
+        ]);
+        assert_eq!(key, expected, "words beyond ASCII, quoted or not");
         for wrong in ["FORM ann", "SINCE yesterday", "FROM", "BODY \"open"] {
             assert!(Query::parse(wrong).is_err(), "{wrong}");
         }
