@@ -71,6 +71,9 @@ enum Verb {
     Retention(RetentionArguments),
     /// Bring back expunged mail that is kept, or deleted mailboxes
     Undelete(UndeleteArguments),
+    /// Show how far the full-text index is, or make it anew
+    #[command(subcommand)]
+    Index(IndexVerb),
     /// End an upgrade of Pillarbox
     #[command(subcommand)]
     Upgrade(UpgradeVerb),
@@ -261,6 +264,25 @@ pub(crate) enum AliasVerb {
     Delete {
         /// name@domain or @domain
         address: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What can be asked of the full-text index.
+#[derive(Subcommand)]
+pub(crate) enum IndexVerb {
+    /// Show how far it is
+    Status {
+        /// This account alone
+        account: Option<String>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Make it anew, while the store serves; searches read the messages until it is there
+    Rebuild {
+        /// This account alone
+        account: Option<String>,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -492,6 +514,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Import(verb) => command::mail::import(&verb),
         Verb::Export(verb) => command::mail::export(&verb),
         Verb::Retention(arguments) => command::retention::store(&arguments),
+        Verb::Index(verb) => command::index::run(verb),
         Verb::Undelete(arguments) => command::retention::undelete(arguments),
         Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
         Verb::Status { place, json: true } => command::store::status_json(&place),

@@ -25,6 +25,7 @@
 //! 3. A line, a body, the connections and the answers still owed have bounds.
 
 mod client;
+mod index;
 mod keys;
 mod operation;
 mod quota;
@@ -34,6 +35,7 @@ mod server;
 mod together;
 
 pub(crate) use client::Connection;
+pub(crate) use index::{IndexLine, IndexRequest};
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use quota::{LimitChange, QuotaLine};

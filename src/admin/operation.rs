@@ -10,6 +10,7 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::index::{self, IndexLine, IndexRequest};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
@@ -77,6 +78,8 @@ pub(crate) enum Request {
     MessageList { account: String, mailbox: String, from_uid: u32 },
     /// What is kept after it was expunged, and for how long.
     Retention(RetentionRequest),
+    /// How far the full-text index is, or making it anew.
+    Index(IndexRequest),
     /// A piece of a message, from `offset` on.
     MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
@@ -95,6 +98,7 @@ impl Request {
             | Request::MessageList { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
+            Request::Index(request) if request.is_reading() => OpenMode::Read,
             Request::Retention(request) if request.is_reading() => OpenMode::Read,
             _ => OpenMode::ReadWrite,
         }
@@ -147,6 +151,8 @@ pub(crate) enum Answer {
     },
     /// About retention.
     Retention(RetentionAnswer),
+    /// How far the full-text index is.
+    Index { lines: Vec<IndexLine> },
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.
@@ -356,6 +362,7 @@ fn dispatch(
             let find = |name: &str| find_account(store, name);
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
+        Request::Index(request) => answer = index::answer(store, request, progress)?,
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }
