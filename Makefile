@@ -59,7 +59,7 @@ unit: deps-build
 	$(CARGO) test --locked --profile $(PROFILE) --workspace --doc --quiet
 
 # Whole stores in a simulated world: more seeds, or one that is to be replayed (SEED=n SEEDS=1), or
-# some of its steps (KEEP=3,10-12), or with a promise broken, which must be noticed (BREAK=flush|hash|dirsync|uidnext|answer|release|reference|base|key|summary).
+# some of its steps (KEEP=3,10-12), or with a promise broken, which must be noticed (BREAK=flush|hash|dirsync|uidnext|answer|release|reference|base|key|summary|index).
 SEED ?= 1
 SEEDS ?= 1000
 STEPS ?= 250

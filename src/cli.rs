@@ -73,6 +73,9 @@ enum Verb {
     Retention(RetentionArguments),
     /// Bring back expunged mail that is kept, or deleted mailboxes
     Undelete(UndeleteArguments),
+    /// Show how far the full-text index is, or make it anew
+    #[command(subcommand)]
+    Index(IndexVerb),
     /// End an upgrade of Pillarbox
     #[command(subcommand)]
     Upgrade(UpgradeVerb),
@@ -281,6 +284,25 @@ pub(crate) enum AliasVerb {
     Delete {
         /// name@domain or @domain
         address: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What can be asked of the full-text index.
+#[derive(Subcommand)]
+pub(crate) enum IndexVerb {
+    /// Show how far it is
+    Status {
+        /// This account alone
+        account: Option<String>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Make it anew, while the store serves; searches read the messages until it is there
+    Rebuild {
+        /// This account alone
+        account: Option<String>,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -513,6 +535,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Export(verb) => command::mail::export(&verb),
         Verb::Search(arguments) => command::search::search(arguments),
         Verb::Retention(arguments) => command::retention::store(&arguments),
+        Verb::Index(verb) => command::index::run(verb),
         Verb::Undelete(arguments) => command::retention::undelete(arguments),
         Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
         Verb::Status { place, json: true } => command::store::status_json(&place),

@@ -273,6 +273,7 @@ impl Config {
             message_bytes: self.limits.message_bytes.get(),
             page_cache_bytes: self.store.page_cache_bytes,
             summary_cache_bytes: self.store.summary_cache_bytes,
+            index_cache_bytes: self.store.index_cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             reclaim_bytes_per_second: self.store.reclaim_bytes_per_second,
             recount_interval: Duration::from_secs(u64::from(self.store.recount_hours) * 3600),

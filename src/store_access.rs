@@ -9,8 +9,8 @@ use std::time::Duration;
 use engine::log::Severity;
 use engine::seal::Secret;
 use engine::{
-    CheckProgress, Consent, InitOptions, OpenOptions, OpenReport, RecountReport, Status, Store,
-    verify_backup,
+    CheckProgress, Consent, IndexStatus, InitOptions, OpenOptions, OpenReport, RecountReport,
+    Status, Store, verify_backup,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub(crate) struct StoreBounds {
     pub(crate) page_cache_bytes: u64,
     /// Memory for opened summaries, in bytes.
     pub(crate) summary_cache_bytes: u64,
+    /// Memory for opened blocks of the full-text index, in bytes.
+    pub(crate) index_cache_bytes: u64,
     /// Free disk below which nothing new is taken, in bytes.
     pub(crate) reserve_bytes: u64,
     /// Bytes a second that reclaim copies at most, 0: none.
@@ -83,6 +85,7 @@ pub(crate) fn open(
     options.message_bytes_max = bounds.message_bytes;
     options.page_cache_bytes = bounds.page_cache_bytes;
     options.summary_cache_bytes = bounds.summary_cache_bytes;
+    options.index_cache_bytes = bounds.index_cache_bytes;
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;
@@ -201,9 +204,25 @@ pub(crate) fn status(store: &Store) -> StoreStatus {
         ("scrub_damaged", scrub_damaged.to_string()),
     ];
     let keys = key_words::status_lines(&retired_keys, rewrap);
-    let lines = lines.into_iter().chain(keys);
+    let lines = lines.into_iter().chain(index_lines(&store.index_status())).chain(keys);
     let lines = lines.map(|(name, value)| (name.to_owned(), value)).collect();
     StoreStatus { lines, stopped }
+}
+
+/// Figures of the full-text index.
+fn index_lines(status: &IndexStatus) -> Vec<(&'static str, String)> {
+    let lines = [
+        ("indexed_messages", status.figures.indexed_count),
+        ("index_waiting_messages", status.waiting_count),
+        ("index_waiting_bytes", status.waiting_bytes),
+        ("index_waiting_accounts", status.due_account_count),
+        ("index_splits", status.figures.split_count),
+        ("index_bytes", status.figures.file_bytes),
+        ("index_skipped_messages", status.figures.skipped_count),
+        ("messages_indexed_since_start", status.made_count),
+        ("bytes_indexed_since_start", status.made_bytes),
+    ];
+    lines.into_iter().map(|(name, value)| (name, value.to_string())).collect()
 }
 
 /// Whether accounts keep all their records in the log.
@@ -255,6 +274,13 @@ pub(crate) fn check(
         report.row_count,
         report.problem_count
     );
+    if report.index_file_count > 0 {
+        summary.push_str(&format!("; {} files of the index", report.index_file_count));
+        if report.index_damaged_count > 0 {
+            let damaged = report.index_damaged_count;
+            summary.push_str(&format!(", {damaged} of which are made anew when they are read"));
+        }
+    }
     if report.given_up_count > 0 {
         summary.push_str(&format!(
             "; {} damaged places of the log were given up, and the state could not be made anew \

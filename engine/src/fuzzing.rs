@@ -11,7 +11,7 @@
 //! untested. Promises: decoding is total; what decodes is encoded and decoded again to the same;
 //! nothing is larger than its bound.
 
-use crate::{log, mailbox, message, record, seal, state, store};
+use crate::{log, mailbox, message, record, seal, search, state, store};
 
 /// The body of a target: panics when a promise breaks.
 pub type Body = fn(&[u8]);
@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("giving_up", store::fuzzing::giving_up),
     ("head_block", mailbox::fuzzing::head_block),
     ("ids_page", mailbox::fuzzing::ids_page),
+    ("index_file", search::fuzzing::index_file),
     ("key_table", seal::fuzzing::key_table),
     ("key_use_row", state::fuzzing::key_use_row),
     ("log_group", log::fuzzing::group),

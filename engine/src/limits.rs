@@ -48,6 +48,17 @@ pub const SUMMARY_PAGED_BYTES_MAX: usize = 16 << 10;
 pub const SUMMARY_PAGES_WAITING_BYTES_MAX: usize = 8 << 20;
 /// Spans of a mailbox that wait for their summary pages; the oldest are left to who reads them.
 pub const SUMMARY_SPANS_MAX: usize = 4096;
+/// Messages of an account that may lie outside of its full-text index: they are read when they are
+/// sought in. An account that has no more of them has no index.
+pub const INDEX_TAIL_MESSAGES_MAX: u64 = 512;
+/// Their bytes, as received.
+pub const INDEX_TAIL_BYTES_MAX: u64 = 4 << 20;
+/// Messages of a split that merging makes.
+pub const INDEX_SPLIT_MESSAGES_MAX: u32 = 256 << 10;
+/// Splits of about the same size that become one.
+pub const INDEX_MERGED_SPLITS: usize = 8;
+/// Memory of what is gathered for a split.
+pub const INDEX_BUILDER_BYTES_MAX: usize = 48 << 20;
 /// A mailbox name in bytes of UTF-8, all levels together.
 pub const MAILBOX_NAME_BYTES_MAX: usize = 1000;
 /// Levels of a mailbox name.

@@ -24,6 +24,8 @@ pub(crate) enum Sabotage {
     Key,
     /// A page of summaries stays although one of its messages went.
     Summary,
+    /// The full-text index hears nothing of new messages.
+    Index,
     /// The two records of a REPLACE lie in two groups. Random runs seldom tear a batch there, so it
     /// has a test of its own (`simulation/cuts.rs`).
     OneGroup,
@@ -34,7 +36,7 @@ pub(crate) enum Sabotage {
 #[cfg(test)]
 impl Sabotage {
     /// Those that random runs notice, with their names on the command line.
-    pub(crate) const ALL: [(Sabotage, &str); 10] = [
+    pub(crate) const ALL: [(Sabotage, &str); 11] = [
         (Sabotage::Flush, "flush"),
         (Sabotage::Hash, "hash"),
         (Sabotage::DirectorySync, "dirsync"),
@@ -45,6 +47,7 @@ impl Sabotage {
         (Sabotage::Base, "base"),
         (Sabotage::Key, "key"),
         (Sabotage::Summary, "summary"),
+        (Sabotage::Index, "index"),
     ];
 }
 

@@ -26,6 +26,7 @@
 
 mod beside;
 mod client;
+mod index;
 mod keys;
 mod operation;
 mod quota;
@@ -37,6 +38,7 @@ mod together;
 
 pub(crate) use beside::Beside;
 pub(crate) use client::Connection;
+pub(crate) use index::{IndexLine, IndexRequest};
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use quota::{LimitChange, QuotaLine};

@@ -11,6 +11,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 
 use super::beside::{self, Beside};
+use super::index::{self, IndexLine, IndexRequest};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
@@ -90,6 +91,8 @@ pub(crate) enum Request {
     Retention(RetentionRequest),
     /// Searches an account's mailboxes.
     Search { account: String, query: String, hits_max: usize },
+    /// How far the full-text index is, or making it anew.
+    Index(IndexRequest),
     /// A piece of a message, from `offset` on.
     MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
@@ -110,6 +113,7 @@ impl Request {
             | Request::Search { .. }
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
+            Request::Index(request) if request.is_reading() => OpenMode::Read,
             Request::Retention(request) if request.is_reading() => OpenMode::Read,
             _ => OpenMode::ReadWrite,
         }
@@ -168,6 +172,8 @@ pub(crate) enum Answer {
     Retention(RetentionAnswer),
     /// What a search found.
     Found(FoundAnswer),
+    /// How far the full-text index is.
+    Index { lines: Vec<IndexLine> },
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.
@@ -377,6 +383,7 @@ fn dispatch(
             let find = |name: &str| find_account(store, name);
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
+        Request::Index(request) => answer = index::answer(store, request, progress)?,
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }

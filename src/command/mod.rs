@@ -1,5 +1,6 @@
 //! What each verb does: words for a person around a request to the store.
 
+pub(crate) mod index;
 pub(crate) mod key;
 pub(crate) mod mail;
 pub(crate) mod people;

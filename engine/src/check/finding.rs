@@ -99,6 +99,10 @@ pub struct CheckReport {
     pub unnamed_bytes: u64,
     /// Damaged places of the log that were given up.
     pub given_up_count: u64,
+    /// Files of the full-text index that were read.
+    pub index_file_count: u64,
+    /// Those of them that are damaged: they are made anew when somebody reads them.
+    pub index_damaged_count: u64,
     /// What is wrong; at most 1,000 are listed.
     pub problems: Vec<Problem>,
     /// How many problems there are, listed or not.

@@ -42,6 +42,8 @@ impl Purpose {
     pub(super) const BLOB_PROOF: Purpose = Purpose("Pillarbox 2026 v1 blob header proof");
     pub(super) const SPOOL_FILE: Purpose = Purpose("Pillarbox 2026 v1 spool file");
     pub(super) const SPOOL_BLOCK: Purpose = Purpose("Pillarbox 2026 v1 spool block");
+    pub(super) const INDEX_FILE: Purpose = Purpose("Pillarbox 2026 v1 index file");
+    pub(super) const INDEX_BLOCK: Purpose = Purpose("Pillarbox 2026 v1 index block");
     pub(super) const NAME_HASH: Purpose = Purpose("Pillarbox 2026 v1 keyed hash of names");
     pub(super) const CONTENT_HASH: Purpose = Purpose("Pillarbox 2026 v1 keyed hash of content");
     pub(super) const SCRAM_DECOY: Purpose =

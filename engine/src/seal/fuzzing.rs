@@ -9,6 +9,7 @@ use super::blob::{BLOB_HEADER_BYTES_MAX, BlobHeader, BlobOpener, BlobSealer};
 use super::compress::{self, Compression, Content};
 use super::derive::{Randomness, Sealer};
 use super::error::SealError;
+use super::index_file::IndexFile;
 use super::key::{KEY_BYTES, Key};
 use super::key_table::KeyTableSnapshot;
 use super::object;
@@ -289,4 +290,50 @@ pub(crate) fn recovery_key(bytes: &[u8]) {
 pub(crate) fn stored_password(bytes: &[u8]) {
     let Ok(password) = StoredPassword::decode(bytes) else { return };
     assert_eq!(password.encode().as_slice(), bytes, "every field has a stated width");
+}
+
+/// A file of the full-text index, for the fuzz body in `search/`.
+pub(crate) struct IndexFileUnderTest {
+    file: IndexFile,
+}
+
+impl IndexFileUnderTest {
+    const ACCOUNT: AccountNumber = AccountNumber(1);
+    const GENERATION: KeyGeneration = KeyGeneration(1);
+
+    pub(crate) fn new() -> IndexFileUnderTest {
+        let file = IndexFile::new(&sealer(), Self::ACCOUNT, Self::GENERATION);
+        IndexFileUnderTest { file }
+    }
+
+    /// The file, and its header.
+    #[cfg(test)]
+    pub(crate) fn into_parts(self) -> (IndexFile, [u8; super::INDEX_HEADER_BYTES]) {
+        let header = self.file.header(&sealer(), (Self::GENERATION, &key(1)));
+        (self.file, header)
+    }
+
+    /// What seals its header.
+    #[cfg(test)]
+    pub(crate) fn parent() -> Key {
+        key(1)
+    }
+
+    pub(crate) fn header(&self) -> Vec<u8> {
+        self.file.header(&sealer(), (Self::GENERATION, &key(1))).to_vec()
+    }
+
+    pub(crate) fn opens_header(&self, header: &[u8]) -> bool {
+        IndexFile::open(header, &|_, _| Some(key(1))).is_ok()
+    }
+
+    pub(crate) fn sealed_block(&self, plain: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        self.file.seal_block(0, plain, &mut sealed);
+        sealed
+    }
+
+    pub(crate) fn opened_block(&self, sealed: &[u8], plain_len: usize) -> Option<Vec<u8>> {
+        self.file.open_block(0, sealed, plain_len).ok()
+    }
 }

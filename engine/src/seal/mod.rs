@@ -8,6 +8,7 @@
 //!   account key ► sealed objects, content keys of blobs                object.rs, blob.rs
 //!   content key ► chunks of one blob                                   blob.rs
 //!   spool key   ► blocks of one spool file, in memory only             spool.rs
+//!   index key   ► blocks of one file of the full-text index            index_file.rs
 //! ```
 //!
 //! # Invariants
@@ -33,6 +34,7 @@ mod error;
 mod fields;
 mod files;
 pub(crate) mod fuzzing;
+mod index_file;
 mod key;
 mod key_table;
 mod keyed_hash;
@@ -59,6 +61,7 @@ pub(crate) use compress::decompress_frame;
 pub use derive::{COMMITMENT_BYTES, Randomness, SALT_BYTES, Salt, Sealer, SystemRandom};
 pub use dictionary::{DICTIONARY_BYTES_MAX, Dictionary, DictionaryHash};
 pub use error::{KeyError, SealError};
+pub use index_file::{INDEX_BLOCK_OVERHEAD_BYTES, INDEX_HEADER_BYTES, IndexFile, IndexFileId};
 pub use key::{KEY_BYTES, Key};
 pub use key_table::{AccountKey, KeyTable, KeyTableReport, KeyTableSnapshot, TableCopy};
 pub use keyed_hash::{HashDomain, KeyedHash};
@@ -75,8 +78,9 @@ pub use spool::{SPOOL_BLOCK_BYTES, SPOOL_BLOCK_OVERHEAD_BYTES, SpoolSealer};
 
 /// The formats of keys and sealed things, for the list in `tests/golden/constants.txt`.
 #[cfg(test)]
-pub(crate) const FORMATS: [(&str, u16); 4] = [
+pub(crate) const FORMATS: [(&str, u16); 5] = [
     ("blob", blob::VERSION),
+    ("index file", index_file::VERSION),
     ("key table", key_table::FORMAT_VERSION),
     ("root key file", root_key::FORMAT_VERSION),
     ("stored password", password::FORMAT_VERSION as u16),

@@ -9,6 +9,15 @@
 //! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to ask
 //! ```
 //!
+//! Where splits lie and how they come to be:
+//!
+//! ```text
+//! feed (state/index_feed.rs) ─► index.rs: splits and tail of every account ─► store/search.rs
+//!                                  ▲
+//!   indexer.rs: tail ─► split ─────┤      open_split.rs ─ file.rs ─ seal/index_file.rs
+//!               splits ─► one ─────┘                     folder.rs, block_cache.rs
+//! ```
+//!
 //! A **split** is an immutable index of some messages of one account; an account has a handful, and
 //! messages that stand in none are read. What is sought is a substring (RFC 9051 section 6.4.4), of
 //! text that [`fold`](crate::message::text::fold) made ready: a needle within one token is in all
@@ -26,13 +35,21 @@
 
 mod answer;
 mod block;
+mod block_cache;
 mod builder;
 mod directory;
+mod file;
+mod folder;
+pub(crate) mod fuzzing;
 mod grams;
+mod index;
+mod indexer;
 mod leaf;
 mod lists;
+mod living;
 mod merge;
 mod needle;
+mod open_split;
 mod set;
 mod split;
 mod texts;
@@ -46,6 +63,10 @@ use crate::encoding::Broken;
 use crate::error::ReadError;
 
 pub use answer::{TextAnswer, Verdict};
+pub(crate) use folder::IndexFolder;
+pub(crate) use index::Index;
+pub use index::IndexFigures;
+pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep};
 pub use needle::{Needle, Scope};
 
 /// Stored bytes of the index break a rule.

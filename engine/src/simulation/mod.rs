@@ -11,6 +11,7 @@
 //! | `faults` | calls that fail once, disks that are full |
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `keys` | keys of accounts that begin and end, at every point |
+//! | `index` | what the full-text index answers |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
@@ -26,6 +27,7 @@ mod faults;
 mod give_up;
 mod house;
 mod idle;
+mod index;
 mod kept;
 mod keys;
 mod model;

@@ -14,7 +14,8 @@
 //! 6. Keys of accounts may change at any time, and no key goes that something needs.
 //! 7. Damage is reported, and never read as something else than was written.
 //! 8. A page of summaries says what the messages' own summaries say, and has none that is gone.
-//! 9. A volume stops for no other reason than a call that failed; a full disk stops nothing.
+//! 9. The full-text index says of a message what its text says, or that it is to be asked.
+//! 10. A volume stops for no other reason than a call that failed; a full disk stops nothing.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -51,6 +52,9 @@ pub(super) struct Tally {
     /// Steps of the maker of summary pages, and pages that were read.
     pub(super) summary_pages: u64,
     pub(super) summary_pages_read: u64,
+    /// Steps of the indexer, and messages of which the index decided something.
+    pub(super) index_steps: u64,
+    pub(super) index_decided: u64,
     /// Retired keys that re-wrapping destroyed, and those that something still named.
     pub(super) keys_destroyed: u64,
     pub(super) keys_kept: u64,
@@ -76,6 +80,8 @@ impl std::ops::AddAssign for Tally {
         self.image_rounds += other.image_rounds;
         self.summary_pages += other.summary_pages;
         self.summary_pages_read += other.summary_pages_read;
+        self.index_steps += other.index_steps;
+        self.index_decided += other.index_decided;
         self.keys_destroyed += other.keys_destroyed;
         self.keys_kept += other.keys_kept;
         self.spares += other.spares;
@@ -184,6 +190,11 @@ impl Run {
         if self.dice.below(4) == 0 {
             self.tally.summary_pages += self.store.make_summary_pages(1 + self.dice.below(6));
         }
+        // Drawn apart, so that a step draws the same with it and without it.
+        let mut dice = Dice::new(self.seed ^ self.tally.steps.wrapping_mul(0xD1B5_4A32_D192_ED03));
+        if dice.below(3) == 0 {
+            self.tally.index_steps += self.store.make_index(1 + dice.below(6));
+        }
         self.collect();
         if self.world.disk.is_off() {
             self.go_on_after_cut();
@@ -283,6 +294,8 @@ impl Run {
         let seen = clients::sight(&self.store).expect("an intact store is read");
         assert_same(&seen, &self.model.sight(), "while it runs");
         watch(&self.store, &mut self.watches);
+        self.tally.index_decided +=
+            super::index::compare(&self.store).expect("an intact store is read");
         while self.store.steps().checkpoint() == CheckpointStep::Again {}
         if self.store.status().stopped.is_none() {
             self.store.compare_space();
@@ -321,6 +334,7 @@ impl Run {
             };
             model.apply(next);
         }
+        self.tally.index_decided += super::index::compare(&store).expect("an intact store is read");
         self.tally.summary_pages_read += store.opened().summary_page_count;
         let report = store.check(&mut |_| {}).expect("an intact store is checked");
         assert_eq!(report.problems, []);

@@ -12,7 +12,7 @@ use crate::disk::simulated::{Dice, SimulatedDisk};
 use crate::disk::{Clock, Disk, durable};
 use crate::log::ZerosAhead;
 use crate::seal::{Argon2Cost, Randomness, Sealer};
-use crate::state::{MemoryTables, TableStore};
+use crate::state::{IndexBounds, MemoryTables, TableStore};
 use crate::store::{
     Consent, Drive, GiveUpReport, InitOptions, KeySource, OpenOptions, OpenReport, Store,
     Surroundings,
@@ -140,6 +140,13 @@ impl World {
             inline_message_bytes_max: self.bounds.inline_bytes,
             // Mailboxes here are small, and so that they have several.
             summary_run_uids: 8,
+            index_bounds: IndexBounds {
+                tail_messages: 3,
+                tail_bytes: 30_000,
+                split_messages: 60,
+                merged_splits: 3,
+                builder_bytes: 100_000,
+            },
             commit_bounds: self.bounds.commit,
         }
     }

@@ -27,6 +27,7 @@ use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, MailboxKey, ReferenceKey, VolumeState};
 use super::history::History;
+use super::index_feed::IndexFeed;
 use super::key_use::{KeyUse, KeyUses, Named, Reseal};
 use super::part::PartUse;
 use super::policy::Policy;
@@ -133,6 +134,8 @@ pub(crate) struct Committed {
     pub(crate) reseal: Arc<Reseal>,
     /// Which runs want a page of summaries.
     pub(crate) summary_pages: SummaryPages,
+    /// What the full-text index hears.
+    pub(crate) index_feed: IndexFeed,
     next_watcher: AtomicU64,
     pub(super) account_watchers: AccountWatchers,
     stamp: AtomicU64,
@@ -165,6 +168,7 @@ impl Committed {
             key_uses: KeyUses::default(),
             reseal: Arc::default(),
             summary_pages: SummaryPages::default(),
+            index_feed: IndexFeed::default(),
             next_watcher: AtomicU64::new(1),
             account_watchers: AccountWatchers::default(),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
@@ -176,6 +180,11 @@ impl Committed {
     /// With other runs of summary pages.
     pub(crate) fn with_summary_pages(self, summary_pages: SummaryPages) -> Committed {
         Committed { summary_pages, ..self }
+    }
+
+    /// With other bounds of the full-text index.
+    pub(crate) fn with_index_feed(self, index_feed: IndexFeed) -> Committed {
+        Committed { index_feed, ..self }
     }
 
     /// Takes over what the tables have, into which base images were written: nothing was published
@@ -441,8 +450,11 @@ impl Committed {
         if self.format_level() >= format_level::SUMMARY_PAGES {
             self.summary_pages.remember(std::mem::take(&mut changes.summaries));
         }
+        let noting = self.index_feed.publishing();
+        self.index_feed.note(&changes);
         let mut touched = self.replace_visible(&mut changes);
         let concerned = self.replace_accounts(&changes.accounts);
+        drop(noting);
         // Whoever watches a mailbox may have lost the right to.
         let cells = self.mailboxes.read();
         touched.extend(changes.annotated.iter().filter_map(|key| cells.get(key).cloned()));

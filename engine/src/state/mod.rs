@@ -16,6 +16,7 @@
 //! | `history` | epochs, and what they make of positions that were given up |
 //! | `key_use` | keys that segments name; values to be sealed anew |
 //! | `values` | sealing of values |
+//! | `index_feed` | what the full-text index hears of groups |
 //! | `summaries` | pages of summaries that are wanted, and that were made |
 //! | `space` | living bytes of each segment |
 //! | `recount` | everything counted anew |
@@ -32,6 +33,7 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod history;
+mod index_feed;
 mod key_use;
 mod part;
 mod policy;
@@ -58,6 +60,7 @@ pub(crate) use changes::{Changes, positions};
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub use history::History;
+pub(crate) use index_feed::{FreshBlob, IndexBounds, IndexFeed, IndexWork};
 pub(crate) use key_use::Named;
 pub(crate) use part::{BlobRole, NamedPart, PartUse, blob_naming, part_reference_key};
 pub(crate) use policy::{ALIAS_STEPS_MAX, Policy, normalize_address, normalize_domain};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Inner;
+use super::index_maker::index_while_open;
 use super::recount::RECOUNT_REST;
 use super::summary_maker::make_while_open;
 use crate::check::{ScrubStep, Scrubber};
@@ -248,6 +249,12 @@ impl Driver {
     /// Starts making pages of summaries.
     pub(super) fn start_summary_maker(&self, store: Weak<Inner>) -> Result<(), OpenError> {
         self.threads.lock().push(spawn("summary maker", move || make_while_open(&store))?);
+        Ok(())
+    }
+
+    /// Starts making the full-text index follow the log.
+    pub(super) fn start_indexer(&self, store: Weak<Inner>) -> Result<(), OpenError> {
+        self.threads.lock().push(spawn("indexer", move || index_while_open(&store))?);
         Ok(())
     }
 

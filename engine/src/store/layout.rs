@@ -8,6 +8,7 @@
 //! DATA/volumes/main/keys/     key table, two copies
 //! DATA/volumes/main/log/      segments
 //! DATA/volumes/main/state/    tables
+//! DATA/volumes/main/index/    full-text index (search/folder.rs)
 //! DATA/volumes/main/state.old/  those from before a rebuild that is under way
 //! DATA/volumes/main/giving-up   damage is being given up (store/give_up/marker.rs)
 //! DATA/volumes/main/quarantine/ bytes that were given up, as they were on the disk, by file and
@@ -69,6 +70,11 @@ impl Layout {
 
     pub(super) fn state(&self) -> PathBuf {
         self.volume().join("state")
+    }
+
+    /// Files of the full-text index.
+    pub(super) fn index(&self) -> PathBuf {
+        self.volume().join("index")
     }
 
     /// Says that damage is being given up.

@@ -14,6 +14,7 @@
 //! | `read` | a message on its way out, chunk by chunk; its summary |
 //! | `summaries`, `summary_cache` | summaries of many messages from pages; what is opened |
 //! | `summary_maker` | makes these pages |
+//! | `index_maker`, `search` | makes the full-text index follow the log; asks it |
 //! | `account`, `mailbox` | the handles that protocols hold |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `recent_passwords` | passwords that need no slow hash for some minutes |
@@ -38,6 +39,9 @@ mod directory;
 mod drive;
 pub(crate) mod fuzzing;
 mod give_up;
+mod index_maker;
+#[cfg(test)]
+mod index_tests;
 mod keys;
 #[cfg(test)]
 mod keys_tests;
@@ -87,9 +91,12 @@ mod upgrade;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
+pub use self::index_maker::IndexStatus;
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
@@ -129,6 +136,7 @@ use crate::reclaim::ReclaimFigures;
 use crate::recount::LastRecount;
 pub use crate::recount::RecountReport;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
+use crate::search::{Index, Indexer, IndexerFigures};
 use crate::state::{Committed, Saved, SpaceUse};
 pub use crate::state::{History, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
@@ -163,6 +171,10 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
+    index: Arc<Index>,
+    indexer: Mutex<Indexer>,
+    /// What the indexer did.
+    indexed: Arc<IndexerFigures>,
     password_cost: Argon2Cost,
     recent_passwords: RecentPasswords,
     message_bytes_max: u64,

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
@@ -35,7 +37,10 @@ use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
-use crate::state::{Committed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values};
+use crate::search::{Index, IndexFolder, Indexer, IndexerFigures, IndexerSetup};
+use crate::state::{
+    Committed, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
+};
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -45,6 +50,8 @@ pub struct OpenOptions {
     pub page_cache_bytes: u64,
     /// Memory for opened summaries, in bytes.
     pub summary_cache_bytes: u64,
+    /// Memory for opened blocks of the full-text index, and as much for its open files, in bytes.
+    pub index_cache_bytes: u64,
     /// The largest message taken, in bytes.
     pub message_bytes_max: u64,
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
@@ -78,6 +85,7 @@ impl OpenOptions {
             key,
             page_cache_bytes: 256 << 20,
             summary_cache_bytes: 64 << 20,
+            index_cache_bytes: 64 << 20,
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
             recount_interval: Duration::from_secs(24 * 3600),
@@ -231,7 +239,20 @@ impl Store {
         report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
+        let folder = IndexFolder::new(
+            layout.index(),
+            Arc::clone(&disk),
+            (sealer.clone(), Arc::clone(&keys)),
+            options.index_cache_bytes,
+        );
+        let at = (mode, recovered.end.last_lsn);
+        let bytes = options.index_cache_bytes;
+        let index = Index::begin(folder, &committed, surroundings.index_bounds, at, bytes);
+        let indexed = Arc::<IndexerFigures>::default();
         let inner = Arc::new(Inner {
+            indexer: indexer_of(&index, &committed, &indexed),
+            index,
+            indexed,
             directory: directory.to_path_buf(),
             reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
             sealer,
@@ -314,6 +335,8 @@ impl Store {
         inner.reclaimed.orders.give_up();
         inner.driver.stop_reclaim();
         inner.driver.stop_scrub();
+        inner.committed.index_feed.close();
+        inner.driver.join("indexer");
         inner.committed.summary_pages.close();
         inner.driver.join("summary maker");
         inner.make_last_summary_pages();
@@ -494,6 +517,7 @@ impl Store {
         }
         inner.driver.start_purge(self.purger(surroundings))?;
         inner.driver.start_summary_maker(Arc::downgrade(inner))?;
+        inner.driver.start_indexer(Arc::downgrade(inner))?;
         if !recount_interval.is_zero() {
             inner.driver.start_recount(recount_interval, inner.recounting())?;
         }
@@ -561,7 +585,17 @@ fn committed_of(
     let pages = PageReader { source, cache: PageCache::new(cache_bytes) };
     let runs = SummaryPages::of_runs(surroundings.summary_run_uids);
     let committed = Committed::load(Arc::clone(saved), pages)?;
-    Ok(Arc::new(committed.with_summary_pages(runs)))
+    let feed = IndexFeed::with(surroundings.index_bounds);
+    Ok(Arc::new(committed.with_summary_pages(runs).with_index_feed(feed)))
+}
+
+fn indexer_of(
+    index: &Arc<Index>,
+    committed: &Arc<Committed>,
+    figures: &Arc<IndexerFigures>,
+) -> Mutex<Indexer> {
+    let setup = IndexerSetup { index: Arc::clone(index), committed: Arc::clone(committed) };
+    Mutex::new(Indexer::new(setup, Arc::clone(figures)))
 }
 
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {

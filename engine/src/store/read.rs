@@ -283,6 +283,24 @@ impl Inner {
         Ok(plain)
     }
 
+    /// A message and its summary, read together.
+    pub(super) fn message_and_summary(
+        &self,
+        account: AccountNumber,
+        id: BlobId,
+    ) -> Result<(Vec<u8>, StoredSummary), ReadError> {
+        let mut blob = self.open_blob(account, id, Next::Body)?;
+        let length = usize_of(blob.opener.plain_len());
+        let mut message = Vec::with_capacity(length.min(64 * CHUNK_BYTES));
+        let summary = blob.opener.chunk_count();
+        for number in 0..summary {
+            self.open_chunk(&mut blob, number, BODY, &mut message)?;
+        }
+        let mut plain = Vec::new();
+        self.open_chunk(&mut blob, summary, SUMMARY, &mut plain)?;
+        Ok((message, checked_summary(account, &plain)?))
+    }
+
     /// Verifies every byte of a blob: hashes, seals, lengths. For `check`.
     pub(super) fn verify_blob(&self, account: AccountNumber, row: &Row) -> Result<u64, ReadError> {
         match self.verify_blob_once(account, row) {

@@ -12,6 +12,9 @@
 //! `holders` finds what names a key, `ending` destroys it: for whoever asks, and by itself when
 //! reclaim has removed the last that named it.
 //!
+//! Files of the full-text index are re-wrapped in their headers as soon as a new generation begins;
+//! one that still names a destroyed key does not open, and is made anew.
+//!
 //! Records are never sealed anew. Where some name a retired key, base images are made that name
 //! nothing in those segments, for all accounts, because a group is kept for any one record in it;
 //! units of other segments are named again. Images that are there already are enough.
@@ -121,7 +124,9 @@ impl Store {
             return Ok(());
         }
         let (_, keys) = inner.keys.new_generations(accounts).map_err(key_error)?;
-        inner.submit(|promise| Change::KeysBegun { keys, promise }).wait()
+        inner.submit(|promise| Change::KeysBegun { keys, promise }).wait()?;
+        accounts.iter().for_each(|account| inner.index.rewrap(*account));
+        Ok(())
     }
 
     /// Takes over what retired keys seal, of one account or of all, at reclaim's rate, and destroys
@@ -146,6 +151,8 @@ impl Store {
         if !inner.driver.reclaims() && inner.steps.is_none() {
             return Err(CommitError::NotPermitted { what: NO_RECLAIM });
         }
+        // What of the index was begun before the new generation, and is sealed under an old one.
+        retired.iter().for_each(|(account, _)| inner.index.rewrap(*account));
         self.close_segment_of(&retired)?;
         // What the tables get from now on is sealed under the newest keys, and segments that were
         // closed for these keys' sake lie below flushed state.

@@ -1,0 +1,705 @@
+//! The full-text index in the store: it says what the messages say, whatever becomes of its files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::PlainDisk;
+use crate::error::ReadError;
+use crate::flags::{FlagChange, FlagList, SystemFlags};
+use crate::ids::{AccountNumber, BlobId, Uid, UnixSeconds};
+use crate::mailbox::Row;
+use crate::message::text::{SearchText, fold};
+use crate::seal::Secret;
+use crate::search::{IndexerStep, Needle, Scope, Verdict};
+use crate::state::IndexBounds;
+use crate::uid_set::UidSet;
+
+const ANNA: &str = "anna@example.org";
+const BERT: &str = "bert@example.org";
+/// Instead of 512 messages, and so on.
+const BOUNDS: IndexBounds = IndexBounds {
+    tail_messages: 4,
+    tail_bytes: 1 << 20,
+    split_messages: 1000,
+    merged_splits: 3,
+    builder_bytes: 8 << 20,
+};
+const WORDS: [&str; 8] = ["apple", "pear", "plum", "Zürich", "東京", "cherry", "banana", "grape"];
+
+struct Site {
+    folder: tempfile::TempDir,
+    store: Option<Store>,
+}
+
+impl Site {
+    fn new() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeySource::KeyFile(folder.path().join("key"));
+        Store::init(&folder.path().join("data"), &InitOptions { key }).unwrap();
+        let mut site = Site { folder, store: None };
+        site.open();
+        site.store().add_domain("example.org").unwrap();
+        for name in [ANNA, BERT] {
+            let (name, password) = (name.to_owned(), Secret::new("x".into()));
+            site.store().create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+        }
+        site
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn index(&self) -> PathBuf {
+        self.data().join("volumes/main/index")
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(self.index()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    /// Without the thread that indexes: these tests do it when they want it.
+    fn open(&mut self) {
+        self.store = Some(open_at(self.folder.path(), &self.data(), 64 << 20));
+    }
+
+    fn restart(&mut self) {
+        self.store.take().unwrap().close();
+        self.open();
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn account(&self, name: &str) -> Account {
+        self.store().account(name).unwrap().unwrap()
+    }
+
+    fn fill(&self, name: &str, mailbox: &str, numbers: std::ops::Range<u64>) {
+        let account = self.account(name);
+        let new = |number| NewMessage {
+            prepared: self.store().prepare(text(number).as_bytes(), &[account.number()]).unwrap(),
+            flags: FlagList::default(),
+            received: UnixSeconds(7),
+        };
+        let mailbox = account.mailbox(mailbox).unwrap().unwrap();
+        mailbox.append(numbers.map(new).collect()).wait().unwrap();
+    }
+
+    fn expunge(&self, name: &str, goes: impl Fn(u32) -> bool) {
+        let mailbox = self.account(name).mailbox("INBOX").unwrap().unwrap();
+        let uids: UidSet = (1..500).filter(|uid| goes(*uid)).map(Uid).collect();
+        let deleted = FlagList { system: SystemFlags::DELETED, keywords: Vec::new() };
+        mailbox.store_flags(&uids, FlagChange::Add, &deleted, None).wait().unwrap();
+        mailbox.expunge(&uids).wait().unwrap();
+    }
+
+    fn make(&self) {
+        while self.store().make_index(1000) > 0 {}
+    }
+
+    fn status(&self, name: &str) -> IndexStatus {
+        self.account(name).index_status().unwrap()
+    }
+
+    /// Every needle finds what a scan finds; answers how many messages had to be asked whether they
+    /// have a word.
+    fn compare(&self, name: &str) -> usize {
+        compare(&self.account(name))
+    }
+}
+
+fn open_at(root: &Path, data: &Path, index_cache_bytes: u64) -> Store {
+    let mut options = OpenOptions::new(KeySource::KeyFile(root.join("key")));
+    options.password_cost = Argon2Cost::CHEAP;
+    options.reserve_bytes = 0;
+    options.index_cache_bytes = index_cache_bytes;
+    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
+    surroundings.index_bounds = BOUNDS;
+    let store = Store::open_in(&surroundings, data, options).unwrap().0;
+    store.inner.committed.index_feed.close();
+    store.inner.driver.join("indexer");
+    store
+}
+
+fn word(number: u64) -> &'static str {
+    WORDS[usize::try_from(number % 8).unwrap()]
+}
+
+fn text(number: u64) -> String {
+    format!(
+        "From: Someone <someone{number}@example.org>\r\nTo: anna@example.org\r\n\
+         Subject: about {} {number}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
+         The {} and the {}, number {number}.\r\nOnce more: {}{}.\r\n",
+        word(number),
+        word(number / 2),
+        word(number / 3),
+        word(number),
+        word(number / 5),
+    )
+}
+
+fn needles() -> Vec<Needle> {
+    let texts =
+        ["apple", "ppl", "the pear", "zürich", "京", "number 1", "1", "about plum 2", "none"];
+    let scopes = || {
+        [Scope::Body, Scope::Text, Scope::Header("subject".into()), Scope::Header("from".into())]
+    };
+    let all = texts.iter().flat_map(|text| {
+        scopes().map(|scope| Needle { text: fold(text), scope, reads_addresses: false })
+    });
+    all.collect()
+}
+
+fn rows(account: &Account) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for mailbox in &account.listing().unwrap().mailboxes {
+        let mailbox = account.mailbox_by_id(mailbox.id).unwrap().unwrap();
+        let view = mailbox.view().unwrap().unwrap();
+        rows.extend(view.rows_from(Uid(1), usize::MAX).unwrap());
+    }
+    rows
+}
+
+fn text_of(account: &Account, row: &Row) -> SearchText {
+    let structure = account.summary(row).unwrap().structure_tree();
+    SearchText::new(&account.message(row).unwrap().read_all().unwrap(), &structure)
+}
+
+fn contains(text: &SearchText, needle: &Needle) -> bool {
+    match &needle.scope {
+        Scope::Body => text.body_contains(&needle.text),
+        Scope::Text => text.text_contains(&needle.text),
+        Scope::Header(name) => text.header_contains(name, &needle.text),
+    }
+}
+
+fn compare(account: &Account) -> usize {
+    let texts: Vec<(BlobId, SearchText)> =
+        rows(account).iter().map(|row| (row.blob, text_of(account, row))).collect();
+    let mut asked = 0;
+    for needle in needles() {
+        let answer = account.find_text(&needle).unwrap();
+        for (blob, text) in &texts {
+            let is_in = contains(text, &needle);
+            match answer.verdict(*blob) {
+                Verdict::Ask => asked += usize::from(needle == needles()[0]),
+                Verdict::Contains => assert!(is_in, "{needle:?} is not in {blob}"),
+                Verdict::Lacks => assert!(!is_in, "{needle:?} is missed in {blob}"),
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn the_index_says_what_the_messages_say() {
+    let mut site = Site::new();
+    site.fill(ANNA, "INBOX", 0..4);
+    site.make();
+    assert_eq!(site.files(), [] as [PathBuf; 0], "little mail has no index");
+    let answer = site.account(ANNA).find_text(&needles()[0]).unwrap();
+    assert!(!answer.is_closed());
+
+    site.fill(ANNA, "INBOX", 4..40);
+    site.account(ANNA).create_mailbox("Other", None).wait().unwrap();
+    site.make();
+    assert_eq!(site.files().len(), 1);
+    let asked = site.compare(ANNA);
+    assert_eq!(asked, 0);
+    let status = site.status(ANNA);
+    assert_eq!((status.figures.indexed_count, status.waiting_count), (40, 0));
+
+    // What comes later is known at once.
+    site.fill(ANNA, "Other", 40..43);
+    assert_eq!(site.status(ANNA).waiting_count, 3);
+    assert_eq!(site.compare(ANNA), 3);
+
+    // Copies and moves concern it not, expunged messages are nobody's business.
+    {
+        let account = site.account(ANNA);
+        let inbox = account.mailbox("INBOX").unwrap().unwrap();
+        let other = account.mailbox("Other").unwrap().unwrap();
+        let some = |range: std::ops::Range<u32>| range.map(Uid).collect::<UidSet>();
+        inbox.copy(&some(1..20), &other).wait().unwrap();
+        inbox.move_to(&some(30..35), &other).wait().unwrap();
+    }
+    site.expunge(ANNA, |uid| uid % 3 == 0);
+    assert_eq!(site.status(ANNA).waiting_count, 3);
+    site.compare(ANNA);
+    for _ in 0..2 {
+        site.restart();
+        assert_eq!(site.status(ANNA).waiting_count, 3);
+        site.compare(ANNA);
+        site.make();
+        assert_eq!(site.store().index_status().made_count, 0, "nothing is indexed twice");
+    }
+    assert_eq!(site.store().check(&mut |_| {}).unwrap().problems, []);
+}
+
+#[test]
+fn a_message_in_several_accounts_is_indexed_in_each() {
+    let site = Site::new();
+    let accounts = [ANNA, BERT].map(|name| site.account(name).number());
+    for number in 0..10 {
+        let prepared = site.store().prepare(text(number).as_bytes(), &accounts).unwrap();
+        let to = accounts.map(|account| DeliverTo {
+            account,
+            mailbox: "INBOX".into(),
+            flags: FlagList::default(),
+        });
+        let answers = site.store().deliver(prepared, UnixSeconds(7), to.into()).wait();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+    site.make();
+    for name in [ANNA, BERT] {
+        assert_eq!(site.status(name).figures.indexed_count, 10);
+        assert_eq!(site.compare(name), 0);
+    }
+    // One lets go of it, the other does not.
+    site.expunge(ANNA, |_| true);
+    site.fill(ANNA, "INBOX", 10..20);
+    site.make();
+    assert_eq!(site.status(ANNA).figures.indexed_count, 10);
+    assert_eq!(site.compare(BERT), 0);
+}
+
+#[test]
+fn splits_are_few_and_the_dead_leave_them() {
+    let site = Site::new();
+    for round in 0..30 {
+        site.fill(ANNA, "INBOX", round * 5..round * 5 + 5);
+        site.make();
+        assert!(site.files().len() <= 7, "{} files in round {round}", site.files().len());
+    }
+    assert_eq!(site.compare(ANNA), 0);
+    site.expunge(ANNA, |uid| uid % 2 == 0);
+    site.make();
+    let status = site.status(ANNA);
+    assert!(status.figures.indexed_count <= 100, "{status:?}");
+    assert_eq!(site.compare(ANNA), 0);
+    site.expunge(ANNA, |_| true);
+    site.make();
+    assert_eq!(site.files(), [] as [PathBuf; 0], "nothing is left");
+}
+
+#[test]
+fn a_kept_message_that_comes_back_is_found() {
+    let site = Site::new();
+    let account = site.account(ANNA);
+    let setting = RetentionSetting::Seconds(30 * 24 * 3600);
+    site.store().set_account_retention(account.number(), setting).unwrap();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.make();
+    site.expunge(ANNA, |uid| uid <= 10);
+    site.fill(ANNA, "INBOX", 20..30);
+    site.make();
+    let kept = account.retained(RetainedKey::FIRST, 100).unwrap();
+    assert_eq!(kept.len(), 10);
+    account.undelete(kept.iter().map(|entry| entry.key).collect()).wait().unwrap();
+    assert_eq!(site.compare(ANNA), 0, "it never left the index");
+}
+
+#[test]
+fn damage_costs_time_and_no_answer() {
+    let mut site = Site::new();
+    site.fill(ANNA, "INBOX", 0..60);
+    site.make();
+    let [file] = &site.files()[..] else { panic!("there is one file") };
+    let whole = std::fs::read(file).unwrap();
+    let mut remade = 0;
+    for at in [0, 30, 100, 141, whole.len() / 3, whole.len() / 2, whole.len() - 40, whole.len() - 2]
+    {
+        site.store.take().unwrap().close();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(file, &damaged).unwrap();
+        site.open();
+        site.compare(ANNA);
+        site.make();
+        remade += site.store().index_status().made_count;
+        assert_eq!(site.compare(ANNA), 0, "damage at {at}");
+        // What was made of it lies under another name.
+        site.files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        std::fs::write(file, &whole).unwrap();
+    }
+    assert_eq!(remade, 8 * 60, "each was noticed");
+    for length in [0, 100, 139, 150, whole.len() - 1] {
+        site.store.take().unwrap().close();
+        std::fs::write(file, &whole[..length]).unwrap();
+        site.open();
+        assert_eq!(site.compare(ANNA), 60, "cut to {length}");
+        std::fs::write(file, &whole).unwrap();
+    }
+}
+
+#[test]
+fn only_whole_files_of_living_accounts_stay() {
+    let mut site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.fill(BERT, "INBOX", 0..20);
+    site.make();
+    let files = site.files();
+    assert_eq!(files.len(), 2);
+    site.store.take().unwrap().close();
+    let copy = |from: &Path, name: String| std::fs::copy(from, site.index().join(name)).unwrap();
+    copy(&files[0], "0000000000000123-000102030405060708090a0b0c0d0e0f.split".into());
+    copy(&files[0], "0000000000000123-000102030405060708090a0b0c0d0e0f.new".into());
+    copy(&files[0], "notes.txt".into());
+    // Bert's under Anna's name.
+    let own = |path: &Path| path.file_name().unwrap().to_str().unwrap()[..17].to_owned();
+    let strange = "00010203040506070809aaaaaaaaaaaa.split";
+    copy(&files[1], format!("{}{strange}", own(&files[0])));
+    site.open();
+    for name in [ANNA, BERT] {
+        assert_eq!(site.compare(name), 0);
+    }
+    let left: Vec<PathBuf> =
+        site.files().into_iter().filter(|path| !path.ends_with("notes.txt")).collect();
+    assert_eq!(left, files);
+
+    site.store().delete_account(site.account(ANNA).number()).unwrap();
+    site.make();
+    assert_eq!(site.files().len(), 2, "Bert's, and the notes");
+}
+
+#[test]
+fn a_file_from_another_time_is_none() {
+    let mut site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.make();
+    site.store.take().unwrap().close();
+    let copy = site.folder.path().join("copy");
+    crate::store::live_copy::copy_live(&site.data(), &copy);
+    site.open();
+    site.fill(ANNA, "INBOX", 20..40);
+    site.make();
+    site.store.take().unwrap().close();
+    // The store is brought back from a copy, and the index is not.
+    let newer = site.index();
+    let kept = site.folder.path().join("kept");
+    std::fs::rename(&newer, &kept).unwrap();
+    std::fs::remove_dir_all(site.data()).unwrap();
+    std::fs::rename(&copy, site.data()).unwrap();
+    std::fs::remove_dir_all(&newer).unwrap();
+    std::fs::rename(&kept, &newer).unwrap();
+    site.open();
+    site.fill(ANNA, "INBOX", 60..80);
+    site.compare(ANNA);
+    site.make();
+    assert_eq!(site.compare(ANNA), 0);
+}
+
+#[test]
+fn no_word_of_a_message_is_readable_in_a_file() {
+    let site = Site::new();
+    site.fill(ANNA, "INBOX", 0..60);
+    site.make();
+    for file in site.files() {
+        let bytes = std::fs::read(file).unwrap();
+        for word in ["apple", "pear", "cherry", "about", "someone", "example.org", ANNA] {
+            assert!(memchr::memmem::find(&bytes, word.as_bytes()).is_none(), "{word}");
+        }
+    }
+}
+
+#[test]
+fn a_new_key_takes_the_index_along() {
+    let mut site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.make();
+    let number = site.account(ANNA).number();
+    let before = std::fs::read(&site.files()[0]).unwrap();
+    site.store().rotate_account_keys(&[number]).unwrap();
+    let after = std::fs::read(&site.files()[0]).unwrap();
+    assert_ne!(before[..140], after[..140]);
+    assert_eq!(before[140..], after[140..]);
+    assert_eq!(site.compare(ANNA), 0);
+    let keys = site.store().rewrap(Some(number), &mut |_| {}).unwrap();
+    assert!(keys.iter().all(|key| key.is_destroyed), "{keys:?}");
+    site.restart();
+    assert_eq!(site.compare(ANNA), 0);
+    site.make();
+    assert_eq!(site.store().index_status().made_count, 0, "it was not made anew");
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_asked() {
+    let site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    let bad = rows(&site.account(ANNA))[7].blob;
+    let inner = &site.store().inner;
+    let mail = |account: AccountNumber, blob: BlobId| {
+        if blob == bad {
+            return Err(ReadError::Table("it is damaged".into()));
+        }
+        inner.message_and_summary(account, blob)
+    };
+    while inner.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
+    let status = site.status(ANNA);
+    assert_eq!((status.figures.indexed_count, status.waiting_count), (19, 1));
+    assert_eq!(status.figures.skipped_count, 1);
+    assert_eq!(site.compare(ANNA), 1);
+}
+
+#[test]
+fn an_index_is_made_anew_while_serving() {
+    let site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.make();
+    let before = site.files();
+    let (store, number) = (site.store(), site.account(ANNA).number());
+    std::thread::scope(|scope| {
+        let rebuilding = scope.spawn(|| {
+            let mut told = Vec::new();
+            store.rebuild_index(number, &mut |done, total| told.push((done, total))).unwrap();
+            told
+        });
+        while !rebuilding.is_finished() {
+            site.compare(ANNA);
+            store.make_index(1);
+        }
+        let told = rebuilding.join().unwrap();
+        assert_eq!(told[0], (0, 20));
+    });
+    assert_eq!(site.compare(ANNA), 0);
+    assert_ne!(site.files(), before);
+}
+
+#[test]
+fn indexes_that_do_not_fit_into_memory_are_closed_and_opened_again() {
+    let mut site = Site::new();
+    site.store.take().unwrap().close();
+    site.store = Some(open_at(site.folder.path(), &site.data(), 1));
+    for round in 0..6 {
+        for name in [ANNA, BERT] {
+            site.fill(name, "INBOX", round * 10..round * 10 + 7);
+            site.compare(name);
+        }
+        site.make();
+        for name in [ANNA, BERT] {
+            assert_eq!(site.compare(name), 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_committed_before_the_question_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeySource::KeyFile(folder.path().join("key"));
+    let data = folder.path().join("data");
+    Store::init(&data, &InitOptions { key }).unwrap();
+    let mut options = OpenOptions::new(KeySource::KeyFile(folder.path().join("key")));
+    options.password_cost = Argon2Cost::CHEAP;
+    options.reserve_bytes = 0;
+    options.index_cache_bytes = 1;
+    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
+    surroundings.index_bounds = BOUNDS;
+    let store = Store::open_in(&surroundings, &data, options).unwrap().0;
+    store.add_domain("example.org").unwrap();
+    let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    std::thread::scope(|scope| {
+        for first in [0, 1000] {
+            let store = &store;
+            scope.spawn(move || {
+                let account = store.account(ANNA).unwrap().unwrap();
+                let inbox = account.mailbox("INBOX").unwrap().unwrap();
+                for number in first..first + 60 {
+                    let prepared =
+                        store.prepare(text(number).as_bytes(), &[account.number()]).unwrap();
+                    let (flags, received) = (FlagList::default(), UnixSeconds(7));
+                    inbox.append(vec![NewMessage { prepared, flags, received }]).wait().unwrap();
+                    if number % 7 == 0 {
+                        compare_some(&account);
+                    }
+                }
+            });
+        }
+    });
+    let account = store.account(ANNA).unwrap().unwrap();
+    compare(&account);
+    store.close();
+}
+
+/// As [`compare`], with few needles.
+fn compare_some(account: &Account) {
+    let seen = rows(account);
+    let needle = Needle { text: "apple".into(), scope: Scope::Body, reads_addresses: false };
+    let answer = account.find_text(&needle).unwrap();
+    for row in seen {
+        let verdict = answer.verdict(row.blob);
+        if verdict != Verdict::Ask {
+            let is_in = contains(&text_of(account, &row), &needle);
+            assert_eq!(verdict == Verdict::Contains, is_in, "{}", row.blob);
+        }
+    }
+}
+
+/// Messages of the corpus, or made ones, with a line of their own each.
+fn corpus(count: usize) -> Vec<Vec<u8>> {
+    fn collect(folder: &Path, found: &mut Vec<Vec<u8>>) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|ending| ending == "eml") {
+                found.push(std::fs::read(path).unwrap());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    if let Some(folder) = std::env::var_os("PILLARBOX_CORPUS") {
+        collect(Path::new(&folder), &mut found);
+    }
+    if found.is_empty() {
+        let mut generator = crate::message::generator::Generator::new(5);
+        found = (0..2000).map(|number| generator.message(number)).collect();
+    }
+    let all = found.iter().cycle().enumerate().take(count);
+    all.map(|(number, message)| {
+        [format!("X-Number: {number}x\r\n").into_bytes(), message.clone()].concat()
+    })
+    .collect()
+}
+
+/// Nanoseconds that this thread has worked.
+fn worked() -> u64 {
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    figures.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn number_of(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |given| given.parse().unwrap())
+}
+
+fn large_store(folder: &Path, with_thread: bool) -> Store {
+    let key = KeySource::KeyFile(folder.join("key"));
+    let data = folder.join("data");
+    Store::init(&data, &InitOptions { key }).unwrap();
+    let mut options = OpenOptions::new(KeySource::KeyFile(folder.join("key")));
+    options.password_cost = Argon2Cost::CHEAP;
+    let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
+    let store = Store::open_in(&surroundings, &data, options).unwrap().0;
+    if !with_thread {
+        store.inner.committed.index_feed.close();
+        store.inner.driver.join("indexer");
+    }
+    store.add_domain("example.org").unwrap();
+    let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    store
+}
+
+fn append_one(store: &Store, account: &Account, inbox: &Mailbox, message: &[u8]) {
+    let prepared = store.prepare(message, &[account.number()]).unwrap();
+    let (flags, received) = (FlagList::default(), UnixSeconds(7));
+    inbox.append(vec![NewMessage { prepared, flags, received }]).wait().unwrap();
+}
+
+/// What does indexing cost? Corpus mail (`PILLARBOX_CORPUS`), `MESSAGES` of it (default 20,000):
+/// milliseconds of CPU a message, megabytes of text a second of CPU, bytes of files a byte of text.
+#[test]
+#[ignore = "a measurement"]
+fn measure_indexing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = large_store(folder.path(), false);
+    let account = store.account(ANNA).unwrap().unwrap();
+    let inbox = account.mailbox("INBOX").unwrap().unwrap();
+    let messages = corpus(usize::try_from(number_of("MESSAGES", 20_000)).unwrap());
+    let mut text_bytes = 0;
+    for message in &messages {
+        append_one(&store, &account, &inbox, message);
+        let summary = crate::message::Summary::parse(message);
+        let text = SearchText::new(message, &summary.structure);
+        let bodies: usize = text.body_texts().map(str::len).sum();
+        let fields = text.own_fields().chain(text.part_fields());
+        text_bytes += bodies + fields.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    }
+    let mail_bytes: usize = messages.iter().map(Vec::len).sum();
+    let (begun, at) = (worked(), std::time::Instant::now());
+    while store.make_index(100) > 0 {}
+    let (cpu, wall) = (worked() - begun, at.elapsed());
+    let (status, count) = (store.index_status(), messages.len());
+    let (cpu, text) = (cpu as f64 / 1e9, text_bytes as f64 / 1e6);
+    println!("{count} messages, {:.1} MB of mail, {text:.1} MB of text", mail_bytes as f64 / 1e6);
+    println!(
+        "{cpu:.2} s of CPU ({:.3} ms a message, {:.1} MB of text a second), {:.2} s of time",
+        cpu * 1e3 / count as f64,
+        text / cpu,
+        wall.as_secs_f64()
+    );
+    println!(
+        "{} splits, {} bytes: {:.3} of the text, {:.3} of the mail",
+        status.figures.split_count,
+        status.figures.file_bytes,
+        status.figures.file_bytes as f64 / text_bytes as f64,
+        status.figures.file_bytes as f64 / mail_bytes as f64
+    );
+    let needle = |text: &str, scope| Needle { text: fold(text), scope, reads_addresses: false };
+    for (name, needle) in [
+        ("rare word", needle("17x", Scope::Text)),
+        ("common word", needle("the", Scope::Body)),
+        ("inside a word", needle("ormatio", Scope::Body)),
+        ("two words", needle("in the", Scope::Body)),
+        ("subject", needle("re:", Scope::Header("subject".into()))),
+    ] {
+        let mut times: Vec<u64> = Vec::new();
+        let mut found = (0, 0);
+        for _ in 0..30 {
+            let begun = worked();
+            let answer = account.find_text(&needle).unwrap();
+            times.push((worked() - begun) / 1000);
+            found = (answer.contains().len(), answer.to_ask().len());
+        }
+        let first = times[0];
+        times.sort_unstable();
+        println!("{name}: {found:?} sure and asked, first {first} µs, median {} µs", times[15]);
+    }
+    let begun = worked();
+    store.inner.index.close_all();
+    account.index_status().unwrap();
+    println!("opening the index again: {:.1} ms", (worked() - begun) as f64 / 1e6);
+}
+
+/// Does the indexer slow deliveries? One sender, `MESSAGES` of corpus mail (default 4,000), with and
+/// without it, in turn: median and 99th percentile in microseconds.
+#[test]
+#[ignore = "a measurement"]
+fn measure_deliveries_beside_the_indexer() {
+    let messages = corpus(usize::try_from(number_of("MESSAGES", 4_000)).unwrap());
+    for round in 0..4 {
+        for with_thread in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = large_store(folder.path(), with_thread);
+            let account = store.account(ANNA).unwrap().unwrap();
+            let inbox = account.mailbox("INBOX").unwrap().unwrap();
+            let mut times = Vec::new();
+            let begun = std::time::Instant::now();
+            for message in &messages {
+                let at = std::time::Instant::now();
+                append_one(&store, &account, &inbox, message);
+                times.push(u64::try_from(at.elapsed().as_micros()).unwrap());
+            }
+            let all = begun.elapsed();
+            times.sort_unstable();
+            let part = |of: usize| times[times.len() * of / 100];
+            println!(
+                "round {round}, indexer {with_thread}: p50 {} p90 {} p99 {}, all {:.2} s, indexed {}",
+                part(50),
+                part(90),
+                part(99),
+                all.as_secs_f64(),
+                store.index_status().made_count
+            );
+            store.close();
+        }
+    }
+}
