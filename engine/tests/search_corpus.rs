@@ -184,7 +184,8 @@ impl Scan {
         while !haystack.text.is_char_boundary(from) {
             from += 1;
         }
-        let length = 1 + below([4, 12, 40][below(3)]);
+        let longest = [4, 12, 40][below(3)];
+        let length = 1 + below(longest);
         let piece = haystack.text[from..].chars().take(length).take_while(|&c| c != END);
         let mut text: String = piece.collect();
         if below(12) == 0 {
@@ -203,13 +204,14 @@ struct Indexed {
 }
 
 impl Indexed {
-    /// Compares some needles; answers how many messages had to be asked, of all that were found.
-    fn compare(&self, dice: &mut Generator, needles: usize) -> (usize, usize) {
-        let (mut asked, mut found) = (0, 0);
+    /// Compares some needles; answers for how many of them most messages had to be asked.
+    fn compare(&self, dice: &mut Generator, needles: usize) -> usize {
+        let mut asking = 0;
         for _ in 0..needles {
             let needle = self.scan.needle(dice);
             let expected = self.scan.find(&needle);
             let answer = self.account.find_text(&needle).unwrap();
+            let mut asked = 0;
             for (message, blob) in self.blobs.iter().enumerate() {
                 let Some(blob) = blob else { continue };
                 let contains = expected.contains(&message);
@@ -218,10 +220,10 @@ impl Indexed {
                     Verdict::Lacks => assert!(!contains, "{needle:?} in {message} is missed"),
                     Verdict::Ask => asked += 1,
                 }
-                found += usize::from(contains);
             }
+            asking += usize::from(asked * 2 > self.blobs.len());
         }
-        (asked, found)
+        asking
     }
 
     fn mailbox(&self, name: &str) -> Mailbox {
@@ -282,9 +284,10 @@ fn the_index_answers_what_a_scan_of_every_text_answers() {
     indexed.append(first);
     indexed.index();
     let mut dice = Generator::new(7);
-    let (asked, found) = indexed.compare(&mut dice, NEEDLES);
-    println!("{NEEDLES} needles: {found} messages found, {asked} had to be asked");
-    assert!(asked * 2 < found.max(1000), "the index answers most by itself");
+    let asking = indexed.compare(&mut dice, NEEDLES);
+    println!("{NEEDLES} needles: of {asking} the index said little");
+    // Those that are punctuation, or a letter or two on both sides of a blank.
+    assert!(asking < NEEDLES / 3, "the index answers most by itself");
 
     // What is not indexed yet is found, too; what is gone is not asked for; copies are found.
     indexed.append(later);
