@@ -108,7 +108,8 @@ pub(crate) struct PlaceArguments {
 pub(crate) struct SearchArguments {
     /// Whose mailboxes
     pub(crate) user: String,
-    /// Text to look for in everything, or keys of IMAP's SEARCH in capitals: FROM ann SINCE 1-Jan-2026
+    /// Text to look for in everything, or keys of IMAP's SEARCH in capitals: FROM ann SINCE
+    /// 1-Jan-2026
     #[arg(required = true)]
     pub(crate) query: Vec<String>,
     /// Show so many of the newest messages that were found

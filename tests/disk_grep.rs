@@ -58,6 +58,10 @@ fn no_word_of_the_mail_lies_readable_on_the_disk() {
     import(&site, account);
     site.start();
     work(&site, account, &alias);
+    let indexed = site.pillarbox(&["index", "rebuild", account]).well("index rebuild");
+    assert!(indexed.stdout.contains(" more are read when they are"), "{}", indexed.output());
+    let files = files_below(&site.data.join("volumes/main/index")).unwrap();
+    assert!(!files.is_empty(), "the index is among what is looked at");
     // M10: names of users are in the log, for tools that ban guessers; so it lies elsewhere.
     assert!(Imap::login(site.imap, USER, "a guess").is_err());
     let line = format!("imap-login: failed user=<{USER}>");
@@ -121,8 +125,8 @@ fn import(site: &Site, account: &str) {
     for part in ["cur", "new", "tmp"] {
         std::fs::create_dir_all(maildir.join(part)).unwrap();
     }
-    // So many that their summaries lie together in a page.
-    for number in 0..150 {
+    // So many that their summaries lie together in pages, and that they have a full-text index.
+    for number in 0..600 {
         let path = maildir.join(format!("cur/{number}.a.b:2,S"));
         std::fs::write(path, message("Xylophonbauer")).unwrap();
     }

@@ -1,9 +1,10 @@
 //! What the index answers is what a scan of every message's text answers, over the whole corpus.
 //!
-//! Thousands of needles: pieces of the messages' own texts, cut anywhere, and some that nobody wrote.
-//! Nothing that a scan finds may be missed, nothing that it does not find may be sure; and the scan
-//! here knows no tokens. The corpus is found by `PILLARBOX_CORPUS`, default `../shared/corpus` beside
-//! the workspace; without it the same is done with generated mail, and a printed line says so.
+//! Thousands of needles: pieces of the messages' own texts, cut anywhere, and some that nobody
+//! wrote. Nothing that a scan finds may be missed, nothing that it does not find may be sure; and
+//! the scan here knows no tokens. The corpus is found by `PILLARBOX_CORPUS`, default
+//! `../shared/corpus` beside the workspace; without it the same is done with generated mail, and a
+//! printed line says so.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! SEARCH without a session: through all mailboxes of an account, for commands on the machine itself.
+//! SEARCH without a session: through all mailboxes of an account, for commands on the machine.
 //!
 //! Keys are those of IMAP; which messages are found is decided by the same code as for clients.
 
@@ -30,8 +30,8 @@ pub struct Query {
 pub struct QueryError;
 
 impl Query {
-    /// Keys of SEARCH (RFC 9051 section 6.4.4) where the first word is in capitals; else a text that
-    /// is looked for in all of a message.
+    /// Keys of SEARCH (RFC 9051 section 6.4.4) where the first word is in capitals; else a text
+    /// that is looked for in all of a message.
     ///
     /// # Errors
     /// [`QueryError`] if keys are not understood.
@@ -51,7 +51,8 @@ impl Query {
     }
 }
 
-/// Words beyond ASCII as literals, which the grammar wants them to be; quoted ones keep their blanks.
+/// Words beyond ASCII as literals, which the grammar wants them to be; quoted ones keep their
+/// blanks.
 fn with_literals(query: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (mut line, mut literals) = (Vec::new(), Vec::new());
     let mut rest = query;

@@ -38,8 +38,9 @@ fn sentence(line: &IndexLine) -> String {
     let mut words = if *split_count == 0 {
         format!("{account}: no index, {waiting_count} messages are read when they are sought in")
     } else {
+        let pieces = if *split_count == 1 { "piece" } else { "pieces" };
         format!(
-            "{account}: {indexed_count} messages in {split_count} pieces ({}), {waiting_count} \
+            "{account}: {indexed_count} messages in {split_count} {pieces} ({}), {waiting_count} \
              more are read when they are sought in",
             bytes(line.file_bytes)
         )

@@ -42,9 +42,7 @@ impl IndexFolder {
         &self,
         mode: OpenMode,
     ) -> Result<Vec<(AccountNumber, IndexFileId)>, DiskError> {
-        if mode == OpenMode::ReadWrite {
-            self.disk.create_dir_all(&self.path)?;
-        } else if !self.disk.exists(&self.path)? {
+        if !self.disk.exists(&self.path)? {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -78,6 +76,9 @@ impl IndexFolder {
         let Some((generation, key)) = keys.current(account) else { return Ok(None) };
         let sealed = IndexFile::new(&self.sealer, account, generation);
         let header = sealed.header(&self.sealer, (generation, key));
+        if !self.disk.exists(&self.path)? {
+            self.disk.create_dir_all(&self.path)?;
+        }
         let file = self.disk.create(&self.path_of(account, sealed.id(), UNFINISHED))?;
         Ok(Some(SplitFileWriter::new(file, sealed, &header)))
     }

@@ -6,16 +6,17 @@
 //!                             ├ tail    messages that are in none: they are asked
 //!                             └ skipped those of them that cannot be indexed
 //! ```
-//! A slot is opened when it is asked or looked at first: then the rows of all mailboxes are compared
-//! with the splits; from that moment on the feed tells what comes (`state/index_feed.rs`). Slots
-//! that were used least recently are closed when all together take more memory than they may.
+//! A slot is opened when it is asked or looked at first: then the rows of all mailboxes are
+//! compared with the splits; from that moment on the feed tells what comes
+//! (`state/index_feed.rs`). Slots that were used least recently are closed when all together take
+//! more memory than they may.
 //!
 //! # Invariants
-//! 1. Every message that a view of an account shows is in one of its splits or in its tail, whenever
-//!    the slot is asked after the view was taken.
+//! 1. Every message that a view of an account shows is in one of its splits or in its tail,
+//!    whenever the slot is asked after the view was taken.
 //! 2. A file whose newest message lies above the end of the log as it was opened is none: the
-//!    positions there mean other messages now (a directory that was brought back from a copy, a disk
-//!    that lied). It is removed.
+//!    positions there mean other messages now (a directory that was brought back from a copy, a
+//!    disk that lied). It is removed.
 //! 3. What is wrong with a file costs the file, never an answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -272,7 +273,7 @@ impl Index {
                     if table.highest_blob > self.opened_at.bits() && !made.contains(&id) {
                         tracing::warn!(
                             file = %self.folder.path(account, id).display(),
-                            "an index file knows messages that the store never had, and is made anew"
+                            "an index file knows messages that the store never had"
                         );
                         self.remove(account, id);
                         continue;

@@ -1,8 +1,8 @@
 //! The indexer: puts messages that are in no split into one, and makes few splits of many.
 //!
 //! A step takes a few messages of the account that it is at, or looks at the next account that is
-//! due. Splits grow in tiers, each eight times as large as the one before: when there are eight of a
-//! tier, they become one. A split of which more than a quarter is dead is written anew.
+//! due. Splits grow in tiers, each eight times as large as the one before: when there are eight of
+//! a tier, they become one. A split of which more than a quarter is dead is written anew.
 //!
 //! # Invariants
 //! 1. What is indexed is committed, so a file never knows what the log does not.

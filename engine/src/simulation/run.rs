@@ -190,9 +190,10 @@ impl Run {
         if self.dice.below(4) == 0 {
             self.tally.summary_pages += self.store.make_summary_pages(1 + self.dice.below(6));
         }
-        // Drawn apart, so that a step draws the same with it and without it.
+        // Drawn apart, so that a step draws the same with it and without it; every other seed has
+        // no index.
         let mut dice = Dice::new(self.seed ^ self.tally.steps.wrapping_mul(0xD1B5_4A32_D192_ED03));
-        if dice.below(3) == 0 {
+        if self.seed.is_multiple_of(2) && dice.below(3) == 0 {
             self.tally.index_steps += self.store.make_index(1 + dice.below(6));
         }
         self.collect();

@@ -46,10 +46,10 @@ impl Store {
         Ok(report)
     }
 
-    /// Opens every block of the full-text index. Its files are not flushed, so a power cut may leave
-    /// some that are damaged, and that is no problem.
+    /// Opens every block of the full-text index. Its files are not flushed, so a power cut may
+    /// leave some that are damaged, and that is no problem.
     fn check_index(&self, report: &mut CheckReport) -> Result<(), ReadError> {
-        let index = &self.inner.index;
+        let index = &self.inner.indexing.index;
         for account in index.accounts() {
             for split in index.splits_of(account)? {
                 report.index_file_count += 1;

@@ -1,18 +1,27 @@
 //! Makes the full-text index follow the log, on a thread of its own.
 //!
 //! It rests as long as it works, and several times as long while changes are being committed, so
-//! that a delivery waits for nothing here; when the disk is short of room, it makes nothing. What it
-//! does is `search/indexer.rs`.
+//! that a delivery waits for nothing here; when the disk is short of room, it makes nothing. What
+//! it does is `search/indexer.rs`.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{Inner, Store};
+use parking_lot::Mutex;
+
+use super::layout::Layout;
+use super::surroundings::Surroundings;
+use super::{Inner, OpenOptions, Store};
 use crate::disk::OpenMode;
 use crate::error::CommitError;
 use crate::ids::AccountNumber;
-use crate::search::{IndexFigures, IndexerStep};
+use crate::log::Recovered;
+use crate::seal::{KeyTable, Sealer};
+use crate::search::{
+    Index, IndexFigures, IndexFolder, Indexer, IndexerFigures, IndexerSetup, IndexerStep,
+};
+use crate::state::Committed;
 use crate::width::u64_of;
 
 /// How long room on the disk is waited for at a time.
@@ -45,6 +54,36 @@ pub struct IndexStatus {
     pub made_skipped_count: u64,
 }
 
+/// The full-text index of a store, and what makes it follow the log.
+pub(super) struct Indexing {
+    pub(super) index: Arc<Index>,
+    pub(super) indexer: Mutex<Indexer>,
+    /// What the indexer did.
+    figures: Arc<IndexerFigures>,
+}
+
+impl Indexing {
+    /// Looks which files there are. Where no changes are taken, they stay as they are.
+    pub(super) fn begin(
+        surroundings: &Surroundings,
+        (layout, sealer, keys, committed): (&Layout, &Sealer, &Arc<KeyTable>, &Arc<Committed>),
+        options: &OpenOptions,
+        recovered: &Recovered,
+    ) -> Indexing {
+        let takes_changes = recovered.writer.is_some();
+        let mode = if takes_changes { options.mode } else { OpenMode::Read };
+        let bytes = options.index_cache_bytes;
+        let (disk, sealing) = (Arc::clone(&surroundings.disk), (sealer.clone(), Arc::clone(keys)));
+        let folder = IndexFolder::new(layout.index(), disk, sealing, bytes);
+        let at = (mode, recovered.end.last_lsn);
+        let index = Index::begin(folder, committed, surroundings.index_bounds, at, bytes);
+        let figures = Arc::<IndexerFigures>::default();
+        let setup = IndexerSetup { index: Arc::clone(&index), committed: Arc::clone(committed) };
+        let indexer = Mutex::new(Indexer::new(setup, Arc::clone(&figures)));
+        Indexing { index, indexer, figures }
+    }
+}
+
 /// Indexes until the store is closed; holds nothing of it that keeps it open.
 pub(super) fn index_while_open(store: &Weak<Inner>) {
     let Some(committed) = store.upgrade().map(|inner| Arc::clone(&inner.committed)) else { return };
@@ -63,7 +102,7 @@ impl Inner {
     fn may_index(&self) -> bool {
         self.mode == OpenMode::ReadWrite
             && self.commit_status.stopped().is_none()
-            && self.room.has_beside_reserve(self.index.bounds.builder_bytes)
+            && self.room.has_beside_reserve(self.indexing.index.bounds.builder_bytes)
     }
 
     /// Takes a step; answers how long to rest.
@@ -89,7 +128,7 @@ impl Inner {
     /// Takes a step; a merge asks `go_on` now and then.
     fn index_step(&self, go_on: &mut dyn FnMut() -> bool) -> IndexerStep {
         let mail = |account, blob| self.message_and_summary(account, blob);
-        self.indexer.lock().step(&mail, go_on)
+        self.indexing.indexer.lock().step(&mail, go_on)
     }
 }
 
@@ -98,9 +137,9 @@ impl Store {
     pub fn index_status(&self) -> IndexStatus {
         let inner = &self.inner;
         let (waiting_count, waiting_bytes) = inner.committed.index_feed.outside();
-        let made = &inner.indexed;
+        let made = &inner.indexing.figures;
         IndexStatus {
-            figures: inner.index.figures(),
+            figures: inner.indexing.index.figures(),
             waiting_count,
             waiting_bytes,
             due_account_count: inner.committed.index_feed.due_count(),
@@ -126,10 +165,10 @@ impl Store {
         if inner.commit_status.stopped().is_some() {
             return Err(inner.refusal());
         }
-        inner.index.forget(account);
+        inner.indexing.index.forget(account);
         let mut total = 0;
         loop {
-            let left = u64_of(inner.index.to_index(account)?.len());
+            let left = u64_of(inner.indexing.index.to_index(account)?.len());
             if left == 0 {
                 return Ok(());
             }

@@ -91,12 +91,11 @@ mod upgrade;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 pub use self::index_maker::IndexStatus;
+use self::index_maker::Indexing;
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
@@ -136,7 +135,6 @@ use crate::reclaim::ReclaimFigures;
 use crate::recount::LastRecount;
 pub use crate::recount::RecountReport;
 use crate::seal::{Argon2Cost, KeyTable, Sealer};
-use crate::search::{Index, Indexer, IndexerFigures};
 use crate::state::{Committed, Saved, SpaceUse};
 pub use crate::state::{History, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
@@ -171,10 +169,7 @@ pub(crate) struct Inner {
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
     summaries: SummaryCache,
-    index: Arc<Index>,
-    indexer: Mutex<Indexer>,
-    /// What the indexer did.
-    indexed: Arc<IndexerFigures>,
+    indexing: Indexing,
     password_cost: Argon2Cost,
     recent_passwords: RecentPasswords,
     message_bytes_max: u64,

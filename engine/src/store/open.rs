@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
+use super::index_maker::Indexing;
 use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
@@ -37,7 +36,6 @@ use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
-use crate::search::{Index, IndexFolder, Indexer, IndexerFigures, IndexerSetup};
 use crate::state::{
     Committed, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
 };
@@ -220,17 +218,14 @@ impl Store {
         let (root, healed_root_key) = unlock(disk.as_ref(), &layout, &options.key, mode)?;
         let loaded = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode)?;
         let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
-        if mode == OpenMode::ReadWrite {
-            empty_spool(disk.as_ref(), &layout)?;
-        }
+        empty_spool(disk.as_ref(), &layout, mode)?;
 
         let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
         let tables = (surroundings.tables)(&layout.state(), mode)?;
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let committed = committed_of(surroundings, &saved, options.page_cache_bytes)?;
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
-        let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
-        let setup = LogSetup { switched, ..log.clone() };
+        let setup = with_switched(&saved, &log)?;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.survey(giving_up.as_deref_mut());
@@ -239,20 +234,10 @@ impl Store {
         report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
-        let folder = IndexFolder::new(
-            layout.index(),
-            Arc::clone(&disk),
-            (sealer.clone(), Arc::clone(&keys)),
-            options.index_cache_bytes,
-        );
-        let at = (mode, recovered.end.last_lsn);
-        let bytes = options.index_cache_bytes;
-        let index = Index::begin(folder, &committed, surroundings.index_bounds, at, bytes);
-        let indexed = Arc::<IndexerFigures>::default();
+        let of = (&layout, &sealer, &keys, &committed);
+        let indexing = Indexing::begin(surroundings, of, &options, &recovered);
         let inner = Arc::new(Inner {
-            indexer: indexer_of(&index, &committed, &indexed),
-            index,
-            indexed,
+            indexing,
             directory: directory.to_path_buf(),
             reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
             sealer,
@@ -575,6 +560,12 @@ fn with_footers(committed: &Arc<Committed>, log: LogSetup) -> LogSetup {
     LogSetup { footer: Arc::new(footer), ..log }
 }
 
+/// The same, with what the tables know of rewritten segments.
+fn with_switched(saved: &Saved, log: &LogSetup) -> Result<LogSetup, ReadError> {
+    let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
+    Ok(LogSetup { switched, ..log.clone() })
+}
+
 /// What readers see, as the tables have it.
 fn committed_of(
     surroundings: &Surroundings,
@@ -587,15 +578,6 @@ fn committed_of(
     let committed = Committed::load(Arc::clone(saved), pages)?;
     let feed = IndexFeed::with(surroundings.index_bounds);
     Ok(Arc::new(committed.with_summary_pages(runs).with_index_feed(feed)))
-}
-
-fn indexer_of(
-    index: &Arc<Index>,
-    committed: &Arc<Committed>,
-    figures: &Arc<IndexerFigures>,
-) -> Mutex<Indexer> {
-    let setup = IndexerSetup { index: Arc::clone(index), committed: Arc::clone(committed) };
-    Mutex::new(Indexer::new(setup, Arc::clone(figures)))
 }
 
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
@@ -662,7 +644,10 @@ pub(super) fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, Op
     NodeFile::decode(&layout.node(), &text)
 }
 
-fn empty_spool(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
+fn empty_spool(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<(), OpenError> {
+    if mode == OpenMode::Read {
+        return Ok(());
+    }
     disk.create_dir_all(&layout.spool())?;
     for file in disk.list(&layout.spool())? {
         disk.remove(&file)?;

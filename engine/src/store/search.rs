@@ -12,7 +12,7 @@ impl Account {
     /// # Errors
     /// [`ReadError`] if state cannot be read.
     pub fn find_text(&self, needle: &Needle) -> Result<TextAnswer, ReadError> {
-        let index = &self.inner.index;
+        let index = &self.inner.indexing.index;
         'again: loop {
             let Some(snapshot) = index.snapshot(self.number)? else {
                 return Ok(TextAnswer::ask_all());
@@ -34,7 +34,7 @@ impl Account {
     /// # Errors
     /// [`ReadError`] if state cannot be read.
     pub fn index_status(&self) -> Result<IndexStatus, ReadError> {
-        let (figures, waiting_count) = self.inner.index.figures_of(self.number)?;
+        let (figures, waiting_count) = self.inner.indexing.index.figures_of(self.number)?;
         Ok(IndexStatus { figures, waiting_count, ..IndexStatus::default() })
     }
 }

@@ -125,7 +125,7 @@ impl Store {
         }
         let (_, keys) = inner.keys.new_generations(accounts).map_err(key_error)?;
         inner.submit(|promise| Change::KeysBegun { keys, promise }).wait()?;
-        accounts.iter().for_each(|account| inner.index.rewrap(*account));
+        accounts.iter().for_each(|account| inner.indexing.index.rewrap(*account));
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Store {
             return Err(CommitError::NotPermitted { what: NO_RECLAIM });
         }
         // What of the index was begun before the new generation, and is sealed under an old one.
-        retired.iter().for_each(|(account, _)| inner.index.rewrap(*account));
+        retired.iter().for_each(|(account, _)| inner.indexing.index.rewrap(*account));
         self.close_segment_of(&retired)?;
         // What the tables get from now on is sealed under the newest keys, and segments that were
         // closed for these keys' sake lie below flushed state.

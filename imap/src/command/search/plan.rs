@@ -9,8 +9,8 @@
 //! ```
 //!
 //! An answer knows what was committed before it was given, and a scope shows what was committed
-//! before it was taken: so a plan is made for a scope, and for no later one. Several scopes that were
-//! all taken before share answers.
+//! before it was taken: so a plan is made for a scope, and for no later one. Several scopes that
+//! were all taken before share answers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -55,8 +55,8 @@ impl Answers {
             };
             match answer.is_closed() {
                 true => format!(
-                    "{place} {text:?}: the index knows {} messages that contain it, and {} that have \
-                     to be opened",
+                    "{place} {text:?}: the index knows {} messages that contain it, and {} that \
+                     have to be opened",
                     answer.contains().len(),
                     answer.to_ask().len()
                 ),
