@@ -28,7 +28,7 @@ use crate::width::u32_of;
 
 /// Terms that a token at the end of a needle may stand for; with more, it is left out, and the text
 /// is asked. Tests have few terms.
-const END_TERMS_MAX: usize = if cfg!(test) { 3 } else { 4096 };
+const END_TERMS_MAX: usize = if cfg!(test) { 3 } else { 1 << 16 };
 
 /// Where a needle is sought.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
