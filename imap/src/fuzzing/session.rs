@@ -120,8 +120,8 @@ impl Sent {
     }
 }
 
-/// What a client enables.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a client enables; each has what those before have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Dialect {
     Plain,
     Condstore,
@@ -325,12 +325,13 @@ impl Session {
         match first {
             "BYE" => self.check(self.answers(&["LOGOUT"]), "the session goes on"),
             "SEARCH" | "SORT" | "THREAD" | "ESEARCH" => self.note_found(first, rest),
-            // From here on, and not from the command's end: news may come between.
+            // From here on, and not from the command's end: news may come between. Nothing that
+            // was enabled before ends.
             "ENABLED" => {
                 let told: Vec<&str> = rest.split(' ').collect();
                 let dialects = [Dialect::UidOnly, Dialect::QResync, Dialect::Condstore];
                 let found = dialects.into_iter().find(|dialect| told.contains(&dialect.name()));
-                self.hears = found.unwrap_or(self.hears);
+                self.hears = self.hears.max(found.unwrap_or(Dialect::Plain));
             }
             // What went before the client came is nothing to it.
             "VANISHED" if rest.starts_with("(EARLIER)") => {}
