@@ -192,6 +192,10 @@ impl Scan {
         if below(12) == 0 {
             text = text.chars().rev().collect();
         }
+        // Nothing is in every text, also in one that is not there.
+        if text.is_empty() {
+            text.push('q');
+        }
         Needle { text, scope, reads_addresses: false }
     }
 }
