@@ -33,7 +33,6 @@ mod recount;
 pub mod rights;
 mod sabotage;
 pub mod seal;
-#[allow(dead_code, reason = "ranking and figures use the rest")]
 pub mod search;
 #[cfg(test)]
 mod simulation;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::{Group, broken};
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::{DiskError, ReadError};
-use crate::width::{u64_of, usize_of, usize_of_u32};
+use crate::width::{u64_of, usize_of};
 
 /// Bytes of every block of a split but its last.
 pub(crate) const SPLIT_BLOCK_BYTES: usize = 16 << 10;
@@ -50,12 +50,10 @@ pub(crate) enum Section {
     Grams(Group),
     /// What messages there are (`directory.rs`).
     Messages,
-    /// Text of attachments that an extractor found.
-    Extracted,
 }
 
 /// How many there are.
-const SECTION_COUNT: usize = 4 * Group::ALL.len() + 2;
+const SECTION_COUNT: usize = 4 * Group::ALL.len() + 1;
 
 impl Section {
     const fn index(self) -> usize {
@@ -64,23 +62,8 @@ impl Section {
             Section::Lists(group) => group.index() * 4 + 1,
             Section::Positions(group) => group.index() * 4 + 2,
             Section::Grams(group) => group.index() * 4 + 3,
-            Section::Messages => SECTION_COUNT - 2,
-            Section::Extracted => SECTION_COUNT - 1,
+            Section::Messages => SECTION_COUNT - 1,
         }
-    }
-
-    /// All of them, in the order of their numbers.
-    pub(crate) fn all() -> impl Iterator<Item = Section> {
-        let of_group = |group| {
-            [
-                Section::Terms(group),
-                Section::Lists(group),
-                Section::Positions(group),
-                Section::Grams(group),
-            ]
-        };
-        let groups = Group::ALL.into_iter().flat_map(of_group);
-        groups.chain([Section::Messages, Section::Extracted])
     }
 }
 
@@ -255,11 +238,6 @@ impl Sections {
         Ok((Sections { source, map }, rest))
     }
 
-    /// Bytes of all blocks.
-    pub(crate) fn stream_len(&self) -> u64 {
-        self.source.len()
-    }
-
     pub(crate) fn map(&self) -> &SectionMap {
         &self.map
     }
@@ -276,7 +254,8 @@ impl Sections {
         if range.start >= in_blocks {
             return read_stream(&*self.source, mapped.tail_at + range.start - in_blocks, length);
         }
-        let mut bytes = Vec::with_capacity(length);
+        // The map is not believed before its blocks were read.
+        let mut bytes = Vec::with_capacity(length.min(SPLIT_BLOCK_BYTES));
         let mut at = range.start;
         while at < range.end.min(in_blocks) {
             let number = mapped.blocks.get(usize_of(at / block_bytes)).copied();
@@ -314,11 +293,13 @@ fn read_stream(source: &dyn BlockSource, mut at: u64, length: usize) -> Result<V
 }
 
 /// Blocks in memory: what was written, to be read.
+#[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct MemoryBlocks {
     pub(crate) blocks: Vec<Arc<[u8]>>,
 }
 
+#[cfg(test)]
 impl BlockSink for MemoryBlocks {
     fn put(&mut self, block: &[u8]) -> Result<(), DiskError> {
         self.blocks.push(block.into());
@@ -326,13 +307,14 @@ impl BlockSink for MemoryBlocks {
     }
 }
 
+#[cfg(test)]
 impl BlockSource for MemoryBlocks {
     fn len(&self) -> u64 {
         self.blocks.iter().map(|block| u64_of(block.len())).sum()
     }
 
     fn block(&self, number: u32) -> Result<Arc<[u8]>, ReadError> {
-        let block = self.blocks.get(usize_of_u32(number)).cloned();
+        let block = self.blocks.get(crate::width::usize_of_u32(number)).cloned();
         block.ok_or_else(|| broken("a block is missing"))
     }
 }

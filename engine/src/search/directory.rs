@@ -5,7 +5,6 @@
 //!             fold_version   u16      and folded (`message/text.rs`)
 //!             message_count  varint
 //!             of each dictionary, in the order of groups (`mod.rs`):
-//!               term_count     varint
 //!               leaf_count     varint, then of each leaf:
 //!                 shared, rest            its first term, as terms of a leaf (`leaf.rs`)
 //!                 terms, lists, positions varints: its bytes in the three sections
@@ -133,7 +132,6 @@ pub(crate) struct Directory {
 /// One of the dictionaries of a split.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Dictionary {
-    pub(crate) term_count: u64,
     pub(crate) leaves: Leaves,
     pub(crate) grams: GramTable,
 }
@@ -149,7 +147,6 @@ impl Directory {
         };
         for dictionary in &mut directory.dictionaries {
             *dictionary = Dictionary {
-                term_count: left.varint()?,
                 leaves: Leaves::decode(&mut left)?,
                 grams: GramTable::decode(&mut left)?,
             };
@@ -161,11 +158,6 @@ impl Directory {
     /// The dictionary of a group.
     pub(crate) fn of(&self, group: Group) -> Option<&Dictionary> {
         self.dictionaries.get(group.index())
-    }
-
-    /// How many terms there are.
-    pub(crate) fn term_count(&self) -> u64 {
-        self.dictionaries.iter().map(|dictionary| dictionary.term_count).sum()
     }
 
     /// Bytes of memory that it takes.
@@ -219,9 +211,4 @@ impl Messages {
 pub(crate) fn length_code(tokens: u64) -> u8 {
     let squared = u128::from(tokens) * u128::from(tokens);
     u8::try_from(squared.checked_ilog2().unwrap_or(0)).unwrap_or(u8::MAX)
-}
-
-/// The smallest length that has this code.
-pub(crate) fn length_of(code: u8) -> f32 {
-    2f32.powf(f32::from(code) / 2.0)
 }

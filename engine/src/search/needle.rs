@@ -145,7 +145,7 @@ impl Split {
     /// # Errors
     /// [`ReadError`] if the split cannot be read.
     pub(crate) fn find(&self, needle: &Needle) -> Result<Found, ReadError> {
-        let count = super::split::message_bound(self);
+        let count = self.message_count();
         let mut found = Found { sure: MessageSet::empty(count), ask: MessageSet::empty(count) };
         let classes = match &needle.scope {
             Scope::Body => Classes::only(Class::Body),
@@ -191,17 +191,17 @@ impl Split {
         found: &mut Found,
     ) -> Result<(), ReadError> {
         let (name, is_long) = super::token::cut(name);
-        let mut with = MessageSet::empty(super::split::message_bound(self));
+        let mut with = MessageSet::empty(self.message_count());
         self.mark(&format!("{FIELD}{name}"), &mut with)?;
         if needle.text.is_empty() && !is_long {
-            found.ask = MessageSet::empty(super::split::message_bound(self));
+            found.ask = MessageSet::empty(self.message_count());
             found.sure = with;
             return Ok(());
         }
         // The class of a field of the header is that of all of them.
         if Class::of_field(name) == Class::Header {
             found.ask.unite(&found.sure);
-            found.sure = MessageSet::empty(super::split::message_bound(self));
+            found.sure = MessageSet::empty(self.message_count());
         }
         found.sure.intersect(&with);
         found.ask.intersect(&with);
@@ -214,7 +214,7 @@ impl Split {
         if !value.is_empty() && !value.starts_with(' ') {
             return Ok(());
         }
-        let count = super::split::message_bound(self);
+        let count = self.message_count();
         let mut named = MessageSet::empty(count);
         for mark in [FIELD, PART_FIELD] {
             let mut places = Vec::new();
@@ -247,7 +247,7 @@ impl Split {
         classes: Classes,
         found: &mut Found,
     ) -> Result<Certainty, ReadError> {
-        let count = super::split::message_bound(self);
+        let count = self.message_count();
         if parts.tokens.iter().any(|token| token.text.len() > TOKEN_BYTES_MAX) {
             // No dictionary has it; whoever has such a token is asked anyway.
             return Ok(Certainty::Ask);
@@ -276,7 +276,7 @@ impl Split {
         let mut certainty = parts.certainty;
         let last = parts.tokens.len() - 1;
         let mut steps: Vec<Step> = Vec::with_capacity(parts.tokens.len());
-        let mut candidates = MessageSet::full(super::split::message_bound(self));
+        let mut candidates = MessageSet::full(self.message_count());
         // Whole tokens first: they leave less to look for.
         let order = (1..last).chain([0, last]);
         for index in order {
@@ -287,7 +287,7 @@ impl Split {
                 certainty = Certainty::Ask;
                 continue;
             };
-            let mut having = MessageSet::empty(super::split::message_bound(self));
+            let mut having = MessageSet::empty(self.message_count());
             for term in &terms {
                 self.unite(term, classes, &mut having)?;
             }
@@ -346,7 +346,7 @@ impl Split {
             if places.is_empty() {
                 return Ok(());
             }
-            wanted = MessageSet::empty(super::split::message_bound(self));
+            wanted = MessageSet::empty(self.message_count());
             for place in &places {
                 wanted.insert(u32::try_from(place >> 32).unwrap_or(u32::MAX));
             }

@@ -11,7 +11,7 @@ use super::{Classes, Group, broken};
 use crate::error::ReadError;
 use crate::ids::BlobId;
 use crate::message::text::FOLD_VERSION;
-use crate::width::{u32_of, u64_of, usize_of_u32};
+use crate::width::{u64_of, usize_of_u32};
 
 /// Which terms are looked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,11 +68,6 @@ impl Split {
         self.directory.message_count
     }
 
-    /// How many terms its dictionary has.
-    pub(crate) fn term_count(&self) -> u64 {
-        self.directory.term_count()
-    }
-
     /// Its messages by their blobs, in the order of their numbers.
     pub(crate) fn blobs(&self) -> &[u64] {
         &self.messages.blobs
@@ -92,17 +87,6 @@ impl Split {
     /// Bytes of memory that it takes while it is open.
     pub(crate) fn bytes(&self) -> usize {
         self.directory.bytes() + self.messages.blobs.len() * 9
-    }
-
-    /// Bytes of what is stored.
-    pub(crate) fn stored_bytes(&self) -> u64 {
-        self.sections.stream_len()
-    }
-
-    /// Bytes of each section, for figures.
-    pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (Section, u64)> {
-        let map = self.sections.map();
-        Section::all().map(move |section| (section, map.length(section)))
     }
 
     /// Where the lists of the terms are that match and may stand in one of the classes; `None` if
@@ -334,9 +318,4 @@ impl TermCursor<'_> {
             self.terms = terms.into_iter();
         }
     }
-}
-
-/// The number of messages as a bound of their numbers.
-pub(crate) fn message_bound(split: &Split) -> u32 {
-    u32_of(split.blobs().len())
 }

@@ -25,23 +25,18 @@ pub(crate) struct Texts<'a> {
     pub(crate) text: &'a SearchText,
     /// Whether [`ODD_ADDRESS`] holds.
     pub(crate) odd_address: bool,
-    /// Text of attachments that an extractor found, folded.
-    pub(crate) extracted: &'a [String],
 }
 
 impl<'a> Texts<'a> {
     /// Of a message's text and summary.
     pub(crate) fn of(text: &'a SearchText, summary: &StoredSummary) -> Texts<'a> {
-        Texts { text, odd_address: has_odd_address(text, summary), extracted: &[] }
+        Texts { text, odd_address: has_odd_address(text, summary) }
     }
 
     /// Hands each text with its class to `take`.
     pub(crate) fn each(&self, mut take: impl FnMut(Class, &str)) {
         for body in self.text.body_texts() {
             take(Class::Body, body);
-        }
-        for text in self.extracted {
-            take(Class::Body, text);
         }
         for (name, value) in self.text.own_fields() {
             take(Class::of_field(name), value);

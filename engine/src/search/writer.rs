@@ -28,7 +28,6 @@ struct DictionaryWriter {
     leaf_at: (u64, u64),
     leaves: LeavesWriter,
     grams: GramsWriter,
-    term_count: u64,
 }
 
 impl<S: BlockSink> SplitWriter<S> {
@@ -54,7 +53,6 @@ impl<S: BlockSink> SplitWriter<S> {
         let (lists, positions) = (&self.stored.lists.bytes, &self.stored.positions.bytes);
         dictionary.leaf.push(term, head, lists.len(), positions.len());
         dictionary.grams.push(term);
-        dictionary.term_count += 1;
         self.sections.put(Section::Lists(group), lists)?;
         self.sections.put(Section::Positions(group), positions)?;
         if dictionary.leaf.is_full() {
@@ -79,7 +77,6 @@ impl<S: BlockSink> SplitWriter<S> {
             dictionary.end_leaf(group, &mut sections)?;
             let put = |leaves: &[u8]| sections.put(Section::Grams(group), leaves);
             let table = dictionary.grams.finish(put)?;
-            directory.varint(dictionary.term_count);
             dictionary.leaves.encode(&mut directory);
             directory.raw(&table.bytes);
         }
