@@ -243,16 +243,23 @@ impl Sections {
     }
 
     /// Reads a range of a section.
-    pub(crate) fn read(&self, section: Section, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read(&self, section: Section, range: Range<u64>) -> Result<Bytes, ReadError> {
         if range.start > range.end || range.end > self.map.length(section) {
             return Err(broken("a range lies beyond its section"));
         }
-        let Some(mapped) = self.map.sections.get(section.index()) else { return Ok(Vec::new()) };
+        let Some(mapped) = self.map.sections.get(section.index()) else {
+            return Ok(Bytes::Copied(Vec::new()));
+        };
         let length = usize_of(range.end - range.start);
         let block_bytes = u64_of(SPLIT_BLOCK_BYTES);
         let in_blocks = u64_of(mapped.blocks.len()) * block_bytes;
         if range.start >= in_blocks {
-            return read_stream(&*self.source, mapped.tail_at + range.start - in_blocks, length);
+            return self.stream(mapped.tail_at + range.start - in_blocks, length);
+        }
+        if range.start / block_bytes == range.end.saturating_sub(1) / block_bytes {
+            let number = mapped.blocks.get(usize_of(range.start / block_bytes)).copied();
+            let block = self.source.block(number.unwrap_or(u32::MAX))?;
+            return Bytes::part(block, usize_of(range.start % block_bytes), length);
         }
         // The map is not believed before its blocks were read.
         let mut bytes = Vec::with_capacity(length.min(SPLIT_BLOCK_BYTES));
@@ -270,7 +277,45 @@ impl Sections {
             let rest = usize_of(range.end - at);
             bytes.extend_from_slice(&read_stream(&*self.source, mapped.tail_at, rest)?);
         }
-        Ok(bytes)
+        Ok(Bytes::Copied(bytes))
+    }
+
+    /// Reads the stream where sections have their ends.
+    fn stream(&self, at: u64, length: usize) -> Result<Bytes, ReadError> {
+        let block_bytes = u64_of(SPLIT_BLOCK_BYTES);
+        let end = at.saturating_add(u64_of(length));
+        if length > 0 && end <= self.source.len() && at / block_bytes == (end - 1) / block_bytes {
+            let number = u32::try_from(at / block_bytes).unwrap_or(u32::MAX);
+            return Bytes::part(self.source.block(number)?, usize_of(at % block_bytes), length);
+        }
+        read_stream(&*self.source, at, length).map(Bytes::Copied)
+    }
+}
+
+/// Bytes of a section: of a block that others read too, or, where they span blocks, copied.
+pub(crate) enum Bytes {
+    Shared(Arc<[u8]>, Range<usize>),
+    Copied(Vec<u8>),
+}
+
+impl Bytes {
+    fn part(block: Arc<[u8]>, from: usize, length: usize) -> Result<Bytes, ReadError> {
+        let range = from..from.saturating_add(length);
+        if range.end > block.len() {
+            return Err(broken("a block is too short"));
+        }
+        Ok(Bytes::Shared(block, range))
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Shared(block, range) => block.get(range.clone()).unwrap_or_default(),
+            Bytes::Copied(bytes) => bytes,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::Class;
 use super::block::BlockSink;
 use super::directory::length_code;
 use super::lists::{ListsWriter, Occurrence};
-use super::texts::Texts;
+use super::texts::{SEPARATOR, Texts};
 use super::token::{Separator, Tokens, cut};
 use super::writer::SplitWriter;
 use crate::error::DiskError;
@@ -36,6 +36,8 @@ pub(crate) struct SplitBuilder {
     term_bytes: usize,
     entries: Vec<Entry>,
     messages: Vec<(u64, u8)>,
+    /// Room for one more term.
+    separator: String,
 }
 
 impl SplitBuilder {
@@ -58,17 +60,35 @@ impl SplitBuilder {
         let mut token_count = 0u64;
         texts.each(|class, text| {
             let Some(place) = places.get_mut(usize::from(class.number())) else { return };
-            for token in Tokens::of(text) {
+            let mut tokens = Tokens::of(text);
+            for (number, token) in tokens.by_ref().enumerate() {
+                if let Separator::Other(separator) = token.before
+                    && (number > 0 || !separator.is_empty())
+                {
+                    self.put_separator(separator, class, message, *place);
+                }
                 let (term, _) = cut(token.text);
                 let is_usual = token.before == Separator::Usual;
                 self.put(term, class, message, Occurrence::new(*place, is_usual));
                 *place = (*place + 1).min(PLACES_MAX);
                 token_count += 1;
             }
+            if !tokens.rest().is_empty() {
+                self.put_separator(tokens.rest(), class, message, *place);
+            }
             *place = (*place + 1).min(PLACES_MAX);
         });
         texts.each_mark(|mark| self.put(mark, Class::Header, message, Occurrence::NONE));
         self.messages.push((blob, length_code(token_count)));
+    }
+
+    fn put_separator(&mut self, separator: &str, class: Class, message: u32, place: u32) {
+        let mut term = std::mem::take(&mut self.separator);
+        term.clear();
+        term.push(SEPARATOR);
+        term += cut(separator).0;
+        self.put(&term, class, message, Occurrence::new(place, false));
+        self.separator = term;
     }
 
     fn put(&mut self, term: &str, class: Class, message: u32, occurrence: Occurrence) {

@@ -22,6 +22,7 @@
 
 use std::ops::Range;
 
+use super::block::Bytes;
 use super::set::MessageSet;
 use super::{Class, broken};
 use crate::encoding::{Broken, Decoder, Encoder};
@@ -256,7 +257,7 @@ impl<'a> ClassList<'a> {
     pub(crate) fn visit(
         &self,
         wanted: &MessageSet,
-        mut read: impl FnMut(Range<usize>) -> Result<Vec<u8>, ReadError>,
+        mut read: impl FnMut(Range<usize>) -> Result<Bytes, ReadError>,
         mut take: impl FnMut(Posting, &[Occurrence]) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut occurrences = Vec::new();
@@ -266,12 +267,14 @@ impl<'a> ClassList<'a> {
                 continue;
             }
             let apart = match self.places {
-                Places::Here(_) => Vec::new(),
-                Places::Apart(from, _) => read(from + run.places.start..from + run.places.end)?,
+                Places::Here(_) => None,
+                Places::Apart(from, _) => {
+                    Some(read(from + run.places.start..from + run.places.end)?)
+                }
             };
-            let mut places = match self.places {
-                Places::Here(bytes) => Decoder::new(bytes),
-                Places::Apart(..) => Decoder::new(&apart),
+            let mut places = match (self.places, &apart) {
+                (Places::Here(bytes), _) => Decoder::new(bytes),
+                (Places::Apart(..), apart) => Decoder::new(apart.as_deref().unwrap_or_default()),
             };
             let has_places = places.left() > 0;
             let mut postings = run.postings;

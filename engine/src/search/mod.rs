@@ -6,7 +6,7 @@
 //!   split   messages │ dictionary of tokens │ grams of tokens │ lists │ positions     writer.rs
 //!              ▲                                                        │
 //!              └── merge.rs: several become one, without the dead       ▼
-//! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to ask
+//! needle ─ needle.rs, phrase.rs ─► terms that hold its parts ─ split.rs ─► messages: sure, or to ask
 //! ```
 //!
 //! Where splits lie and how they come to be:
@@ -50,6 +50,7 @@ mod living;
 mod merge;
 mod needle;
 mod open_split;
+mod phrase;
 mod set;
 mod split;
 mod texts;

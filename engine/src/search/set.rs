@@ -90,6 +90,28 @@ impl MessageSet {
         }
     }
 
+    /// Sets of at most `count` of its messages each, in their order, or few more.
+    pub(crate) fn parts(&self, count: u32) -> Vec<MessageSet> {
+        let mut parts = Vec::new();
+        let (mut part, mut held) = (vec![0; self.words.len()], 0);
+        for (index, word) in self.words.iter().enumerate() {
+            if held > 0 && held + word.count_ones() > count {
+                parts.push(MessageSet {
+                    words: std::mem::replace(&mut part, vec![0; self.words.len()]),
+                });
+                held = 0;
+            }
+            if let Some(place) = part.get_mut(index) {
+                *place = *word;
+            }
+            held += word.count_ones();
+        }
+        if held > 0 {
+            parts.push(MessageSet { words: part });
+        }
+        parts
+    }
+
     /// Its messages, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().enumerate().flat_map(|(index, &word)| {

@@ -1,11 +1,12 @@
 //! Reads a split: terms of its dictionary that match, and the messages in which they stand.
 
-use super::block::{BlockSource, Section, Sections};
+use super::block::{BlockSource, Bytes, Section, Sections};
 use super::directory::{Dictionary, Directory, Messages};
 use super::grams::{is_worth, read_leaves};
 use super::leaf::{LeafReader, Place, TermPlace};
 use super::lists::{ClassList, Lists};
 use super::set::MessageSet;
+use super::texts::separator_of;
 use super::token::TOKEN_VERSION;
 use super::{Classes, Group, broken};
 use crate::error::ReadError;
@@ -24,6 +25,10 @@ pub(crate) enum Pattern<'a> {
     Suffix(&'a str),
     /// Terms that contain it.
     Inside(&'a str),
+    /// Separators that end so (`texts.rs`).
+    SeparatorSuffix(&'a str),
+    /// Separators that contain it.
+    SeparatorInside(&'a str),
 }
 
 impl Pattern<'_> {
@@ -33,6 +38,12 @@ impl Pattern<'_> {
             Pattern::Prefix(text) => term.starts_with(text.as_bytes()),
             Pattern::Suffix(text) => term.ends_with(text.as_bytes()),
             Pattern::Inside(text) => memchr::memmem::find(term, text.as_bytes()).is_some(),
+            Pattern::SeparatorSuffix(text) => {
+                separator_of(term).is_some_and(|separator| separator.ends_with(text.as_bytes()))
+            }
+            Pattern::SeparatorInside(text) => separator_of(term).is_some_and(|separator| {
+                memchr::memmem::find(separator, text.as_bytes()).is_some()
+            }),
         }
     }
 }
@@ -154,8 +165,8 @@ impl Split {
                 let first = leaves.of_term(text.as_bytes());
                 return Ok(Box::new(first..leaves.count()));
             }
-            Pattern::Suffix(text) => (text, 2),
-            Pattern::Inside(text) => (text, 0),
+            Pattern::Suffix(text) | Pattern::SeparatorSuffix(text) => (text, 2),
+            Pattern::Inside(text) | Pattern::SeparatorInside(text) => (text, 0),
         };
         if needle.is_empty() {
             return Ok(Box::new(0..leaves.count()));
@@ -233,7 +244,7 @@ impl Split {
         &self,
         term: &TermPlace,
         range: std::ops::Range<usize>,
-    ) -> Result<Vec<u8>, ReadError> {
+    ) -> Result<Bytes, ReadError> {
         let base = term.positions.start;
         let at = |offset: usize| base.saturating_add(u64_of(offset));
         let place = at(range.start)..at(range.end);
@@ -279,7 +290,7 @@ fn visit_leaf(
 
 /// A leaf as it is stored.
 struct Leaf {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Where its first lists and positions are.
     at: (u64, u64),
 }

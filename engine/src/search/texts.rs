@@ -8,10 +8,12 @@
 //! 03        an address of it is written otherwise in its header than it is read; it is asked where
 //!           addresses are sought
 //! 04 name   a part of it has a field of this name
+//! 05 text   a separator that is not usual (`token.rs`), or the end of a text: it stands where the
+//!           token behind it does, so that a needle with punctuation is found as others are
 //! ```
 
 use super::Class;
-use super::token::{Token, Tokens, cut};
+use super::token::{Separator, Token, Tokens, cut};
 use crate::message::StoredSummary;
 use crate::message::text::{SearchText, fold};
 
@@ -19,6 +21,12 @@ pub(crate) const FIELD: char = '\u{1}';
 pub(crate) const UNSURE: &str = "\u{2}";
 pub(crate) const ODD_ADDRESS: &str = "\u{3}";
 pub(crate) const PART_FIELD: char = '\u{4}';
+pub(crate) const SEPARATOR: char = '\u{5}';
+
+/// The separator that a term is, if it is one.
+pub(crate) fn separator_of(term: &[u8]) -> Option<&[u8]> {
+    term.split_first().filter(|(first, _)| char::from(**first) == SEPARATOR).map(|(_, rest)| rest)
+}
 
 /// What of a message is indexed.
 pub(crate) struct Texts<'a> {
@@ -67,8 +75,7 @@ impl<'a> Texts<'a> {
             take(&term);
         }
         self.each(|_, text| {
-            unsure |= text.len() > super::token::TOKEN_BYTES_MAX
-                && Tokens::of(text).any(|Token { text, .. }| cut(text).1);
+            unsure |= text.len() > super::token::TOKEN_BYTES_MAX && has_long(text);
         });
         if unsure {
             take(UNSURE);
@@ -77,6 +84,15 @@ impl<'a> Texts<'a> {
             take(ODD_ADDRESS);
         }
     }
+}
+
+/// Whether a token or a separator is longer than a dictionary holds.
+fn has_long(text: &str) -> bool {
+    let mut tokens = Tokens::of(text);
+    let any = tokens.by_ref().any(|Token { text, before }| {
+        cut(text).1 || matches!(before, Separator::Other(text) if cut(text).1)
+    });
+    any || cut(tokens.rest()).1
 }
 
 /// Whether a name is one token, or nothing.

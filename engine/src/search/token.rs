@@ -16,12 +16,13 @@
 //!    alone. So what is cut within a needle is cut at the same places in every text that contains
 //!    it, but for the needle's own first and last token, which may be parts of longer ones.
 //! 2. Text between tokens is a separator. It is *usual* if it is what most texts have there: one
-//!    blank, or nothing where one of the two neighbours is written without blanks.
+//!    blank, or nothing before a character that is written without blanks. So what a usual
+//!    separator is, the token behind it tells.
 
 use unicode_normalization::char::is_combining_mark;
 
 /// Version of the rules of this file: an index made by other ones is made again.
-pub(crate) const TOKEN_VERSION: u16 = 1;
+pub(crate) const TOKEN_VERSION: u16 = 2;
 /// Bytes of a token that stands in a dictionary; of a longer one only so many do.
 pub(crate) const TOKEN_BYTES_MAX: usize = 16 << 10;
 
@@ -34,13 +35,30 @@ pub(crate) struct Token<'a> {
     pub(crate) before: Separator<'a>,
 }
 
+impl Token<'_> {
+    /// Whether it is a character of a script without blanks.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.text.chars().next().is_some_and(is_wide)
+    }
+}
+
 /// What stands between two tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Separator<'a> {
-    /// One blank; nothing, beside a character of a script without blanks.
+    /// One blank; before a character of a script without blanks, nothing.
     Usual,
-    /// Anything else.
+    /// Anything else, even nothing.
     Other(&'a str),
+}
+
+impl<'a> Separator<'a> {
+    /// Its text; nothing of a usual one, which the token behind it tells.
+    pub(crate) fn text(self) -> &'a str {
+        match self {
+            Separator::Usual => "",
+            Separator::Other(text) => text,
+        }
+    }
 }
 
 /// What a character does.
@@ -165,9 +183,12 @@ impl<'a> Iterator for Tokens<'a> {
         let before = match self.previous {
             None => Separator::Other(separator),
             Some(previous) => {
-                let is_tight = previous == Kind::Wide || begin == Kind::Wide;
-                let usual = if is_tight { "" } else { " " };
-                if separator == usual { Separator::Usual } else { Separator::Other(separator) }
+                let is_usual = match (previous, begin) {
+                    (_, Kind::Wide) => separator.is_empty(),
+                    (Kind::Wide, _) => false,
+                    _ => separator == " ",
+                };
+                if is_usual { Separator::Usual } else { Separator::Other(separator) }
             }
         };
         self.previous = Some(begin);
@@ -220,7 +241,7 @@ mod tests {
 
     #[test]
     fn separators_are_told() {
-        let all: Vec<Token<'_>> = Tokens::of(" a b  c東京 d").collect();
+        let all: Vec<Token<'_>> = Tokens::of(" a b  c東京 d京e").collect();
         let before: Vec<Separator<'_>> = all.iter().map(|token| token.before).collect();
         let expected = [
             Separator::Other(" "),
@@ -229,6 +250,8 @@ mod tests {
             Separator::Usual,
             Separator::Usual,
             Separator::Other(" "),
+            Separator::Usual,
+            Separator::Other(""),
         ];
         assert_eq!(before, expected);
     }
