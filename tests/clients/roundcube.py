@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 
-folder, imap_port, http_port, driver_port, user, password, shared = sys.argv[1:]
+folder, imap_port, http_port, driver_port, user, password, *rest = sys.argv[1:]
 folder = pathlib.Path(folder)
 PUBLIC = "/var/lib/roundcube/public_html"
 DEFAULTS = "/etc/roundcube/defaults.inc.php"
@@ -146,12 +146,17 @@ class Browser:
         self.wait("a message is selected", "rcmail.message_list.get_single_selection()")
 
 
-def work(browser):
+def log_in(browser):
     ask("POST", browser.path + "/url", {"url": f"http://127.0.0.1:{http_port}/"})
     browser.type("#rcmloginuser", user)
     browser.type("#rcmloginpwd", password)
     browser.click("#rcmloginsubmit")
     browser.idle()
+
+
+def work(browser):
+    [shared] = rest
+    log_in(browser)
     assert browser.subjects(4) == ["with attachment", "to delete", "to move", "Grüße"], "the list"
 
     # Open the mail with an attachment, and fetch that.
@@ -196,7 +201,7 @@ def work(browser):
     assert browser.subjects(1) == ["shared"]
 
 
-def main():
+def main(work):
     configure()
     processes = start()
     try:
@@ -215,4 +220,5 @@ def main():
     print("a person's work with Roundcube went well")
 
 
-main()
+if __name__ == "__main__":
+    main(work)

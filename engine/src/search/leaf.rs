@@ -102,16 +102,16 @@ impl<'a> LeafReader<'a> {
         let head = self.left.u8()?;
         let lists = self.left.varint()?;
         let positions = if head & ALONE == 0 { self.left.varint()? } else { 0 };
-        let follow = |place: &Place, length: u64| {
-            let end = place.end.checked_add(length).ok_or("a length overflows")?;
-            Ok::<Place, Broken>(place.end..end)
-        };
-        self.place = TermPlace {
-            group: self.place.group,
-            head,
-            lists: follow(&self.place.lists, lists)?,
-            positions: follow(&self.place.positions, positions)?,
-        };
+        self.place.head = head;
+        follow(&mut self.place.lists, lists)?;
+        follow(&mut self.place.positions, positions)?;
         Ok(Some((&self.term, &self.place)))
     }
+}
+
+/// Moves on to what lies behind, which has so many bytes.
+fn follow(place: &mut Place, length: u64) -> Result<(), Broken> {
+    place.start = place.end;
+    place.end = place.end.checked_add(length).ok_or("a length overflows")?;
+    Ok(())
 }

@@ -176,6 +176,16 @@ impl Ways {
         ways
     }
 
+    /// Those of whole tokens with what is usual between them.
+    pub(super) fn of_whole(tokens: &[String]) -> Ways {
+        let element = |(index, text): (usize, &String)| {
+            let is_usual = (index > 0).then_some(true);
+            Element { is_usual, ..Element::token(index, text, (End::Whole, End::Whole)) }
+        };
+        let way = tokens.iter().enumerate().map(element).collect();
+        Ways { sure: vec![way], ..Ways::default() }
+    }
+
     fn of_separator(needle: &str) -> Ways {
         let inside = |kind| {
             let text = needle.to_owned();

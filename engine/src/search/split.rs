@@ -31,19 +31,34 @@ pub(crate) enum Pattern<'a> {
     SeparatorInside(&'a str),
 }
 
-impl Pattern<'_> {
+/// A pattern, ready to be compared with many terms.
+struct Matcher<'a> {
+    pattern: Pattern<'a>,
+    /// Of what has to be contained.
+    finder: memchr::memmem::Finder<'a>,
+}
+
+impl<'a> Matcher<'a> {
+    fn new(pattern: Pattern<'a>) -> Matcher<'a> {
+        let contained = match pattern {
+            Pattern::Inside(text) | Pattern::SeparatorInside(text) => text,
+            _ => "",
+        };
+        Matcher { pattern, finder: memchr::memmem::Finder::new(contained) }
+    }
+
     fn matches(&self, term: &[u8]) -> bool {
-        match self {
+        match self.pattern {
             Pattern::Exact(text) => term == text.as_bytes(),
             Pattern::Prefix(text) => term.starts_with(text.as_bytes()),
             Pattern::Suffix(text) => term.ends_with(text.as_bytes()),
-            Pattern::Inside(text) => memchr::memmem::find(term, text.as_bytes()).is_some(),
+            Pattern::Inside(_) => self.finder.find(term).is_some(),
             Pattern::SeparatorSuffix(text) => {
                 separator_of(term).is_some_and(|separator| separator.ends_with(text.as_bytes()))
             }
-            Pattern::SeparatorInside(text) => separator_of(term).is_some_and(|separator| {
-                memchr::memmem::find(separator, text.as_bytes()).is_some()
-            }),
+            Pattern::SeparatorInside(_) => {
+                separator_of(term).is_some_and(|separator| self.finder.find(separator).is_some())
+            }
         }
     }
 }
@@ -129,11 +144,12 @@ impl Split {
         classes: Classes,
         mut take: impl FnMut(&[u8], &TermPlace) -> Visit,
     ) -> Result<(), ReadError> {
+        let matcher = Matcher::new(pattern);
         for group in Group::ALL.into_iter().filter(|group| classes.reach(*group)) {
             let Some(dictionary) = self.directory.of(group) else { continue };
             for leaf in self.leaves(group, dictionary, pattern)? {
                 let Some(Leaf { bytes, at }) = self.leaf(group, leaf)? else { break };
-                let visited = visit_leaf(LeafReader::new(group, &bytes, at), pattern, &mut take)?;
+                let visited = visit_leaf(LeafReader::new(group, &bytes, at), &matcher, &mut take)?;
                 match visited {
                     Visited::All => {}
                     Visited::Beyond => break,
@@ -271,15 +287,15 @@ enum Visited {
 
 fn visit_leaf(
     mut leaf: LeafReader<'_>,
-    pattern: Pattern<'_>,
+    matcher: &Matcher<'_>,
     take: &mut impl FnMut(&[u8], &TermPlace) -> Visit,
 ) -> Result<Visited, ReadError> {
     while let Some((term, place)) = leaf.next().map_err(broken)? {
-        if pattern.matches(term) {
+        if matcher.matches(term) {
             if take(term, place) == Visit::Stop {
                 return Ok(Visited::Stopped);
             }
-        } else if let Pattern::Exact(text) | Pattern::Prefix(text) = pattern
+        } else if let Pattern::Exact(text) | Pattern::Prefix(text) = matcher.pattern
             && term > text.as_bytes()
         {
             return Ok(Visited::Beyond);

@@ -73,8 +73,13 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
             condition: Condition::Blobs(answer.candidates().into()),
             is_whole: answer.to_ask().is_empty(),
         },
-        Test::Not(test) => match by_columns(test, view) {
-            ByColumns { condition, is_whole: true } => whole(condition.negated()),
+        Test::Not(test) => match (&**test, by_columns(test, view)) {
+            (_, ByColumns { condition, is_whole: true }) => whole(condition.negated()),
+            // What the index is sure of is out, whatever is to be asked.
+            (Test::Asked(answer, _), _) => ByColumns {
+                condition: Condition::Blobs(answer.contains().into()).negated(),
+                is_whole: false,
+            },
             _ => ByColumns::unknown(),
         },
         Test::Or(a, b) => together([&**a, &**b].into_iter(), view, Condition::Any),
