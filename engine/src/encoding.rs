@@ -134,7 +134,18 @@ impl<'a> Decoder<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Broken> {
+        match self.left {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.left = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Broken> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -153,14 +164,20 @@ impl<'a> Decoder<'a> {
     /// Goes past so many numbers, whatever they are.
     pub(crate) fn skip_varints(&mut self, count: u32) -> Result<(), Broken> {
         let mut remaining = count;
-        let ends = self.left.iter().take_while(|byte| {
-            let goes_on = remaining > 0;
-            remaining -= u32::from(goes_on && **byte < 0x80);
-            goes_on
-        });
-        let length = ends.count();
-        self.left = self.left.get(length..).unwrap_or_default();
-        if remaining == 0 { Ok(()) } else { Err("it ends early") }
+        // Every number ends with a byte without the top bit: eight bytes at a time, as long as
+        // no more numbers end in them than are wanted.
+        while let Some((eight, rest)) = self.left.split_first_chunk::<8>() {
+            let ends = (!u64::from_le_bytes(*eight) & 0x8080_8080_8080_8080).count_ones();
+            if ends >= remaining {
+                break;
+            }
+            remaining -= ends;
+            self.left = rest;
+        }
+        while remaining > 0 {
+            remaining -= u32::from(self.u8()? < 0x80);
+        }
+        Ok(())
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Broken> {

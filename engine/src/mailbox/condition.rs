@@ -7,6 +7,7 @@
 //! # Invariants
 //! 1. Whether a row passes is decided by its own values, whatever the head or its neighbours say.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::ReadError;
@@ -223,17 +224,30 @@ impl Condition {
 /// none.
 fn of_blobs(page: &Page, blobs: &[BlobId]) -> Mask {
     let bits = |blob: &BlobId| blob.0.bits();
-    let (Some(&lowest), Some(&highest)) = (page.blobs().iter().min(), page.blobs().iter().max())
-    else {
+    let Some((lowest, highest)) = page.blob_range() else { return Mask::default() };
+    let from = blobs.partition_point(|blob| bits(blob) < lowest);
+    let rest = blobs.get(from..).unwrap_or_default();
+    let within = rest.get(..rest.partition_point(|blob| bits(blob) <= highest)).unwrap_or_default();
+    let (Some(first), Some(last)) = (within.first().map(bits), within.last().map(bits)) else {
         return Mask::default();
     };
-    let from = blobs.partition_point(|blob| bits(blob) < lowest);
-    let to = blobs.partition_point(|blob| bits(blob) <= highest);
-    let within = blobs.get(from..to).unwrap_or_default();
-    if within.is_empty() {
-        return Mask::default();
-    }
-    Mask::of(page.blobs(), |of_row| within.binary_search_by_key(&of_row, bits).is_ok())
+    // Rows mostly come in the order of their blobs: the next one is not far.
+    let near = Cell::new(0);
+    let at = |index: usize| within.get(index).map_or(u64::MAX, bits);
+    Mask::of(page.blobs(), |of_row| {
+        if of_row < first || of_row > last {
+            return false;
+        }
+        let mut index = near.get();
+        if at(index) > of_row {
+            index = within.partition_point(|blob| bits(blob) <= of_row).saturating_sub(1);
+        }
+        while at(index + 1) <= of_row {
+            index += 1;
+        }
+        near.set(index);
+        at(index) == of_row
+    })
 }
 
 /// Goes through the messages between two UIDs page by page, and lets pass what meets a condition.

@@ -68,6 +68,8 @@ struct Lasting {
     threads: Vec<u64>,
     blobs: Vec<u64>,
     sizes: Vec<u32>,
+    /// The lowest and the highest of the blobs.
+    blob_range: Option<(u64, u64)>,
 }
 
 impl Page {
@@ -201,6 +203,11 @@ impl Page {
     /// The bytes of each row.
     pub(super) fn blobs(&self) -> &[u64] {
         &self.lasting.blobs
+    }
+
+    /// The lowest and the highest of them, by their positions.
+    pub(super) fn blob_range(&self) -> Option<(u64, u64)> {
+        self.lasting.blob_range
     }
 
     /// The bytes of one row.
@@ -350,15 +357,19 @@ impl Lasting {
             threads: with_room(&self.threads, extra),
             blobs: with_room(&self.blobs, extra),
             sizes: with_room(&self.sizes, extra),
+            blob_range: self.blob_range,
         }
     }
 
     fn push(&mut self, row: &Row) {
+        let blob = row.blob.0.bits();
+        let (lowest, highest) = self.blob_range.unwrap_or((blob, blob));
+        self.blob_range = Some((lowest.min(blob), highest.max(blob)));
         self.uids.push(row.uid.0);
         self.received.push(row.received.0);
         self.saved.push(row.saved.0);
         self.threads.push(row.thread.0);
-        self.blobs.push(row.blob.0.bits());
+        self.blobs.push(blob);
         self.sizes.push(row.size);
     }
 }
@@ -405,7 +416,9 @@ fn decode_columns(reader: &mut Reader<'_>) -> Result<Page, ReadError> {
     for _ in 0..count {
         sizes.push(reader.number32()?);
     }
-    let lasting = Arc::new(Lasting { uids, received, saved, threads, blobs, sizes });
+    let blob_range = blobs.iter().min().copied().zip(blobs.iter().max().copied());
+    let lasting = Lasting { uids, received, saved, threads, blobs, sizes, blob_range };
+    let lasting = Arc::new(lasting);
     Ok(Page { version, lasting, flags, sets, set_indexes, modseqs })
 }
 

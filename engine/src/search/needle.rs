@@ -94,13 +94,18 @@ impl Split {
         Ok(())
     }
 
-    /// Keeps messages that have the field; with an empty needle that is all that is asked.
+    /// Keeps messages that have the field, which what stands in a class of its own proves; with an
+    /// empty needle that is all that is asked.
     fn keep_with_field(
         &self,
         name: &str,
         needle: &Needle,
         found: &mut Found,
     ) -> Result<(), ReadError> {
+        let is_class = Class::of_field(name) != Class::Header;
+        if is_class && !needle.text.is_empty() {
+            return Ok(());
+        }
         let (name, is_long) = super::token::cut(name);
         let mut with = MessageSet::empty(self.message_count());
         self.mark(&format!("{FIELD}{name}"), &mut with)?;
@@ -110,11 +115,8 @@ impl Split {
             return Ok(());
         }
         // The class of a field of the header is that of all of them.
-        if Class::of_field(name) == Class::Header {
-            found.ask.unite(&found.sure);
-            found.sure = MessageSet::empty(self.message_count());
-        }
-        found.sure.intersect(&with);
+        found.ask.unite(&found.sure);
+        found.sure = MessageSet::empty(self.message_count());
         found.ask.intersect(&with);
         Ok(())
     }

@@ -17,7 +17,7 @@
 //! it is; needles that begin with a mark, which belongs to the letter before it; and the last few
 //! messages, where to open them costs less than to go on.
 
-use super::leaf::TermPlace;
+use super::leaf::{Place, TermPlace};
 use super::needle::Found;
 use super::set::MessageSet;
 use super::split::{Pattern, Split, Visit};
@@ -25,12 +25,19 @@ use super::texts::SEPARATOR;
 use super::token::{Separator, Token, Tokens, begins_with_mark};
 use super::{Class, Classes};
 use crate::error::ReadError;
-use crate::width::u32_of;
+use crate::width::{u32_of, u64_of};
 
 /// Terms of one part of a needle that are kept in memory; where there are more, they are gone
 /// through anew. Tests have few terms.
 const KEPT_TERMS_MAX: usize = if cfg!(test) { 3 } else { 1 << 16 };
-/// So many messages are opened sooner than more terms than are kept are gone through.
+/// With so many terms or fewer, it is worth knowing in which messages any of them is, before it is
+/// looked where.
+const UNITED_TERMS_MAX: usize = if cfg!(test) { 2 } else { 256 };
+/// To go through so many terms takes as long as to open a message.
+const TERMS_PER_MESSAGE: u64 = if cfg!(test) { 2 } else { 400 };
+/// To begin with a term takes as long as to read so many bytes of its lists.
+const TERM_COST: u64 = 64;
+/// The last few messages that lack a needle of one token so far are asked.
 const ASKED_MAX: u32 = if cfg!(test) { 1 } else { 64 };
 /// Messages whose places are held at a time.
 const PART_MESSAGES: u32 = if cfg!(test) { 2 } else { 1 << 15 };
@@ -265,8 +272,23 @@ struct Step<'a> {
     element: &'a Element,
     /// `None` if there are more than are kept.
     terms: Option<Vec<TermPlace>>,
-    /// Messages that have it.
-    count: u32,
+    /// How much there is to read, about.
+    cost: u64,
+}
+
+impl<'a> Step<'a> {
+    fn new(element: &'a Element, terms: Option<Vec<TermPlace>>) -> Step<'a> {
+        let bytes = |place: &Place| place.end.saturating_sub(place.start);
+        let of_term = |term: &TermPlace| TERM_COST + bytes(&term.lists) + bytes(&term.positions);
+        let cost = terms.as_ref().map_or(u64::MAX, |terms| terms.iter().map(of_term).sum());
+        Step { element, terms, cost }
+    }
+
+    /// Whether it is cheaper to open so many messages.
+    fn costs_more_than(&self, message_count: u32) -> bool {
+        let terms = self.terms.as_ref().map_or(KEPT_TERMS_MAX, Vec::len);
+        u64::from(message_count) * TERMS_PER_MESSAGE < u64_of(terms)
+    }
 }
 
 impl Split {
@@ -310,21 +332,20 @@ impl Split {
         let others = elements.iter().filter(|element| !is_exact(element));
         for element in elements.iter().filter(is_exact).chain(others) {
             let terms = self.terms(element.pattern(), classes, KEPT_TERMS_MAX)?;
-            let mut count = u32::MAX;
-            if let Some(terms) = &terms {
+            if let Some(terms) = terms.as_ref().filter(|terms| terms.len() <= UNITED_TERMS_MAX) {
                 let mut having = MessageSet::empty(self.message_count());
                 for term in terms {
                     self.unite(term, classes, &mut having)?;
                 }
-                count = having.count();
                 candidates.intersect(&having);
+                if candidates.is_empty() {
+                    return Ok(());
+                }
             }
-            if candidates.is_empty() {
-                return Ok(());
-            }
-            steps.push(Step { element, terms, count });
+            steps.push(Step::new(element, terms));
         }
-        steps.sort_by_key(|step| step.count);
+        // What is cheap leaves less to read of what is dear.
+        steps.sort_by_key(|step| step.cost);
         for class in Class::ALL.into_iter().filter(|class| classes.contains(*class)) {
             for part in candidates.parts(PART_MESSAGES) {
                 self.find_steps(&steps, class, part, found)?;
@@ -368,7 +389,7 @@ impl Split {
     ) -> Result<(), ReadError> {
         let mut standing = Standing::default();
         for (number, step) in steps.iter().enumerate() {
-            if number > 0 && step.terms.is_none() && wanted.count() <= ASKED_MAX {
+            if number > 0 && step.costs_more_than(wanted.count()) {
                 found.ask.unite(&wanted);
                 return Ok(());
             }

@@ -8,7 +8,7 @@
 //! What the index says of a text is a column, too: that of the messages' blobs.
 
 use engine::error::ReadError;
-use engine::ids::UnixSeconds;
+use engine::ids::{BlobId, UnixSeconds};
 use engine::mailbox::{Condition, Found, Sifting, View};
 use engine::uid_set::UidSet;
 
@@ -35,7 +35,8 @@ impl ByColumns {
     /// Of messages with these UIDs.
     pub(super) fn of(test: &Test, uids: &UidSet, view: &View) -> ByColumns {
         let ByColumns { condition, is_whole } = by_columns(test, view);
-        let condition = Condition::All(vec![Condition::Uids(uids.clone()), condition]);
+        // What rules out most pages first.
+        let condition = Condition::All(vec![condition, Condition::Uids(uids.clone())]);
         ByColumns { condition, is_whole }
     }
 
@@ -83,7 +84,7 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
             _ => ByColumns::unknown(),
         },
         Test::Or(a, b) => together([&**a, &**b].into_iter(), view, Condition::Any),
-        Test::And(tests) => together(tests.iter(), view, Condition::All),
+        Test::And(tests) => together(tests.iter(), view, all_of),
         Test::Sent(..)
         | Test::Email(_)
         | Test::HeaderLike(..)
@@ -105,6 +106,33 @@ fn together<'a>(
     let parts: Vec<ByColumns> = tests.map(|test| by_columns(test, view)).collect();
     let is_whole = parts.iter().all(|part| part.is_whole);
     ByColumns { condition: join(parts.into_iter().map(|part| part.condition).collect()), is_whole }
+}
+
+/// All of some conditions; what is known of blobs becomes one list before any page is looked at.
+fn all_of(conditions: Vec<Condition>) -> Condition {
+    let mut others = Vec::with_capacity(conditions.len());
+    let mut common: Option<Vec<BlobId>> = None;
+    for condition in conditions {
+        let Condition::Blobs(blobs) = condition else {
+            others.push(condition);
+            continue;
+        };
+        common = Some(match common {
+            None => blobs.to_vec(),
+            Some(mut before) => {
+                let mut rest = blobs.iter().peekable();
+                before.retain(|blob| {
+                    while rest.next_if(|next| *next < blob).is_some() {}
+                    rest.peek() == Some(&blob)
+                });
+                before
+            }
+        });
+    }
+    if let Some(blobs) = common {
+        others.insert(0, Condition::Blobs(blobs.into()));
+    }
+    Condition::All(others)
 }
 
 /// A day in UTC as the moments that it begins and ends with.
