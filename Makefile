@@ -4,6 +4,7 @@
 # make kills   the server killed again and again under load, on each disk (KILLS=n)
 # make imaptest  Dovecot's imaptest against a demo server (IMAPTEST=<binary> IMAPTEST_TESTS=<dir>)
 # make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
+# make bench-index  what the full-text index costs: to make, beside deliveries, in a store of many
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
 # make bench-idle  what an idle TLS connection costs, here and in Dovecot
 # make deps    Debian packages for all of the above
@@ -27,7 +28,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate kills imaptest fuzz bench bench-peers bench-idle deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate kills imaptest fuzz bench bench-index bench-peers bench-idle deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -98,7 +99,13 @@ fuzz: deps-build
 	done
 
 bench: deps-build
-	@$(WITH_ROCKSDB) $(CARGO) bench --locked -p pillarbox-engine --benches
+	@$(WITH_ROCKSDB) $(CARGO) bench --locked -p pillarbox-engine --bench sealing --bench log_append \
+		--bench delivery --bench mailbox --bench message
+
+# Each says in its first lines what it asks and by which variables it is changed.
+bench-index: deps-build
+	@$(WITH_ROCKSDB) set -x; for bench in indexing beside_the_indexer accounts; do \
+		$(CARGO) bench --locked -p pillarbox-engine --bench "$$bench"; done
 
 bench-peers: deps-build deps-peers release
 	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"

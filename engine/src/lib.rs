@@ -43,12 +43,13 @@ pub mod uid_set;
 pub mod width;
 
 pub use check::{CheckProgress, CheckReport, Loss, Problem};
+pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, IndexStatus, InitOptions,
-    KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange, MetadataEntry,
-    MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport, Opened,
-    PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
+    Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
+    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
+    MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
+    Opened, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
     RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Staging,
     Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
     verify_backup,

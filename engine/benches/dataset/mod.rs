@@ -38,11 +38,16 @@ impl Site {
 
     /// The same, with its log written in that way.
     pub(crate) fn with_io(io: IoChoice) -> Site {
+        Site::with(|options| options.io = io)
+    }
+
+    /// The same, opened in another way.
+    pub(crate) fn with(change: impl FnOnce(&mut OpenOptions)) -> Site {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let directory = folder.path().join("data");
         let key = KeySource::KeyFile(directory.with_extension("key"));
         Store::init(&directory, &InitOptions { key }).expect("a store can be made");
-        let store = open(&directory, io);
+        let store = open(&directory, change);
         store.add_domain("example.org").expect("a domain");
         let password = Secret::new("bench".into());
         let name = "bench@example.org".into();
@@ -64,7 +69,7 @@ impl Site {
         store.close();
         // The directory is let go with the last handle.
         drop(store);
-        Site { store: open(&directory, IoChoice::Auto), directory, _folder }
+        Site { store: open(&directory, |_| {}), directory, _folder }
     }
 
     /// Appends all messages of `messages` to INBOX.
@@ -92,6 +97,12 @@ impl Site {
         }
     }
 
+    /// Files of the full-text index.
+    pub(crate) fn index_files(&self) -> usize {
+        let folder = self.directory.join("volumes/main/index");
+        std::fs::read_dir(folder).into_iter().flatten().count()
+    }
+
     /// Where a delivery goes.
     pub(crate) fn recipient(&self) -> Vec<DeliverTo> {
         let account = self.account().number();
@@ -99,11 +110,11 @@ impl Site {
     }
 }
 
-fn open(directory: &Path, io: IoChoice) -> Store {
+fn open(directory: &Path, change: impl FnOnce(&mut OpenOptions)) -> Store {
     let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
-    options.io = io;
+    change(&mut options);
     Store::open(directory, options).expect("the store opens").0
 }
 

@@ -140,6 +140,17 @@ impl IndexFolder {
         newest.is_some_and(|newest| newest != file.generation())
     }
 
+    /// All that lies in it.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> Vec<PathBuf> {
+        let mut found = match self.disk.exists(&self.path).unwrap() {
+            true => self.disk.list(&self.path).unwrap(),
+            false => Vec::new(),
+        };
+        found.sort();
+        found
+    }
+
     /// Removes a file; one that cannot be removed is reported.
     pub(crate) fn remove(&self, account: AccountNumber, id: IndexFileId) {
         let path = self.path(account, id);

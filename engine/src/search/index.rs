@@ -21,19 +21,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::folder::IndexFolder;
 use super::living;
+use super::open_slots::OpenSlots;
 use super::open_split::OpenSplit;
 use crate::disk::OpenMode;
 use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn};
 use crate::seal::IndexFileId;
 use crate::state::{Committed, FreshBlob, IndexBounds};
-use crate::width::{u64_of, usize_of};
+use crate::width::u64_of;
 
 /// Figures of one account's index, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,17 +66,15 @@ pub(crate) struct Index {
     /// Where the log ended when the store was opened.
     opened_at: Lsn,
     slots: RwLock<HashMap<AccountNumber, Arc<Slot>>>,
+    /// Locked for a moment only, also by who holds a slot.
+    open_slots: Mutex<OpenSlots>,
     /// For open slots.
-    memory_max: usize,
-    uses: AtomicU64,
+    memory_max: u64,
 }
 
 #[derive(Default)]
 struct Slot {
     state: Mutex<SlotState>,
-    is_open: AtomicBool,
-    memory_bytes: AtomicU64,
-    used: AtomicU64,
 }
 
 #[derive(Default)]
@@ -139,8 +137,8 @@ impl Index {
             committed: Arc::clone(committed),
             opened_at,
             slots: RwLock::default(),
-            memory_max: usize_of(memory_max),
-            uses: AtomicU64::new(0),
+            open_slots: Mutex::default(),
+            memory_max,
         };
         index.look_at_folder();
         index.want_all();
@@ -210,7 +208,6 @@ impl Index {
             return Ok(None);
         }
         let slot = self.slot(account);
-        slot.used.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut state = slot.state.lock();
         let SlotState { files, made, skipped, open, figures } = &mut *state;
         let opened = match open {
@@ -227,8 +224,7 @@ impl Index {
             file_bytes: opened.splits.iter().map(|one| one.file().file_bytes()).sum(),
             skipped_count: u64_of(skipped.len()),
         };
-        slot.memory_bytes.store(opened.memory_bytes(), Ordering::Relaxed);
-        slot.is_open.store(true, Ordering::Release);
+        self.open_slots.lock().note_use(account, opened.memory_bytes());
         let outside = opened.tail.iter().filter(|(blob, _)| !skipped.contains(blob));
         let (count, bytes) = outside.fold((0, 0), |sum, (_, one)| (sum.0 + 1, sum.1 + one));
         self.committed.index_feed.set_outside(account, count, bytes);
@@ -312,38 +308,34 @@ impl Index {
     /// Closes slots that were used least recently while all together take too much.
     fn close_others(&self, but: AccountNumber) {
         loop {
-            let slots = self.slots.read();
-            let open = || slots.iter().filter(|(_, slot)| slot.is_open.load(Ordering::Acquire));
-            let total: u64 =
-                open().map(|(_, slot)| slot.memory_bytes.load(Ordering::Relaxed)).sum();
-            if total <= u64_of(self.memory_max) {
-                return;
+            let next = self.open_slots.lock().next_to_close(self.memory_max, but);
+            let Some(account) = next else { return };
+            let slot = self.slots.read().get(&account).cloned();
+            match slot {
+                Some(slot) => self.close_slot(account, &slot),
+                None => self.open_slots.lock().remove(account),
             }
-            let others = open().filter(|(account, _)| **account != but);
-            let oldest = others.min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed));
-            let Some((account, slot)) = oldest.map(|(account, slot)| (*account, Arc::clone(slot)))
-            else {
-                return;
-            };
-            drop(slots);
-            self.close_slot(account, &slot);
         }
     }
 
     fn close_slot(&self, account: AccountNumber, slot: &Slot) {
         let mut state = slot.state.lock();
-        slot.is_open.store(false, Ordering::Release);
+        self.open_slots.lock().remove(account);
         if state.open.take().is_some() {
             self.committed.index_feed.unwatch(account);
         }
     }
 
-    /// Closes all slots, so that a test can see them opened.
+    /// The folder holds what accounts' indexes name, and nothing else.
     #[cfg(test)]
-    pub(crate) fn close_all(&self) {
+    pub(crate) fn compare_files(&self) {
+        let mut named = Vec::new();
         for (account, slot) in self.all_slots() {
-            self.close_slot(account, &slot);
+            let state = slot.state.lock();
+            named.extend(state.files.iter().map(|id| self.folder.path(account, *id)));
         }
+        named.sort();
+        assert_eq!(self.folder.everything(), named, "files of the index");
     }
 
     /// What of an account is to be indexed, if that is more than may lie outside.
@@ -357,6 +349,7 @@ impl Index {
         if !self.bounds.is_over(u64_of(outside.len()), bytes) {
             return Ok(Vec::new());
         }
+        self.committed.index_feed.note_look(account);
         Ok(outside.into_iter().map(|(blob, _)| blob).collect())
     }
 
@@ -431,12 +424,13 @@ impl Index {
         let mut state = slot.state.lock();
         let files = std::mem::take(&mut state.files);
         *state = SlotState::default();
-        slot.is_open.store(false, Ordering::Release);
+        self.open_slots.lock().remove(account);
         self.committed.index_feed.unwatch(account);
         files.into_iter().for_each(|id| self.folder.remove(account, id));
         drop(state);
         if self.committed.account(account).is_none() {
             self.slots.write().remove(&account);
+            self.committed.index_feed.forget(account);
         }
     }
 
@@ -489,6 +483,15 @@ impl Index {
         let outside = self.with(account, |open, _| u64_of(open.tail.len()))?.unwrap_or(0);
         let figures = self.slot(account).state.lock().figures;
         Ok((figures, outside))
+    }
+
+    /// Looks at all accounts that have files.
+    pub(crate) fn look_at_all(&self) {
+        for account in self.accounts() {
+            if let Err(error) = self.figures_of(account) {
+                tracing::warn!(%account, %error, "the index of an account cannot be looked at");
+            }
+        }
     }
 
     /// Figures of all accounts as of when each was looked at last.

@@ -8,7 +8,8 @@
 //! 1. What is indexed is committed, so a file never knows what the log does not.
 //! 2. A message leaves the tail when the split that has it is published, and not before.
 //! 3. A message that cannot be read, or breaks this, costs itself: it stays in the tail, is counted
-//!    as skipped, and is asked whenever somebody seeks.
+//!    as skipped, and is asked whenever somebody seeks. That is noted nowhere: after a start it is
+//!    tried once more, because a mended log or a newer version may be able to.
 //!
 //! # What can go wrong
 //! A failed write costs the split that was being made; the account is looked at again when more

@@ -49,6 +49,7 @@ mod lists;
 mod living;
 mod merge;
 mod needle;
+mod open_slots;
 mod open_split;
 mod phrase;
 mod set;
@@ -69,6 +70,7 @@ pub(crate) use index::Index;
 pub use index::IndexFigures;
 pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep};
 pub use needle::{Needle, Scope};
+pub(crate) use open_split::OpenSplit;
 
 /// Stored bytes of the index break a rule.
 fn broken(why: Broken) -> ReadError {

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::house::{ANNA, BERT, House, inbox};
 use super::run::Run;
-use crate::disk::simulated::SimulatedDisk;
+use crate::disk::simulated::{Fault, SimulatedDisk};
 use crate::error::CommitError;
 use crate::ids::{AccountNumber, KeyGeneration};
 use crate::log::format::group::Group;
 use crate::log::format::segment::GROUPS_AT;
 use crate::log::{Item, SegmentFile};
 use crate::reclaim::ReclaimStep;
+use crate::sabotage::{self, Sabotage};
 use crate::state::RetentionSetting;
 use crate::store::{RetiredKey, Store};
 
@@ -241,6 +242,52 @@ fn a_key_that_reclaim_has_left_unnamed_is_destroyed_unasked() {
     house.store.end_unnamed_keys();
     assert_eq!(house.store.what_is_left_of(anna, FIRST), (false, 0, 0));
     house.assert_whole(ANNA);
+}
+
+/// A key is retired, a call fails while what it sealed is re-wrapped, and re-wrapping ends all the
+/// same: answers how many keys it left alone, and how many it destroyed although something in the
+/// log names them.
+fn rewrap_with_faults() -> (u32, u32) {
+    let (mut kept, mut wrong) = (0, 0);
+    for ahead in 1..5 {
+        for kind in 0..3 {
+            let house = House::new(18, 0);
+            house.append(ANNA, 0..60).unwrap();
+            house.rotate(&[ANNA]);
+            house.append(ANNA, 60..64).unwrap();
+            house.make_images();
+            assert!(house.store.checkpoint());
+            let [removes, renames, syncs, _] = house.world.disk.other_calls();
+            house.world.disk.inject(match kind {
+                0 => Fault::Remove(removes + ahead),
+                1 => Fault::Rename(renames + ahead),
+                _ => Fault::SyncDir(syncs + ahead),
+            });
+            // Whoever asks once more finds that the segment is left alone until the next opening.
+            let mut ended = house.store.rewrap(None, &mut |_| {});
+            if ended.is_err() {
+                ended = house.store.rewrap(None, &mut |_| {});
+            }
+            for key in ended.into_iter().flatten() {
+                let left = house.store.what_is_left_of(key.account, key.generation);
+                kept += u32::from(!key.is_destroyed);
+                wrong += u32::from(key.is_destroyed && left != (false, 0, 0));
+            }
+        }
+    }
+    (kept, wrong)
+}
+
+/// Random runs meet it once in sixty seeds.
+#[test]
+fn a_key_that_something_names_stays_and_it_is_noticed_if_not() {
+    let (kept, wrong) = rewrap_with_faults();
+    assert!(kept > 0, "a call failed before everything was re-wrapped");
+    assert_eq!(wrong, 0, "they were destroyed while something named them");
+    sabotage::set(Some(Sabotage::Key));
+    let (_, wrong) = rewrap_with_faults();
+    sabotage::set(None);
+    assert!(wrong > 0, "breaking this was not noticed");
 }
 
 impl Run {

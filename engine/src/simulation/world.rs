@@ -140,22 +140,27 @@ impl World {
             inline_message_bytes_max: self.bounds.inline_bytes,
             // Mailboxes here are small, and so that they have several.
             summary_run_uids: 8,
-            index_bounds: IndexBounds {
-                tail_messages: 3,
-                tail_bytes: 30_000,
-                split_messages: 60,
-                merged_splits: 3,
-                builder_bytes: 100_000,
-            },
             commit_bounds: self.bounds.commit,
         }
     }
 
-    /// Opens the store.
-    pub(super) fn open(&self) -> Result<(Store, OpenReport), crate::error::OpenError> {
+    fn options(&self) -> OpenOptions {
         let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
         options.password_cost = Argon2Cost::CHEAP;
         options.reserve_bytes = self.bounds.reserve_bytes;
+        options.index_bounds = IndexBounds {
+            tail_messages: 3,
+            tail_bytes: 30_000,
+            split_messages: 60,
+            merged_splits: 3,
+            builder_bytes: 100_000,
+        };
+        options
+    }
+
+    /// Opens the store.
+    pub(super) fn open(&self) -> Result<(Store, OpenReport), crate::error::OpenError> {
+        let options = self.options();
         Store::open_in(&self.surroundings(), Path::new(DIRECTORY), options)
     }
 
@@ -164,9 +169,7 @@ impl World {
         &self,
         consent: Consent,
     ) -> Result<GiveUpReport, crate::error::OpenError> {
-        let mut options = OpenOptions::new(KeySource::KeyFile(self.key.clone()));
-        options.password_cost = Argon2Cost::CHEAP;
-        options.reserve_bytes = self.bounds.reserve_bytes;
+        let options = self.options();
         let surroundings = self.surroundings();
         Store::give_up_in(&surroundings, (Path::new(DIRECTORY), &options), consent, &mut |_, _| {})
     }

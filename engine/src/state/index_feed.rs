@@ -29,12 +29,17 @@ use crate::width::u64_of;
 
 /// Bounds of the full-text index; see [`crate::limits`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct IndexBounds {
-    pub(crate) tail_messages: u64,
-    pub(crate) tail_bytes: u64,
-    pub(crate) split_messages: u32,
-    pub(crate) merged_splits: usize,
-    pub(crate) builder_bytes: usize,
+pub struct IndexBounds {
+    /// Messages of an account that may lie outside; one that has no more has no index.
+    pub tail_messages: u64,
+    /// Bytes of them, as received.
+    pub tail_bytes: u64,
+    /// Messages of a split that merging makes.
+    pub split_messages: u32,
+    /// Splits of about the same size that become one.
+    pub merged_splits: usize,
+    /// Memory of what is gathered for a split.
+    pub builder_bytes: usize,
 }
 
 impl Default for IndexBounds {
@@ -73,6 +78,27 @@ pub(crate) struct IndexFeed {
     inner: Mutex<Inner>,
     changed: Condvar,
     closed: AtomicBool,
+    paused: AtomicBool,
+}
+
+/// Messages, and bytes of them as received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Amount {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Amount {
+    fn plus(self, other: Amount) -> Amount {
+        Amount { count: self.count + other.count, bytes: self.bytes + other.bytes }
+    }
+
+    fn minus(self, other: Amount) -> Amount {
+        Amount {
+            count: self.count.saturating_sub(other.count),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -82,6 +108,10 @@ struct Inner {
     due: BTreeSet<AccountNumber>,
     /// Accounts that were deleted.
     gone: Vec<AccountNumber>,
+    /// The sum over all accounts of what lies outside.
+    outside: Amount,
+    /// The same over those that have more of it than there may be.
+    behind: Amount,
 }
 
 #[derive(Default)]
@@ -89,16 +119,68 @@ struct Arrived {
     is_watched: bool,
     fresh: Vec<FreshBlob>,
     /// Messages outside of the index, about.
-    outside_count: u64,
-    outside_bytes: u64,
+    outside: Amount,
     /// Messages that went since it was asked last.
     removed: u64,
+    /// With more outside than there may be: nothing that lies outside is older than this.
+    behind_since: Option<Instant>,
+    /// What lay outside then is being indexed.
+    looked_at: Option<Instant>,
 }
 
 impl Arrived {
+    fn is_behind(&self, bounds: &IndexBounds) -> bool {
+        bounds.is_over(self.outside.count, self.outside.bytes)
+    }
+
     fn is_due(&self, bounds: &IndexBounds) -> bool {
-        bounds.is_over(self.outside_count, self.outside_bytes)
-            || self.removed > bounds.removed_max()
+        self.is_behind(bounds) || self.removed > bounds.removed_max()
+    }
+}
+
+impl Inner {
+    /// Changes what is known of an account, and the sums with it; answers whether it is due.
+    fn change(
+        &mut self,
+        bounds: &IndexBounds,
+        account: AccountNumber,
+        change: impl FnOnce(&mut Arrived),
+    ) -> bool {
+        let arrived = self.accounts.entry(account).or_default();
+        let (before, was_behind) = (arrived.outside, arrived.is_behind(bounds));
+        change(arrived);
+        self.outside = self.outside.minus(before).plus(arrived.outside);
+        let is_behind = arrived.is_behind(bounds);
+        if was_behind {
+            self.behind = self.behind.minus(before);
+        }
+        if is_behind {
+            self.behind = self.behind.plus(arrived.outside);
+        }
+        if !is_behind {
+            (arrived.behind_since, arrived.looked_at) = (None, None);
+        } else if arrived.behind_since.is_none() {
+            arrived.behind_since = Some(Instant::now());
+        }
+        arrived.is_due(bounds)
+    }
+
+    /// The same; answers whether it became due by it.
+    fn change_and_call(
+        &mut self,
+        bounds: &IndexBounds,
+        account: AccountNumber,
+        change: impl FnOnce(&mut Arrived),
+    ) -> bool {
+        self.change(bounds, account, change) && self.due.insert(account)
+    }
+
+    fn remove(&mut self, bounds: &IndexBounds, account: AccountNumber) {
+        if self.accounts.contains_key(&account) {
+            self.change(bounds, account, |arrived| arrived.outside = Amount::default());
+            self.accounts.remove(&account);
+        }
+        self.due.remove(&account);
     }
 }
 
@@ -134,33 +216,29 @@ impl IndexFeed {
             return;
         }
         let mut inner = self.inner.lock();
-        let Inner { accounts, due, gone } = &mut *inner;
         let mut has_work = false;
         for (&(blob, account, ..), &made) in &changes.references {
-            let arrived = accounts.entry(account).or_default();
-            if !made {
-                arrived.removed += 1;
-                has_work |= arrived.is_due(&self.bounds) && due.insert(account);
-                continue;
-            }
             let bytes = changes.blobs.get(&blob).map_or(0, |row| row.shape.plain_bytes);
-            arrived.outside_count += 1;
-            arrived.outside_bytes += bytes;
-            if arrived.is_watched {
-                arrived.fresh.push((blob, bytes));
-            }
-            has_work |= arrived.is_due(&self.bounds) && due.insert(account);
+            has_work |= inner.change_and_call(&self.bounds, account, |arrived| {
+                if !made {
+                    arrived.removed += 1;
+                    return;
+                }
+                arrived.outside = arrived.outside.plus(Amount { count: 1, bytes });
+                if arrived.is_watched {
+                    arrived.fresh.push((blob, bytes));
+                }
+            });
         }
         for ((account, _), state, _) in &changes.dropped {
-            let arrived = accounts.entry(*account).or_default();
-            arrived.removed += u64::from(state.counts().messages);
-            has_work |= arrived.is_due(&self.bounds) && due.insert(*account);
+            let count = u64::from(state.counts().messages);
+            has_work |=
+                inner.change_and_call(&self.bounds, *account, |arrived| arrived.removed += count);
         }
         let deleted = changes.accounts.iter().filter(|(_, state)| state.is_none());
         for account in deleted.map(|(account, _)| account).chain(&changes.destroyed) {
-            accounts.remove(account);
-            due.remove(account);
-            gone.push(*account);
+            inner.remove(&self.bounds, *account);
+            inner.gone.push(*account);
             has_work = true;
         }
         drop(inner);
@@ -187,6 +265,11 @@ impl IndexFeed {
         }
     }
 
+    /// An account is gone, and whoever still worked with it is done.
+    pub(crate) fn forget(&self, account: AccountNumber) {
+        self.inner.lock().remove(&self.bounds, account);
+    }
+
     /// Takes what came to a watched account.
     pub(crate) fn take(&self, account: AccountNumber) -> Vec<FreshBlob> {
         let mut inner = self.inner.lock();
@@ -202,17 +285,38 @@ impl IndexFeed {
 
     /// So much of an account lies outside of its index, beside what came since it was taken.
     pub(crate) fn set_outside(&self, account: AccountNumber, count: u64, bytes: u64) {
-        let mut inner = self.inner.lock();
-        let arrived = inner.accounts.entry(account).or_default();
-        arrived.outside_count = count + u64_of(arrived.fresh.len());
-        arrived.outside_bytes = bytes + arrived.fresh.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        self.inner.lock().change(&self.bounds, account, |arrived| {
+            let fresh = arrived.fresh.iter().map(|(_, bytes)| bytes).sum();
+            let fresh = Amount { count: u64_of(arrived.fresh.len()), bytes: fresh };
+            arrived.outside = Amount { count, bytes }.plus(fresh);
+        });
     }
 
-    /// Messages and bytes that lie outside, of all accounts, as far as that is known.
-    pub(crate) fn outside(&self) -> (u64, u64) {
+    /// What lies outside of an account's index is taken to be indexed: what was taken the time
+    /// before is in it.
+    pub(crate) fn note_look(&self, account: AccountNumber) {
+        self.inner.lock().change(&self.bounds, account, |arrived| {
+            if let Some(before) = arrived.looked_at.replace(Instant::now()) {
+                arrived.behind_since = Some(before);
+            }
+        });
+    }
+
+    /// What lies outside, of all accounts, as far as that is known.
+    pub(crate) fn outside(&self) -> Amount {
+        self.inner.lock().outside
+    }
+
+    /// The same of accounts that have more of it than there may be: the indexer is behind by this.
+    pub(crate) fn behind(&self) -> Amount {
+        self.inner.lock().behind
+    }
+
+    /// How long the oldest of this has been waiting, at most.
+    pub(crate) fn behind_for(&self) -> Duration {
         let inner = self.inner.lock();
-        let all = inner.accounts.values();
-        all.fold((0, 0), |sum, one| (sum.0 + one.outside_count, sum.1 + one.outside_bytes))
+        let oldest = inner.accounts.values().filter_map(|arrived| arrived.behind_since).min();
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// An account is to be looked at.
@@ -235,13 +339,17 @@ impl IndexFeed {
         u64_of(self.inner.lock().due.len())
     }
 
-    /// Waits until there is something to do; `false` once closed.
-    pub(crate) fn wait(&self) -> bool {
+    /// Waits until there is something to do; `false` once closed. Whoever is in the middle of
+    /// something waits only while all is to be left as it is.
+    pub(crate) fn wait(&self, is_busy: bool) -> bool {
         let mut inner = self.inner.lock();
-        while !self.is_closed() && inner.due.is_empty() && inner.gone.is_empty() {
+        loop {
+            let has_work = is_busy || !inner.due.is_empty() || !inner.gone.is_empty();
+            if self.is_closed() || (has_work && !self.is_paused()) {
+                return !self.is_closed();
+            }
             self.changed.wait(&mut inner);
         }
-        !self.is_closed()
     }
 
     /// Does nothing for so long; `false` once closed.
@@ -250,6 +358,17 @@ impl IndexFeed {
         let until = Instant::now() + time;
         while !self.is_closed() && !self.changed.wait_until(&mut inner, until).timed_out() {}
         !self.is_closed()
+    }
+
+    /// Leaves everything as it is from now on, or goes on.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        let _inner = self.inner.lock();
+        self.paused.store(paused, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// Whether all work is to end.

@@ -46,22 +46,6 @@ impl Store {
         Ok(report)
     }
 
-    /// Opens every block of the full-text index. Its files are not flushed, so a power cut may
-    /// leave some that are damaged, and that is no problem.
-    fn check_index(&self, report: &mut CheckReport) -> Result<(), ReadError> {
-        let index = &self.inner.indexing.index;
-        for account in index.accounts() {
-            for split in index.splits_of(account)? {
-                report.index_file_count += 1;
-                if let Err(error) = split.verify() {
-                    tracing::warn!(%error, "a file of the index is made anew when it is read");
-                    report.index_damaged_count += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn log_source(&self) -> LogSource {
         LogSource {
             disk: Arc::clone(&self.inner.disk),

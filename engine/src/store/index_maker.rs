@@ -1,8 +1,9 @@
 //! Makes the full-text index follow the log, on a thread of its own.
 //!
 //! It rests as long as it works, and several times as long while changes are being committed, so
-//! that a delivery waits for nothing here; when the disk is short of room, it makes nothing. What
-//! it does is `search/indexer.rs`.
+//! that a delivery waits for nothing here. The further it is behind, the less it rests, so that
+//! what lies outside of the index stays bounded: from [`HURRY_MESSAGES`] or [`HURRY_BYTES`] on not
+//! at all. When the disk is short of room, it makes nothing. What it does is `search/indexer.rs`.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,7 @@ use crate::seal::{KeyTable, Sealer};
 use crate::search::{
     Index, IndexFigures, IndexFolder, Indexer, IndexerFigures, IndexerSetup, IndexerStep,
 };
-use crate::state::Committed;
+use crate::state::{Amount, Committed};
 use crate::width::u64_of;
 
 /// How long room on the disk is waited for at a time.
@@ -32,6 +33,21 @@ const REBUILD_WAIT: Duration = Duration::from_millis(100);
 const REST_PART: u32 = 1;
 /// The same while others change something.
 const BUSY_REST_PART: u32 = 4;
+/// With so many messages in accounts that have too many outside of their index, it rests no more;
+/// with half as many, half as long.
+const HURRY_MESSAGES: u64 = 16 << 10;
+/// The same with so many bytes of them.
+const HURRY_BYTES: u64 = 256 << 20;
+
+/// Who makes the full-text index follow the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IndexDrive {
+    /// A thread of the store.
+    #[default]
+    Thread,
+    /// Whoever calls [`Store::index_step`]: tests, which want it at moments that they choose.
+    Caller,
+}
 
 /// Figures of the full-text index of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,7 +58,14 @@ pub struct IndexStatus {
     pub waiting_count: u64,
     /// Bytes of them, as received.
     pub waiting_bytes: u64,
-    /// Accounts that have more of these than there may be, and others that are to be looked at.
+    /// Those of them in accounts that have more of these than there may be: the indexer is behind
+    /// by so many.
+    pub behind_count: u64,
+    /// Bytes of them, as received.
+    pub behind_bytes: u64,
+    /// For how long it has been behind; none of them came earlier.
+    pub behind_for: Duration,
+    /// Accounts that wait to be looked at.
     pub due_account_count: u64,
     /// Messages indexed since the start.
     pub made_count: u64,
@@ -76,7 +99,7 @@ impl Indexing {
         let (disk, sealing) = (Arc::clone(&surroundings.disk), (sealer.clone(), Arc::clone(keys)));
         let folder = IndexFolder::new(layout.index(), disk, sealing, bytes);
         let at = (mode, recovered.end.last_lsn);
-        let index = Index::begin(folder, committed, surroundings.index_bounds, at, bytes);
+        let index = Index::begin(folder, committed, options.index_bounds, at, bytes);
         let figures = Arc::<IndexerFigures>::default();
         let setup = IndexerSetup { index: Arc::clone(&index), committed: Arc::clone(committed) };
         let indexer = Mutex::new(Indexer::new(setup, Arc::clone(&figures)));
@@ -88,14 +111,32 @@ impl Indexing {
 pub(super) fn index_while_open(store: &Weak<Inner>) {
     let Some(committed) = store.upgrade().map(|inner| Arc::clone(&inner.committed)) else { return };
     let feed = &committed.index_feed;
-    while feed.wait() {
+    let mut step = IndexerStep::Idle;
+    while feed.wait(step == IndexerStep::Again) {
         let Some(inner) = store.upgrade() else { return };
-        let rest = if inner.may_index() { inner.index_and_time() } else { ROOM_WAIT };
+        let mut rest = ROOM_WAIT;
+        if inner.may_index() {
+            (step, rest) = inner.index_and_time();
+        }
         drop(inner);
         if !feed.rest(rest) {
             return;
         }
     }
+}
+
+/// How long to rest after so much work, with so much in accounts that have too much outside.
+fn rest_after(worked: Duration, are_others_busy: bool, behind: Amount) -> Duration {
+    const WHOLE: u64 = 1024;
+    let part = if are_others_busy { BUSY_REST_PART } else { REST_PART };
+    let of = |amount: u64, hurry: u64| amount.saturating_mul(WHOLE) / hurry;
+    let hurry = of(behind.count, HURRY_MESSAGES).max(of(behind.bytes, HURRY_BYTES)).min(WHOLE);
+    let rest = u64_of_micros(worked * part).saturating_mul(WHOLE - hurry) / WHOLE;
+    Duration::from_micros(rest)
+}
+
+fn u64_of_micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Inner {
@@ -106,14 +147,14 @@ impl Inner {
     }
 
     /// Takes a step; answers how long to rest.
-    fn index_and_time(&self) -> Duration {
+    fn index_and_time(&self) -> (IndexerStep, Duration) {
         let feed = &self.committed.index_feed;
         let changes = || self.commit_status.change_count.load(Ordering::Relaxed);
         let mut before = (self.clock.monotonic(), changes());
         let mut rest_of = |is_step_over: bool| {
             let now = (self.clock.monotonic(), changes());
-            let part = if now.1 == before.1 { REST_PART } else { BUSY_REST_PART };
-            let rest = now.0.saturating_sub(before.0) * part;
+            let worked = now.0.saturating_sub(before.0);
+            let rest = rest_after(worked, now.1 != before.1, feed.behind());
             if !is_step_over {
                 let goes_on = feed.rest(rest);
                 before = (self.clock.monotonic(), changes());
@@ -121,8 +162,8 @@ impl Inner {
             }
             (true, rest)
         };
-        self.index_step(&mut || rest_of(false).0 && self.may_index());
-        rest_of(true).1
+        let step = self.index_step(&mut || rest_of(false).0 && feed.wait(true) && self.may_index());
+        (step, rest_of(true).1)
     }
 
     /// Takes a step; a merge asks `go_on` now and then.
@@ -133,21 +174,41 @@ impl Inner {
 }
 
 impl Store {
-    /// Figures of the full-text index.
+    /// Figures of the full-text index. Where no changes are taken, nobody has looked at the
+    /// accounts that have one, and that is done now.
     pub fn index_status(&self) -> IndexStatus {
         let inner = &self.inner;
-        let (waiting_count, waiting_bytes) = inner.committed.index_feed.outside();
+        if inner.commit_status.stopped().is_some() {
+            inner.indexing.index.look_at_all();
+        }
+        let outside = inner.committed.index_feed.outside();
+        let behind = inner.committed.index_feed.behind();
         let made = &inner.indexing.figures;
         IndexStatus {
             figures: inner.indexing.index.figures(),
-            waiting_count,
-            waiting_bytes,
+            waiting_count: outside.count,
+            waiting_bytes: outside.bytes,
+            behind_count: behind.count,
+            behind_bytes: behind.bytes,
+            behind_for: inner.committed.index_feed.behind_for(),
             due_account_count: inner.committed.index_feed.due_count(),
             made_count: made.message_count.load(Ordering::Relaxed),
             made_bytes: made.message_bytes.load(Ordering::Relaxed),
             made_split_count: made.split_count.load(Ordering::Relaxed),
             made_skipped_count: made.skipped_count.load(Ordering::Relaxed),
         }
+    }
+
+    /// Does a little of what the index has to do, of a store opened with [`IndexDrive::Caller`];
+    /// answers whether there was anything.
+    pub fn index_step(&self) -> bool {
+        self.inner.may_index() && self.inner.index_step(&mut || true) == IndexerStep::Again
+    }
+
+    /// Leaves the index as it is from now on, or lets its thread go on: for measurements of what it
+    /// costs others. Searches are answered as always.
+    pub fn pause_indexing(&self, paused: bool) {
+        self.inner.committed.index_feed.set_paused(paused);
     }
 
     /// Makes the index of an account anew, in the background; comes back when no more of it lies
@@ -190,9 +251,35 @@ impl Store {
 impl Store {
     /// Does at most so many steps; answers how many did something.
     pub(crate) fn make_index(&self, step_count: u64) -> u64 {
-        let does = |_: &u64| {
-            self.inner.may_index() && self.inner.index_step(&mut || true) == IndexerStep::Again
+        (0..step_count).take_while(|_| self.index_step()).count().try_into().unwrap()
+    }
+
+    /// The folder of the index holds what is named, and nothing else.
+    pub(crate) fn compare_index_files(&self) {
+        self.inner.indexing.index.compare_files();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_the_less_the_further_it_is_behind() {
+        let worked = Duration::from_millis(8);
+        let with = |are_others_busy, count, bytes| {
+            rest_after(worked, are_others_busy, Amount { count, bytes }).as_millis()
         };
-        (0..step_count).take_while(does).count().try_into().unwrap()
+        let table = [
+            (with(true, 0, 0), 32, "four times as long beside others"),
+            (with(false, 0, 0), 8, "as long by itself"),
+            (with(true, HURRY_MESSAGES / 2, 0), 16, "half as long"),
+            (with(true, 5, HURRY_BYTES / 4 * 3), 8, "bytes count, too"),
+            (with(true, HURRY_MESSAGES, 0), 0, "not at all"),
+            (with(true, u64::MAX, u64::MAX), 0, "whatever waits"),
+        ];
+        for (rest, expected, reason) in table {
+            assert_eq!(rest, expected, "{reason}");
+        }
     }
 }

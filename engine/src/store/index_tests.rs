@@ -130,12 +130,10 @@ fn open_at(root: &Path, data: &Path, index_cache_bytes: u64) -> Store {
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
     options.index_cache_bytes = index_cache_bytes;
-    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
-    surroundings.index_bounds = BOUNDS;
-    let store = Store::open_in(&surroundings, data, options).unwrap().0;
-    store.inner.committed.index_feed.close();
-    store.inner.driver.join("indexer");
-    store
+    options.index_bounds = BOUNDS;
+    options.index_drive = IndexDrive::Caller;
+    let surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
+    Store::open_in(&surroundings, data, options).unwrap().0
 }
 
 fn word(number: u64) -> &'static str {
@@ -478,6 +476,148 @@ fn a_message_that_cannot_be_read_is_asked() {
     assert_eq!((status.figures.indexed_count, status.waiting_count), (19, 1));
     assert_eq!(status.figures.skipped_count, 1);
     assert_eq!(site.compare(ANNA), 1);
+    // After a start nobody knows, and one more try does it no harm.
+    let mut site = site;
+    site.restart();
+    assert_eq!(site.status(ANNA).figures.skipped_count, 0);
+    site.fill(ANNA, "INBOX", 20..24);
+    site.make();
+    let status = site.status(ANNA);
+    assert_eq!((status.figures.indexed_count, status.waiting_count), (24, 0));
+}
+
+/// It was waited for the next change while a split was being gathered.
+#[test]
+fn what_came_at_once_is_indexed_though_nothing_comes_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = || KeySource::KeyFile(folder.path().join("key"));
+    let data = folder.path().join("data");
+    Store::init(&data, &InitOptions { key: key() }).unwrap();
+    let mut options = OpenOptions::new(key());
+    options.password_cost = Argon2Cost::CHEAP;
+    options.reserve_bytes = 0;
+    options.index_bounds = BOUNDS;
+    let store = Store::open(&data, options).unwrap().0;
+    store.add_domain("example.org").unwrap();
+    let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
+    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+    let mut site = Site { folder, store: Some(store) };
+    site.fill(ANNA, "INBOX", 0..100);
+    let begun = std::time::Instant::now();
+    while site.status(ANNA).waiting_count > 0 {
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", site.store().index_status());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(site.compare(ANNA), 0);
+    assert_eq!(site.store().index_status().behind_count, 0);
+    site.store.take().unwrap().close();
+}
+
+#[test]
+fn how_far_the_index_is_behind_is_known() {
+    let site = Site::new();
+    site.fill(BERT, "INBOX", 0..3);
+    let behind = |site: &Site| {
+        let status = site.store().index_status();
+        (status.waiting_count, status.behind_count)
+    };
+    assert_eq!(behind(&site), (3, 0), "little mail lies outside for ever");
+    site.fill(ANNA, "INBOX", 0..20);
+    assert_eq!(behind(&site), (23, 20));
+    let status = site.store().index_status();
+    assert!(status.behind_bytes > 20 * 100 && status.behind_for > std::time::Duration::ZERO);
+    site.make();
+    assert_eq!(behind(&site), (3, 0));
+    assert_eq!(site.store().index_status().behind_for, std::time::Duration::ZERO);
+    // What came while a split was made is younger than what is in it.
+    let begun = std::time::Instant::now();
+    let pause = std::time::Duration::from_millis(50);
+    site.fill(ANNA, "INBOX", 20..30);
+    std::thread::sleep(pause);
+    site.store().make_index(1);
+    site.fill(ANNA, "INBOX", 30..40);
+    while site.store().index_status().behind_count == 20 {
+        assert_eq!(site.store().make_index(1), 1);
+    }
+    site.store().make_index(1);
+    assert_eq!(behind(&site), (13, 10));
+    let waiting = site.store().index_status().behind_for;
+    assert!(waiting + pause <= begun.elapsed(), "{waiting:?} of {:?}", begun.elapsed());
+    site.store().delete_account(site.account(ANNA).number()).unwrap();
+    site.make();
+    assert_eq!(behind(&site), (3, 0), "what is gone waits for nothing");
+}
+
+#[test]
+fn a_store_that_takes_no_changes_shows_the_figures_of_its_files() {
+    let mut site = Site::new();
+    for name in [ANNA, BERT] {
+        site.fill(name, "INBOX", 0..20);
+        site.make();
+        site.fill(name, "INBOX", 20..22);
+    }
+    site.make();
+    let (before, of_anna) = (site.store().index_status(), site.status(ANNA));
+    assert_eq!((before.figures.indexed_count, before.waiting_count), (40, 4));
+    site.store.take().unwrap().close();
+    let mut options = OpenOptions::new(KeySource::KeyFile(site.folder.path().join("key")));
+    options.mode = crate::disk::OpenMode::Read;
+    options.index_bounds = BOUNDS;
+    site.store = Some(Store::open(&site.data(), options).unwrap().0);
+    let now = site.store().index_status();
+    assert_eq!(now.figures, before.figures);
+    assert_eq!(now.waiting_count, before.waiting_count);
+    assert_eq!(site.status(ANNA), of_anna);
+}
+
+/// As if an indexer had mixed up two messages: every seal and every length is right.
+#[test]
+fn a_split_that_says_what_is_not_so_is_found_by_check() {
+    let site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    site.fill(BERT, "INBOX", 0..20);
+    let blobs: Vec<BlobId> = rows(&site.account(ANNA)).iter().map(|row| row.blob).collect();
+    let inner = &site.store().inner;
+    let mail = |account: AccountNumber, blob: BlobId| {
+        let read = if blob == blobs[7] { blobs[12] } else { blob };
+        inner.message_and_summary(account, read)
+    };
+    while inner.indexing.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
+    let report = site.store().check(&mut |_| {}).unwrap();
+    assert_eq!((report.index_file_count, report.index_damaged_count), (2, 0));
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    let words = problem.to_string();
+    assert!(words.contains("index rebuild anna@example.org"), "{words}");
+    assert!(words.contains(&blobs[7].to_string()), "{words}");
+    // What the problem says mends it.
+    inner.indexing.index.forget(site.account(ANNA).number());
+    inner.committed.index_feed.want(site.account(ANNA).number());
+    site.make();
+    assert_eq!(site.store().check(&mut |_| {}).unwrap().problems, []);
+    assert_eq!(site.compare(ANNA), 0);
+}
+
+/// A message more than there is in it: found by what its neighbour has.
+#[test]
+fn a_split_that_finds_too_much_is_found_by_check() {
+    let site = Site::new();
+    site.fill(ANNA, "INBOX", 0..20);
+    let blobs: Vec<BlobId> = rows(&site.account(ANNA)).iter().map(|row| row.blob).collect();
+    let both = text(7).replace("Subject: ", "Subject: about plum 6 ");
+    let prepared = site.store().prepare(both.as_bytes(), &[site.account(BERT).number()]).unwrap();
+    let (flags, received) = (FlagList::default(), UnixSeconds(7));
+    let inbox = site.account(BERT).mailbox("INBOX").unwrap().unwrap();
+    inbox.append(vec![NewMessage { prepared, flags, received }]).wait().unwrap();
+    let other = (site.account(BERT).number(), rows(&site.account(BERT))[0].blob);
+    let inner = &site.store().inner;
+    let mail = |account: AccountNumber, blob: BlobId| match blob == blobs[7] {
+        true => inner.message_and_summary(other.0, other.1),
+        false => inner.message_and_summary(account, blob),
+    };
+    while inner.indexing.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
+    let report = site.store().check(&mut |_| {}).unwrap();
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert!(problem.to_string().contains("by a word that it lacks"), "{problem}");
 }
 
 #[test]
@@ -531,8 +671,8 @@ fn what_is_committed_before_the_question_is_known() {
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
     options.index_cache_bytes = 1;
-    let mut surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
-    surroundings.index_bounds = BOUNDS;
+    options.index_bounds = BOUNDS;
+    let surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
     let store = Store::open_in(&surroundings, &data, options).unwrap().0;
     store.add_domain("example.org").unwrap();
     let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
@@ -570,169 +710,6 @@ fn compare_some(account: &Account) {
         if verdict != Verdict::Ask {
             let is_in = contains(&text_of(account, &row), &needle);
             assert_eq!(verdict == Verdict::Contains, is_in, "{}", row.blob);
-        }
-    }
-}
-
-/// Messages of the corpus, or made ones, with a line of their own each.
-fn corpus(count: usize) -> Vec<Vec<u8>> {
-    fn collect(folder: &Path, found: &mut Vec<Vec<u8>>) {
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        for path in paths {
-            if path.is_dir() {
-                collect(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "eml") {
-                found.push(std::fs::read(path).unwrap());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    if let Some(folder) = std::env::var_os("PILLARBOX_CORPUS") {
-        collect(Path::new(&folder), &mut found);
-    }
-    if found.is_empty() {
-        let mut generator = crate::message::generator::Generator::new(5);
-        found = (0..2000).map(|number| generator.message(number)).collect();
-    }
-    let all = found.iter().cycle().enumerate().take(count);
-    all.map(|(number, message)| {
-        [format!("X-Number: {number}x\r\n").into_bytes(), message.clone()].concat()
-    })
-    .collect()
-}
-
-/// Nanoseconds that this thread has worked.
-fn worked() -> u64 {
-    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    figures.split(' ').next().unwrap().parse().unwrap()
-}
-
-fn number_of(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |given| given.parse().unwrap())
-}
-
-fn large_store(folder: &Path, with_thread: bool) -> Store {
-    let key = KeySource::KeyFile(folder.join("key"));
-    let data = folder.join("data");
-    Store::init(&data, &InitOptions { key }).unwrap();
-    let mut options = OpenOptions::new(KeySource::KeyFile(folder.join("key")));
-    options.password_cost = Argon2Cost::CHEAP;
-    let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
-    let store = Store::open_in(&surroundings, &data, options).unwrap().0;
-    if !with_thread {
-        store.inner.committed.index_feed.close();
-        store.inner.driver.join("indexer");
-    }
-    store.add_domain("example.org").unwrap();
-    let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
-    store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
-    store
-}
-
-fn append_one(store: &Store, account: &Account, inbox: &Mailbox, message: &[u8]) {
-    let prepared = store.prepare(message, &[account.number()]).unwrap();
-    let (flags, received) = (FlagList::default(), UnixSeconds(7));
-    inbox.append(vec![NewMessage { prepared, flags, received }]).wait().unwrap();
-}
-
-/// What does indexing cost? Corpus mail (`PILLARBOX_CORPUS`), `MESSAGES` of it (default 20,000):
-/// milliseconds of CPU a message, megabytes of text a second of CPU, bytes of files a byte of text.
-#[test]
-#[ignore = "a measurement"]
-fn measure_indexing() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = large_store(folder.path(), false);
-    let account = store.account(ANNA).unwrap().unwrap();
-    let inbox = account.mailbox("INBOX").unwrap().unwrap();
-    let messages = corpus(usize::try_from(number_of("MESSAGES", 20_000)).unwrap());
-    let mut text_bytes = 0;
-    for message in &messages {
-        append_one(&store, &account, &inbox, message);
-        let summary = crate::message::Summary::parse(message);
-        let text = SearchText::new(message, &summary.structure);
-        let bodies: usize = text.body_texts().map(str::len).sum();
-        let fields = text.own_fields().chain(text.part_fields());
-        text_bytes += bodies + fields.map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    }
-    let mail_bytes: usize = messages.iter().map(Vec::len).sum();
-    let (begun, at) = (worked(), std::time::Instant::now());
-    while store.make_index(100) > 0 {}
-    let (cpu, wall) = (worked() - begun, at.elapsed());
-    let (status, count) = (store.index_status(), messages.len());
-    let (cpu, text) = (cpu as f64 / 1e9, text_bytes as f64 / 1e6);
-    println!("{count} messages, {:.1} MB of mail, {text:.1} MB of text", mail_bytes as f64 / 1e6);
-    println!(
-        "{cpu:.2} s of CPU ({:.3} ms a message, {:.1} MB of text a second), {:.2} s of time",
-        cpu * 1e3 / count as f64,
-        text / cpu,
-        wall.as_secs_f64()
-    );
-    println!(
-        "{} splits, {} bytes: {:.3} of the text, {:.3} of the mail",
-        status.figures.split_count,
-        status.figures.file_bytes,
-        status.figures.file_bytes as f64 / text_bytes as f64,
-        status.figures.file_bytes as f64 / mail_bytes as f64
-    );
-    let needle = |text: &str, scope| Needle { text: fold(text), scope, reads_addresses: false };
-    for (name, needle) in [
-        ("rare word", needle("17x", Scope::Text)),
-        ("common word", needle("the", Scope::Body)),
-        ("inside a word", needle("ormatio", Scope::Body)),
-        ("two words", needle("in the", Scope::Body)),
-        ("subject", needle("re:", Scope::Header("subject".into()))),
-    ] {
-        let mut times: Vec<u64> = Vec::new();
-        let mut found = (0, 0);
-        for _ in 0..30 {
-            let begun = worked();
-            let answer = account.find_text(&needle).unwrap();
-            times.push((worked() - begun) / 1000);
-            found = (answer.contains().len(), answer.to_ask().len());
-        }
-        let first = times[0];
-        times.sort_unstable();
-        println!("{name}: {found:?} sure and asked, first {first} µs, median {} µs", times[15]);
-    }
-    let begun = worked();
-    store.inner.indexing.index.close_all();
-    account.index_status().unwrap();
-    println!("opening the index again: {:.1} ms", (worked() - begun) as f64 / 1e6);
-}
-
-/// Does the indexer slow deliveries? One sender, `MESSAGES` of corpus mail (default 4,000), with
-/// and without it, in turn: median and 99th percentile in microseconds.
-#[test]
-#[ignore = "a measurement"]
-fn measure_deliveries_beside_the_indexer() {
-    let messages = corpus(usize::try_from(number_of("MESSAGES", 4_000)).unwrap());
-    for round in 0..4 {
-        for with_thread in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            let store = large_store(folder.path(), with_thread);
-            let account = store.account(ANNA).unwrap().unwrap();
-            let inbox = account.mailbox("INBOX").unwrap().unwrap();
-            let mut times = Vec::new();
-            let begun = std::time::Instant::now();
-            for message in &messages {
-                let at = std::time::Instant::now();
-                append_one(&store, &account, &inbox, message);
-                times.push(u64::try_from(at.elapsed().as_micros()).unwrap());
-            }
-            let all = begun.elapsed();
-            times.sort_unstable();
-            let part = |of: usize| times[times.len() * of / 100];
-            println!(
-                "{round}, indexer {with_thread}: p50 {} p90 {} p99 {}, all {:.2} s, indexed {}",
-                part(50),
-                part(90),
-                part(99),
-                all.as_secs_f64(),
-                store.index_status().made_count
-            );
-            store.close();
         }
     }
 }

@@ -21,7 +21,7 @@
 //! | `retention` | messages that are kept after they were expunged |
 //! | `sharing` | metadata, rights that accounts give each other, limits |
 //! | `spool` | a large message while it arrives |
-//! | `status`, `recount`, `check` | figures; verification of all that is stored |
+//! | `status`, `recount`, `check`, `check_index` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
 //! | `give_up/` | damage that no copy mends is given up: kept aside, and the store goes on |
 //! | `keys/` | keys of accounts: new generations, re-wrapping, destroying |
@@ -33,6 +33,7 @@ mod altered;
 #[cfg(test)]
 mod append_tests;
 mod check;
+mod check_index;
 mod create;
 mod deliver;
 mod directory;
@@ -94,8 +95,8 @@ use std::sync::Arc;
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
-pub use self::index_maker::IndexStatus;
 use self::index_maker::Indexing;
+pub use self::index_maker::{IndexDrive, IndexStatus};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};

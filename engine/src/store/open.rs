@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
-use super::index_maker::Indexing;
+use super::index_maker::{IndexDrive, Indexing};
 use super::keys::Ending;
 use super::layout::{Layout, MAIN_VOLUME, NodeFile};
 use super::prepare::Permits;
@@ -37,7 +37,7 @@ use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
 use crate::state::{
-    Committed, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
+    Committed, IndexBounds, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
 };
 
 /// How a store is opened.
@@ -50,6 +50,10 @@ pub struct OpenOptions {
     pub summary_cache_bytes: u64,
     /// Memory for opened blocks of the full-text index, and as much for its open files, in bytes.
     pub index_cache_bytes: u64,
+    /// How much may lie outside of the full-text index, and how large its pieces are.
+    pub index_bounds: IndexBounds,
+    /// Who makes it follow the log.
+    pub index_drive: IndexDrive,
     /// The largest message taken, in bytes.
     pub message_bytes_max: u64,
     /// Bytes that reclaim copies a second; 0: space is not reclaimed.
@@ -84,6 +88,8 @@ impl OpenOptions {
             page_cache_bytes: 256 << 20,
             summary_cache_bytes: 64 << 20,
             index_cache_bytes: 64 << 20,
+            index_bounds: IndexBounds::default(),
+            index_drive: IndexDrive::Thread,
             message_bytes_max: 64 << 20,
             reclaim_bytes_per_second: 32 << 20,
             recount_interval: Duration::from_secs(24 * 3600),
@@ -141,6 +147,7 @@ struct Upkeep {
     recount_interval: Duration,
     /// Bytes a second.
     scrub_rate: u64,
+    index_drive: IndexDrive,
 }
 
 impl Upkeep {
@@ -149,6 +156,7 @@ impl Upkeep {
             reclaim_rate: options.reclaim_bytes_per_second,
             recount_interval: options.recount_interval,
             scrub_rate: options.scrub_bytes_per_second,
+            index_drive: options.index_drive,
         }
     }
 }
@@ -223,7 +231,7 @@ impl Store {
         let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
         let tables = (surroundings.tables)(&layout.state(), mode)?;
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
-        let committed = committed_of(surroundings, &saved, options.page_cache_bytes)?;
+        let committed = committed_of(surroundings, &saved, &options)?;
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
         let setup = with_switched(&saved, &log)?;
         let bytes = options.replay_checkpoint_bytes;
@@ -489,7 +497,7 @@ impl Store {
         reclaimer: Reclaimer,
     ) -> Result<(), OpenError> {
         let inner = &self.inner;
-        let Upkeep { reclaim_rate, recount_interval, scrub_rate } = upkeep;
+        let Upkeep { reclaim_rate, recount_interval, scrub_rate, index_drive } = upkeep;
         if reclaim_rate > 0 {
             // It holds nothing of the store that keeps it open.
             let weak = Arc::downgrade(inner);
@@ -502,7 +510,9 @@ impl Store {
         }
         inner.driver.start_purge(self.purger(surroundings))?;
         inner.driver.start_summary_maker(Arc::downgrade(inner))?;
-        inner.driver.start_indexer(Arc::downgrade(inner))?;
+        if index_drive == IndexDrive::Thread {
+            inner.driver.start_indexer(Arc::downgrade(inner))?;
+        }
         if !recount_interval.is_zero() {
             inner.driver.start_recount(recount_interval, inner.recounting())?;
         }
@@ -570,13 +580,13 @@ fn with_switched(saved: &Saved, log: &LogSetup) -> Result<LogSetup, ReadError> {
 fn committed_of(
     surroundings: &Surroundings,
     saved: &Arc<Saved>,
-    cache_bytes: u64,
+    options: &OpenOptions,
 ) -> Result<Arc<Committed>, ReadError> {
     let source = Arc::<Saved>::clone(saved);
-    let pages = PageReader { source, cache: PageCache::new(cache_bytes) };
+    let pages = PageReader { source, cache: PageCache::new(options.page_cache_bytes) };
     let runs = SummaryPages::of_runs(surroundings.summary_run_uids);
     let committed = Committed::load(Arc::clone(saved), pages)?;
-    let feed = IndexFeed::with(surroundings.index_bounds);
+    let feed = IndexFeed::with(options.index_bounds);
     Ok(Arc::new(committed.with_summary_pages(runs).with_index_feed(feed)))
 }
 

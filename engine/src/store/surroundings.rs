@@ -11,7 +11,7 @@ use crate::disk::{Clock, Disk, OpenMode, SystemClock};
 use crate::error::ReadError;
 use crate::log::ZerosAhead;
 use crate::seal::Sealer;
-use crate::state::{IndexBounds, RocksTables, TableStore};
+use crate::state::{RocksTables, TableStore};
 
 /// Records worth a base image: 16 MiB.
 const IMAGE_BYTES_MIN: u64 = 16 << 20;
@@ -52,8 +52,6 @@ pub(crate) struct Surroundings {
     pub(crate) spare_part: u64,
     /// UIDs whose summaries lie together in a page.
     pub(crate) summary_run_uids: u32,
-    /// How much may lie outside of the full-text index, and how large its pieces are.
-    pub(crate) index_bounds: IndexBounds,
     /// When the committer begins another group, and a checkpoint.
     pub(crate) commit_bounds: CommitBounds,
 }
@@ -73,7 +71,6 @@ impl Surroundings {
             image_bytes_min: IMAGE_BYTES_MIN,
             spare_part: SPARE_PART,
             summary_run_uids: crate::limits::SUMMARY_RUN_UIDS,
-            index_bounds: IndexBounds::default(),
             commit_bounds: CommitBounds::of_segments(segment_bytes),
         }
     }

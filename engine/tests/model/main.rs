@@ -8,6 +8,7 @@
 //! | `run` | the store beside it: opening, stopping, keys, accounts |
 //! | `mail` | operations on mailboxes and messages |
 //! | `compare` | everything that readers see, beside what they should |
+//! | `texts` | what the full-text index says, beside what the messages hold |
 //!
 //! A kill is an image of the data directory taken while the store is open: what the system would
 //! have if the process ended now. (Un-flushed writes are lost in the tests of the log and in the
@@ -21,7 +22,8 @@
 //! `set_message_limit`. `Account`: mailboxes made, renamed, deleted, subscribed; `undelete`,
 //! `purge_retained`, `set_metadata`, `set_rights`.
 //! `Mailbox`: `append`, `copy`, `move_to`, `store_flags`, also with UNCHANGEDSINCE, `expunge`.
-//! Reclaim comes with `rewrap`, which makes base images and rewrites segments.
+//! Reclaim comes with `rewrap`, which makes base images and rewrites segments. The full-text index
+//! is made in small steps, so that after any other operation some messages are in it and some not.
 //!
 //! # What is not, and where it is
 //! Giving damage up and `repair` (`check/`, the simulation: nothing is damaged here). `spool` and
@@ -36,6 +38,8 @@
 //!    change of it, and only then.
 //! 4. Counters of mailboxes, accounts and the quota equal a recount.
 //! 5. A retired key is destroyed when it is told to be, and nothing needs it.
+//! 6. After every operation the full-text index says of a message what it holds, or that it is to
+//!    be read; in the end its folder holds nothing that nobody names.
 //!
 //! `PILLARBOX_MODEL_CASES` says how many sequences are tried.
 
@@ -52,6 +56,7 @@ mod expected;
 mod mail;
 mod operation;
 mod run;
+mod texts;
 
 use proptest::prelude::*;
 
@@ -74,12 +79,49 @@ proptest! {
         let mut run = Run::new();
         for operation in &operations {
             run.step(operation);
+            run.compare_texts();
             if operation.is_compared() {
                 run.compare();
             }
         }
         run.compare();
+        run.finish_index();
+        run.compare_texts();
         let report = run.store().check(&mut |_| {}).unwrap();
         prop_assert_eq!(report.problems, []);
     }
+}
+
+/// So that the index is not left out unnoticed.
+#[test]
+fn the_index_takes_part_and_goes_on_after_every_stop() {
+    use self::operation::{Attachment, Operation, Reopening};
+
+    let mut run = Run::new();
+    let some = |count, attachment| Operation::Append { at: (0, 0), size: 50, count, attachment };
+    let stops = [
+        Operation::Checkpoint,
+        Operation::Kill,
+        Operation::Reopen(Reopening::Plain),
+        Operation::Rewrap { account: None },
+        Operation::Reopen(Reopening::WithoutState),
+        Operation::Kill,
+        Operation::Reopen(Reopening::Rebuilt),
+    ];
+    for (stop, steps) in stops.into_iter().zip([1, 2, 3, 5, 8, 13, 40]) {
+        let before = run.texts_seen.decided;
+        let keys = Operation::RotateKeys { account: None };
+        let expunge = Operation::Expunge { at: (0, 0), pick: 0x0003_0300 };
+        let (plain, shared) = (some(30, Attachment::None), some(3, Attachment::Shared));
+        for operation in [plain, Operation::Index { steps }, keys, shared, expunge, stop] {
+            run.step(&operation);
+            run.compare_texts();
+        }
+        assert!(run.texts_seen.decided > before || steps < 3, "{operation:?}", operation = steps);
+    }
+    run.compare();
+    run.finish_index();
+    run.compare_texts();
+    let account = run.account(operation::ACCOUNTS[0]).index_status().unwrap();
+    assert!(account.figures.indexed_count > 100, "{account:?}");
 }

@@ -163,6 +163,10 @@ pub(crate) enum Operation {
     },
     RecoveryKey,
     Checkpoint,
+    /// The index goes on a little.
+    Index {
+        steps: u8,
+    },
     Reopen(Reopening),
     Kill,
 }
@@ -182,6 +186,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Vec<Operation>> {
         8 => kept(),
         5 => keys(),
         6 => stops(),
+        9 => (1u8..12).prop_map(|steps| Operation::Index { steps }),
     ];
     prop::collection::vec(operation, 1..40)
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use engine::disk::{IoChoice, system_disk};
 use engine::seal::{Argon2Cost, Secret};
 use engine::{
-    Account, AliasEntry, InitOptions, KeySource, NewAccount, OpenOptions, Resolution, Store,
-    VolumeRetention,
+    Account, AliasEntry, IndexBounds, IndexDrive, InitOptions, KeySource, NewAccount, OpenOptions,
+    Resolution, Store, VolumeRetention,
 };
 
 use crate::expected::{self, Keep, Mailbox, Model};
 use crate::operation::{ACCOUNTS, NAMES, Opener, Operation, Reopening};
+use crate::texts::Texts;
 
 /// Where mail is taken, as long as it is.
 const SECOND_DOMAIN: &str = "second.example";
@@ -23,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) store: Option<Store>,
     pub(crate) model: Model,
     pub(crate) texts: u32,
+    pub(crate) texts_seen: Texts,
     /// What opens the store, and the number of the next such.
     opener: Opener,
     openers: u32,
@@ -56,6 +58,7 @@ impl Run {
             store: None,
             model: Model { keep: Keep::Off, ..Model::default() },
             texts: 0,
+            texts_seen: Texts::default(),
             opener: Opener::KeyFile(0),
             openers: 0,
             recovery,
@@ -93,6 +96,15 @@ impl Run {
         options.reserve_bytes = 0;
         options.segment_bytes = 1 << 20;
         options.reclaim_bytes_per_second = u64::MAX / 2_000_000;
+        // Small, so that little mail has an index of several pieces.
+        options.index_bounds = IndexBounds {
+            tail_messages: 5,
+            tail_bytes: 1 << 20,
+            split_messages: 80,
+            merged_splits: 3,
+            builder_bytes: 100_000,
+        };
+        options.index_drive = IndexDrive::Caller;
         // The disks take turns: what one wrote, the other goes on with.
         options.io = self.disks.next().unwrap();
         options
@@ -103,6 +115,10 @@ impl Run {
         let (store, report) = Store::open(&self.directory, options).unwrap();
         assert_eq!(report.damage, []);
         self.store = Some(store);
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -176,6 +192,11 @@ impl Run {
                 self.opener = next;
             }
             Operation::RecoveryKey => self.recovery = self.store().new_recovery_key().unwrap(),
+            Operation::Index { steps } => {
+                for _ in 0..*steps {
+                    self.store().index_step();
+                }
+            }
             Operation::Checkpoint => assert!(self.store().checkpoint()),
             Operation::Reopen(reopening) => self.reopen(*reopening),
             Operation::Kill => self.kill(),

@@ -27,6 +27,7 @@ mod scram;
 mod search;
 mod search_bounds;
 mod search_context;
+mod search_indexed;
 mod search_pace;
 mod search_progress;
 mod secure;

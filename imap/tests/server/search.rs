@@ -204,7 +204,7 @@ fn fill(store: &Store, dice: &mut Dice) -> Vec<Known> {
 type Oracle = Box<dyn Fn(&Known) -> bool>;
 
 /// `string` as a client sends it.
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)) {
         format!("\"{text}\"")
     } else {

@@ -460,6 +460,8 @@ fn quiet(options: &OpenOptions, mode: OpenMode) -> OpenOptions {
     let mut quiet = OpenOptions::new(options.key.again());
     quiet.page_cache_bytes = options.page_cache_bytes;
     quiet.summary_cache_bytes = options.summary_cache_bytes;
+    quiet.index_bounds = options.index_bounds;
+    quiet.index_drive = options.index_drive;
     quiet.message_bytes_max = u64_of(crate::limits::MESSAGE_BYTES_MAX);
     quiet.reclaim_bytes_per_second = 0;
     quiet.recount_interval = std::time::Duration::ZERO;

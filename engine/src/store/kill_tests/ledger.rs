@@ -13,7 +13,7 @@
 //! | `copy` or `move` `ACCOUNT MAILBOX UID MAILBOX` | the UID there |
 //! | `create ACCOUNT MAILBOX`, `delete ACCOUNT MAILBOX`, `rename ACCOUNT MAILBOX MAILBOX` | |
 //! | `enlist`, `dismiss` an account | |
-//! | `checkpoint`, `reclaim`, `close` | |
+//! | `checkpoint`, `reclaim`, `index`, `close` | |
 
 use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ impl Ledger {
     fn draw(&mut self) -> Option<String> {
         let (account, mailbox) = self.pick(self.told.keys().cloned().collect())?;
         let count: usize = self.told.values().map(|shelf| shelf.messages.len()).sum();
-        let choice = self.dice.below(if count > MESSAGES_MAX { 6 } else { 20 });
+        let choice = self.dice.below(if count > MESSAGES_MAX { 6 } else { 21 });
         let shelf = self.told.get(&(account.clone(), mailbox.clone()))?.clone();
         let uids: Vec<u32> = shelf.messages.keys().copied().collect();
         let is_free = |name: &&str| !self.told.contains_key(&place(&account, name));
@@ -200,6 +200,7 @@ impl Ledger {
                 Some(if is_there { "dismiss" } else { "enlist" }.to_owned())
             }
             17 => Some("checkpoint".to_owned()),
+            20 => Some("index".to_owned()),
             18 if self.dice.below(2) == 0 => Some("reclaim".to_owned()),
             19 => {
                 let (uid, flags) = (self.pick(uids)?, self.dice.below(32));

@@ -11,9 +11,11 @@ use crate::error::OpenError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
 use crate::ids::{Uid, UnixSeconds};
 use crate::seal::{Argon2Cost, Secret};
+use crate::search::{Needle, Scope, Verdict};
+use crate::state::IndexBounds;
 use crate::store::{
-    Account, DeliverTo, InitOptions, KeySource, Mailbox, NewAccount, NewMessage, OpenOptions,
-    Store, Surroundings,
+    Account, DeliverTo, IndexDrive, InitOptions, KeySource, Mailbox, NewAccount, NewMessage,
+    OpenOptions, Store, Surroundings,
 };
 use crate::uid_set::UidSet;
 
@@ -65,6 +67,16 @@ fn open(disk: Arc<dyn Disk>, data: &Path, reclaim_rate: u64) -> Result<Store, Op
     options.reserve_bytes = 0;
     options.scrub_bytes_per_second = 0;
     options.reclaim_bytes_per_second = reclaim_rate;
+    // Small, so that splits are written, merged and removed all the time.
+    options.index_bounds = IndexBounds {
+        tail_messages: 2,
+        tail_bytes: 1 << 20,
+        split_messages: 40,
+        merged_splits: 2,
+        builder_bytes: 64 << 10,
+    };
+    // Who only looks does it when nothing else happens.
+    options.index_drive = if reclaim_rate == 0 { IndexDrive::Caller } else { IndexDrive::Thread };
     Ok(Store::open_in(&surroundings, data, options)?.0)
 }
 
@@ -150,12 +162,42 @@ fn examine(store: &Store) -> Result<Seen, String> {
     if !report.problems.is_empty() {
         return Err(format!("check finds {:?}", report.problems));
     }
+    ask_index(store)?;
+    while store.index_step() {}
+    ask_index(store)?;
+    store.compare_index_files();
     let uid = append(store, USERS[0], "INBOX", 5, 0);
     let shelf = &seen[&(USERS[0].to_owned(), "INBOX".to_owned())];
     if uid < shelf.uid_next || shelf.messages.contains_key(&uid) {
         return Err(format!("a new message has UID {uid} after {}", shelf.uid_next));
     }
     Ok(seen)
+}
+
+/// What the index says of messages is what is in their first lines.
+fn ask_index(store: &Store) -> Result<(), String> {
+    for entry in store.accounts().unwrap() {
+        let account = account(store, &entry.name);
+        for sought in ["1", "7", "23", "subject"] {
+            let scope = Scope::Header("subject".into());
+            let needle = Needle { text: sought.to_owned(), scope, reads_addresses: false };
+            let answer = account.find_text(&needle).map_err(|error| error.to_string())?;
+            for listed in &account.listing().unwrap().mailboxes {
+                let view = mailbox(store, &entry.name, &listed.name).view().unwrap();
+                for row in view.expect("it is there").rows_from(Uid(1), usize::MAX).unwrap() {
+                    let text = account.message(&row).unwrap().read_all().unwrap();
+                    let number = number_of(&text).expect("it was looked at before").to_string();
+                    let verdict = answer.verdict(row.blob);
+                    if verdict != Verdict::Ask
+                        && (verdict == Verdict::Contains) != number.contains(sought)
+                    {
+                        return Err(format!("{sought:?} in message {number}: {verdict:?}"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn append(store: &Store, name: &str, to: &str, number: u64, flags: u8) -> u32 {
@@ -231,6 +273,11 @@ fn work(store: &Store, order: &[&str]) -> Vec<u32> {
         ["reclaim"] => {
             assert!(store.checkpoint());
             store.wait_for_reclaim();
+        }
+        ["index"] => {
+            while store.index_status().behind_count > 0 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
         }
         _ => assert_eq!(order, ["close"]),
     }
