@@ -5,6 +5,8 @@
 //!  publish ─► note ─┬─► fresh blobs      of accounts whose index is in memory
 //!                   └─► counted only     of others; when enough lies outside of the index,
 //!                                        the account is due (store/index_maker.rs)
+//!                  └► to be looked at    each one, where there is an extractor: one that has
+//!                                        documents makes its account due
 //! ```
 //!
 //! # Invariants
@@ -12,7 +14,7 @@
 //! 2. What is watched from some moment on has every blob that was not in a view at that moment:
 //!    watching begins between two groups.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,10 +75,14 @@ pub(crate) struct IndexFeed {
     inner: Mutex<Inner>,
     changed: Condvar,
     closed: AtomicBool,
+    /// Whether what comes is looked at for documents.
+    looks: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// Messages that came and were not looked at; of accounts that are due, none are added.
+    unlooked: VecDeque<(AccountNumber, BlobId)>,
     accounts: HashMap<AccountNumber, Arrived>,
     /// Accounts with more outside of their index than there may be.
     due: BTreeSet<AccountNumber>,
@@ -109,6 +115,8 @@ pub(crate) enum IndexWork {
     Forget(AccountNumber),
     /// An account is looked at.
     Visit(AccountNumber),
+    /// A message is looked at: it may have documents.
+    Look(AccountNumber, BlobId),
     Nothing,
 }
 
@@ -116,6 +124,11 @@ impl IndexFeed {
     /// With these bounds.
     pub(crate) fn with(bounds: IndexBounds) -> IndexFeed {
         IndexFeed { bounds, ..IndexFeed::default() }
+    }
+
+    /// From now on each message that comes is looked at.
+    pub(crate) fn look_at_each(&self) {
+        self.looks.store(true, Ordering::Relaxed);
     }
 
     /// To be held while a group is made visible.
@@ -134,7 +147,8 @@ impl IndexFeed {
             return;
         }
         let mut inner = self.inner.lock();
-        let Inner { accounts, due, gone } = &mut *inner;
+        let looks = self.looks.load(Ordering::Relaxed);
+        let Inner { unlooked, accounts, due, gone } = &mut *inner;
         let mut has_work = false;
         for (&(blob, account, ..), &made) in &changes.references {
             let arrived = accounts.entry(account).or_default();
@@ -149,7 +163,12 @@ impl IndexFeed {
             if arrived.is_watched {
                 arrived.fresh.push((blob, bytes));
             }
-            has_work |= arrived.is_due(&self.bounds) && due.insert(account);
+            if arrived.is_due(&self.bounds) {
+                has_work |= due.insert(account);
+            } else if looks {
+                unlooked.push_back((account, blob));
+                has_work = true;
+            }
         }
         for ((account, _), state, _) in &changes.dropped {
             let arrived = accounts.entry(*account).or_default();
@@ -227,6 +246,9 @@ impl IndexFeed {
         if let Some(account) = inner.gone.pop() {
             return IndexWork::Forget(account);
         }
+        if let Some((account, blob)) = inner.unlooked.pop_front() {
+            return IndexWork::Look(account, blob);
+        }
         inner.due.pop_first().map_or(IndexWork::Nothing, IndexWork::Visit)
     }
 
@@ -238,7 +260,10 @@ impl IndexFeed {
     /// Waits until there is something to do; `false` once closed.
     pub(crate) fn wait(&self) -> bool {
         let mut inner = self.inner.lock();
-        while !self.is_closed() && inner.due.is_empty() && inner.gone.is_empty() {
+        let is_idle = |inner: &Inner| {
+            inner.due.is_empty() && inner.gone.is_empty() && inner.unlooked.is_empty()
+        };
+        while !self.is_closed() && is_idle(&inner) {
             self.changed.wait(&mut inner);
         }
         !self.is_closed()
