@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::admin::{LimitChange, Setting};
 use crate::command;
 use crate::demo::{self, DemoOptions};
+use crate::extract::{self, ConfinedArguments};
 use crate::failure::Failure;
 
 /// Printed below `pillarbox --help`.
@@ -76,6 +77,9 @@ enum Verb {
     /// Show how far the full-text index is, or make it anew
     #[command(subcommand)]
     Index(IndexVerb),
+    /// Limit itself, and become an extractor
+    #[command(hide = true)]
+    Confined(ConfinedArguments),
     /// End an upgrade of Pillarbox
     #[command(subcommand)]
     Upgrade(UpgradeVerb),
@@ -522,6 +526,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     match CommandLine::parse().verb {
         Verb::Init(arguments) => command::store::init(&arguments),
         Verb::Serve { config } => command::store::serve(&config),
+        Verb::Confined(arguments) => extract::confined(arguments),
         Verb::Demo { directory, port_base, listen } => {
             demo::run(&DemoOptions { directory, port_base, listen })
         }

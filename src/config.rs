@@ -7,6 +7,7 @@
 //!
 //! Only what is a node's own stands here. Domains, aliases and accounts are records in the store.
 
+mod extractor;
 mod sections;
 mod within;
 
@@ -18,12 +19,14 @@ use std::time::Duration;
 use engine::width::usize_of;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::extractor::{DocumentKind, ExtractorSection};
 pub(crate) use self::sections::{
-    BareNewlines, ClientsSection, Connections, DeliverySection, ImapSection, Io, KeySection,
-    LimitsSection, LmtpSection, LogFormat, LogSection, OverQuota, PlainPasswords, Pop3Section,
-    SmtpSection, StoreSection, TlsSection, TokensSection,
+    BareNewlines, ClientsSection, Connections, DeliverySection, DocumentsSection, ImapSection, Io,
+    KeySection, LimitsSection, LmtpSection, LogFormat, LogSection, OverQuota, PlainPasswords,
+    Pop3Section, SmtpSection, StoreSection, TlsSection, TokensSection,
 };
 
+use crate::extract::DocumentOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
 use crate::secrets;
@@ -46,6 +49,9 @@ pub(crate) struct Config {
     pub(crate) lmtp: LmtpSection,
     pub(crate) smtp: SmtpSection,
     pub(crate) delivery: DeliverySection,
+    pub(crate) documents: DocumentsSection,
+    #[serde(rename = "extractor", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) extractors: Vec<ExtractorSection>,
     pub(crate) limits: LimitsSection,
     pub(crate) log: LogSection,
 }
@@ -280,6 +286,11 @@ impl Config {
             scrub_bytes_per_second: self.store.scrub_bytes_per_second,
             password_memory: self.store.password_memory_minutes.seconds() * 60,
             segment_bytes: self.store.segment_bytes.get(),
+            documents: DocumentOptions {
+                at_once: self.documents.at_once.count(),
+                search_time: self.documents.search_seconds.seconds(),
+                extractors: self.extractors.clone(),
+            },
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,
@@ -377,8 +388,8 @@ fn listen(
 fn key_of_value(text: &str, at: usize) -> Option<String> {
     let (above, line) = text.get(..at)?.rsplit_once('\n').unwrap_or(("", text.get(..at)?));
     let key = line.split_once('=')?.0.trim();
-    let header = above.lines().rev().find_map(|line| line.trim().strip_prefix('['));
-    match header.and_then(|header| header.split(']').next()) {
+    let header = above.lines().rev().find(|line| line.trim().starts_with('['));
+    match header.and_then(|header| header.trim().trim_start_matches('[').split(']').next()) {
         Some(section) => Some(format!("{}.{key}", section.trim())),
         None => Some(key.to_owned()),
     }

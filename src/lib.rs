@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod demo;
 mod export;
+mod extract;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -78,7 +78,10 @@ async fn answer(
 
     let key =
         std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
-    let (directory, bounds) = (options.directory.clone(), options.store);
+    for program in options.store.documents.missing_programs() {
+        tracing::warn!(program, "an extractor's program is not there: its documents wait for it");
+    }
+    let (directory, bounds) = (options.directory.clone(), options.store.clone());
     let opening = tokio::task::spawn_blocking(move || {
         store_access::open(&directory, key, bounds, store_access::OpenMode::ReadWrite)
     });

@@ -15,6 +15,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 
 use crate::command::when;
+use crate::extract::DocumentOptions;
 use crate::failure::Failure;
 use crate::key_words;
 
@@ -22,7 +23,7 @@ pub(crate) use engine::KeySource;
 pub(crate) use engine::disk::{IoChoice, OpenMode};
 
 /// Memory, sizes and reserves of an open store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct StoreBounds {
     /// The largest message taken, in bytes.
     pub(crate) message_bytes: u64,
@@ -44,6 +45,8 @@ pub(crate) struct StoreBounds {
     pub(crate) password_memory: Duration,
     /// Bytes of a segment of the log.
     pub(crate) segment_bytes: u64,
+    /// Who makes text of documents.
+    pub(crate) documents: DocumentOptions,
     /// How the log is written.
     pub(crate) io: IoChoice,
 }
@@ -92,6 +95,8 @@ pub(crate) fn open(
     options.scrub_bytes_per_second = bounds.scrub_bytes_per_second;
     options.password_memory = bounds.password_memory;
     options.segment_bytes = bounds.segment_bytes;
+    options.extractor = bounds.documents.extractor();
+    options.extractor_search_time = bounds.documents.search_time;
     options.io = bounds.io;
     options.mode = mode;
     let (store, report) = Store::open(directory, options)?;
@@ -222,6 +227,9 @@ fn index_lines(status: &IndexStatus) -> Vec<(&'static str, String)> {
         ("index_splits", status.figures.split_count),
         ("index_bytes", status.figures.file_bytes),
         ("index_skipped_messages", status.figures.skipped_count),
+        ("index_documents", status.figures.document_count),
+        ("index_documents_without_text", status.figures.flawed_document_count),
+        ("index_messages_of_other_extractors", status.figures.otherwise_count),
         ("messages_indexed_since_start", status.made_count),
         ("bytes_indexed_since_start", status.made_bytes),
     ];

@@ -14,11 +14,13 @@
 
 mod support;
 
+use support::document::{mail_with, pdf};
 use support::imap::{Imap, quoted};
 use support::site::{DOMAIN, OTHER_USER, PASSWORD, Site, USER, files_below};
+use support::tool;
 
 /// What a thief would look for; each appears in the workload below, and all are invented.
-const NEEDLES: [&str; 20] = [
+const NEEDLES: [&str; 21] = [
     "Quaestor-Zypressen",
     "Xylophonbauer",
     "Kryptonwerkstatt",
@@ -39,6 +41,7 @@ const NEEDLES: [&str; 20] = [
     "Hagebuttenbody",
     "Eintrag-Kastanienallee",
     "Anmerkung-Leuchtturm",
+    "Kolibrifeder-im-Dokument",
 ];
 
 /// The shortest piece of a word that is no accident in random bytes.
@@ -56,6 +59,10 @@ fn no_word_of_the_mail_lies_readable_on_the_disk() {
     let alias = format!("Weichselkirsche-Alias@{DOMAIN}");
     site.pillarbox(&["alias", "add", &alias, USER]).well("alias add");
     import(&site, account);
+    site.configure(
+        "[[extractor]]\ntypes = [\"application/pdf\"]\n\
+         command = [\"pdftotext\", \"-q\", \"-enc\", \"UTF-8\", \"/dev/stdin\", \"-\"]\n",
+    );
     site.start();
     work(&site, account, &alias);
     let indexed = site.pillarbox(&["index", "rebuild", account]).well("index rebuild");
@@ -74,6 +81,9 @@ fn no_word_of_the_mail_lies_readable_on_the_disk() {
     site.start();
     let mut imap = site.imap();
     imap.select("INBOX").unwrap();
+    if tool::present("disk_grep", &["pdftotext"]) {
+        assert_eq!(imap.search("BODY Kolibrifeder").unwrap().len(), 1, "and the document");
+    }
     // By the alias, by the address with a detail, and the large one; the first was expunged.
     assert_eq!(imap.search("TEXT Hagebuttenbody").unwrap().len(), 3, "the mail itself is there");
     site.stop();
@@ -145,6 +155,10 @@ fn work(site: &Site, account: &str, alias: &str) {
     let mut large = message("Xylophonbauer");
     large.extend("Nachtigallenweg, Kryptonwerkstatt und so weiter.\r\n".repeat(60_000).as_bytes());
     let replies = lmtp.deliver(sender, &[account, USER], &large).unwrap();
+    assert!(replies.iter().all(|reply| reply.code == 250), "{replies:?}");
+    let document = pdf("Kolibrifeder-im-Dokument");
+    let document = mail_with("See", ("application/pdf", "a.pdf"), &document);
+    let replies = lmtp.deliver(sender, &[account, USER], &document).unwrap();
     assert!(replies.iter().all(|reply| reply.code == 250), "{replies:?}");
     let mut imap = site.imap();
     let entry = "/private/Eintrag-Kastanienallee \"Anmerkung-Leuchtturm\"";

@@ -50,8 +50,8 @@ pub use store::{
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
     Opened, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
-    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SpecialUse, SpoolFile, Staging,
-    Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
+    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts, SpecialUse, SpoolFile,
+    Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
     verify_backup,
 };
 pub use ticket::Ticket;

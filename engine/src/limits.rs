@@ -59,6 +59,10 @@ pub const INDEX_SPLIT_MESSAGES_MAX: u32 = 256 << 10;
 pub const INDEX_MERGED_SPLITS: usize = 8;
 /// Memory of what is gathered for a split.
 pub const INDEX_BUILDER_BYTES_MAX: usize = 48 << 20;
+/// Bytes of text of the documents of one message, which an extractor made of them.
+pub const DOCUMENT_TEXT_BYTES_MAX: usize = 16 << 20;
+/// Messages that wait for an extractor that cannot be had; others are indexed without it.
+pub const DOCUMENTS_PUT_OFF_MAX: usize = 64;
 /// A mailbox name in bytes of UTF-8, all levels together.
 pub const MAILBOX_NAME_BYTES_MAX: usize = 1000;
 /// Levels of a mailbox name.

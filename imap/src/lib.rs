@@ -34,5 +34,6 @@ mod stream;
 
 pub use config::{Config, Limits};
 pub use driver::{Transport, serve_connection};
+pub use login::http;
 pub use login::{TokenOptions, TokenOptionsError, network_of};
 pub use pop3::serve_pop3;

@@ -31,6 +31,12 @@ pub(crate) struct IndexLine {
     pub(crate) split_count: u64,
     /// Bytes of them on disk.
     pub(crate) file_bytes: u64,
+    /// Documents that were looked into.
+    pub(crate) document_count: u64,
+    /// Those of them that gave no text, or not all.
+    pub(crate) flawed_document_count: u64,
+    /// Messages indexed while extractors were set otherwise.
+    pub(crate) otherwise_count: u64,
 }
 
 impl IndexRequest {
@@ -77,5 +83,8 @@ fn line(account: &Account) -> Result<IndexLine, Failure> {
         skipped_count: status.figures.skipped_count,
         split_count: status.figures.split_count,
         file_bytes: status.figures.file_bytes,
+        document_count: status.figures.document_count,
+        flawed_document_count: status.figures.flawed_document_count,
+        otherwise_count: status.figures.otherwise_count,
     })
 }

@@ -48,5 +48,18 @@ fn sentence(line: &IndexLine) -> String {
     if line.skipped_count > 0 {
         words.push_str(&format!("; {} of these cannot be indexed", line.skipped_count));
     }
+    if line.document_count > 0 {
+        words.push_str(&format!(
+            "; {} documents, {} of which gave no text or not all",
+            line.document_count, line.flawed_document_count
+        ));
+    }
+    if line.otherwise_count > 0 {
+        words.push_str(&format!(
+            "; {} messages were indexed when extractors were set otherwise: 'pillarbox index \
+             rebuild' makes them anew",
+            line.otherwise_count
+        ));
+    }
     words
 }

@@ -8,7 +8,7 @@ use crate::command::{Place, ask, unexpected};
 use crate::config::{CertificateSource, Config, LogFormat};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource, StoreStatus};
-use crate::{logging, progress, secrets, serve};
+use crate::{extract, logging, progress, secrets, serve};
 
 /// `pillarbox init DIR`
 pub(crate) fn init(arguments: &InitArguments) -> Result<(), Failure> {
@@ -101,6 +101,15 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
     }
     if let KeySource::KeyFile(key) = &options.key {
         std::fs::File::open(key).map_err(|cause| Failure::file("read", key, &cause))?;
+    }
+    if let [program, ..] = options.store.documents.missing_programs()[..] {
+        return Err(Failure::new(
+            Exit::Configuration,
+            format!(
+                "[[extractor]] command: there is no program {program:?} in {}",
+                extract::PROGRAM_FOLDERS
+            ),
+        ));
     }
     for address in options.lmtp.addresses.iter().filter(|address| !address.ip().is_loopback()) {
         eprintln!(

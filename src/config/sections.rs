@@ -429,6 +429,23 @@ pub(crate) enum BareNewlines {
     Refuse,
 }
 
+/// Text of attached documents, which extractors make of them: see below.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DocumentsSection {
+    /// Extractors that work at once.
+    pub(crate) at_once: Within<1, 64>,
+    /// Seconds that one search waits for them, in all, where mail has come that is not indexed yet;
+    /// what a document holds for which they do not suffice is not found by it, and is logged.
+    pub(crate) search_seconds: Within<0, 600>,
+}
+
+impl Default for DocumentsSection {
+    fn default() -> DocumentsSection {
+        DocumentsSection { at_once: Within::of(2), search_seconds: Within::of(10) }
+    }
+}
+
 /// Bounds that all parts share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

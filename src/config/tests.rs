@@ -4,6 +4,9 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../docs/config.example.toml");
 const SECTIONS: &str = include_str!("sections.rs");
+const EXTRACTORS: &str = include_str!("extractor.rs");
+/// `tests/documents.rs` runs it.
+const PDF_COMMAND: &str = "[\"pdftotext\", \"-q\", \"-enc\", \"UTF-8\", \"/dev/stdin\", \"-\"]";
 
 /// The example as it must be: the sections' and fields' doc comments, and the default values.
 fn example() -> String {
@@ -12,19 +15,21 @@ fn example() -> String {
         "# Every setting with its default. Made from src/config/; BLESS=1 rewrites it.\n",
     );
     for section in [
-        "store", "key", "tls", "imap", "pop3", "clients", "tokens", "lmtp", "smtp", "delivery",
-        "limits", "log",
+        "store",
+        "key",
+        "tls",
+        "imap",
+        "pop3",
+        "clients",
+        "tokens",
+        "lmtp",
+        "smtp",
+        "delivery",
+        "documents",
+        "limits",
+        "log",
     ] {
-        let mut capital = section.to_owned();
-        capital[..1].make_ascii_uppercase();
-        let (before, body) =
-            SECTIONS.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
-        text.push('\n');
-        let lines: Vec<&str> = before.lines().rev().skip_while(|l| l.starts_with("#[")).collect();
-        let doc: Vec<&str> = lines.into_iter().take_while(|l| l.starts_with("///")).collect();
-        for line in doc.iter().rev() {
-            text.push_str(&format!("#{}\n", line.trim_start_matches("///")));
-        }
+        let body = push_head(&mut text, SECTIONS, section);
         text.push_str(&format!("[{section}]\n"));
         for line in body.lines().take_while(|line| *line != "}") {
             let line = line.trim();
@@ -39,8 +44,68 @@ fn example() -> String {
                 text.push_str(&format!("{name} = {value}\n"));
             }
         }
+        if section == "documents" {
+            push_extractor(&mut text);
+        }
     }
     text
+}
+
+/// Adds the comment of a section; answers the fields behind it.
+fn push_head<'s>(text: &mut String, source: &'s str, section: &str) -> &'s str {
+    let mut capital = section.to_owned();
+    capital[..1].make_ascii_uppercase();
+    let (before, body) =
+        source.split_once(&format!("pub(crate) struct {capital}Section {{")).unwrap();
+    text.push('\n');
+    let is_beside = |line: &&str| line.starts_with("#[") || line.starts_with("// ");
+    let is_beside = |line: &&str| is_beside(line) || *line == "//";
+    let lines: Vec<&str> = before.lines().rev().skip_while(is_beside).collect();
+    let doc: Vec<&str> = lines.into_iter().take_while(|l| l.starts_with("///")).collect();
+    for line in doc.iter().rev() {
+        text.push_str(&format!("#{}\n", line.trim_start_matches("///")));
+    }
+    body
+}
+
+/// Adds an extractor of PDF, switched off: its lines have no blank behind the `#`.
+fn push_extractor(text: &mut String) {
+    let body = push_head(text, EXTRACTORS, "extractor");
+    let defaults = toml::Table::try_from(ExtractorSection::default()).unwrap();
+    text.push_str("#[[extractor]]\n");
+    for line in body.lines().take_while(|line| *line != "}") {
+        let line = line.trim();
+        if let Some(comment) = line.strip_prefix("///") {
+            text.push_str(&format!("#{comment}\n"));
+        } else if let Some(field) = line.strip_prefix("pub(crate) ") {
+            let name = field.split(':').next().unwrap();
+            let value = match name {
+                "types" => "[\"application/pdf\", \"application/x-pdf\", \".pdf\"]".to_owned(),
+                "command" => PDF_COMMAND.to_owned(),
+                "url" => "\"http://127.0.0.1:9998/tika\"".to_owned(),
+                _ => defaults[name].to_string(),
+            };
+            // It has a command already.
+            let off = if name == "url" { "# " } else { "#" };
+            text.push_str(&format!("{off}{name} = {value}\n"));
+        }
+    }
+}
+
+#[test]
+fn the_extractor_of_the_example_is_one() {
+    let switched_on = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    let text: String = EXAMPLE.lines().map(switched_on).collect();
+    let config = Config::parse(&text).unwrap();
+    let [pdf] = &config.extractors[..] else { panic!("{text}") };
+    assert!(pdf.types.iter().any(|kind| kind.fits("application/pdf", "")));
+    assert_eq!(pdf.command[0], "pdftotext");
+    let usual = ExtractorSection::default();
+    assert_eq!(pdf.timeout_seconds, usual.timeout_seconds);
+    assert_eq!(pdf.memory_bytes, usual.memory_bytes);
 }
 
 /// "1 to 5" for a number that has bounds, as a number outside of them is refused.
@@ -130,7 +195,7 @@ fn every_setting_of_what_clients_may_do_reaches_the_server() {
     let default = options("");
     let defaults: toml::Table = toml::Table::try_from(Config::default()).unwrap();
     let mut tried = 0;
-    for section in ["imap", "pop3", "clients", "lmtp", "smtp", "delivery", "limits"] {
+    for section in ["imap", "pop3", "clients", "lmtp", "smtp", "delivery", "documents", "limits"] {
         for (key, value) in defaults[section].as_table().unwrap() {
             let other = match value {
                 toml::Value::Integer(number) => (number + 1).to_string(),

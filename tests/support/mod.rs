@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
 pub(crate) mod corpus;
+pub(crate) mod document;
 pub(crate) mod dovecot;
 pub(crate) mod imap;
 pub(crate) mod ports;

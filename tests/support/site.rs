@@ -148,6 +148,11 @@ impl Site {
         self.extra_config.push('\n');
     }
 
+    /// Takes back the lines that were added; used from the next start on.
+    pub(crate) fn configure_nothing(&mut self) {
+        self.extra_config.clear();
+    }
+
     /// The same for the section `[store]`.
     pub(crate) fn configure_store(&mut self, lines: &str) {
         self.configure_section("store", lines);

@@ -23,6 +23,7 @@ mod address;
 mod borrowed;
 mod date;
 mod decode;
+pub mod documents;
 mod envelope;
 mod flowed;
 pub(crate) mod fuzzing;

@@ -4,7 +4,8 @@
 //! * BODY is the text of all text parts, paragraphs of format=flowed as one line, HTML without its
 //!   tags and then where its links lead; of reports such as message/delivery-status; the names
 //!   and descriptions of attachments, also of those in `winmail.dat`; and the headers of messages
-//!   within the message.
+//!   within the message; and, where there is an extractor for them, the texts of documents, which
+//!   [`SearchText::add_document`] adds.
 //! * TEXT is all header fields, `name: value`, those of MIME parts too, and BODY.
 //! * No match crosses from one field or part into the next.
 //!
@@ -133,6 +134,11 @@ impl SearchText {
         let mut bytes_left = SEARCHED_TEXT_BYTES_MAX;
         text.add_part(message, structure, &mut bytes_left);
         text
+    }
+
+    /// Adds the text of a document of the message.
+    pub fn add_document(&mut self, text: &str) {
+        self.bodies.push(fold(text));
     }
 
     /// Depth is bounded by the parser, see [`crate::limits::MIME_DEPTH_MAX`].

@@ -50,10 +50,12 @@ pub(crate) enum Section {
     Grams(Group),
     /// What messages there are (`directory.rs`).
     Messages,
+    /// The texts of their documents (`documents.rs`).
+    Documents,
 }
 
 /// How many there are.
-const SECTION_COUNT: usize = 4 * Group::ALL.len() + 1;
+const SECTION_COUNT: usize = 4 * Group::ALL.len() + 2;
 
 impl Section {
     const fn index(self) -> usize {
@@ -62,7 +64,8 @@ impl Section {
             Section::Lists(group) => group.index() * 4 + 1,
             Section::Positions(group) => group.index() * 4 + 2,
             Section::Grams(group) => group.index() * 4 + 3,
-            Section::Messages => SECTION_COUNT - 1,
+            Section::Messages => SECTION_COUNT - 2,
+            Section::Documents => SECTION_COUNT - 1,
         }
     }
 }
@@ -142,14 +145,14 @@ impl<S: BlockSink> SectionsWriter<S> {
 /// ```text
 /// offset  size  field
 ///      0     4  magic      "PBXS"
-///      4     4  format     1
+///      4     4  format     2
 ///      8     8  at         where the directory begins in the stream
 ///     16     8  length     its bytes
 /// ```
 const FOOTER_BYTES: usize = 24;
 const FOOTER_MAGIC: [u8; 4] = *b"PBXS";
 /// Format of splits.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Where the sections of a split lie.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::Class;
 use super::block::BlockSink;
 use super::directory::length_code;
+use super::documents::{DocumentCount, DocumentText, encode};
 use super::lists::{ListsWriter, Occurrence};
 use super::texts::{SEPARATOR, Texts};
 use super::token::{Separator, Tokens, cut};
@@ -38,9 +39,19 @@ pub(crate) struct SplitBuilder {
     messages: Vec<(u64, u8)>,
     /// Room for one more term.
     separator: String,
+    /// Entries of messages with documents, by the messages' numbers.
+    documents: Vec<(u32, DocumentCount, Vec<u8>)>,
+    document_bytes: usize,
+    /// What the extractor is set to.
+    settings: u64,
 }
 
 impl SplitBuilder {
+    /// With what the extractor is set to.
+    pub(crate) fn with(settings: u64) -> SplitBuilder {
+        SplitBuilder { settings, ..SplitBuilder::default() }
+    }
+
     /// Messages so far.
     pub(crate) fn message_count(&self) -> u32 {
         u32_of(self.messages.len())
@@ -51,6 +62,16 @@ impl SplitBuilder {
         self.entries.capacity() * size_of::<Entry>()
             + self.term_bytes
             + self.numbers.capacity() * 24
+            + self.document_bytes
+    }
+
+    /// Keeps the texts of documents of the message that is added next; they are among its texts.
+    pub(crate) fn keep_documents(&mut self, texts: &[DocumentText]) {
+        if !texts.is_empty() {
+            let entry = encode(texts);
+            self.document_bytes += entry.len();
+            self.documents.push((u32_of(self.messages.len()), DocumentCount::of(texts), entry));
+        }
     }
 
     /// Adds a message, by its blob.
@@ -107,7 +128,7 @@ impl SplitBuilder {
 
     /// Writes the split.
     pub(crate) fn write<S: BlockSink>(self, sink: S) -> Result<S, DiskError> {
-        let SplitBuilder { numbers, mut entries, messages, .. } = self;
+        let SplitBuilder { numbers, mut entries, messages, documents, settings, .. } = self;
         let mut terms: Vec<(Box<str>, u32)> = numbers.into_iter().collect();
         terms.sort_unstable();
         let mut ranks = vec![0u32; terms.len()];
@@ -122,7 +143,7 @@ impl SplitBuilder {
         entries.sort_unstable();
         // A mark that a message has twice is one.
         entries.dedup();
-        let mut writer = SplitWriter::new(sink);
+        let mut writer = SplitWriter::new(sink, settings);
         let mut lists = ListsWriter::default();
         let mut occurrences = Vec::new();
         for of_term in entries.chunk_by(|a, b| a.term == b.term) {
@@ -142,6 +163,9 @@ impl SplitBuilder {
         }
         for (blob, length) in messages {
             writer.message(blob, length);
+        }
+        for (message, count, entry) in documents {
+            writer.documents(message, count, &entry)?;
         }
         writer.finish()
     }

@@ -9,16 +9,22 @@
 //!                 shared, rest            its first term, as terms of a leaf (`leaf.rs`)
 //!                 terms, lists, positions varints: its bytes in the three sections
 //!               grams          the table of `grams.rs`
+//!             settings       u64      those of the extractor (`documents.rs`); 0: there was none
+//!             documents      count, of each message that has some:
+//!                              message              its number − that of the one before
+//!                              documents, flawed    how many, and of how many text is missing
+//!                              bytes                of its entry in the documents section
 //!
 //! messages section   of each message: its blob − that of the one before, zigzag varint;
 //!                    its tokens, by the power of √2 that they reach, u8
 //! ```
 
 use super::Group;
+use super::documents::DocumentCount;
 use super::grams::GramTable;
 use super::leaf::Place;
 use crate::encoding::{Broken, Decoder, Encoder};
-use crate::width::usize_of_u32;
+use crate::width::{u64_of, usize_of_u32};
 
 /// What is written of leaves.
 #[derive(Default)]
@@ -127,6 +133,7 @@ pub(crate) struct Directory {
     pub(crate) message_count: u32,
     /// By group.
     dictionaries: [Dictionary; Group::ALL.len()],
+    pub(crate) documents: DocumentPlaces,
 }
 
 /// One of the dictionaries of a split.
@@ -144,6 +151,7 @@ impl Directory {
             fold_version: left.u16()?,
             message_count: left.u32()?,
             dictionaries: Default::default(),
+            documents: DocumentPlaces::default(),
         };
         for dictionary in &mut directory.dictionaries {
             *dictionary = Dictionary {
@@ -151,6 +159,7 @@ impl Directory {
                 grams: GramTable::decode(&mut left)?,
             };
         }
+        directory.documents = DocumentPlaces::decode(&mut left)?;
         left.end()?;
         Ok(directory)
     }
@@ -163,7 +172,79 @@ impl Directory {
     /// Bytes of memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
         let bytes = |one: &Dictionary| one.leaves.bytes() + one.grams.bytes();
-        self.dictionaries.iter().map(bytes).sum()
+        self.dictionaries.iter().map(bytes).sum::<usize>() + self.documents.bytes()
+    }
+}
+
+/// Where the entries of messages with documents are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct DocumentPlaces {
+    /// What the extractor was set to.
+    pub(crate) settings: u64,
+    /// By number of the message, ascending: its documents, and where its entry ends.
+    places: Vec<(u32, DocumentCount, u64)>,
+}
+
+impl DocumentPlaces {
+    /// None, with what the extractor is set to.
+    pub(crate) fn with(settings: u64) -> DocumentPlaces {
+        DocumentPlaces { settings, places: Vec::new() }
+    }
+
+    /// Adds the entry of a message behind those before.
+    pub(crate) fn push(&mut self, message: u32, count: DocumentCount, bytes: usize) {
+        let begin = self.places.last().map_or(0, |(.., end)| *end);
+        self.places.push((message, count, begin + u64_of(bytes)));
+    }
+
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.u64(self.settings);
+        out.count(self.places.len());
+        let mut before = (0, 0);
+        for (message, count, end) in &self.places {
+            out.varint(u64::from(message - before.0));
+            out.varint(u64::from(count.all));
+            out.varint(u64::from(count.flawed));
+            out.varint(end - before.1);
+            before = (*message, *end);
+        }
+    }
+
+    fn decode(bytes: &mut Decoder<'_>) -> Result<DocumentPlaces, Broken> {
+        let settings = bytes.u64()?;
+        let mut before = (0u32, 0u64);
+        let places = bytes.list(|bytes| {
+            let message = before.0.checked_add(bytes.u32()?).ok_or("a message is too far")?;
+            let count = DocumentCount { all: bytes.u32()?, flawed: bytes.u32()? };
+            let end = before.1.checked_add(bytes.varint()?).ok_or("a length overflows")?;
+            before = (message, end);
+            Ok((message, count, end))
+        })?;
+        Ok(DocumentPlaces { settings, places })
+    }
+
+    /// Documents of a message, and where its entry is in the section.
+    pub(crate) fn of(&self, message: u32) -> Option<(DocumentCount, Place)> {
+        let at = self.places.binary_search_by_key(&message, |(message, ..)| *message).ok()?;
+        let before = at.checked_sub(1).and_then(|before| self.places.get(before));
+        let begin = before.map_or(0, |(.., end)| *end);
+        self.places.get(at).map(|(_, count, end)| (*count, begin..*end))
+    }
+
+    /// Messages that have some.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = u32> + '_ {
+        self.places.iter().map(|(message, ..)| *message)
+    }
+
+    /// All documents.
+    pub(crate) fn count(&self) -> (u64, u64) {
+        self.places.iter().fold((0, 0), |sum, (_, count, _)| {
+            (sum.0 + u64::from(count.all), sum.1 + u64::from(count.flawed))
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.places.len() * size_of::<(u32, DocumentCount, u64)>()
     }
 }
 

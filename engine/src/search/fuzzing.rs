@@ -1,5 +1,6 @@
 //! Fuzz body of index files; see [`crate::fuzzing`].
 
+use super::documents;
 use super::file::FileTable;
 use crate::fuzzing::{edit, split};
 use crate::seal::fuzzing::IndexFileUnderTest;
@@ -10,6 +11,10 @@ pub(crate) fn index_file(bytes: &[u8]) {
     if let Ok(table) = FileTable::decode(bytes) {
         let encoded = table.encode();
         assert_eq!(FileTable::decode(&encoded).ok(), Some(table), "what decodes is encoded");
+    }
+    if let Ok(texts) = documents::decode(bytes) {
+        let encoded = documents::encode(&texts);
+        assert_eq!(documents::decode(&encoded).ok(), Some(texts), "what decodes is encoded");
     }
     let file = IndexFileUnderTest::new();
     assert!(!file.opens_header(bytes), "a forged header opened");

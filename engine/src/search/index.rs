@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::documents::Documents;
 use super::folder::IndexFolder;
 use super::living;
 use super::open_slots::OpenSlots;
@@ -46,6 +47,12 @@ pub struct IndexFigures {
     pub file_bytes: u64,
     /// Messages that cannot be indexed; they are read when they are sought in.
     pub skipped_count: u64,
+    /// Documents that were looked into, and how many of them gave no text, or not all.
+    pub document_count: u64,
+    /// Those of them.
+    pub flawed_document_count: u64,
+    /// Messages that were indexed while extractors were set otherwise than now.
+    pub otherwise_count: u64,
 }
 
 impl std::ops::AddAssign for IndexFigures {
@@ -54,12 +61,16 @@ impl std::ops::AddAssign for IndexFigures {
         self.split_count += other.split_count;
         self.file_bytes += other.file_bytes;
         self.skipped_count += other.skipped_count;
+        self.document_count += other.document_count;
+        self.flawed_document_count += other.flawed_document_count;
+        self.otherwise_count += other.otherwise_count;
     }
 }
 
 /// The indexes of a store's accounts.
 pub(crate) struct Index {
     folder: IndexFolder,
+    documents: Arc<Documents>,
     pub(crate) bounds: IndexBounds,
     mode: OpenMode,
     committed: Arc<Committed>,
@@ -83,6 +94,10 @@ struct SlotState {
     /// Files that were made since the store was opened.
     made: BTreeSet<IndexFileId>,
     skipped: BTreeSet<BlobId>,
+    /// Messages that have documents: those of the tail are indexed soon.
+    documented: BTreeSet<BlobId>,
+    /// Whether the tail was looked at for such; from then on the feed tells of what comes.
+    is_looked_at: bool,
     open: Option<OpenIndex>,
     figures: IndexFigures,
 }
@@ -114,6 +129,25 @@ impl OpenIndex {
         }
     }
 
+    fn figures(&self, settings: u64) -> IndexFigures {
+        let mut figures = IndexFigures::default();
+        for split in &self.splits {
+            let places = split.split().document_places();
+            let (count, flawed_count) = places.count();
+            let messages = u64::from(split.message_count());
+            figures += IndexFigures {
+                indexed_count: messages,
+                split_count: 1,
+                file_bytes: split.file().file_bytes(),
+                skipped_count: 0,
+                document_count: count,
+                flawed_document_count: flawed_count,
+                otherwise_count: if places.settings == settings { 0 } else { messages },
+            };
+        }
+        figures
+    }
+
     fn memory_bytes(&self) -> u64 {
         let splits: usize = self.splits.iter().map(|split| split.memory_bytes()).sum();
         u64_of(splits + self.tail.len() * 32)
@@ -124,7 +158,7 @@ impl Index {
     /// Looks which files there are; those of accounts that are gone go. Asks for a look at every
     /// account that has files, or so much mail that it wants some.
     pub(crate) fn begin(
-        folder: IndexFolder,
+        (folder, documents): (IndexFolder, Arc<Documents>),
         committed: &Arc<Committed>,
         bounds: IndexBounds,
         (mode, opened_at): (OpenMode, Lsn),
@@ -132,6 +166,7 @@ impl Index {
     ) -> Arc<Index> {
         let index = Index {
             folder,
+            documents,
             bounds,
             mode,
             committed: Arc::clone(committed),
@@ -168,10 +203,15 @@ impl Index {
             let has_files = slots.contains_key(&account.number);
             let outside = if has_files { (0, 0) } else { (count, bytes) };
             feed.set_outside(account.number, outside.0, outside.1);
-            if has_files || self.bounds.is_over(count, bytes) {
+            let may_have_documents = self.documents.is_on() && count > 0;
+            if has_files || may_have_documents || self.bounds.is_over(count, bytes) {
                 feed.want(account.number);
             }
         }
+    }
+
+    pub(crate) fn documents(&self) -> &Arc<Documents> {
+        &self.documents
     }
 
     pub(crate) fn folder(&self) -> &IndexFolder {
@@ -191,7 +231,7 @@ impl Index {
         if slot.state.lock().files.is_empty() {
             return Ok(None);
         }
-        self.with(account, |open, _| {
+        self.with(account, |open, _, _| {
             let tail = open.tail.keys().copied().collect();
             Snapshot { splits: open.splits.clone(), tail }
         })
@@ -202,28 +242,31 @@ impl Index {
     fn with<T>(
         &self,
         account: AccountNumber,
-        work: impl FnOnce(&mut OpenIndex, &mut BTreeSet<BlobId>) -> T,
+        work: impl FnOnce(&mut OpenIndex, &mut BTreeSet<BlobId>, &mut BTreeSet<BlobId>) -> T,
     ) -> Result<Option<T>, ReadError> {
         if self.committed.account(account).is_none() {
             return Ok(None);
         }
         let slot = self.slot(account);
         let mut state = slot.state.lock();
-        let SlotState { files, made, skipped, open, figures } = &mut *state;
+        let SlotState { files, made, skipped, documented, is_looked_at, open, figures } =
+            &mut *state;
         let opened = match open {
             Some(opened) => opened,
-            None => open.insert(self.open(account, files, made)?),
+            None => {
+                let opened = open.insert(self.open(account, files, made)?);
+                // Messages of a file that is gone are in the tail now.
+                *is_looked_at &= opened.splits.len() == files.len();
+                opened
+            }
         };
         opened.settle(self.committed.index_feed.take(account));
-        let result = work(opened, skipped);
+        let result = work(opened, skipped, documented);
         *files = opened.splits.iter().map(|split| split.id()).collect();
         skipped.retain(|blob| opened.tail.contains_key(blob));
-        *figures = IndexFigures {
-            indexed_count: opened.splits.iter().map(|one| u64::from(one.message_count())).sum(),
-            split_count: u64_of(opened.splits.len()),
-            file_bytes: opened.splits.iter().map(|one| one.file().file_bytes()).sum(),
-            skipped_count: u64_of(skipped.len()),
-        };
+        documented.retain(|blob| opened.tail.contains_key(blob));
+        *figures = opened.figures(self.documents.settings());
+        figures.skipped_count = u64_of(skipped.len());
         self.open_slots.lock().note_use(account, opened.memory_bytes());
         let outside = opened.tail.iter().filter(|(blob, _)| !skipped.contains(blob));
         let (count, bytes) = outside.fold((0, 0), |sum, (_, one)| (sum.0 + 1, sum.1 + one));
@@ -340,22 +383,57 @@ impl Index {
 
     /// What of an account is to be indexed, if that is more than may lie outside.
     pub(crate) fn to_index(&self, account: AccountNumber) -> Result<Vec<BlobId>, ReadError> {
-        let outside = self.with(account, |open, skipped| -> Vec<FreshBlob> {
+        let outside = self.with(account, |open, skipped, documented| {
             let outside = open.tail.iter().filter(|(blob, _)| !skipped.contains(blob));
-            outside.map(|(blob, bytes)| (*blob, *bytes)).collect()
+            let outside: Vec<FreshBlob> = outside.map(|(blob, bytes)| (*blob, *bytes)).collect();
+            // One that is skipped is no reason to look at the others.
+            let is_documented = documented.iter().any(|blob| !skipped.contains(blob));
+            (outside, is_documented)
         })?;
-        let outside = outside.unwrap_or_default();
+        let (outside, is_documented) = outside.unwrap_or_default();
         let bytes = outside.iter().map(|(_, bytes)| bytes).sum();
-        if !self.bounds.is_over(u64_of(outside.len()), bytes) {
+        if !is_documented && !self.bounds.is_over(u64_of(outside.len()), bytes) {
             return Ok(Vec::new());
         }
         self.committed.index_feed.note_look(account);
         Ok(outside.into_iter().map(|(blob, _)| blob).collect())
     }
 
+    /// Messages of an account's tail that nobody has looked at for documents.
+    pub(crate) fn not_looked_at(&self, account: AccountNumber) -> Result<Vec<BlobId>, ReadError> {
+        if self.is_looked_at(account) {
+            return Ok(Vec::new());
+        }
+        let tail = self.with(account, |open, _, _| open.tail.keys().copied().collect())?;
+        Ok(tail.unwrap_or_default())
+    }
+
+    /// An account's tail was looked at.
+    pub(crate) fn looked_at(&self, account: AccountNumber) {
+        self.slot(account).state.lock().is_looked_at = true;
+    }
+
+    /// Whether an account's tail was looked at for documents, if any are to be found.
+    pub(crate) fn is_looked_at(&self, account: AccountNumber) -> bool {
+        !self.documents.is_on() || self.slot(account).state.lock().is_looked_at
+    }
+
+    /// A message has documents.
+    pub(crate) fn note_documents(&self, account: AccountNumber, blob: BlobId) {
+        self.slot(account).state.lock().documented.insert(blob);
+        self.committed.index_feed.want(account);
+    }
+
     /// A message cannot be indexed: it stays to be asked.
     pub(crate) fn skip(&self, account: AccountNumber, blob: BlobId) -> Result<(), ReadError> {
-        self.with(account, |_, skipped| skipped.insert(blob)).map(drop)
+        self.with(account, |_, skipped, _| skipped.insert(blob)).map(drop)
+    }
+
+    /// A message that has documents may be tried again.
+    pub(crate) fn take_up(&self, account: AccountNumber, blob: BlobId) -> Result<(), ReadError> {
+        self.with(account, |_, skipped, _| skipped.remove(&blob))?;
+        self.note_documents(account, blob);
+        Ok(())
     }
 
     /// A message is gone.
@@ -364,7 +442,7 @@ impl Index {
         account: AccountNumber,
         blob: BlobId,
     ) -> Result<(), ReadError> {
-        self.with(account, |open, _| open.tail.remove(&blob)).map(drop)
+        self.with(account, |open, _, _| open.tail.remove(&blob)).map(drop)
     }
 
     /// Takes a new split, which was published, in the place of others.
@@ -377,7 +455,7 @@ impl Index {
         let split = Arc::new(self.open_split(account, id)?);
         let slot = self.slot(account);
         slot.state.lock().made.insert(id);
-        let taken = self.with(account, |open, _| {
+        let taken = self.with(account, |open, _, _| {
             open.splits.retain(|split| !replaced.contains(&split.id()));
             open.tail.retain(|blob, _| !split.has(*blob));
             open.splits.retain(|split| split.id() != id);
@@ -396,7 +474,7 @@ impl Index {
         account: AccountNumber,
         dropped: &[IndexFileId],
     ) -> Result<(), ReadError> {
-        self.with(account, |open, _| {
+        self.with(account, |open, _, _| {
             open.splits.retain(|split| !dropped.contains(&split.id()));
         })?;
         dropped.iter().for_each(|old| self.folder.remove(account, *old));
@@ -409,10 +487,11 @@ impl Index {
         account: AccountNumber,
         damaged: &OpenSplit,
     ) -> Result<(), ReadError> {
-        self.with(account, |open, _| {
+        self.with(account, |open, _, _| {
             open.splits.retain(|split| split.id() != damaged.id());
             open.settle(damaged.all().map(|blob| (blob, 0)).collect());
         })?;
+        self.slot(account).state.lock().is_looked_at = false;
         self.remove(account, damaged.id());
         self.committed.index_feed.want(account);
         Ok(())
@@ -450,7 +529,7 @@ impl Index {
         &self,
         account: AccountNumber,
     ) -> Result<Vec<Arc<OpenSplit>>, ReadError> {
-        Ok(self.with(account, |open, _| open.splits.clone())?.unwrap_or_default())
+        Ok(self.with(account, |open, _, _| open.splits.clone())?.unwrap_or_default())
     }
 
     /// Blobs of an account that anything names, ascending.
@@ -480,7 +559,7 @@ impl Index {
         &self,
         account: AccountNumber,
     ) -> Result<(IndexFigures, u64), ReadError> {
-        let outside = self.with(account, |open, _| u64_of(open.tail.len()))?.unwrap_or(0);
+        let outside = self.with(account, |open, _, _| u64_of(open.tail.len()))?.unwrap_or(0);
         let figures = self.slot(account).state.lock().figures;
         Ok((figures, outside))
     }

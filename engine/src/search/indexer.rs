@@ -9,7 +9,9 @@
 //! 2. A message leaves the tail when the split that has it is published, and not before.
 //! 3. A message that cannot be read, or breaks this, costs itself: it stays in the tail, is counted
 //!    as skipped, and is asked whenever somebody seeks. That is noted nowhere: after a start it is
-//!    tried once more, because a mended log or a newer version may be able to.
+//!    tried once more, because a mended log or a newer version may be able to. For some minutes one
+//!    whose extractor cannot be had stays so, too; when there are many of these, they are indexed
+//!    without its text.
 //!
 //! # What can go wrong
 //! A failed write costs the split that was being made; the account is looked at again when more
@@ -19,14 +21,17 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::builder::SplitBuilder;
+use super::documents::wants_another_try;
 use super::index::Index;
 use super::merge::{MergeError, Merged, merge};
 use super::open_split::OpenSplit;
 use super::texts::Texts;
 use crate::error::{DiskError, ReadError};
 use crate::ids::{AccountNumber, BlobId};
+use crate::limits::DOCUMENTS_PUT_OFF_MAX;
 use crate::message::StoredSummary;
 use crate::message::text::SearchText;
 use crate::seal::IndexFileId;
@@ -42,9 +47,18 @@ const MERGED_TERMS: u32 = 512;
 /// Of so many messages each is looked up by itself, to see whether it lives.
 const LOOKED_UP_MAX: u64 = 8192;
 
-/// Reads a message and its summary.
-pub(crate) type Mail<'m> =
-    dyn Fn(AccountNumber, BlobId) -> Result<(Vec<u8>, StoredSummary), ReadError> + 'm;
+/// After so long a message is tried again whose extractor could not be had.
+const PUT_OFF: Duration = Duration::from_secs(300);
+
+/// Reads mail.
+pub(crate) struct Mail<'m> {
+    /// A message and its summary.
+    pub(crate) whole: &'m dyn Fn(AccountNumber, BlobId) -> Read<(Vec<u8>, StoredSummary)>,
+    /// Its summary alone.
+    pub(crate) summary: &'m dyn Fn(AccountNumber, BlobId) -> Read<StoredSummary>,
+}
+
+type Read<T> = Result<T, ReadError>;
 
 /// What the indexer did since the start.
 #[derive(Default)]
@@ -76,6 +90,8 @@ pub(crate) struct Indexer {
     setup: IndexerSetup,
     figures: Arc<IndexerFigures>,
     building: Option<Building>,
+    /// Messages whose extractor could not be had, the oldest first.
+    put_off: VecDeque<(Instant, AccountNumber, BlobId)>,
 }
 
 /// A split that is being gathered.
@@ -96,11 +112,12 @@ enum IndexError {
 
 impl Indexer {
     pub(crate) fn new(setup: IndexerSetup, figures: Arc<IndexerFigures>) -> Indexer {
-        Indexer { setup, figures, building: None }
+        Indexer { setup, figures, building: None, put_off: VecDeque::new() }
     }
 
     /// Does a little; a long merge asks `go_on` now and then.
     pub(crate) fn step(&mut self, mail: &Mail<'_>, go_on: &mut dyn FnMut() -> bool) -> IndexerStep {
+        self.take_up();
         let feed = &self.setup.committed.index_feed;
         let done = match self.building.take() {
             Some(building) => self.gather(building, mail),
@@ -110,7 +127,11 @@ impl Indexer {
                     self.setup.index.forget(account);
                     Ok(())
                 }
-                IndexWork::Visit(account) => self.visit(account, go_on),
+                IndexWork::Visit(account) => self.visit(account, mail, go_on),
+                IndexWork::Look(account, blob) => {
+                    self.look(account, blob, mail);
+                    Ok(())
+                }
             },
         };
         if let Err(error) = done {
@@ -119,19 +140,53 @@ impl Indexer {
         IndexerStep::Again
     }
 
+    /// What was put off has its turn again.
+    fn take_up(&mut self) {
+        while self.put_off.front().is_some_and(|(at, ..)| at.elapsed() >= PUT_OFF) {
+            let Some((_, account, blob)) = self.put_off.pop_front() else { return };
+            if let Err(error) = self.setup.index.take_up(account, blob) {
+                tracing::debug!(%error, "a message is not tried again");
+            }
+        }
+    }
+
+    /// Whether a message has documents; if it does, its account is due.
+    fn look(&self, account: AccountNumber, blob: BlobId, mail: &Mail<'_>) {
+        match (mail.summary)(account, blob) {
+            Ok(summary) if self.setup.index.documents().has_some(&summary) => {
+                self.setup.index.note_documents(account, blob);
+            }
+            Ok(_) => {}
+            // It is gone, or will be said when it is indexed.
+            Err(error) => tracing::debug!(%account, %blob, %error, "a message is not looked at"),
+        }
+    }
+
     fn visit(
         &mut self,
         account: AccountNumber,
+        mail: &Mail<'_>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<(), IndexError> {
         self.setup.committed.index_feed.take_removed(account);
-        let left = self.setup.index.to_index(account)?;
+        let mut left = self.setup.index.to_index(account)?;
+        if left.is_empty() {
+            for blob in self.setup.index.not_looked_at(account)? {
+                self.look(account, blob, mail);
+            }
+            self.setup.index.looked_at(account);
+            left = self.setup.index.to_index(account)?;
+        }
         if left.is_empty() {
             return self.make_fewer(account, go_on);
         }
-        let (taken, builder) = (Vec::new(), SplitBuilder::default());
+        let (taken, builder) = (Vec::new(), self.builder());
         self.building = Some(Building { account, left: left.into(), taken, builder });
         Ok(())
+    }
+
+    fn builder(&self) -> SplitBuilder {
+        SplitBuilder::with(self.setup.index.documents().settings())
     }
 
     /// Takes some messages into a split; writes it when there are enough or no more.
@@ -147,10 +202,15 @@ impl Indexer {
                 self.building = rest;
                 return Ok(());
             };
-            match mail(account, blob) {
+            match (mail.whole)(account, blob) {
                 Ok((message, summary)) => {
                     bytes += message.len();
-                    self.add(&mut building, blob, &message, &summary)?;
+                    // An extractor takes its time; others have theirs in between.
+                    bytes += if self.add(&mut building, blob, &message, &summary)? {
+                        STEP_BYTES
+                    } else {
+                        0
+                    };
                 }
                 Err(error) => self.leave_out(account, blob, &error)?,
             }
@@ -162,33 +222,53 @@ impl Indexer {
         Ok(())
     }
 
+    /// Adds a message; answers whether it has documents.
     fn add(
-        &self,
+        &mut self,
         building: &mut Building,
         blob: BlobId,
         message: &[u8],
         summary: &StoredSummary,
-    ) -> Result<(), IndexError> {
+    ) -> Result<bool, IndexError> {
+        let index = &self.setup.index;
         let added = catch_unwind(AssertUnwindSafe(|| {
-            let text = SearchText::new(message, &summary.structure_tree());
+            let structure = summary.structure_tree();
+            let of = (building.account, blob);
+            let texts = index.documents().of(of, (message, &structure), None);
+            if wants_another_try(&texts) && self.put_off.len() < DOCUMENTS_PUT_OFF_MAX {
+                return None;
+            }
+            let mut text = SearchText::new(message, &structure);
+            texts.iter().for_each(|one| text.add_document(&one.text));
+            building.builder.keep_documents(&texts);
             building.builder.add(blob.0.bits(), &Texts::of(&text, summary));
+            Some(!texts.is_empty())
         }));
-        if added.is_ok() {
-            building.taken.push(blob);
-            self.figures.message_count.fetch_add(1, Ordering::Relaxed);
-            self.figures.message_bytes.fetch_add(u64_of(message.len()), Ordering::Relaxed);
-            return Ok(());
+        match added {
+            Ok(Some(has_documents)) => {
+                building.taken.push(blob);
+                self.figures.message_count.fetch_add(1, Ordering::Relaxed);
+                self.figures.message_bytes.fetch_add(u64_of(message.len()), Ordering::Relaxed);
+                return Ok(has_documents);
+            }
+            Ok(None) => {
+                self.put_off.push_back((Instant::now(), building.account, blob));
+                index.skip(building.account, blob)?;
+                return Ok(true);
+            }
+            Err(_) => {}
         }
         tracing::error!(
             account = %building.account, %blob,
             "a message breaks the indexer; it is read whenever it is sought in"
         );
         // Half of it may be in there.
-        building.builder = SplitBuilder::default();
+        building.builder = self.builder();
         for taken in building.taken.drain(..).rev() {
             building.left.push_front(taken);
         }
-        self.skip(building.account, blob)
+        self.skip(building.account, blob)?;
+        Ok(false)
     }
 
     fn skip(&self, account: AccountNumber, blob: BlobId) -> Result<(), IndexError> {
@@ -233,7 +313,7 @@ impl Indexer {
             self.setup.committed.index_feed.want(account);
             return Ok(None);
         }
-        let (taken, builder) = (Vec::new(), SplitBuilder::default());
+        let (taken, builder) = (Vec::new(), self.builder());
         Ok(Some(Building { account, left, taken, builder }))
     }
 

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::block::BlockSink;
+use super::documents::MIXED;
 use super::leaf::TermPlace;
 use super::lists::{ListsWriter, Occurrence};
 use super::set::MessageSet;
@@ -40,6 +41,20 @@ struct Numbers {
     new: Vec<u32>,
 }
 
+impl Numbers {
+    /// That of a message, if it lives.
+    fn of(&self, message: u32) -> Option<u32> {
+        self.new.get(usize_of_u32(message)).copied().filter(|new| *new != u32::MAX)
+    }
+}
+
+/// What the extractor was set to for all of them.
+fn settings_of(inputs: &[Merged<'_>]) -> u64 {
+    let mut each = inputs.iter().map(|input| input.split.document_places().settings);
+    let first = each.next().unwrap_or(0);
+    if each.all(|other| other == first) { first } else { MIXED }
+}
+
 /// Writes what lives in `inputs` as one split; `go_on` is asked now and then.
 ///
 /// Answers `None` if it said no.
@@ -48,7 +63,7 @@ pub(crate) fn merge<S: BlockSink>(
     sink: S,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<S>, MergeError> {
-    let mut writer = SplitWriter::new(sink);
+    let mut writer = SplitWriter::new(sink, settings_of(inputs));
     let mut numbers = Vec::with_capacity(inputs.len());
     let mut count = 0;
     for input in inputs {
@@ -99,6 +114,17 @@ pub(crate) fn merge<S: BlockSink>(
             return Ok(None);
         }
     }
+    for (input, numbers) in inputs.iter().zip(&numbers) {
+        for message in input.split.document_places().messages() {
+            let new = numbers.of(message);
+            if let (Some(new), Some((count, entry))) = (new, input.split.documents(message)?) {
+                writer.documents(new, count, &entry)?;
+            }
+            if !go_on() {
+                return Ok(None);
+            }
+        }
+    }
     Ok(Some(writer.finish()?))
 }
 
@@ -117,8 +143,7 @@ fn gather(
             input.split.each_class(place, Classes::only(class), |list| {
                 let read = |range| input.split.positions(place, range);
                 list.visit(&input.alive, read, |posting, occurrences: &[Occurrence]| {
-                    let new = numbers.new.get(usize_of_u32(posting.message)).copied();
-                    if let Some(new) = new.filter(|new| *new != u32::MAX) {
+                    if let Some(new) = numbers.of(posting.message) {
                         out.push(class, new, occurrences);
                     }
                     Ok(())

@@ -4,7 +4,7 @@
 //! message ─ message/text.rs ─► texts ─ token.rs ─► tokens ─ builder.rs ─┐
 //!                                                                       ▼
 //!   split   messages │ dictionary of tokens │ grams of tokens │ lists │ positions     writer.rs
-//!              ▲                                                        │
+//!              ▲      texts of documents (documents.rs)                 │
 //!              └── merge.rs: several become one, without the dead       ▼
 //! needle ─ needle.rs, phrase.rs ─► terms that hold its parts ─ split.rs ─► messages: sure, or to ask
 //! ```
@@ -38,6 +38,7 @@ mod block;
 mod block_cache;
 mod builder;
 mod directory;
+mod documents;
 mod file;
 mod folder;
 pub(crate) mod fuzzing;
@@ -64,11 +65,14 @@ mod tests;
 use crate::encoding::Broken;
 use crate::error::ReadError;
 
+pub use crate::message::documents::Document;
 pub use answer::{TextAnswer, Verdict};
+pub(crate) use documents::{DocumentText, Documents, wants_another_try};
+pub use documents::{Extracted, Extractor, Flaw};
 pub(crate) use folder::IndexFolder;
 pub(crate) use index::Index;
 pub use index::IndexFigures;
-pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep};
+pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep, Mail};
 pub use needle::{Needle, Scope};
 pub(crate) use open_split::OpenSplit;
 

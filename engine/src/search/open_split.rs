@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::documents::{self, DocumentText};
 use super::file::SplitFile;
 use super::needle::Needle;
 use super::set::MessageSet;
@@ -84,6 +85,20 @@ impl OpenSplit {
         contains.extend(found.sure.iter().filter_map(|message| self.split.blob(message)));
         ask.extend(found.ask.iter().filter_map(|message| self.split.blob(message)));
         Ok(())
+    }
+
+    /// The texts of a message's documents.
+    pub(crate) fn documents(&self, blob: BlobId) -> Result<Vec<DocumentText>, ReadError> {
+        let bits = blob.0.bits();
+        let message = match self.sorted {
+            None => self.split.blobs().binary_search(&bits).ok(),
+            Some(_) => self.split.blobs().iter().position(|one| *one == bits),
+        };
+        let Some(message) = message else { return Ok(Vec::new()) };
+        match self.split.documents(u32_of(message))? {
+            Some((_, entry)) => documents::decode(&entry).map_err(super::broken),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Bytes of memory that it takes; an open file counts, too.

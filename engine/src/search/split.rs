@@ -1,7 +1,8 @@
 //! Reads a split: terms of its dictionary that match, and the messages in which they stand.
 
 use super::block::{BlockSource, Bytes, Section, Sections};
-use super::directory::{Dictionary, Directory, Messages};
+use super::directory::{Dictionary, Directory, DocumentPlaces, Messages};
+use super::documents::DocumentCount;
 use super::grams::{is_worth, read_leaves};
 use super::leaf::{LeafReader, Place, TermPlace};
 use super::lists::{ClassList, Lists};
@@ -108,6 +109,20 @@ impl Split {
     pub(crate) fn blob(&self, message: u32) -> Option<BlobId> {
         let bits = self.messages.blobs.get(usize_of_u32(message))?;
         crate::ids::Lsn::from_bits(*bits).map(BlobId)
+    }
+
+    /// Which of its messages have documents, and what their extractor was set to.
+    pub(crate) fn document_places(&self) -> &DocumentPlaces {
+        &self.directory.documents
+    }
+
+    /// The entry of a message's documents, and how many there are; `None` if it has none.
+    pub(crate) fn documents(
+        &self,
+        message: u32,
+    ) -> Result<Option<(DocumentCount, Vec<u8>)>, ReadError> {
+        let Some((count, place)) = self.directory.documents.of(message) else { return Ok(None) };
+        Ok(Some((count, self.sections.read(Section::Documents, place)?.to_vec())))
     }
 
     /// Bytes of memory that it takes while it is open.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::block::MemoryBlocks;
 use super::builder::SplitBuilder;
+use super::documents::decode;
 use super::merge::{Merged, merge};
 use super::set::MessageSet;
 use super::split::Split;
@@ -12,18 +13,29 @@ use super::*;
 use crate::message::text::{SearchText, fold};
 use crate::message::{StoredSummary, Summary};
 
+/// What the extractor is set to.
+const SETTINGS: u64 = 7;
+
 /// A message, and what SEARCH sees of it.
 struct Mail {
     text: SearchText,
+    documents: Vec<DocumentText>,
     summary: StoredSummary,
 }
 
 impl Mail {
-    fn of(message: &[u8]) -> Mail {
+    fn of((message, documents): &(Vec<u8>, Vec<DocumentText>)) -> Mail {
         let summary = Summary::parse(message);
-        let text = SearchText::new(message, &summary.structure);
+        let mut text = SearchText::new(message, &summary.structure);
+        documents.iter().for_each(|one| text.add_document(&one.text));
         let bytes = summary.encode();
-        Mail { text, summary: StoredSummary::of(&bytes).unwrap() }
+        let documents = documents.clone();
+        Mail { text, documents, summary: StoredSummary::of(&bytes).unwrap() }
+    }
+
+    fn add_to(&self, builder: &mut SplitBuilder, blob: u64) {
+        builder.keep_documents(&self.documents);
+        builder.add(blob, &Texts::of(&self.text, &self.summary));
     }
 
     /// What the text itself says.
@@ -37,9 +49,9 @@ impl Mail {
 }
 
 fn split_of(mails: &[Mail], first: u64) -> Split {
-    let mut builder = SplitBuilder::default();
+    let mut builder = SplitBuilder::with(SETTINGS);
     for (blob, mail) in (first..).zip(mails) {
-        builder.add(blob, &Texts::of(&mail.text, &mail.summary));
+        mail.add_to(&mut builder, blob);
     }
     let blocks = builder.write(MemoryBlocks::default()).unwrap();
     Split::open(Box::new(blocks)).unwrap()
@@ -48,7 +60,10 @@ fn split_of(mails: &[Mail], first: u64) -> Split {
 /// Compares what a split says with what the messages say.
 fn compare(split: &Split, mails: &[&Mail], needle: &Needle) {
     let found = split.find(needle).unwrap();
+    assert_eq!(split.document_places().settings, SETTINGS);
     for (number, mail) in (0u32..).zip(mails) {
+        let kept = split.documents(number).unwrap().map(|(_, entry)| decode(&entry).unwrap());
+        assert_eq!(kept.unwrap_or_default(), mail.documents, "documents of message {number}");
         let contains = mail.contains(needle);
         let (sure, ask) = (found.sure.contains(number), found.ask.contains(number));
         assert!(!(sure && ask), "{needle:?}: message {number} is sure and is asked");
@@ -68,6 +83,12 @@ fn text() -> impl Strategy<Value = String> {
 
 fn line() -> impl Strategy<Value = String> {
     text().prop_map(|text| text.replace("\r\n", " "))
+}
+
+fn documents() -> impl Strategy<Value = Vec<DocumentText>> {
+    let flaw = prop::sample::select(vec![None, Some(Flaw::Failed), Some(Flaw::Cut)]);
+    let document = (flaw, text()).prop_map(|(flaw, text)| DocumentText { flaw, text });
+    prop_oneof![2 => Just(Vec::new()), 1 => proptest::collection::vec(document, 1..4)]
 }
 
 fn mail() -> impl Strategy<Value = Vec<u8>> {
@@ -109,12 +130,12 @@ fn needle() -> impl Strategy<Value = Needle> {
 proptest! {
     #[test]
     fn a_split_says_what_the_messages_say(
-        mails in proptest::collection::vec(mail(), 1..12),
+        mails in proptest::collection::vec((mail(), documents()), 1..12),
         needles in proptest::collection::vec(needle(), 1..40),
         dead in proptest::collection::btree_set(0usize..12, 0..4),
         cut in 0usize..12,
     ) {
-        let mails: Vec<Mail> = mails.iter().map(|mail| Mail::of(mail)).collect();
+        let mails: Vec<Mail> = mails.iter().map(Mail::of).collect();
         let all: Vec<&Mail> = mails.iter().collect();
         let split = split_of(&mails, 100);
         for needle in &needles {
@@ -146,9 +167,9 @@ proptest! {
         }
         if dead.is_empty() {
             let bytes = |blocks: MemoryBlocks| blocks.blocks.concat();
-            let mut builder = SplitBuilder::default();
+            let mut builder = SplitBuilder::with(SETTINGS);
             for (blob, mail) in (100..).zip(&mails) {
-                builder.add(blob, &Texts::of(&mail.text, &mail.summary));
+                mail.add_to(&mut builder, blob);
             }
             let whole = bytes(builder.write(MemoryBlocks::default()).unwrap());
             let blocks = merge(&inputs, MemoryBlocks::default(), || true).unwrap().unwrap();

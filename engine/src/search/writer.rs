@@ -2,7 +2,8 @@
 
 use super::Group;
 use super::block::{BlockSink, Section, SectionsWriter};
-use super::directory::{LeavesWriter, MessagesWriter};
+use super::directory::{DocumentPlaces, LeavesWriter, MessagesWriter};
+use super::documents::DocumentCount;
 use super::grams::GramsWriter;
 use super::leaf::LeafWriter;
 use super::lists::{ListsWriter, StoredLists};
@@ -17,6 +18,7 @@ pub(crate) struct SplitWriter<S> {
     sections: SectionsWriter<S>,
     dictionaries: [DictionaryWriter; Group::ALL.len()],
     messages: MessagesWriter,
+    documents: DocumentPlaces,
     stored: StoredLists,
 }
 
@@ -31,11 +33,13 @@ struct DictionaryWriter {
 }
 
 impl<S: BlockSink> SplitWriter<S> {
-    pub(crate) fn new(sink: S) -> SplitWriter<S> {
+    /// With what the extractor is set to.
+    pub(crate) fn new(sink: S, settings: u64) -> SplitWriter<S> {
         SplitWriter {
             sections: SectionsWriter::new(sink),
             dictionaries: Default::default(),
             messages: MessagesWriter::default(),
+            documents: DocumentPlaces::with(settings),
             stored: StoredLists::default(),
         }
     }
@@ -66,9 +70,20 @@ impl<S: BlockSink> SplitWriter<S> {
         self.messages.push(blob, length);
     }
 
+    /// Adds the entry of a message's documents; messages ascend.
+    pub(crate) fn documents(
+        &mut self,
+        message: u32,
+        count: DocumentCount,
+        entry: &[u8],
+    ) -> Result<(), DiskError> {
+        self.documents.push(message, count, entry.len());
+        self.sections.put(Section::Documents, entry)
+    }
+
     /// Writes what is left.
     pub(crate) fn finish(self) -> Result<S, DiskError> {
-        let SplitWriter { mut sections, dictionaries, messages, .. } = self;
+        let SplitWriter { mut sections, dictionaries, messages, documents, .. } = self;
         let mut directory = Encoder::default();
         directory.u16(TOKEN_VERSION);
         directory.u16(FOLD_VERSION);
@@ -80,6 +95,7 @@ impl<S: BlockSink> SplitWriter<S> {
             dictionary.leaves.encode(&mut directory);
             directory.raw(&table.bytes);
         }
+        documents.encode(&mut directory);
         sections.put(Section::Messages, &messages.bytes.bytes)?;
         sections.finish(&directory.bytes)
     }

@@ -5,6 +5,8 @@
 //!  publish ─► note ─┬─► fresh blobs      of accounts whose index is in memory
 //!                   └─► counted only     of others; when enough lies outside of the index,
 //!                                        the account is due (store/index_maker.rs)
+//!                  └► to be looked at    each one, where there is an extractor: one that has
+//!                                        documents makes its account due
 //! ```
 //!
 //! # Invariants
@@ -12,7 +14,7 @@
 //! 2. What is watched from some moment on has every blob that was not in a view at that moment:
 //!    watching begins between two groups.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -78,6 +80,8 @@ pub(crate) struct IndexFeed {
     inner: Mutex<Inner>,
     changed: Condvar,
     closed: AtomicBool,
+    /// Whether what comes is looked at for documents.
+    looks: AtomicBool,
     paused: AtomicBool,
 }
 
@@ -103,6 +107,8 @@ impl Amount {
 
 #[derive(Default)]
 struct Inner {
+    /// Messages that came and were not looked at; of accounts that are due, none are added.
+    unlooked: VecDeque<(AccountNumber, BlobId)>,
     accounts: HashMap<AccountNumber, Arrived>,
     /// Accounts with more outside of their index than there may be.
     due: BTreeSet<AccountNumber>,
@@ -191,6 +197,8 @@ pub(crate) enum IndexWork {
     Forget(AccountNumber),
     /// An account is looked at.
     Visit(AccountNumber),
+    /// A message is looked at: it may have documents.
+    Look(AccountNumber, BlobId),
     Nothing,
 }
 
@@ -198,6 +206,11 @@ impl IndexFeed {
     /// With these bounds.
     pub(crate) fn with(bounds: IndexBounds) -> IndexFeed {
         IndexFeed { bounds, ..IndexFeed::default() }
+    }
+
+    /// From now on each message that comes is looked at.
+    pub(crate) fn look_at_each(&self) {
+        self.looks.store(true, Ordering::Relaxed);
     }
 
     /// To be held while a group is made visible.
@@ -216,10 +229,11 @@ impl IndexFeed {
             return;
         }
         let mut inner = self.inner.lock();
+        let looks = self.looks.load(Ordering::Relaxed);
         let mut has_work = false;
         for (&(blob, account, ..), &made) in &changes.references {
             let bytes = changes.blobs.get(&blob).map_or(0, |row| row.shape.plain_bytes);
-            has_work |= inner.change_and_call(&self.bounds, account, |arrived| {
+            let is_due = inner.change(&self.bounds, account, |arrived| {
                 if !made {
                     arrived.removed += 1;
                     return;
@@ -229,6 +243,12 @@ impl IndexFeed {
                     arrived.fresh.push((blob, bytes));
                 }
             });
+            if is_due {
+                has_work |= inner.due.insert(account);
+            } else if made && looks {
+                inner.unlooked.push_back((account, blob));
+                has_work = true;
+            }
         }
         for ((account, _), state, _) in &changes.dropped {
             let count = u64::from(state.counts().messages);
@@ -331,6 +351,9 @@ impl IndexFeed {
         if let Some(account) = inner.gone.pop() {
             return IndexWork::Forget(account);
         }
+        if let Some((account, blob)) = inner.unlooked.pop_front() {
+            return IndexWork::Look(account, blob);
+        }
         inner.due.pop_first().map_or(IndexWork::Nothing, IndexWork::Visit)
     }
 
@@ -344,7 +367,8 @@ impl IndexFeed {
     pub(crate) fn wait(&self, is_busy: bool) -> bool {
         let mut inner = self.inner.lock();
         loop {
-            let has_work = is_busy || !inner.due.is_empty() || !inner.gone.is_empty();
+            let Inner { due, gone, unlooked, .. } = &*inner;
+            let has_work = is_busy || !(due.is_empty() && gone.is_empty() && unlooked.is_empty());
             if self.is_closed() || (has_work && !self.is_paused()) {
                 return !self.is_closed();
             }

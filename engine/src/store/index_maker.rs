@@ -20,7 +20,8 @@ use crate::ids::AccountNumber;
 use crate::log::Recovered;
 use crate::seal::{KeyTable, Sealer};
 use crate::search::{
-    Index, IndexFigures, IndexFolder, Indexer, IndexerFigures, IndexerSetup, IndexerStep,
+    Documents, Index, IndexFigures, IndexFolder, Indexer, IndexerFigures, IndexerSetup,
+    IndexerStep, Mail,
 };
 use crate::state::{Amount, Committed};
 use crate::width::u64_of;
@@ -31,6 +32,8 @@ const ROOM_WAIT: Duration = Duration::from_secs(5);
 const REBUILD_WAIT: Duration = Duration::from_millis(100);
 /// It rests so many times as long as it works.
 const REST_PART: u32 = 1;
+/// It rests so long at most: what an extractor did was no work of its own.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// The same while others change something.
 const BUSY_REST_PART: u32 = 4;
 /// With so many messages in accounts that have too many outside of their index, it rests no more;
@@ -83,6 +86,8 @@ pub(super) struct Indexing {
     pub(super) indexer: Mutex<Indexer>,
     /// What the indexer did.
     figures: Arc<IndexerFigures>,
+    /// How long one search may have documents looked into that are not indexed yet.
+    pub(super) search_time: Duration,
 }
 
 impl Indexing {
@@ -99,11 +104,16 @@ impl Indexing {
         let (disk, sealing) = (Arc::clone(&surroundings.disk), (sealer.clone(), Arc::clone(keys)));
         let folder = IndexFolder::new(layout.index(), disk, sealing, bytes);
         let at = (mode, recovered.end.last_lsn);
-        let index = Index::begin(folder, committed, options.index_bounds, at, bytes);
+        let documents = Arc::new(Documents::new(options.extractor.clone()));
+        if documents.is_on() && mode == OpenMode::ReadWrite {
+            committed.index_feed.look_at_each();
+        }
+        let index = Index::begin((folder, documents), committed, options.index_bounds, at, bytes);
         let figures = Arc::<IndexerFigures>::default();
         let setup = IndexerSetup { index: Arc::clone(&index), committed: Arc::clone(committed) };
         let indexer = Mutex::new(Indexer::new(setup, Arc::clone(&figures)));
-        Indexing { index, indexer, figures }
+        let search_time = options.extractor_search_time;
+        Indexing { index, indexer, figures, search_time }
     }
 }
 
@@ -154,7 +164,7 @@ impl Inner {
         let mut rest_of = |is_step_over: bool| {
             let now = (self.clock.monotonic(), changes());
             let worked = now.0.saturating_sub(before.0);
-            let rest = rest_after(worked, now.1 != before.1, feed.behind());
+            let rest = rest_after(worked, now.1 != before.1, feed.behind()).min(REST_MAX);
             if !is_step_over {
                 let goes_on = feed.rest(rest);
                 before = (self.clock.monotonic(), changes());
@@ -168,7 +178,10 @@ impl Inner {
 
     /// Takes a step; a merge asks `go_on` now and then.
     fn index_step(&self, go_on: &mut dyn FnMut() -> bool) -> IndexerStep {
-        let mail = |account, blob| self.message_and_summary(account, blob);
+        let mail = Mail {
+            whole: &|account, blob| self.message_and_summary(account, blob),
+            summary: &|account, blob| self.summary(account, blob),
+        };
         self.indexing.indexer.lock().step(&mail, go_on)
     }
 }
@@ -230,7 +243,7 @@ impl Store {
         let mut total = 0;
         loop {
             let left = u64_of(inner.indexing.index.to_index(account)?.len());
-            if left == 0 {
+            if left == 0 && inner.indexing.index.is_looked_at(account) {
                 return Ok(());
             }
             total = left.max(total);

@@ -11,9 +11,12 @@ use crate::ids::{AccountNumber, BlobId, Uid, UnixSeconds};
 use crate::mailbox::Row;
 use crate::message::text::{SearchText, fold};
 use crate::seal::Secret;
-use crate::search::{IndexerStep, Needle, Scope, Verdict};
+use crate::search::{Extractor, IndexerStep, Mail, Needle, Scope, Verdict};
 use crate::state::IndexBounds;
 use crate::uid_set::UidSet;
+
+#[path = "document_tests.rs"]
+mod documents;
 
 const ANNA: &str = "anna@example.org";
 const BERT: &str = "bert@example.org";
@@ -126,12 +129,22 @@ impl Site {
 }
 
 fn open_at(root: &Path, data: &Path, index_cache_bytes: u64) -> Store {
+    open_with(root, data, index_cache_bytes, None)
+}
+
+fn open_with(
+    root: &Path,
+    data: &Path,
+    index_cache_bytes: u64,
+    extractor: Option<Arc<dyn Extractor>>,
+) -> Store {
     let mut options = OpenOptions::new(KeySource::KeyFile(root.join("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
     options.index_cache_bytes = index_cache_bytes;
     options.index_bounds = BOUNDS;
     options.index_drive = IndexDrive::Caller;
+    options.extractor = extractor;
     let surroundings = Surroundings::system(Arc::new(PlainDisk), 1 << 20);
     Store::open_in(&surroundings, data, options).unwrap().0
 }
@@ -177,7 +190,7 @@ fn rows(account: &Account) -> Vec<Row> {
 
 fn text_of(account: &Account, row: &Row) -> SearchText {
     let structure = account.summary(row).unwrap().structure_tree();
-    SearchText::new(&account.message(row).unwrap().read_all().unwrap(), &structure)
+    account.search_texts().of(row, &structure).unwrap()
 }
 
 fn contains(text: &SearchText, needle: &Needle) -> bool {
@@ -465,12 +478,13 @@ fn a_message_that_cannot_be_read_is_asked() {
     site.fill(ANNA, "INBOX", 0..20);
     let bad = rows(&site.account(ANNA))[7].blob;
     let inner = &site.store().inner;
-    let mail = |account: AccountNumber, blob: BlobId| {
+    let whole = |account: AccountNumber, blob: BlobId| {
         if blob == bad {
             return Err(ReadError::Table("it is damaged".into()));
         }
         inner.message_and_summary(account, blob)
     };
+    let mail = Mail { whole: &whole, summary: &|account, blob| inner.summary(account, blob) };
     while inner.indexing.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
     let status = site.status(ANNA);
     assert_eq!((status.figures.indexed_count, status.waiting_count), (19, 1));
@@ -578,10 +592,11 @@ fn a_split_that_says_what_is_not_so_is_found_by_check() {
     site.fill(BERT, "INBOX", 0..20);
     let blobs: Vec<BlobId> = rows(&site.account(ANNA)).iter().map(|row| row.blob).collect();
     let inner = &site.store().inner;
-    let mail = |account: AccountNumber, blob: BlobId| {
+    let whole = |account: AccountNumber, blob: BlobId| {
         let read = if blob == blobs[7] { blobs[12] } else { blob };
         inner.message_and_summary(account, read)
     };
+    let mail = Mail { whole: &whole, summary: &|account, blob| inner.summary(account, blob) };
     while inner.indexing.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
     let report = site.store().check(&mut |_| {}).unwrap();
     assert_eq!((report.index_file_count, report.index_damaged_count), (2, 0));
@@ -610,10 +625,11 @@ fn a_split_that_finds_too_much_is_found_by_check() {
     inbox.append(vec![NewMessage { prepared, flags, received }]).wait().unwrap();
     let other = (site.account(BERT).number(), rows(&site.account(BERT))[0].blob);
     let inner = &site.store().inner;
-    let mail = |account: AccountNumber, blob: BlobId| match blob == blobs[7] {
+    let whole = |account: AccountNumber, blob: BlobId| match blob == blobs[7] {
         true => inner.message_and_summary(other.0, other.1),
         false => inner.message_and_summary(account, blob),
     };
+    let mail = Mail { whole: &whole, summary: &|account, blob| inner.summary(account, blob) };
     while inner.indexing.indexer.lock().step(&mail, &mut || true) == IndexerStep::Again {}
     let report = site.store().check(&mut |_| {}).unwrap();
     let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };

@@ -106,6 +106,7 @@ pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
 pub use self::retention::RetainedEntry;
+pub use self::search::SearchTexts;
 pub use self::sharing::{
     AccessEntry, MetadataChange, MetadataEntry, MetadataScope, MetadataState, Usage,
 };

@@ -36,6 +36,7 @@ use crate::mailbox::{PageCache, PageReader};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
+use crate::search::Extractor;
 use crate::state::{
     Committed, IndexBounds, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
 };
@@ -74,6 +75,10 @@ pub struct OpenOptions {
     pub password_cost: Argon2Cost,
     /// How long a right password is checked without that cost; zero: never.
     pub password_memory: Duration,
+    /// Makes text of documents, so that it is found; `None`: nobody does.
+    pub extractor: Option<Arc<dyn Extractor>>,
+    /// How long one search may have it work on messages that are not indexed yet.
+    pub extractor_search_time: Duration,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
     pub mode: OpenMode,
     /// How the log is written.
@@ -99,6 +104,8 @@ impl OpenOptions {
             segment_bytes: SEGMENT_BYTES,
             password_cost: Argon2Cost::PASSWORD,
             password_memory: Duration::from_secs(600),
+            extractor: None,
+            extractor_search_time: Duration::from_secs(10),
             mode: OpenMode::ReadWrite,
             io: IoChoice::Auto,
         }
@@ -329,6 +336,7 @@ impl Store {
         inner.driver.stop_reclaim();
         inner.driver.stop_scrub();
         inner.committed.index_feed.close();
+        inner.indexing.index.documents().stop();
         inner.driver.join("indexer");
         inner.committed.summary_pages.close();
         inner.driver.join("summary maker");

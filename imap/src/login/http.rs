@@ -6,14 +6,16 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// An answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct HttpAnswer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+pub struct HttpAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its body, whole.
+    pub body: Vec<u8>,
 }
 
 /// An answer that is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct NoHttp(pub(crate) &'static str);
+pub struct NoHttp(pub &'static str);
 
 /// How long a body is (RFC 9112 section 6.3).
 enum Framing {
@@ -46,8 +48,12 @@ pub(crate) fn form_encoded(text: &str) -> String {
     encoded
 }
 
-/// The answer in `bytes`, if it is complete; `ended` says that no more will come.
-pub(crate) fn parse(bytes: &[u8], ended: bool) -> Result<Option<HttpAnswer>, NoHttp> {
+/// The answer in `bytes`, if it is complete; `ended` says that no more will come. A body of more
+/// bytes than `body_max` is none.
+///
+/// # Errors
+/// [`NoHttp`] if it never will be one.
+pub fn parse(bytes: &[u8], ended: bool, body_max: usize) -> Result<Option<HttpAnswer>, NoHttp> {
     let more = |what| if ended { Err(NoHttp(what)) } else { Ok(None) };
     let Some(border) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
         return more("it ends within its header");
@@ -57,12 +63,13 @@ pub(crate) fn parse(bytes: &[u8], ended: bool) -> Result<Option<HttpAnswer>, NoH
     let head = std::str::from_utf8(head).map_err(|_| NoHttp("its header is not text"))?;
     let mut lines = head.split("\r\n");
     let status = status(lines.next().unwrap_or_default()).ok_or(NoHttp("it has no status"))?;
-    let body = match framing(lines)? {
+    let body = match framing(lines, body_max)? {
         Framing::Length(length) => body.get(..length).map(<[u8]>::to_vec),
         Framing::ToTheEnd => ended.then(|| body.to_vec()),
-        Framing::Chunked => joined_chunks(body)?,
+        Framing::Chunked => joined_chunks(body, body_max)?,
     };
     match body {
+        Some(body) if body.len() > body_max => Err(NoHttp("its body is too long")),
         Some(body) => Ok(Some(HttpAnswer { status, body })),
         None => more("it ends within its body"),
     }
@@ -74,7 +81,7 @@ fn status(line: &str) -> Option<u16> {
     code.bytes().all(|byte| byte.is_ascii_digit()).then(|| code.parse().ok()).flatten()
 }
 
-fn framing<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Framing, NoHttp> {
+fn framing<'a>(lines: impl Iterator<Item = &'a str>, body_max: usize) -> Result<Framing, NoHttp> {
     let mut framing = Framing::ToTheEnd;
     for line in lines {
         let Some((name, value)) = line.split_once(':') else {
@@ -90,7 +97,7 @@ fn framing<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Framing, NoHttp> 
             && !matches!(framing, Framing::Chunked)
         {
             let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-            let length = value.parse().ok().filter(|&length| digits && length <= ANSWER_BYTES_MAX);
+            let length = value.parse().ok().filter(|&length| digits && length <= body_max);
             framing = Framing::Length(length.ok_or(NoHttp("its length is none"))?);
         }
     }
@@ -98,7 +105,7 @@ fn framing<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Framing, NoHttp> 
 }
 
 /// `chunked-body = *chunk last-chunk trailer-section CRLF`; `None` if the last one is not here.
-fn joined_chunks(mut rest: &[u8]) -> Result<Option<Vec<u8>>, NoHttp> {
+fn joined_chunks(mut rest: &[u8], body_max: usize) -> Result<Option<Vec<u8>>, NoHttp> {
     let mut body = Vec::new();
     loop {
         let Some(end) = memchr::memmem::find(rest, b"\r\n") else { return Ok(None) };
@@ -106,7 +113,7 @@ fn joined_chunks(mut rest: &[u8]) -> Result<Option<Vec<u8>>, NoHttp> {
         let size = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         let size = std::str::from_utf8(size).ok().filter(|size| !size.starts_with('+'));
         let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
-        let size = size.filter(|&size| size <= ANSWER_BYTES_MAX);
+        let size = size.filter(|&size| size <= body_max);
         let size = size.ok_or(NoHttp("the size of a chunk is none"))?;
         if size == 0 {
             return Ok(Some(body));
@@ -139,14 +146,14 @@ mod tests {
             (b"HTTP/1.0 401 No\r\nX: y\r\n\r\nno", "no", "the end of the stream"),
         ];
         for (bytes, body, why) in cases {
-            let whole = parse(bytes, true).unwrap().unwrap();
+            let whole = parse(bytes, true, ANSWER_BYTES_MAX).unwrap().unwrap();
             assert_eq!(whole.body, body.as_bytes(), "{why}");
             for length in 0..bytes.len() - 4 {
-                let cut = parse(&bytes[..length], false);
+                let cut = parse(&bytes[..length], false, ANSWER_BYTES_MAX);
                 assert_eq!(cut, Ok(None), "{why}, cut at {length}");
             }
         }
-        assert_eq!(parse(b"HTTP/1.0 401 No\r\n\r\n", true).unwrap().unwrap().status, 401);
+        assert_eq!(parse(b"HTTP/1.0 401 No\r\n\r\n", true, 9).unwrap().unwrap().status, 401);
     }
 
     #[test]
@@ -161,7 +168,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "a long chunk"),
             ("HTTP/1.1 200 OK\r\nno name\r\n\r\n", "no field"),
         ] {
-            assert!(parse(bytes.as_bytes(), true).is_err(), "{why}");
+            assert!(parse(bytes.as_bytes(), true, ANSWER_BYTES_MAX).is_err(), "{why}");
         }
     }
 
@@ -178,7 +185,7 @@ mod tests {
         ) {
             let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
             for bytes in [bytes.clone(), [head.as_slice(), &bytes].concat()] {
-                let _ = (parse(&bytes, false), parse(&bytes, true));
+                let _ = (parse(&bytes, false, 90), parse(&bytes, true, 90));
             }
         }
     }

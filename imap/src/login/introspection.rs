@@ -197,7 +197,7 @@ impl Introspection {
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => true,
                 Err(error) => return Err(error),
             };
-            match parse(&bytes, ended) {
+            match parse(&bytes, ended, ANSWER_BYTES_MAX) {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) if bytes.len() <= ANSWER_BYTES_MAX => {}
                 Ok(None) => return Err(std::io::Error::other("its answer is too long")),

@@ -14,7 +14,7 @@
 pub(crate) mod certificate;
 mod exchange;
 mod failures;
-pub(crate) mod http;
+pub mod http;
 mod introspection;
 mod seats;
 

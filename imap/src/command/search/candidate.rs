@@ -7,7 +7,7 @@ use engine::mailbox::{Row, View};
 use engine::message::StoredSummary;
 use engine::message::section::FieldNames;
 use engine::message::text::{SearchText, fold};
-use engine::{Account, Summaries};
+use engine::{Account, SearchTexts, Summaries};
 
 use super::fuzzy::Fuzzy;
 use crate::codec::command::SearchField;
@@ -23,6 +23,7 @@ pub(super) struct Candidate<'a> {
     /// How well it matches: the worst of what FUZZY keys say.
     pub(super) relevancy: u8,
     summaries: &'a mut Summaries,
+    texts: &'a mut SearchTexts,
     summary: Option<StoredSummary>,
     header: Option<SearchText>,
     whole: Option<SearchText>,
@@ -32,7 +33,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn new(
         (account, view): (&'a Account, &'a View),
         row: &'a Row,
-        summaries: &'a mut Summaries,
+        (summaries, texts): (&'a mut Summaries, &'a mut SearchTexts),
     ) -> Candidate<'a> {
         Candidate {
             account,
@@ -40,6 +41,7 @@ impl<'a> Candidate<'a> {
             row,
             relevancy: RELEVANCY_MAX,
             summaries,
+            texts,
             summary: None,
             header: None,
             whole: None,
@@ -139,8 +141,7 @@ impl<'a> Candidate<'a> {
     fn whole(&mut self) -> Result<&SearchText, ReadError> {
         if self.whole.is_none() {
             let structure = self.summary()?.structure_tree();
-            let message = self.account.message(self.row)?.read_all()?;
-            self.whole = Some(SearchText::new(&message, &structure));
+            self.whole = Some(self.texts.of(self.row, &structure)?);
         }
         Ok(self.whole.get_or_insert_default())
     }

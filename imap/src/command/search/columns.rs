@@ -295,7 +295,8 @@ mod tests {
             let passes = |row: &&engine::mailbox::Row| {
                 let mut summaries = selected.owner.summaries_of_some(selected.view.mailbox());
                 let within = (&selected.owner, &*selected.view);
-                let mut candidate = Candidate::new(within, row, &mut summaries);
+                let mut texts = selected.owner.search_texts();
+                let mut candidate = Candidate::new(within, row, (&mut summaries, &mut texts));
                 test.holds(&mut candidate).unwrap()
             };
             let expected: UidSet = rows.iter().filter(passes).map(|row| row.uid).collect();

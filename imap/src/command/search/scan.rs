@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use engine::error::ReadError;
 use engine::mailbox::{Rows, Sifting, View};
 use engine::uid_set::UidSet;
-use engine::{Account, Summaries};
+use engine::{Account, SearchTexts, Summaries};
 
 use super::candidate::Candidate;
 use super::columns::ByColumns;
@@ -58,7 +58,8 @@ impl Scope {
             while let Some((rank, row)) = rows.pop() {
                 let row = row.to_row();
                 let within = (&self.account, &*self.view);
-                let mut candidate = Candidate::new(within, &row, &mut seen.summaries);
+                let by = (&mut seen.summaries, &mut seen.texts);
+                let mut candidate = Candidate::new(within, &row, by);
                 if test.holds(&mut candidate)? {
                     let number = self.ghosts.number_at(rank, row.uid);
                     if take(&mut candidate, number)?.is_break() {
@@ -106,6 +107,7 @@ struct Seen<'a> {
     /// What is left of a page.
     left: Option<Rows>,
     summaries: Summaries,
+    texts: SearchTexts,
 }
 
 impl Seen<'_> {
@@ -144,7 +146,8 @@ pub(super) fn scan_at_once(
     let condition = ByColumns::of(&test, &test.domain(), &scope.view).condition;
     let summaries = scope.account.summaries_of_some(scope.view.mailbox());
     let sifting = Sifting::new(&condition, (1, u32::MAX));
-    let mut seen = Seen { sifting, left: None, summaries };
+    let texts = scope.account.search_texts();
+    let mut seen = Seen { sifting, left: None, summaries, texts };
     while !matches!(scope.look(&test, &mut seen, take)?, Pass::Done) {}
     Ok(())
 }
@@ -175,7 +178,8 @@ pub(super) async fn scan_within(
     let condition = ByColumns::of(test, uids, &scope.view).condition;
     let summaries = scope.account.summaries_of_some(scope.view.mailbox());
     let sifting = Sifting::new(&condition, (1, u32::MAX));
-    let mut seen = Seen { sifting, left: None, summaries };
+    let texts = scope.account.search_texts();
+    let mut seen = Seen { sifting, left: None, summaries, texts };
     loop {
         match blocking(|| scope.look(test, &mut seen, &mut take)) {
             Ok(Pass::Rest { rank }) => progress.tell(talk, rank).await?,
