@@ -59,6 +59,8 @@ pub const INDEX_SPLIT_MESSAGES_MAX: u32 = 256 << 10;
 pub const INDEX_MERGED_SPLITS: usize = 8;
 /// Memory of what is gathered for a split.
 pub const INDEX_BUILDER_BYTES_MAX: usize = 48 << 20;
+/// Memory for texts of messages that searches had to open: those that are in no split yet.
+pub const SEARCH_TEXTS_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of text of the documents of one message, which an extractor made of them.
 pub const DOCUMENT_TEXT_BYTES_MAX: usize = 16 << 20;
 /// Messages that wait for an extractor that cannot be had; others are indexed without it.

@@ -100,6 +100,8 @@ struct Building {
     left: VecDeque<BlobId>,
     taken: Vec<BlobId>,
     builder: SplitBuilder,
+    /// A split was written just before.
+    follows: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,12 @@ impl Indexer {
         self.take_up();
         let feed = &self.setup.committed.index_feed;
         let done = match self.building.take() {
+            Some(building) if building.follows => {
+                let account = building.account;
+                self.building = Some(Building { follows: false, ..building });
+                // With much to do, splits would become many before all is done.
+                self.make_fewer(account, go_on)
+            }
             Some(building) => self.gather(building, mail),
             None => match feed.next() {
                 IndexWork::Nothing => return IndexerStep::Idle,
@@ -181,7 +189,8 @@ impl Indexer {
             return self.make_fewer(account, go_on);
         }
         let (taken, builder) = (Vec::new(), self.builder());
-        self.building = Some(Building { account, left: left.into(), taken, builder });
+        let left = left.into();
+        self.building = Some(Building { account, left, taken, builder, follows: false });
         Ok(())
     }
 
@@ -296,7 +305,7 @@ impl Indexer {
 
     /// Writes what was gathered; answers what is left to do.
     fn write(&self, building: Building) -> Result<Option<Building>, IndexError> {
-        let Building { account, left, taken, builder } = building;
+        let Building { account, left, taken, builder, .. } = building;
         let index = &self.setup.index;
         let highest = taken.iter().max().map_or(0, |blob| blob.0.bits());
         if !taken.is_empty()
@@ -314,7 +323,7 @@ impl Indexer {
             return Ok(None);
         }
         let (taken, builder) = (Vec::new(), self.builder());
-        Ok(Some(Building { account, left, taken, builder }))
+        Ok(Some(Building { account, left, taken, builder, follows: true }))
     }
 
     fn published(

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::layout::Layout;
 use super::surroundings::Surroundings;
+use super::text_cache::TextCache;
 use super::{Inner, OpenOptions, Store};
 use crate::disk::OpenMode;
 use crate::error::CommitError;
@@ -88,6 +89,8 @@ pub(super) struct Indexing {
     figures: Arc<IndexerFigures>,
     /// How long one search may have documents looked into that are not indexed yet.
     pub(super) search_time: Duration,
+    /// Texts that searches had to ask.
+    pub(super) texts: TextCache,
 }
 
 impl Indexing {
@@ -113,7 +116,7 @@ impl Indexing {
         let setup = IndexerSetup { index: Arc::clone(&index), committed: Arc::clone(committed) };
         let indexer = Mutex::new(Indexer::new(setup, Arc::clone(&figures)));
         let search_time = options.extractor_search_time;
-        Indexing { index, indexer, figures, search_time }
+        Indexing { index, indexer, figures, search_time, texts: TextCache::new() }
     }
 }
 

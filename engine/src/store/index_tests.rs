@@ -188,7 +188,7 @@ fn rows(account: &Account) -> Vec<Row> {
     rows
 }
 
-fn text_of(account: &Account, row: &Row) -> SearchText {
+fn text_of(account: &Account, row: &Row) -> Arc<SearchText> {
     let structure = account.summary(row).unwrap().structure_tree();
     account.search_texts().of(row, &structure).unwrap()
 }

@@ -85,6 +85,7 @@ mod summary_maker;
 #[cfg(test)]
 mod summary_tests;
 mod surroundings;
+mod text_cache;
 mod types;
 mod unnamed;
 mod upgrade;

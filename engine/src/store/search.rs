@@ -1,16 +1,24 @@
 //! Asking the full-text index of an account, and what it does not decide: the texts of messages.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Account;
 use super::index_maker::IndexStatus;
+use super::text_cache::TextCache;
 use crate::error::ReadError;
 use crate::ids::BlobId;
 use crate::mailbox::Row;
 use crate::message::Part;
 use crate::message::text::SearchText;
 use crate::search::{DocumentText, Needle, OpenSplit, TextAnswer, wants_another_try};
+
+/// A split of so many messages is worth a thread.
+const LARGE_SPLIT_MESSAGES: u32 = if cfg!(test) { 4 } else { 32 << 10 };
+/// Threads of one search.
+const SEARCH_THREADS_MAX: usize = 4;
 
 impl Account {
     /// What the index says about a needle, of every message that is committed now.
@@ -24,11 +32,18 @@ impl Account {
                 return Ok(TextAnswer::ask_all());
             };
             let (mut contains, mut ask): (Vec<BlobId>, Vec<BlobId>) = (Vec::new(), snapshot.tail);
-            for split in &snapshot.splits {
-                if let Err(error) = split.find(needle, &mut contains, &mut ask) {
-                    tracing::warn!(%error, "a split of the index is made anew");
-                    index.give_up(self.number, split)?;
-                    continue 'again;
+            for (split, found) in snapshot.splits.iter().zip(find_in_all(&snapshot.splits, needle))
+            {
+                match found {
+                    Ok(mut found) => {
+                        contains.append(&mut found.0);
+                        ask.append(&mut found.1);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a split of the index is made anew");
+                        index.give_up(self.number, split)?;
+                        continue 'again;
+                    }
                 }
             }
             return Ok(TextAnswer::of(contains, ask));
@@ -51,6 +66,45 @@ impl Account {
     }
 }
 
+/// Messages that contain a needle, and such that have to be asked.
+type Found = Result<(Vec<BlobId>, Vec<BlobId>), ReadError>;
+
+/// What each split says. Large ones are asked side by side, on as many threads as there are
+/// processors, [`SEARCH_THREADS_MAX`] at most.
+fn find_in_all(splits: &[Arc<OpenSplit>], needle: &Needle) -> Vec<Found> {
+    let find = |split: &Arc<OpenSplit>| {
+        let (mut contains, mut ask) = (Vec::new(), Vec::new());
+        split.find(needle, &mut contains, &mut ask).map(|()| (contains, ask))
+    };
+    let large = splits.iter().filter(|split| split.message_count() >= LARGE_SPLIT_MESSAGES).count();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = large.min(processors).min(SEARCH_THREADS_MAX);
+    if threads < 2 {
+        return splits.iter().map(find).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(split) = splits.get(index) else { return found };
+            found.push((index, find(split)));
+        }
+    };
+    let mut found = std::thread::scope(|scope| {
+        // With fewer of them it takes longer.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
 /// Makes texts of messages, with those of their documents: as the index has them, so that it and
 /// whoever reads a message say the same; or made now, within the time that a search may take.
 pub struct SearchTexts {
@@ -67,7 +121,7 @@ impl SearchTexts {
     ///
     /// # Errors
     /// [`ReadError`] if it cannot be read.
-    pub fn of(&mut self, row: &Row, structure: &Part) -> Result<SearchText, ReadError> {
+    pub fn of(&mut self, row: &Row, structure: &Part) -> Result<Arc<SearchText>, ReadError> {
         let message = self.account.message(row)?.read_all()?;
         let mut text = SearchText::new(&message, structure);
         let documents = match self.kept(row.blob)? {
@@ -75,7 +129,20 @@ impl SearchTexts {
             None => self.made(row.blob, (&message, structure)),
         };
         documents.iter().for_each(|document| text.add_document(&document.text));
+        let text = Arc::new(text);
+        if !wants_another_try(&documents) {
+            self.cache().keep((self.account.number, row.blob), &text);
+        }
         Ok(text)
+    }
+
+    /// The same, if it was made not long ago.
+    pub fn known(&self, row: &Row) -> Option<Arc<SearchText>> {
+        self.cache().find((self.account.number, row.blob))
+    }
+
+    fn cache(&self) -> &TextCache {
+        &self.account.inner.indexing.texts
     }
 
     /// What a split has of a message's documents; `None` if it is in no split.

@@ -1,5 +1,7 @@
 //! A message under test, read no further than the test asks.
 
+use std::sync::Arc;
+
 use engine::error::ReadError;
 use engine::flags::Keyword;
 use engine::ids::EmailId;
@@ -26,7 +28,7 @@ pub(super) struct Candidate<'a> {
     texts: &'a mut SearchTexts,
     summary: Option<StoredSummary>,
     header: Option<SearchText>,
-    whole: Option<SearchText>,
+    whole: Option<Arc<SearchText>>,
 }
 
 impl<'a> Candidate<'a> {
@@ -139,6 +141,9 @@ impl<'a> Candidate<'a> {
     }
 
     fn whole(&mut self) -> Result<&SearchText, ReadError> {
+        if self.whole.is_none() {
+            self.whole = self.texts.known(self.row);
+        }
         if self.whole.is_none() {
             let structure = self.summary()?.structure_tree();
             self.whole = Some(self.texts.of(self.row, &structure)?);
