@@ -417,5 +417,6 @@ async fn with_an_index_half_made_every_search_is_answered_as_without_one() {
         (mixed, telling) = (mixed + of_seed.0, telling + of_seed.1);
     }
     println!("{mixed} questions met an index half made, {telling} found several messages");
-    assert!(mixed > 100 && telling > 100, "{mixed} met an index half made, {telling} found some");
+    let is_enough = mixed > 100 && telling > 100;
+    assert!(seed.is_some() || is_enough, "{mixed} met an index half made, {telling} found some");
 }
