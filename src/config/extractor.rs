@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for DocumentKind {
             (None, Some((kind, subkind))) => {
                 let begin = subkind.strip_suffix('*').filter(|begin| !begin.is_empty());
                 is_word(kind) && (subkind == "*" || is_word(begin.unwrap_or(subkind)))
-            },
+            }
             (None, None) => false,
         };
         match is_kind {

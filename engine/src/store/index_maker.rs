@@ -99,9 +99,12 @@ impl Indexing {
 pub(super) fn index_while_open(store: &Weak<Inner>) {
     let Some(committed) = store.upgrade().map(|inner| Arc::clone(&inner.committed)) else { return };
     let feed = &committed.index_feed;
-    while feed.wait() {
+    // What is half done goes on, whether anything new comes or not.
+    let mut step = IndexerStep::Idle;
+    while step == IndexerStep::Again || feed.wait() {
         let Some(inner) = store.upgrade() else { return };
-        let rest = if inner.may_index() { inner.index_and_time() } else { ROOM_WAIT };
+        let rest;
+        (step, rest) = if inner.may_index() { inner.index_and_time() } else { (step, ROOM_WAIT) };
         drop(inner);
         if !feed.rest(rest) {
             return;
@@ -116,8 +119,8 @@ impl Inner {
             && self.room.has_beside_reserve(self.indexing.index.bounds.builder_bytes)
     }
 
-    /// Takes a step; answers how long to rest.
-    fn index_and_time(&self) -> Duration {
+    /// Takes a step; answers what it did, and how long to rest.
+    fn index_and_time(&self) -> (IndexerStep, Duration) {
         let feed = &self.committed.index_feed;
         let changes = || self.commit_status.change_count.load(Ordering::Relaxed);
         let mut before = (self.clock.monotonic(), changes());
@@ -132,8 +135,8 @@ impl Inner {
             }
             (true, rest)
         };
-        self.index_step(&mut || rest_of(false).0 && self.may_index());
-        rest_of(true).1
+        let step = self.index_step(&mut || rest_of(false).0 && self.may_index());
+        (step, rest_of(true).1)
     }
 
     /// Takes a step; a merge asks `go_on` now and then.
