@@ -4,7 +4,7 @@
 //! message ─► documents ─► extractor ─► texts ─┬─► tokens, as those of the body
 //!                                             └─► documents section of the split, as they are
 //! merge: from section to section             whoever asks a message's text: from the section
-//! messages of the tail: made when they are asked, within the time of the search, and kept in memory
+//! messages of the tail: made when they are asked, within the time of the search; kept in memory
 //!
 //! entry of a message   documents  count, then of each:
 //!                        flaw       u8    0: none; else why its text is not there, or not all

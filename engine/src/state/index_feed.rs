@@ -290,8 +290,10 @@ impl IndexFeed {
         self.inner.lock().remove(&self.bounds, account);
     }
 
-    /// Takes what came to a watched account.
+    /// Takes what came to a watched account; all of it is visible.
     pub(crate) fn take(&self, account: AccountNumber) -> Vec<FreshBlob> {
+        // What was noted and is not visible yet would be taken for gone by whoever reads it.
+        let _between_groups = self.gate.lock();
         let mut inner = self.inner.lock();
         let arrived = inner.accounts.get_mut(&account);
         arrived.map(|arrived| std::mem::take(&mut arrived.fresh)).unwrap_or_default()
@@ -352,6 +354,9 @@ impl IndexFeed {
             return IndexWork::Forget(account);
         }
         if let Some((account, blob)) = inner.unlooked.pop_front() {
+            drop(inner);
+            // It was noted before it was visible; now it is.
+            drop(self.gate.lock());
             return IndexWork::Look(account, blob);
         }
         inner.due.pop_first().map_or(IndexWork::Nothing, IndexWork::Visit)

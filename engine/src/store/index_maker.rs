@@ -159,7 +159,7 @@ impl Inner {
             && self.room.has_beside_reserve(self.indexing.index.bounds.builder_bytes)
     }
 
-    /// Takes a step; answers how long to rest.
+    /// Takes a step; answers what it did, and how long to rest.
     fn index_and_time(&self) -> (IndexerStep, Duration) {
         let feed = &self.committed.index_feed;
         let changes = || self.commit_status.change_count.load(Ordering::Relaxed);

@@ -202,7 +202,7 @@ fn contains(text: &SearchText, needle: &Needle) -> bool {
 }
 
 fn compare(account: &Account) -> usize {
-    let texts: Vec<(BlobId, SearchText)> =
+    let texts: Vec<(BlobId, Arc<SearchText>)> =
         rows(account).iter().map(|row| (row.blob, text_of(account, row))).collect();
     let mut asked = 0;
     for needle in needles() {
