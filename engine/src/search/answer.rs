@@ -41,7 +41,8 @@ impl TextAnswer {
     /// Of an index: what contains the needle, and what has to be asked; others lack it.
     pub(crate) fn of(mut contains: Vec<BlobId>, mut ask: Vec<BlobId>) -> TextAnswer {
         for list in [&mut contains, &mut ask] {
-            list.sort_unstable();
+            // Of each split they are in order: runs are merged.
+            list.sort();
             list.dedup();
         }
         TextAnswer { contains, ask, others: Verdict::Lacks }

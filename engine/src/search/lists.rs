@@ -295,6 +295,27 @@ impl<'a> ClassList<'a> {
         Ok(())
     }
 
+    /// Hands the messages that are wanted to `take`.
+    pub(crate) fn each_message(
+        &self,
+        wanted: &MessageSet,
+        mut take: impl FnMut(u32),
+    ) -> Result<(), ReadError> {
+        let mut runs = self.runs();
+        while let Some(run) = runs.next().map_err(broken)? {
+            if !wanted.meets(run.first..run.end) {
+                continue;
+            }
+            let mut postings = run.postings;
+            while let Some(posting) = postings.next().map_err(broken)? {
+                if wanted.contains(posting.message) {
+                    take(posting.message);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn runs(&self) -> Runs<'a> {
         Runs { list: *self, skips: Decoder::new(self.skips), remaining: self.count, run: (0, 0, 0) }
     }

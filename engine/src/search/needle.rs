@@ -61,6 +61,18 @@ impl Split {
     /// # Errors
     /// [`ReadError`] if the split cannot be read.
     pub(crate) fn find(&self, needle: &Needle) -> Result<Found, ReadError> {
+        self.find_among(needle, None)
+    }
+
+    /// The same among some of its messages; what it says of others says nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the split cannot be read.
+    pub(crate) fn find_among(
+        &self,
+        needle: &Needle,
+        among: Option<&MessageSet>,
+    ) -> Result<Found, ReadError> {
         let count = self.message_count();
         let mut found = Found::empty(count);
         let classes = match &needle.scope {
@@ -72,7 +84,7 @@ impl Split {
             found.sure = MessageSet::full(count);
             return Ok(found);
         }
-        self.find_ways(&Ways::of(&needle.text), classes, &mut found)?;
+        self.find_ways(&Ways::of(&needle.text), (classes, among), &mut found)?;
         match &needle.scope {
             Scope::Body => {}
             Scope::Text => self.find_across_names(&needle.text, &mut found.ask)?,
@@ -89,7 +101,7 @@ impl Split {
     /// Adds the messages with a mark.
     fn mark(&self, mark: &str, out: &mut MessageSet) -> Result<(), ReadError> {
         for term in self.terms(Pattern::Exact(mark), Classes::ALL, 1)?.unwrap_or_default() {
-            self.unite(&term, Classes::ALL, out)?;
+            self.unite(&term, (Classes::ALL, None), out)?;
         }
         Ok(())
     }
@@ -143,7 +155,7 @@ impl Split {
                 Visit::GoOn
             })?;
             for place in places {
-                self.unite(&place, Classes::ALL, &mut named)?;
+                self.unite(&place, (Classes::ALL, None), &mut named)?;
             }
         }
         named.intersect(&self.with_value(value.strip_prefix(' ').unwrap_or(value))?);
@@ -157,7 +169,7 @@ impl Split {
         if value.is_empty() {
             return Ok(MessageSet::full(self.message_count()));
         }
-        self.find_ways(&Ways::of_beginning(value), Classes::HEADERS, &mut found)?;
+        self.find_ways(&Ways::of_beginning(value), (Classes::HEADERS, None), &mut found)?;
         found.ask.unite(&found.sure);
         Ok(found.ask)
     }

@@ -74,17 +74,47 @@ impl OpenSplit {
         alive
     }
 
-    /// Adds what contains a needle, and what has to be asked.
+    /// Adds what contains a needle, and what has to be asked, of the messages from one to another.
     pub(crate) fn find(
         &self,
         needle: &Needle,
-        contains: &mut Vec<BlobId>,
-        ask: &mut Vec<BlobId>,
+        within: (BlobId, BlobId),
+        (contains, ask): (&mut Vec<BlobId>, &mut Vec<BlobId>),
     ) -> Result<(), ReadError> {
-        let found = self.split.find(needle)?;
+        let Some(among) = self.among(within) else { return Ok(()) };
+        let mut found = self.split.find_among(needle, among.as_ref())?;
+        if let Some(among) = &among {
+            found.sure.intersect(among);
+            found.ask.intersect(among);
+        }
         contains.extend(found.sure.iter().filter_map(|message| self.split.blob(message)));
         ask.extend(found.ask.iter().filter_map(|message| self.split.blob(message)));
         Ok(())
+    }
+
+    /// Its messages from one to another, as a set if they are not all; `None` if there are none.
+    fn among(&self, (first, last): (BlobId, BlobId)) -> Option<Option<MessageSet>> {
+        let (first, last) = (first.0.bits(), last.0.bits());
+        let all = self.blobs();
+        let from = all.partition_point(|blob| *blob < first);
+        let to = all.partition_point(|blob| *blob <= last);
+        if from >= to {
+            return None;
+        }
+        if to - from == all.len() {
+            return Some(None);
+        }
+        let count = self.message_count();
+        if self.sorted.is_none() {
+            return Some(Some(MessageSet::range(u32_of(from)..u32_of(to), count)));
+        }
+        let mut among = MessageSet::empty(count);
+        for (message, blob) in (0..).zip(self.split.blobs()) {
+            if (first..=last).contains(blob) {
+                among.insert(message);
+            }
+        }
+        Some(Some(among))
     }
 
     /// The texts of a message's documents.

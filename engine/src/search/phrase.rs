@@ -292,22 +292,22 @@ impl<'a> Step<'a> {
 }
 
 impl Split {
-    /// Looks for a needle in all the ways in which it may stand.
+    /// Looks for a needle in all the ways in which it may stand, in these messages or in all.
     pub(super) fn find_ways(
         &self,
         ways: &Ways,
-        classes: Classes,
+        (classes, among): (Classes, Option<&MessageSet>),
         found: &mut Found,
     ) -> Result<(), ReadError> {
         if ways.asks_all {
             found.ask = MessageSet::full(self.message_count());
         }
         for way in &ways.sure {
-            self.find_way(way, classes, found)?;
+            self.find_way(way, (classes, among), found)?;
         }
         let mut asked = Found::empty(self.message_count());
         for way in &ways.ask {
-            self.find_way(way, classes, &mut asked)?;
+            self.find_way(way, (classes, among), &mut asked)?;
         }
         found.ask.unite(&asked.sure);
         found.ask.unite(&asked.ask);
@@ -317,15 +317,16 @@ impl Split {
     fn find_way(
         &self,
         elements: &[Element],
-        classes: Classes,
+        (classes, among): (Classes, Option<&MessageSet>),
         found: &mut Found,
     ) -> Result<(), ReadError> {
         if let [only] = elements
             && only.is_usual.is_none()
         {
-            return self.find_one(only.pattern(), classes, found);
+            return self.find_one(only.pattern(), (classes, among), found);
         }
-        let mut candidates = MessageSet::full(self.message_count());
+        let all = || MessageSet::full(self.message_count());
+        let mut candidates = among.map_or_else(all, Clone::clone);
         let mut steps = Vec::with_capacity(elements.len());
         // Whole tokens first: they leave less to look for.
         let is_exact = |element: &&Element| element.kind == ElementKind::Exact;
@@ -335,7 +336,7 @@ impl Split {
             if let Some(terms) = terms.as_ref().filter(|terms| terms.len() <= UNITED_TERMS_MAX) {
                 let mut having = MessageSet::empty(self.message_count());
                 for term in terms {
-                    self.unite(term, classes, &mut having)?;
+                    self.unite(term, (classes, among), &mut having)?;
                 }
                 candidates.intersect(&having);
                 if candidates.is_empty() {
@@ -358,20 +359,20 @@ impl Split {
     fn find_one(
         &self,
         pattern: Pattern<'_>,
-        classes: Classes,
+        (classes, among): (Classes, Option<&MessageSet>),
         found: &mut Found,
     ) -> Result<(), ReadError> {
-        let all = self.message_count();
+        let all = among.map_or(self.message_count(), MessageSet::count);
         let (mut looked, mut left_out) = (0u32, false);
         self.try_each_term(pattern, classes, |term| {
-            self.unite(term, classes, &mut found.sure)?;
+            self.unite(term, (classes, among), &mut found.sure)?;
             looked = looked.wrapping_add(1);
             left_out = looked.is_multiple_of(LOOK_AFTER_TERMS)
                 && all.saturating_sub(found.sure.count()) <= ASKED_MAX;
             Ok(if left_out { Visit::Stop } else { Visit::GoOn })
         })?;
         if left_out {
-            found.ask = MessageSet::full(all);
+            found.ask = MessageSet::full(self.message_count());
         }
         Ok(())
     }

@@ -27,6 +27,18 @@ impl MessageSet {
         MessageSet { words }
     }
 
+    /// With the messages of a range, of `count`.
+    pub(crate) fn range(range: Range<u32>, count: u32) -> MessageSet {
+        let mut set = MessageSet::full(range.end.min(count));
+        set.words.resize(usize_of_u32(count.div_ceil(64)), 0);
+        let (word, bit) = (usize_of_u32(range.start / 64), range.start % 64);
+        set.words.iter_mut().take(word).for_each(|word| *word = 0);
+        if let Some(word) = set.words.get_mut(word) {
+            *word &= u64::MAX << bit;
+        }
+        set
+    }
+
     /// Adds one; what lies beyond the split's messages is left out.
     #[inline]
     pub(crate) fn insert(&mut self, message: u32) {

@@ -234,14 +234,17 @@ impl Split {
         Ok(Box::new(found.unwrap_or_default().into_iter().map(usize_of_u32)))
     }
 
-    /// Adds the messages in which a term stands in one of the classes.
+    /// Adds the messages in which a term stands in one of the classes, those of these or all.
     pub(crate) fn unite(
         &self,
         term: &TermPlace,
-        classes: Classes,
+        (classes, among): (Classes, Option<&MessageSet>),
         out: &mut MessageSet,
     ) -> Result<(), ReadError> {
         self.each_class(term, classes, |list| {
+            if let Some(among) = among {
+                return list.each_message(among, |message| out.insert(message));
+            }
             let mut postings = list.postings();
             while let Some(posting) = postings.next().map_err(broken)? {
                 out.insert(posting.message);

@@ -9,7 +9,7 @@ use super::Account;
 use super::index_maker::IndexStatus;
 use super::text_cache::TextCache;
 use crate::error::ReadError;
-use crate::ids::BlobId;
+use crate::ids::{BlobId, Lsn};
 use crate::mailbox::Row;
 use crate::message::Part;
 use crate::message::text::SearchText;
@@ -17,6 +17,8 @@ use crate::search::{DocumentText, Needle, OpenSplit, TextAnswer, wants_another_t
 
 /// A split of so many messages is worth a thread.
 const LARGE_SPLIT_MESSAGES: u32 = if cfg!(test) { 4 } else { 32 << 10 };
+/// From the lowest to the highest.
+const ALL_BLOBS: (BlobId, BlobId) = (BlobId(Lsn::ZERO), BlobId(Lsn::MAX));
 /// Threads of one search.
 const SEARCH_THREADS_MAX: usize = 4;
 
@@ -26,14 +28,27 @@ impl Account {
     /// # Errors
     /// [`ReadError`] if state cannot be read.
     pub fn find_text(&self, needle: &Needle) -> Result<TextAnswer, ReadError> {
+        self.find_text_within(needle, ALL_BLOBS)
+    }
+
+    /// The same of the messages from one blob to another: of others the answer says nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`] if state cannot be read.
+    pub fn find_text_within(
+        &self,
+        needle: &Needle,
+        within: (BlobId, BlobId),
+    ) -> Result<TextAnswer, ReadError> {
         let index = &self.inner.indexing.index;
         'again: loop {
             let Some(snapshot) = index.snapshot(self.number)? else {
                 return Ok(TextAnswer::ask_all());
             };
             let (mut contains, mut ask): (Vec<BlobId>, Vec<BlobId>) = (Vec::new(), snapshot.tail);
-            for (split, found) in snapshot.splits.iter().zip(find_in_all(&snapshot.splits, needle))
-            {
+            ask.retain(|blob| (within.0..=within.1).contains(blob));
+            let found = find_in_all(&snapshot.splits, needle, within);
+            for (split, found) in snapshot.splits.iter().zip(found) {
                 match found {
                     Ok(mut found) => {
                         contains.append(&mut found.0);
@@ -71,10 +86,10 @@ type Found = Result<(Vec<BlobId>, Vec<BlobId>), ReadError>;
 
 /// What each split says. Large ones are asked side by side, on as many threads as there are
 /// processors, [`SEARCH_THREADS_MAX`] at most.
-fn find_in_all(splits: &[Arc<OpenSplit>], needle: &Needle) -> Vec<Found> {
+fn find_in_all(splits: &[Arc<OpenSplit>], needle: &Needle, within: (BlobId, BlobId)) -> Vec<Found> {
     let find = |split: &Arc<OpenSplit>| {
         let (mut contains, mut ask) = (Vec::new(), Vec::new());
-        split.find(needle, &mut contains, &mut ask).map(|()| (contains, ask))
+        split.find(needle, within, (&mut contains, &mut ask)).map(|()| (contains, ask))
     };
     let large = splits.iter().filter(|split| split.message_count() >= LARGE_SPLIT_MESSAGES).count();
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
