@@ -120,7 +120,7 @@ mod tests {
         };
         let by_type = seen(&|media_type, _| media_type == "application/pdf");
         let first = ("application/pdf".to_owned(), "Ä.pdf".to_owned(), b"%PDF".to_vec());
-        assert_eq!(by_type, [first.clone()]);
+        assert_eq!(by_type, std::slice::from_ref(&first));
         let by_name = seen(&|_, name| name.to_lowercase().ends_with(".pdf"));
         let octets = "application/octet-stream".to_owned();
         assert_eq!(by_name, [first, (octets, "Offer.PDF".to_owned(), b"%PDF".to_vec())]);
