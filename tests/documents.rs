@@ -162,7 +162,7 @@ fn whatever_an_extractor_does_mail_goes_on() {
     assert!(!log.contains("secret-name"), "no name of a file is logged");
     let left = std::fs::read(folder.path().join("left-over")).unwrap();
     assert_eq!(left, b"", "a file may be made, and gets no byte");
-    for line in ["sleep\0607\0", "yes\0Endlosband\0", "tail\0/dev/zero\0"] {
+    for line in ["sleep\x00607\0", "yes\0Endlosband\0", "tail\0/dev/zero\0"] {
         assert_eq!(running(line), 0, "{line:?} is left over");
     }
     // What failed is not tried again.
