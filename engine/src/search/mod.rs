@@ -7,6 +7,7 @@
 //!              ▲                                                        │
 //!              └── merge.rs: several become one, without the dead       ▼
 //! needle ─ needle.rs ─► tokens that may hold its parts ─ split.rs ─► messages: sure, or to ask
+//! words  ─ ranked/ ───► tokens that resemble them ────── split.rs ─► messages, and how well
 //! ```
 //!
 //! Where splits lie and how they come to be:
@@ -50,6 +51,7 @@ mod living;
 mod merge;
 mod needle;
 mod open_split;
+mod ranked;
 mod set;
 mod split;
 mod texts;
@@ -68,6 +70,9 @@ pub(crate) use index::Index;
 pub use index::IndexFigures;
 pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep};
 pub use needle::{Needle, Scope};
+#[cfg(test)]
+pub(crate) use ranked::Language;
+pub use ranked::{RankedAnswer, RankedVerdict, Score, Segment, Statistics, Words, marked, snippet};
 
 /// Stored bytes of the index break a rule.
 fn broken(why: Broken) -> ReadError {
@@ -168,6 +173,8 @@ pub(crate) struct Classes(u8);
 impl Classes {
     const ALL: Classes = Classes(0x7F);
     const HEADERS: Classes = Classes(0x7E);
+    /// What people write: all but other fields of headers.
+    const WRITTEN: Classes = Classes(0x7D);
 
     const fn only(class: Class) -> Classes {
         Classes(class.bit())

@@ -64,7 +64,7 @@ pub(crate) struct Found {
 
 /// Whether what is found has to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Certainty {
+pub(super) enum Certainty {
     Sure,
     Ask,
 }
@@ -84,7 +84,7 @@ enum End {
 }
 
 /// A needle cut into tokens.
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     tokens: Vec<Token<'a>>,
     begin: End,
     end: End,
@@ -113,6 +113,17 @@ impl<'a> Parts<'a> {
             end: end_at(after),
             certainty: Certainty::Sure.and(is_plain),
             tokens,
+        }
+    }
+
+    /// Of whole tokens with the usual between them.
+    pub(super) fn of_whole(tokens: &'a [String]) -> Parts<'a> {
+        let token = |text: &'a String| Token { text, before: Separator::Usual };
+        Parts {
+            tokens: tokens.iter().map(token).collect(),
+            begin: End::Whole,
+            end: End::Whole,
+            certainty: Certainty::Sure,
         }
     }
 
@@ -267,7 +278,8 @@ impl Split {
         }
     }
 
-    fn find_phrase(
+    /// Finds several tokens next to each other.
+    pub(super) fn find_phrase(
         &self,
         parts: &Parts<'_>,
         classes: Classes,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::file::SplitFile;
 use super::needle::Needle;
+use super::ranked::{SplitRanks, Statistics, Words};
 use super::set::MessageSet;
 use super::split::Split;
 use crate::error::ReadError;
@@ -84,6 +85,15 @@ impl OpenSplit {
         contains.extend(found.sure.iter().filter_map(|message| self.split.blob(message)));
         ask.extend(found.ask.iter().filter_map(|message| self.split.blob(message)));
         Ok(())
+    }
+
+    /// What has all words of a query, if they are sought where the index knows enough.
+    pub(crate) fn rank(
+        &self,
+        words: &Words,
+        statistics: &mut Statistics,
+    ) -> Result<SplitRanks, ReadError> {
+        self.split.rank(words, statistics)
     }
 
     /// Bytes of memory that it takes; an open file counts, too.

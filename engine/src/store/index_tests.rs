@@ -647,11 +647,14 @@ fn measure_indexing() {
     let account = store.account(ANNA).unwrap().unwrap();
     let inbox = account.mailbox("INBOX").unwrap().unwrap();
     let messages = corpus(usize::try_from(number_of("MESSAGES", 20_000)).unwrap());
-    let mut text_bytes = 0;
+    let (mut text_bytes, mut language_ns) = (0, 0);
     for message in &messages {
         append_one(&store, &account, &inbox, message);
         let summary = crate::message::Summary::parse(message);
         let text = SearchText::new(message, &summary.structure);
+        let begun = worked();
+        std::hint::black_box(crate::search::Language::of(&text));
+        language_ns += worked() - begun;
         let bodies: usize = text.body_texts().map(str::len).sum();
         let fields = text.own_fields().chain(text.part_fields());
         text_bytes += bodies + fields.map(|(name, value)| name.len() + value.len()).sum::<usize>();
@@ -669,6 +672,7 @@ fn measure_indexing() {
         text / cpu,
         wall.as_secs_f64()
     );
+    println!("of it {:.1} µs a message for its language", language_ns as f64 / 1e3 / count as f64);
     println!(
         "{} splits, {} bytes: {:.3} of the text, {:.3} of the mail",
         status.figures.split_count,
@@ -695,6 +699,19 @@ fn measure_indexing() {
         let first = times[0];
         times.sort_unstable();
         println!("{name}: {found:?} sure and asked, first {first} µs, median {} µs", times[15]);
+    }
+    for query in ["harbour", "invoice", "memory leak", "the patch", "thansk for the", "re"] {
+        let words = crate::search::Words::new(query, Scope::Text).unwrap();
+        let mut times: Vec<u64> = Vec::new();
+        let mut found = (0, 0);
+        for _ in 0..30 {
+            let begun = worked();
+            found = account.find_ranked(&words).unwrap().counts();
+            times.push((worked() - begun) / 1000);
+        }
+        let first = times[0];
+        times.sort_unstable();
+        println!("ranked {query}: {found:?}, first {first} µs, median {} µs", times[15]);
     }
     let begun = worked();
     store.inner.indexing.index.close_all();

@@ -7,21 +7,19 @@ use engine::mailbox::{Row, View};
 use engine::message::StoredSummary;
 use engine::message::section::FieldNames;
 use engine::message::text::{SearchText, fold};
+use engine::search::{Scope as Searched, Score};
 use engine::{Account, Summaries};
 
-use super::fuzzy::Fuzzy;
+use super::like::Like;
 use crate::codec::command::SearchField;
-
-/// The best RELEVANCY: that of a message that no FUZZY key has judged.
-pub(super) const RELEVANCY_MAX: u8 = 100;
 
 /// A message under test.
 pub(super) struct Candidate<'a> {
     account: &'a Account,
     view: &'a View,
     pub(super) row: &'a Row,
-    /// How well it matches: the worst of what FUZZY keys say.
-    pub(super) relevancy: u8,
+    /// How well it matches, as FUZZY keys say; none if no key has judged it.
+    pub(super) score: Option<Score>,
     summaries: &'a mut Summaries,
     summary: Option<StoredSummary>,
     header: Option<SearchText>,
@@ -38,7 +36,7 @@ impl<'a> Candidate<'a> {
             account,
             view,
             row,
-            relevancy: RELEVANCY_MAX,
+            score: None,
             summaries,
             summary: None,
             header: None,
@@ -153,23 +151,15 @@ impl<'a> Candidate<'a> {
         Ok(self.whole()?.text_contains(folded))
     }
 
-    /// How well a field of that name has the words, if it has them.
-    pub(super) fn header_resembles(
-        &mut self,
-        name: &str,
-        words: &Fuzzy,
-    ) -> Result<Option<u8>, ReadError> {
-        self.with_header(name, |header| words.relevancy(header.field_texts(name)))
-    }
-
-    /// How well the body has the words, if it has them.
-    pub(super) fn body_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
-        Ok(words.relevancy(self.whole()?.body_texts()))
-    }
-
-    /// How well the whole message has the words, if it has them.
-    pub(super) fn text_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
-        let whole = self.whole()?;
-        Ok(words.relevancy(whole.header_texts().chain(whole.body_texts())))
+    /// How well it has the words, if it has all of them. What is no field that the index does not
+    /// know is looked for in the whole message, because its text tells the language.
+    pub(super) fn resembles(&mut self, like: &Like) -> Result<Option<Score>, ReadError> {
+        let (words, statistics) = (like.words(), like.statistics());
+        match words.scope() {
+            Searched::Header(name) if !words.has_classes() => {
+                self.with_header(name, |header| words.score(header, &statistics))
+            }
+            _ => Ok(words.score(self.whole()?, &statistics)),
+        }
     }
 }

@@ -73,6 +73,10 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
             condition: Condition::Blobs(answer.candidates().into()),
             is_whole: answer.to_ask().is_empty(),
         },
+        Test::Ranked(answer, _) if answer.is_closed() => ByColumns {
+            condition: Condition::Blobs(answer.candidates().into()),
+            is_whole: answer.counts().1 == 0,
+        },
         Test::Not(test) => match by_columns(test, view) {
             ByColumns { condition, is_whole: true } => whole(condition.negated()),
             _ => ByColumns::unknown(),
@@ -81,9 +85,8 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
         Test::And(tests) => together(tests.iter(), view, Condition::All),
         Test::Sent(..)
         | Test::Email(_)
-        | Test::HeaderLike(..)
-        | Test::BodyLike(_)
-        | Test::TextLike(_)
+        | Test::Like(_)
+        | Test::Ranked(..)
         | Test::Header(..)
         | Test::Field(..)
         | Test::Asked(..)
