@@ -1,7 +1,8 @@
 //! The text of a message as people read it: for the passages that a search shows.
 //!
-//! Unlike [`SearchText`](super::text::SearchText) it is not folded, has each text once (plain, where
-//! HTML says the same beside it), and nothing that mail programs do not show: no targets of links.
+//! Unlike [`SearchText`](super::text::SearchText) it is not folded, has each text once (plain,
+//! where HTML says the same beside it), and nothing that mail programs do not show: no targets of
+//! links.
 
 use super::decode::html_text;
 use super::flowed::{SoftBlank, unflowed};

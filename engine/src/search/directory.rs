@@ -3,8 +3,8 @@
 //! ```text
 //! directory   token_version     u16   rules by which its texts were cut (`token.rs`),
 //!             fold_version      u16   folded (`message/text.rs`)
-//!             language_version  u16   and their languages told (`ranked/language.rs`): what follows
-//!                                     is read only where all are those of today
+//!             language_version  u16   and their languages told (`ranked/language.rs`): what
+//!                                     follows is read only where all are those of today
 //!             message_count  varint
 //!             of each dictionary, in the order of groups (`mod.rs`):
 //!               leaf_count     varint, then of each leaf:

@@ -16,6 +16,9 @@ const MAILS: [(&str, &str, &str); 6] = [
     ("Tom <tom@example.org>", "東京駅", "Nothing else is in here."),
 ];
 
+/// Messages of a megabyte.
+const LARGE: usize = 5;
+
 /// A command, which numbers it answers, and why.
 const CASES: [(&str, &str, &str); 10] = [
     ("FUZZY TEXT harbour", "1 2 5", "itself, its stem and an error"),
@@ -59,6 +62,8 @@ async fn fuzzy_keys_find_the_same_by_the_index_and_without_it() {
     let store = open_store(folder.path());
     let account = store.account(USER).unwrap().unwrap();
     MAILS.iter().for_each(|(from, subject, body)| send(&store, from, subject, body));
+    // So much that the account has an index.
+    (0..LARGE).for_each(|_| send(&store, "x@example.org", "large", &"filler ".repeat(150_000)));
     let served = Served::new(store, Config::new(Limits::default(), "test".into(), None, true));
     let mut client = Client::new(served.connect(Transport::Plain, 1 << 16));
     client.log_in().await;
@@ -72,9 +77,9 @@ async fn fuzzy_keys_find_the_same_by_the_index_and_without_it() {
     send(served.store(), "Zoe <zoe@example.org>", "quartz", said);
     client.ok("NOOP").await;
     let found = client.ok("SEARCH FUZZY TEXT harbourmasters").await;
-    assert_eq!(found[0].trim_end(), "* SEARCH 7", "what came just now");
+    assert_eq!(found[0].trim_end(), "* SEARCH 12", "what came just now");
     account.create_mailbox("Copies", None).wait().unwrap();
-    client.ok("COPY 1,7 Copies").await;
+    client.ok("COPY 1,12 Copies").await;
     let found = client.ok("ESEARCH IN (personal) RETURN (COUNT RELEVANCY) FUZZY BODY quartz").await;
     assert_eq!(found.iter().filter(|line| line.contains(" COUNT 1 RELEVANCY (100)")).count(), 2);
 }

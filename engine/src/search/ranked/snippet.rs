@@ -254,8 +254,8 @@ mod tests {
             (
                 "harbour master",
                 &long,
-                "… more more more more more more more The [Harbours]' [master] is in. rest rest rest \
-                 rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest …",
+                "… more more more more more more more The [Harbours]' [master] is in. rest rest \
+                 rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest …",
                 "where both words are, of the same stem too, and nothing moves a terminal",
             ),
             ("harbour", "The harbor.", "The [harbor].", "all of a short text"),
@@ -274,7 +274,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_passage_is_a_piece_of_the_text(text in "([ab東]{1,5}|[ .,\r\n\u{1b}]|Äb|harbour){0,90}") {
+        fn a_passage_is_a_piece_of_the_text(
+            text in "([ab東]{1,5}|[ .,\r\n\u{1b}]|Äb|harbour){0,90}",
+        ) {
             let words = Words::new("harbour äb 東a", Scope::Text).unwrap();
             let segments = snippet(&words, &message(&text), &text);
             let joined: String = segments.iter().map(|segment| segment.text.as_str()).collect();

@@ -2,8 +2,8 @@
 //!
 //! | of a word | are looked for |
 //! |--|--|
-//! | the word, its accents, stems and errors | terms with its first letter: one range of a dictionary |
-//! | with a wrong first letter | terms that end as it does, by their grams; its first two letters swapped |
+//! | the word, its accents, stems and errors | terms with its first letter: a range of a dictionary |
+//! | with a wrong first letter | terms that end as it does, by their grams; two letters swapped |
 //! | as a later part of a token | terms that contain it behind a joint, by their grams |
 //!
 //! Each of them is compared with the word (`word.rs`), so what is found is what a text would say.

@@ -12,8 +12,7 @@ use crate::message::text::SearchText;
 impl Words {
     /// What a message has of the words, if it has all of them.
     pub(crate) fn in_text(&self, text: &SearchText) -> Option<Tallies> {
-        let language = Language::of(text);
-        let mut found = Found::new(self, language);
+        let mut found = Found::new(self, Some(Language::of(text)));
         let mut token_count = 0;
         let classes = self.classes();
         each_text(text, |class, text| {
@@ -29,10 +28,24 @@ impl Words {
     }
 }
 
+impl Words {
+    /// Whether a message may have all words, as far as its header tells in which all of them are
+    /// sought: in whatever language its text is.
+    pub fn may_be_in_header(&self, header: &SearchText) -> bool {
+        let Scope::Header(name) = &self.scope else { return true };
+        let mut found = Found::new(self, None);
+        for value in header.field_texts(name) {
+            found.look(Class::of_field(name), value, true);
+        }
+        found.finish(0).is_some()
+    }
+}
+
 /// What was found so far.
 struct Found<'a> {
     words: &'a Words,
-    language: Language,
+    /// That of the text, if it is known.
+    language: Option<Language>,
     among: Languages,
     tallies: Vec<Tally>,
     runs: Vec<Sequence<'a>>,
@@ -40,9 +53,12 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(words: &'a Words, language: Language) -> Found<'a> {
+    fn new(words: &'a Words, language: Option<Language>) -> Found<'a> {
         let mut among = Languages::default();
-        among.insert(language.of_stems());
+        match language {
+            Some(language) => among.insert(language.of_stems()),
+            None => among = Languages::ALL,
+        }
         Found {
             words,
             language,
@@ -70,9 +86,14 @@ impl<'a> Found<'a> {
                     if run.push(&token, class) {
                         tally.add(class, 1, 1.0);
                     }
-                } else if let Some(likeness) =
-                    word.resemblance(token.text, self.among).within(self.language)
-                {
+                    continue;
+                }
+                let resemblance = word.resemblance(token.text, self.among);
+                let likeness = match self.language {
+                    Some(language) => resemblance.within(language),
+                    None => resemblance.greatest(),
+                };
+                if let Some(likeness) = likeness {
                     tally.add(class, 1, likeness.weight());
                 }
             }

@@ -151,13 +151,19 @@ impl<'a> Candidate<'a> {
         Ok(self.whole()?.text_contains(folded))
     }
 
-    /// How well it has the words, if it has all of them. What is no field that the index does not
-    /// know is looked for in the whole message, because its text tells the language.
+    /// How well it has the words, if it has all of them. A message whose header may have them is
+    /// read as a whole, because its text tells the language; but for fields that no index knows,
+    /// which are looked at as they are.
     pub(super) fn resembles(&mut self, like: &Like) -> Result<Option<Score>, ReadError> {
         let (words, statistics) = (like.words(), like.statistics());
         match words.scope() {
             Searched::Header(name) if !words.has_classes() => {
                 self.with_header(name, |header| words.score(header, &statistics))
+            }
+            Searched::Header(name)
+                if !self.with_header(name, |header| words.may_be_in_header(header))? =>
+            {
+                Ok(None)
             }
             _ => Ok(words.score(self.whole()?, &statistics)),
         }

@@ -62,18 +62,14 @@ mod tests {
 
     #[test]
     fn relevancy_is_told_beside_the_best() {
-        let table: [(&[Option<u32>], &[u8], &str); 4] = [
-            (
-                &[Some(50_000), Some(25_000), Some(1)],
-                &[100, 50, 1],
-                "parts of the best, 1 at least",
-            ),
-            (&[Some(7)], &[100], "the best is 100, however good it is"),
-            (&[None, Some(3), None], &[100, 100, 100], "what no key has judged"),
-            (&[], &[], "nothing"),
+        let table = [
+            (vec![Some(50_000), Some(25_000), Some(1)], vec![100, 50, 1], "parts of the best"),
+            (vec![Some(7)], vec![100], "the best is 100, however good it is"),
+            (vec![None, Some(3), None], vec![100, 100, 100], "what no key has judged"),
+            (vec![], vec![], "nothing"),
         ];
         for (scores, expected, reason) in table {
-            let scores: Vec<Option<Score>> = scores.iter().map(|one| one.map(Score)).collect();
+            let scores: Vec<Option<Score>> = scores.into_iter().map(|one| one.map(Score)).collect();
             assert_eq!(relevancies(&scores), expected, "{reason}");
         }
     }

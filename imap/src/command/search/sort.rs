@@ -33,6 +33,7 @@ pub(super) struct SortTable {
     columns: Vec<Column>,
     uids: Vec<u32>,
     sequence: Vec<u32>,
+    /// Of the first rows; empty until a FUZZY key has judged one.
     scores: Vec<Option<Score>>,
     modseq: Lsn,
     /// What is known of each criterion that is found in summaries.
@@ -74,7 +75,8 @@ impl SortTable {
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().map(Column::bytes).sum();
-        columns + self.uids.capacity() * 16 + self.blobs.capacity() * size_of::<BlobId>()
+        let scores = self.scores.capacity() * size_of::<Option<Score>>();
+        columns + scores + self.uids.capacity() * 9 + self.blobs.capacity() * size_of::<BlobId>()
     }
 
     /// Whether it has begun with texts from before.
@@ -125,7 +127,10 @@ impl SortTable {
         }
         self.uids.push(row.uid.0);
         self.sequence.push(number);
-        self.scores.push(score);
+        if score.is_some() || !self.scores.is_empty() {
+            self.scores.resize(self.uids.len() - 1, None);
+            self.scores.push(score);
+        }
         self.modseq = self.modseq.max(row.modseq);
         Ok(u32_of(self.uids.len()) - 1)
     }
