@@ -112,13 +112,22 @@ pub(crate) struct PlaceArguments {
 pub(crate) struct SearchArguments {
     /// Whose mailboxes
     pub(crate) user: String,
-    /// Text to look for in everything, or keys of IMAP's SEARCH in capitals: FROM ann SINCE
-    /// 1-Jan-2026
+    /// Words to look for, or keys of IMAP's SEARCH in capitals: FROM ann SINCE 1-Jan-2026. Words
+    /// are found with other endings and with typing errors, too, and the best message comes first
     #[arg(required = true)]
     pub(crate) query: Vec<String>,
-    /// Show so many of the newest messages that were found
+    /// Look for the text to the letter, anywhere in a message; the newest message comes first
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Show passages of the text, as is done anyway where the best message comes first
+    #[arg(long)]
+    pub(crate) snippets: bool,
+    /// Show so many of the messages that were found
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: usize,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Show how it was done
     #[arg(long)]
     pub(crate) explain: bool,

@@ -43,7 +43,7 @@ pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
 pub(crate) use operation::{Answer, Desk, MessageLine, Request};
 pub(crate) use quota::{LimitChange, QuotaLine};
 pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};
-pub(crate) use search::{FoundAnswer, HitLine};
+pub(crate) use search::{FoundAnswer, HitLine, SearchAsked, SegmentLine};
 pub(crate) use server::Server;
 
 use std::fs::File;

@@ -15,7 +15,7 @@ use super::index::{self, IndexLine, IndexRequest};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
-use super::search::{self, FoundAnswer};
+use super::search::{self, FoundAnswer, SearchAsked};
 use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
@@ -90,7 +90,7 @@ pub(crate) enum Request {
     /// What is kept after it was expunged, and for how long.
     Retention(RetentionRequest),
     /// Searches an account's mailboxes.
-    Search { account: String, query: String, hits_max: usize },
+    Search { account: String, asked: SearchAsked },
     /// How far the full-text index is, or making it anew.
     Index(IndexRequest),
     /// A piece of a message, from `offset` on.
@@ -415,8 +415,8 @@ fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
         Request::Rights { account, mailbox, lines } => {
             return beside::set_rights(store, &find(&account)?, &mailbox, lines);
         }
-        Request::Search { account, query, hits_max } => {
-            return search::answer(store, &account, &query, hits_max);
+        Request::Search { account, asked } => {
+            return search::answer(store, &account, &asked);
         }
         _ => {}
     }

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use super::Class;
 use super::block::BlockSink;
-use super::directory::length_code;
+use super::directory::{StoredMessage, length_code};
 use super::documents::{DocumentCount, DocumentText, encode};
 use super::lists::{ListsWriter, Occurrence};
+use super::ranked::Language;
 use super::texts::{SEPARATOR, Texts};
 use super::token::{Separator, Tokens, cut};
 use super::writer::SplitWriter;
@@ -36,7 +37,7 @@ pub(crate) struct SplitBuilder {
     numbers: HashMap<Box<str>, u32>,
     term_bytes: usize,
     entries: Vec<Entry>,
-    messages: Vec<(u64, u8)>,
+    messages: Vec<StoredMessage>,
     /// Room for one more term.
     separator: String,
     /// Entries of messages with documents, by the messages' numbers.
@@ -100,7 +101,8 @@ impl SplitBuilder {
             *place = (*place + 1).min(PLACES_MAX);
         });
         texts.each_mark(|mark| self.put(mark, Class::Header, message, Occurrence::NONE));
-        self.messages.push((blob, length_code(token_count)));
+        let (length, language) = (length_code(token_count), Language::of(texts.text).0);
+        self.messages.push(StoredMessage { blob, length, language });
     }
 
     fn put_separator(&mut self, separator: &str, class: Class, message: u32, place: u32) {
@@ -161,8 +163,8 @@ impl SplitBuilder {
                 writer.term(term.as_bytes(), &mut lists)?;
             }
         }
-        for (blob, length) in messages {
-            writer.message(blob, length);
+        for message in messages {
+            writer.message(message);
         }
         for (message, count, entry) in documents {
             writer.documents(message, count, &entry)?;

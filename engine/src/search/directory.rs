@@ -1,8 +1,10 @@
 //! The directory of a split: what there is to find in its sections.
 //!
 //! ```text
-//! directory   token_version  u16      rules by which its texts were cut (`token.rs`)
-//!             fold_version   u16      and folded (`message/text.rs`)
+//! directory   token_version     u16   rules by which its texts were cut (`token.rs`),
+//!             fold_version      u16   folded (`message/text.rs`)
+//!             language_version  u16   and their languages told (`ranked/language.rs`): what
+//!                                     follows is read only where all are those of today
 //!             message_count  varint
 //!             of each dictionary, in the order of groups (`mod.rs`):
 //!               leaf_count     varint, then of each leaf:
@@ -17,13 +19,17 @@
 //!
 //! messages section   of each message: its blob − that of the one before, zigzag varint;
 //!                    its tokens, by the power of √2 that they reach, u8
+//!                    its language, u8 (`ranked/language.rs`)
 //! ```
 
 use super::Group;
 use super::documents::DocumentCount;
 use super::grams::GramTable;
 use super::leaf::Place;
+use super::ranked::LANGUAGE_VERSION;
+use super::token::TOKEN_VERSION;
 use crate::encoding::{Broken, Decoder, Encoder};
+use crate::message::text::FOLD_VERSION;
 use crate::width::{u64_of, usize_of_u32};
 
 /// What is written of leaves.
@@ -128,8 +134,8 @@ impl Leaves {
 /// A split's directory, opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Directory {
-    pub(crate) token_version: u16,
-    pub(crate) fold_version: u16,
+    /// Of tokens, folding and languages.
+    versions: [u16; 3],
     pub(crate) message_count: u32,
     /// By group.
     dictionaries: [Dictionary; Group::ALL.len()],
@@ -146,13 +152,12 @@ pub(crate) struct Dictionary {
 impl Directory {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Directory, Broken> {
         let mut left = Decoder::new(bytes);
-        let mut directory = Directory {
-            token_version: left.u16()?,
-            fold_version: left.u16()?,
-            message_count: left.u32()?,
-            dictionaries: Default::default(),
-            documents: DocumentPlaces::default(),
-        };
+        let mut directory =
+            Directory { versions: [left.u16()?, left.u16()?, left.u16()?], ..Directory::default() };
+        if !directory.is_current() {
+            return Ok(directory);
+        }
+        directory.message_count = left.u32()?;
         for dictionary in &mut directory.dictionaries {
             *dictionary = Dictionary {
                 leaves: Leaves::decode(&mut left)?,
@@ -162,6 +167,11 @@ impl Directory {
         directory.documents = DocumentPlaces::decode(&mut left)?;
         left.end()?;
         Ok(directory)
+    }
+
+    /// Whether it was made by the rules of today.
+    pub(crate) fn is_current(&self) -> bool {
+        self.versions == [TOKEN_VERSION, FOLD_VERSION, LANGUAGE_VERSION]
     }
 
     /// The dictionary of a group.
@@ -248,6 +258,16 @@ impl DocumentPlaces {
     }
 }
 
+/// What a split knows of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) blob: u64,
+    /// The code of its length.
+    pub(crate) length: u8,
+    /// The number of its language.
+    pub(crate) language: u8,
+}
+
 /// The messages of a split while they are written.
 #[derive(Default)]
 pub(crate) struct MessagesWriter {
@@ -257,20 +277,22 @@ pub(crate) struct MessagesWriter {
 }
 
 impl MessagesWriter {
-    /// Adds one, with the code of its length.
-    pub(crate) fn push(&mut self, blob: u64, length: u8) {
+    /// Adds one.
+    pub(crate) fn push(&mut self, StoredMessage { blob, length, language }: StoredMessage) {
         self.bytes.signed(blob.wrapping_sub(self.last).cast_signed());
         self.bytes.u8(length);
+        self.bytes.u8(language);
         self.last = blob;
         self.count += 1;
     }
 }
 
-/// The messages of a split: their blobs, and the codes of their lengths.
+/// The messages of a split: their blobs, the codes of their lengths, and their languages.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Messages {
     pub(crate) blobs: Vec<u64>,
     pub(crate) lengths: Vec<u8>,
+    pub(crate) languages: Vec<u8>,
 }
 
 impl Messages {
@@ -282,6 +304,7 @@ impl Messages {
             blob = blob.wrapping_add(left.signed()?.cast_unsigned());
             messages.blobs.push(blob);
             messages.lengths.push(left.u8()?);
+            messages.languages.push(left.u8()?);
         }
         left.end()?;
         Ok(messages)

@@ -68,12 +68,11 @@ pub(crate) fn merge<S: BlockSink>(
     let mut count = 0;
     for input in inputs {
         let mut new = vec![u32::MAX; input.split.blobs().len()];
-        let messages = input.split.blobs().iter().zip(input.split.lengths());
-        for ((message, place), (blob, length)) in (0..).zip(&mut new).zip(messages) {
+        for ((message, place), stored) in (0..).zip(&mut new).zip(input.split.stored()) {
             if input.alive.contains(message) {
                 *place = count;
                 count += 1;
-                writer.message(*blob, *length);
+                writer.message(stored);
             }
         }
         numbers.push(Numbers { new });

@@ -7,6 +7,7 @@
 //!              ▲      texts of documents (documents.rs)                 │
 //!              └── merge.rs: several become one, without the dead       ▼
 //! needle ─ needle.rs, phrase.rs ─► terms that hold its parts ─ split.rs ─► messages: sure, or to ask
+//! words  ─ ranked/ ──────────────► tokens that resemble them ─ split.rs ─► messages, and how well
 //! ```
 //!
 //! Where splits lie and how they come to be:
@@ -53,6 +54,7 @@ mod needle;
 mod open_slots;
 mod open_split;
 mod phrase;
+mod ranked;
 mod set;
 mod split;
 mod texts;
@@ -75,6 +77,7 @@ pub use index::IndexFigures;
 pub(crate) use indexer::{Indexer, IndexerFigures, IndexerSetup, IndexerStep, Mail};
 pub use needle::{Needle, Scope};
 pub(crate) use open_split::OpenSplit;
+pub use ranked::{RankedAnswer, RankedVerdict, Score, Segment, Statistics, Words, marked, snippet};
 
 /// Stored bytes of the index break a rule.
 fn broken(why: Broken) -> ReadError {
@@ -175,6 +178,8 @@ pub(crate) struct Classes(u8);
 impl Classes {
     const ALL: Classes = Classes(0x7F);
     const HEADERS: Classes = Classes(0x7E);
+    /// What people write: all but other fields of headers.
+    const WRITTEN: Classes = Classes(0x7D);
 
     const fn only(class: Class) -> Classes {
         Classes(class.bit())

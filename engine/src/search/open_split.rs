@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::documents::{self, DocumentText};
 use super::file::SplitFile;
 use super::needle::Needle;
+use super::ranked::{SplitRanks, Statistics, Words};
 use super::set::MessageSet;
 use super::split::Split;
 use crate::error::ReadError;
@@ -115,6 +116,15 @@ impl OpenSplit {
             }
         }
         Some(Some(among))
+    }
+
+    /// What has all words of a query, if they are sought where the index knows enough.
+    pub(crate) fn rank(
+        &self,
+        words: &Words,
+        statistics: &mut Statistics,
+    ) -> Result<SplitRanks, ReadError> {
+        self.split.rank(words, statistics)
     }
 
     /// The texts of a message's documents.

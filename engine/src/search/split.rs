@@ -1,18 +1,16 @@
 //! Reads a split: terms of its dictionary that match, and the messages in which they stand.
 
 use super::block::{BlockSource, Bytes, Section, Sections};
-use super::directory::{Dictionary, Directory, DocumentPlaces, Messages};
+use super::directory::{Dictionary, Directory, DocumentPlaces, Messages, StoredMessage};
 use super::documents::DocumentCount;
 use super::grams::{is_worth, read_leaves};
 use super::leaf::{LeafReader, Place, TermPlace};
 use super::lists::{ClassList, Lists};
 use super::set::MessageSet;
 use super::texts::separator_of;
-use super::token::TOKEN_VERSION;
 use super::{Classes, Group, broken};
 use crate::error::ReadError;
 use crate::ids::BlobId;
-use crate::message::text::FOLD_VERSION;
 use crate::width::{u64_of, usize_of_u32};
 
 /// Which terms are looked for.
@@ -80,14 +78,17 @@ impl Split {
         let (sections, directory) = Sections::open(source)?;
         let directory = Directory::decode(&directory).map_err(broken)?;
         let length = sections.map().length(Section::Messages);
-        let messages = sections.read(Section::Messages, 0..length)?;
+        let messages = match directory.is_current() {
+            true => sections.read(Section::Messages, 0..length)?.to_vec(),
+            false => Vec::new(),
+        };
         let messages = Messages::decode(&messages, directory.message_count).map_err(broken)?;
         Ok(Split { sections, directory, messages })
     }
 
-    /// Whether its texts were folded and cut as they are today; else it is made anew.
+    /// Whether it was made by the rules of today; else it has nothing, and is made anew.
     pub(crate) fn is_current(&self) -> bool {
-        self.directory.token_version == TOKEN_VERSION && self.directory.fold_version == FOLD_VERSION
+        self.directory.is_current()
     }
 
     /// How many messages it has.
@@ -103,6 +104,18 @@ impl Split {
     /// The codes of its messages' lengths, in the same order.
     pub(crate) fn lengths(&self) -> &[u8] {
         &self.messages.lengths
+    }
+
+    /// The numbers of its messages' languages, in the same order.
+    pub(crate) fn languages(&self) -> &[u8] {
+        &self.messages.languages
+    }
+
+    /// Its messages as they are stored, in the same order.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = StoredMessage> + '_ {
+        let Messages { blobs, lengths, languages } = &self.messages;
+        let all = blobs.iter().zip(lengths).zip(languages);
+        all.map(|((&blob, &length), &language)| StoredMessage { blob, length, language })
     }
 
     /// A message by its number.
@@ -127,7 +140,7 @@ impl Split {
 
     /// Bytes of memory that it takes while it is open.
     pub(crate) fn bytes(&self) -> usize {
-        self.directory.bytes() + self.messages.blobs.len() * 9
+        self.directory.bytes() + self.messages.blobs.len() * 10
     }
 
     /// Where the lists of the terms are that match and may stand in one of the classes; `None` if

@@ -127,6 +127,22 @@ fn needle() -> impl Strategy<Value = Needle> {
     })
 }
 
+#[test]
+fn the_format_is_the_one_that_was_reviewed() {
+    let mails = [
+        "From: Ann <ann@example.org>\r\nSubject: The harbour\r\n\r\nIt is in the harbour.\r\n",
+        "From: Bob <bob@example.org>\r\nSubject: Der Hafen\r\n\r\nDas ist nicht der Hafen.\r\n",
+    ];
+    let mut builder = SplitBuilder::default();
+    for (blob, mail) in (70..).zip(mails.map(|mail| Mail::of(mail.as_bytes()))) {
+        builder.add(blob, &Texts::of(&mail.text, &mail.summary));
+    }
+    let blocks = builder.write(MemoryBlocks::default()).unwrap();
+    crate::golden::compare("split_2.bin", &blocks.blocks.concat());
+    let split = Split::open(Box::new(blocks)).unwrap();
+    assert_eq!(split.languages(), [Language::ENGLISH.0, Language::GERMAN.0]);
+}
+
 proptest! {
     #[test]
     fn a_split_says_what_the_messages_say(

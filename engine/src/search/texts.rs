@@ -42,22 +42,8 @@ impl<'a> Texts<'a> {
     }
 
     /// Hands each text with its class to `take`.
-    pub(crate) fn each(&self, mut take: impl FnMut(Class, &str)) {
-        for body in self.text.body_texts() {
-            take(Class::Body, body);
-        }
-        for (name, value) in self.text.own_fields() {
-            take(Class::of_field(name), value);
-        }
-        for (_, value) in self.text.part_fields() {
-            take(Class::Header, value);
-        }
-        // Names are marks, which are found as wholes; what spans tokens of one is found as text.
-        for (name, _) in self.text.own_fields().chain(self.text.part_fields()) {
-            if !is_plain(name) {
-                take(Class::Header, name);
-            }
-        }
+    pub(crate) fn each(&self, take: impl FnMut(Class, &str)) {
+        each_text(self.text, take);
     }
 
     /// Hands each term that is no token to `take`.
@@ -93,6 +79,25 @@ fn has_long(text: &str) -> bool {
         cut(text).1 || matches!(before, Separator::Other(text) if cut(text).1)
     });
     any || cut(tokens.rest()).1
+}
+
+/// Hands each text of a message with its class to `take`.
+pub(crate) fn each_text(text: &SearchText, mut take: impl FnMut(Class, &str)) {
+    for body in text.body_texts() {
+        take(Class::Body, body);
+    }
+    for (name, value) in text.own_fields() {
+        take(Class::of_field(name), value);
+    }
+    for (_, value) in text.part_fields() {
+        take(Class::Header, value);
+    }
+    // Names are marks, which are found as wholes; what spans tokens of one is found as text.
+    for (name, _) in text.own_fields().chain(text.part_fields()) {
+        if !is_plain(name) {
+            take(Class::Header, name);
+        }
+    }
 }
 
 /// Whether a name is one token, or nothing.

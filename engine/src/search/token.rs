@@ -111,6 +111,11 @@ fn is_wide(character: char) -> bool {
         )
 }
 
+/// Whether a token is a character of a script without blanks.
+pub(crate) fn is_wide_token(token: &str) -> bool {
+    token.chars().next().is_some_and(is_wide)
+}
+
 /// Whether a needle begins with a mark, which belongs to a character that the needle lacks.
 pub(crate) fn begins_with_mark(needle: &str) -> bool {
     needle.chars().next().is_some_and(|first| kind(first) == Kind::Mark)

@@ -2,11 +2,12 @@
 
 use super::Group;
 use super::block::{BlockSink, Section, SectionsWriter};
-use super::directory::{DocumentPlaces, LeavesWriter, MessagesWriter};
+use super::directory::{DocumentPlaces, LeavesWriter, MessagesWriter, StoredMessage};
 use super::documents::DocumentCount;
 use super::grams::GramsWriter;
 use super::leaf::LeafWriter;
 use super::lists::{ListsWriter, StoredLists};
+use super::ranked::LANGUAGE_VERSION;
 use super::token::TOKEN_VERSION;
 use crate::encoding::Encoder;
 use crate::error::DiskError;
@@ -65,9 +66,9 @@ impl<S: BlockSink> SplitWriter<S> {
         Ok(())
     }
 
-    /// Adds a message: its blob, and the code of its length.
-    pub(crate) fn message(&mut self, blob: u64, length: u8) {
-        self.messages.push(blob, length);
+    /// Adds a message.
+    pub(crate) fn message(&mut self, message: StoredMessage) {
+        self.messages.push(message);
     }
 
     /// Adds the entry of a message's documents; messages ascend.
@@ -87,6 +88,7 @@ impl<S: BlockSink> SplitWriter<S> {
         let mut directory = Encoder::default();
         directory.u16(TOKEN_VERSION);
         directory.u16(FOLD_VERSION);
+        directory.u16(LANGUAGE_VERSION);
         directory.varint(u64::from(messages.count));
         for (group, mut dictionary) in Group::ALL.into_iter().zip(dictionaries) {
             dictionary.end_leaf(group, &mut sections)?;

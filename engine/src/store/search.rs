@@ -13,7 +13,9 @@ use crate::ids::{BlobId, Lsn};
 use crate::mailbox::Row;
 use crate::message::Part;
 use crate::message::text::SearchText;
-use crate::search::{DocumentText, Needle, OpenSplit, TextAnswer, wants_another_try};
+use crate::search::{
+    DocumentText, Needle, OpenSplit, RankedAnswer, Statistics, TextAnswer, Words, wants_another_try,
+};
 
 /// A split of so many messages is worth a thread.
 const LARGE_SPLIT_MESSAGES: u32 = if cfg!(test) { 4 } else { 32 << 10 };
@@ -69,6 +71,34 @@ impl Account {
     pub fn search_texts(&self) -> SearchTexts {
         let time_left = self.inner.indexing.search_time;
         SearchTexts { account: self.clone(), splits: None, time_left, is_said: false }
+    }
+
+    /// What the index says about the words of a query, of every message that is committed now.
+    ///
+    /// # Errors
+    /// [`ReadError`] if state cannot be read.
+    pub fn find_ranked(&self, words: &Words) -> Result<RankedAnswer, ReadError> {
+        let index = &self.inner.indexing.index;
+        if !words.has_classes() {
+            return Ok(RankedAnswer::ask_all());
+        }
+        'again: loop {
+            let Some(snapshot) = index.snapshot(self.number)? else {
+                return Ok(RankedAnswer::ask_all());
+            };
+            let (mut ranks, mut statistics) = (Vec::new(), Statistics::default());
+            for split in &snapshot.splits {
+                match split.rank(words, &mut statistics) {
+                    Ok(of_split) => ranks.push(of_split),
+                    Err(error) => {
+                        tracing::warn!(%error, "a split of the index is made anew");
+                        index.give_up(self.number, split)?;
+                        continue 'again;
+                    }
+                }
+            }
+            return Ok(RankedAnswer::of(ranks, snapshot.tail, statistics));
+        }
     }
 
     /// Figures of this account's index.

@@ -12,6 +12,7 @@ mod certificate;
 mod compared;
 mod compress;
 mod damage;
+mod fuzzy_index;
 mod habits;
 mod hostile;
 mod keywords;

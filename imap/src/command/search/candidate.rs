@@ -9,21 +9,19 @@ use engine::mailbox::{Row, View};
 use engine::message::StoredSummary;
 use engine::message::section::FieldNames;
 use engine::message::text::{SearchText, fold};
+use engine::search::{Scope as Searched, Score};
 use engine::{Account, SearchTexts, Summaries};
 
-use super::fuzzy::Fuzzy;
+use super::like::Like;
 use crate::codec::command::SearchField;
-
-/// The best RELEVANCY: that of a message that no FUZZY key has judged.
-pub(super) const RELEVANCY_MAX: u8 = 100;
 
 /// A message under test.
 pub(super) struct Candidate<'a> {
     account: &'a Account,
     view: &'a View,
     pub(super) row: &'a Row,
-    /// How well it matches: the worst of what FUZZY keys say.
-    pub(super) relevancy: u8,
+    /// How well it matches, as FUZZY keys say; none if no key has judged it.
+    pub(super) score: Option<Score>,
     summaries: &'a mut Summaries,
     texts: &'a mut SearchTexts,
     summary: Option<StoredSummary>,
@@ -41,7 +39,7 @@ impl<'a> Candidate<'a> {
             account,
             view,
             row,
-            relevancy: RELEVANCY_MAX,
+            score: None,
             summaries,
             texts,
             summary: None,
@@ -159,23 +157,21 @@ impl<'a> Candidate<'a> {
         Ok(self.whole()?.text_contains(folded))
     }
 
-    /// How well a field of that name has the words, if it has them.
-    pub(super) fn header_resembles(
-        &mut self,
-        name: &str,
-        words: &Fuzzy,
-    ) -> Result<Option<u8>, ReadError> {
-        self.with_header(name, |header| words.relevancy(header.field_texts(name)))
-    }
-
-    /// How well the body has the words, if it has them.
-    pub(super) fn body_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
-        Ok(words.relevancy(self.whole()?.body_texts()))
-    }
-
-    /// How well the whole message has the words, if it has them.
-    pub(super) fn text_resembles(&mut self, words: &Fuzzy) -> Result<Option<u8>, ReadError> {
-        let whole = self.whole()?;
-        Ok(words.relevancy(whole.header_texts().chain(whole.body_texts())))
+    /// How well it has the words, if it has all of them. A message whose header may have them is
+    /// read as a whole, because its text tells the language; but for fields that no index knows,
+    /// which are looked at as they are.
+    pub(super) fn resembles(&mut self, like: &Like) -> Result<Option<Score>, ReadError> {
+        let (words, statistics) = (like.words(), like.statistics());
+        match words.scope() {
+            Searched::Header(name) if !words.has_classes() => {
+                self.with_header(name, |header| words.score(header, &statistics))
+            }
+            Searched::Header(name)
+                if !self.with_header(name, |header| words.may_be_in_header(header))? =>
+            {
+                Ok(None)
+            }
+            _ => Ok(words.score(self.whole()?, &statistics)),
+        }
     }
 }

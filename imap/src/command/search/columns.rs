@@ -74,6 +74,10 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
             condition: Condition::Blobs(answer.candidates().into()),
             is_whole: answer.to_ask().is_empty(),
         },
+        Test::Ranked(answer, _) if answer.is_closed() => ByColumns {
+            condition: Condition::Blobs(answer.candidates().into()),
+            is_whole: answer.counts().1 == 0,
+        },
         Test::Not(test) => match (&**test, by_columns(test, view)) {
             (_, ByColumns { condition, is_whole: true }) => whole(condition.negated()),
             // What the index is sure of is out, whatever is to be asked.
@@ -87,9 +91,8 @@ fn by_columns(test: &Test, view: &View) -> ByColumns {
         Test::And(tests) => together(tests.iter(), view, all_of),
         Test::Sent(..)
         | Test::Email(_)
-        | Test::HeaderLike(..)
-        | Test::BodyLike(_)
-        | Test::TextLike(_)
+        | Test::Like(_)
+        | Test::Ranked(..)
         | Test::Header(..)
         | Test::Field(..)
         | Test::Asked(..)

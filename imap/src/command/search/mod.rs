@@ -18,7 +18,7 @@ mod candidate;
 mod columns;
 mod compared;
 mod context;
-mod fuzzy;
+mod like;
 mod multi;
 mod order;
 mod plan;
@@ -35,6 +35,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::error::ReadError;
 use engine::ids::{Lsn, UnixSeconds};
+use engine::search::Score;
 use engine::uid_set::UidSet;
 
 use self::columns::ByColumns;
@@ -52,6 +53,7 @@ use crate::stream::{Ended, asking, blocking};
 pub(crate) use self::compared::Compared;
 pub(crate) use self::context::Contexts;
 pub(super) use self::context::{asked_of_new, cancel_update, update as update_contexts};
+pub(crate) use self::like::relevancies;
 pub(super) use self::multi::multi_search;
 pub(super) use self::order::{sort, thread};
 pub(crate) use self::plan::Answers;
@@ -83,7 +85,9 @@ async fn search_selected(talk: &mut Talk, request: &SearchRequest) -> Result<Ans
     };
     let mut progress = Progress::new(talk, u64::from(scope.view.message_count()));
     let within = (&test, &domain);
-    let found = gather(talk, &scope, within, (request, &options), &mut progress).await?;
+    let mut answers = Answers::default();
+    let asked = (request, &options);
+    let found = gather(talk, &scope, within, asked, &mut answers, &mut progress).await?;
     let gathered = match found {
         Ok(gathered) => gathered,
         // Some messages were not looked at: any answer would claim that they do not match.
@@ -121,15 +125,17 @@ async fn gather(
     scope: &Scope,
     (test, uids): (&Test, &UidSet),
     (request, options): (&SearchRequest, &ReturnOptions),
+    answers: &mut Answers,
     progress: &mut Progress,
 ) -> Result<Result<Gathered, ReadError>, Ended> {
     let mut gathered = Gathered::new(request, options, asks_for_modseq(request));
-    let test = match plan(test, scope, &mut Answers::default()) {
+    let test = match plan(test, scope, answers) {
         Ok(test) => test,
         Err(error) => return Ok(Err(error)),
     };
     let by_columns = ByColumns::of(&test, uids, &scope.view);
-    let told = if by_columns.is_whole {
+    // Columns do not know how well a message was found.
+    let told = if by_columns.is_whole && !options.relevancy {
         columns::gather(talk, scope, &by_columns.condition, progress, &mut gathered).await?
     } else {
         let scanned = scan_within(talk, scope, (&test, uids), progress, |candidate, number| {
@@ -153,20 +159,21 @@ pub(crate) struct LookedAt {
     pub(crate) opened: u64,
 }
 
-/// Hands the rows of what a key finds in a mailbox to `take`, without a session.
+/// Hands the rows of what a key finds in a mailbox to `take`, with their scores where FUZZY is in
+/// the key, without a session.
 pub(crate) fn in_mailbox(
     key: &SearchKey,
     mailbox: &Selected,
     now: UnixSeconds,
     answers: &mut Answers,
-    mut take: impl FnMut(&engine::mailbox::Row),
+    mut take: impl FnMut(&engine::mailbox::Row, Option<Score>),
 ) -> Result<LookedAt, CompileError> {
     let test = Test::compile(key, mailbox, now)?;
     let mut looked = LookedAt::default();
     scan_at_once(&Scope::of(mailbox), &test, answers, &mut |candidate, _| {
         looked.found += 1;
         looked.opened += u64::from(candidate.was_opened());
-        take(candidate.row);
+        take(candidate.row, candidate.score);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(looked)

@@ -12,7 +12,7 @@ use engine::{Account, Listing, Mailbox};
 use super::context::{self, Kept};
 use super::progress::Progress;
 use super::scan::Scope;
-use super::{Answer, Talk, compile, gather, modseq_asked, refuse_charset, settled};
+use super::{Answer, Answers, Talk, compile, gather, modseq_asked, refuse_charset, settled};
 use crate::codec::command::{Access, ReturnOptions, SearchRequest, Source};
 use crate::codec::mailbox_name::WireName;
 use crate::codec::put;
@@ -79,8 +79,12 @@ async fn search_mailboxes(
     };
     let goal = places.iter().map(|place| u64::from(count(place))).sum();
     let mut progress = Progress::new(talk, goal);
+    // All mailboxes are looked at as of now, before the index is asked: it answers once for all of
+    // an account.
+    let mut answers = Answers::default();
     for place in &places {
-        if let Some(answer) = search_place(talk, place, request, &mut progress).await? {
+        let found = search_place(talk, place, request, &mut answers, &mut progress);
+        if let Some(answer) = found.await? {
             return Ok(answer);
         }
     }
@@ -92,6 +96,7 @@ async fn search_place(
     talk: &mut Talk,
     place: &Place,
     request: &SearchRequest,
+    answers: &mut Answers,
     progress: &mut Progress,
 ) -> Result<Option<Answer>, Ended> {
     let all = ReturnOptions { all: true, ..ReturnOptions::default() };
@@ -111,7 +116,7 @@ async fn search_place(
     let validity = scope.view.uid_validity().0;
     correlator.extend_from_slice(format!(" UIDVALIDITY {validity}").as_bytes());
     let within = (&test, &test.domain());
-    let found = gather(talk, &scope, within, (request, &options), progress).await?;
+    let found = gather(talk, &scope, within, (request, &options), answers, progress).await?;
     progress.advance(scope.view.message_count());
     let gathered = match found {
         Ok(gathered) => gathered,

@@ -20,9 +20,10 @@ use std::sync::Arc;
 use engine::Account;
 use engine::error::ReadError;
 use engine::ids::AccountNumber;
-use engine::search::{Needle, Scope as Searched, TextAnswer};
+use engine::search::{Needle, RankedAnswer, Scope as Searched, TextAnswer, Words};
 use engine::width::u64_of;
 
+use super::like::Like;
 use super::scan::Scope;
 use super::test::Test;
 use crate::stream::blocking;
@@ -31,6 +32,7 @@ use crate::stream::blocking;
 #[derive(Default)]
 pub(crate) struct Answers {
     known: HashMap<(AccountNumber, Needle), Arc<TextAnswer>>,
+    ranked: HashMap<(AccountNumber, Words), Arc<RankedAnswer>>,
 }
 
 impl Answers {
@@ -44,27 +46,49 @@ impl Answers {
         }
     }
 
+    fn ranked(&mut self, account: &Account, like: &Like) -> Result<Arc<RankedAnswer>, ReadError> {
+        let answer = match self.ranked.entry((account.number(), like.words().clone())) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(place) => {
+                let answer = account.find_ranked(like.words())?;
+                Arc::clone(place.insert(Arc::new(answer)))
+            }
+        };
+        like.compare_with(answer.statistics());
+        Ok(answer)
+    }
+
     /// What was asked and answered, in words.
     pub(crate) fn words(&self) -> Vec<String> {
-        let mut words: Vec<String> = self.known.iter().map(|((_, needle), answer)| {
-            let Needle { text, scope, .. } = needle;
-            let place = match scope {
-                Searched::Body => "BODY".to_owned(),
-                Searched::Text => "TEXT".to_owned(),
-                Searched::Header(name) => name.to_ascii_uppercase(),
-            };
-            match answer.is_closed() {
-                true => format!(
-                    "{place} {text:?}: the index knows {} messages that contain it, and {} that \
-                     have to be opened",
-                    answer.contains().len(),
-                    answer.to_ask().len()
-                ),
-                false => format!("{place} {text:?}: there is no index, every message is opened"),
-            }
-        }).collect();
+        let exact = self.known.iter().map(|((_, needle), answer)| {
+            let known = (answer.contains().len(), answer.to_ask().len());
+            let sought = format!("{} {:?}", key_of(&needle.scope), needle.text);
+            words_of(&sought, "contain it", answer.is_closed().then_some(known))
+        });
+        let ranked = self.ranked.iter().map(|((_, words), answer)| {
+            let sought = format!("FUZZY {} {}", key_of(words.scope()), words.texts().join(" "));
+            words_of(&sought, "have all words", answer.is_closed().then(|| answer.counts()))
+        });
+        let mut words: Vec<String> = exact.chain(ranked).collect();
         words.sort_unstable();
         words
+    }
+}
+
+fn key_of(scope: &Searched) -> String {
+    match scope {
+        Searched::Body => "BODY".to_owned(),
+        Searched::Text => "TEXT".to_owned(),
+        Searched::Header(name) => name.to_ascii_uppercase(),
+    }
+}
+
+fn words_of(sought: &str, has: &str, known: Option<(usize, usize)>) -> String {
+    match known {
+        Some((sure, ask)) => format!(
+            "{sought}: the index knows {sure} messages that {has}, and {ask} that have to be opened"
+        ),
+        None => format!("{sought}: there is no index, every message is opened"),
     }
 }
 
@@ -89,6 +113,7 @@ fn seeks_text(test: &Test) -> bool {
         Test::Not(test) => seeks_text(test),
         Test::Or(a, b) => seeks_text(a) || seeks_text(b),
         Test::And(tests) => tests.iter().any(seeks_text),
+        Test::Like(_) => true,
         test => needle(test).is_some(),
     }
 }
@@ -126,6 +151,7 @@ fn asked(test: &Test, account: &Account, answers: &mut Answers) -> Result<Test, 
             all.sort_by_key(Test::cost);
             Test::And(all)
         }
+        Test::Like(like) => Test::Ranked(answers.ranked(account, like)?, Arc::clone(like)),
         test => match needle(test) {
             Some(needle) => Test::Asked(answers.of(account, needle)?, Box::new(test.clone())),
             None => test.clone(),

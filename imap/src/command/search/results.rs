@@ -6,9 +6,11 @@
 use engine::error::ReadError;
 use engine::ids::{Lsn, Uid};
 use engine::mailbox::View;
+use engine::search::Score;
 use engine::uid_set::UidSet;
 
-use super::candidate::{Candidate, RELEVANCY_MAX};
+use super::candidate::Candidate;
+use super::like::relevancies;
 use crate::codec::command::{CountedFrom, Numbers, PartialRange, ReturnOptions, SearchRequest};
 use crate::codec::put;
 use crate::session::Ghosts;
@@ -167,7 +169,7 @@ pub(super) struct Gathered {
     sequence: Listing,
     /// The highest of all, where it is told.
     modseq: Option<Lsn>,
-    relevancy: Option<Vec<u8>>,
+    scores: Option<Vec<Option<Score>>>,
     /// After so many more, no more would be told.
     left: u64,
 }
@@ -190,7 +192,7 @@ impl Gathered {
             uids: none(keeps_uids || (tells_uids && tells_list)),
             sequence: none(tells_list),
             modseq: wants_modseq.then(Lsn::default),
-            relevancy: options.relevancy.then(Vec::new),
+            scores: options.relevancy.then(Vec::new),
             left: enough(options),
         }
     }
@@ -215,23 +217,19 @@ impl Gathered {
         let uid = candidate.row.uid.0;
         self.push((number, number), (uid, uid));
         self.add_modseq(Some(candidate.row.modseq));
-        if let Some(relevancy) = &mut self.relevancy {
-            relevancy.push(candidate.relevancy);
+        if let Some(scores) = &mut self.scores {
+            scores.push(candidate.score);
         }
     }
 
-    /// Some with consecutive UIDs, above those before; `rank` is that of the first. No FUZZY key
-    /// has judged them.
+    /// Some with consecutive UIDs, above those before; `rank` is that of the first. Where
+    /// RELEVANCY is told, messages are looked at one by one.
     pub(super) fn add_run(&mut self, rank: u32, (first, last): (u32, u32), ghosts: &Ghosts) {
         let length = u32::try_from(self.left).unwrap_or(u32::MAX).min(last - first + 1);
         let Some(span) = length.checked_sub(1) else { return };
         // No ghost lies between consecutive UIDs.
         let number = ghosts.number_at(rank, Uid(first));
         self.push((number, number.saturating_add(span)), (first, first.saturating_add(span)));
-        if let Some(relevancy) = &mut self.relevancy {
-            let count = relevancy.len() + engine::width::usize_of_u32(length);
-            relevancy.resize(count, RELEVANCY_MAX);
-        }
     }
 
     fn push(&mut self, numbers: (u32, u32), uids: (u32, u32)) {
@@ -255,7 +253,7 @@ impl Gathered {
             uids: self.uids,
             sequence: self.sequence,
             modseq: self.modseq.unwrap_or_default(),
-            relevancy: self.relevancy.unwrap_or_default(),
+            relevancy: relevancies(&self.scores.unwrap_or_default()),
         }
     }
 }

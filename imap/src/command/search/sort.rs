@@ -14,10 +14,12 @@ use engine::ids::{BlobId, Lsn};
 use engine::mailbox::Row;
 use engine::message::text::put_casemap;
 use engine::message::{AddressRef, StoredSummary, decode_words};
+use engine::search::Score;
 use engine::width::{u32_of, usize_of_u32};
 
 use super::candidate::Candidate;
 use super::compared::{Before, Column, Compared, Known, Roster, at};
+use super::like::relevancies;
 use super::results::Sorted;
 use super::scan::Scope;
 use crate::codec::command::{Numbers, SortCriterion, SortKey, SortOrder};
@@ -31,7 +33,8 @@ pub(super) struct SortTable {
     columns: Vec<Column>,
     uids: Vec<u32>,
     sequence: Vec<u32>,
-    relevancy: Vec<u8>,
+    /// Of the first rows; empty until a FUZZY key has judged one.
+    scores: Vec<Option<Score>>,
     modseq: Lsn,
     /// What is known of each criterion that is found in summaries.
     before: Vec<Option<Before>>,
@@ -64,7 +67,7 @@ impl SortTable {
             criteria: criteria.to_vec(),
             uids: Vec::new(),
             sequence: Vec::new(),
-            relevancy: Vec::new(),
+            scores: Vec::new(),
             modseq: Lsn::default(),
         }
     }
@@ -72,7 +75,8 @@ impl SortTable {
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().map(Column::bytes).sum();
-        columns + self.uids.capacity() * 9 + self.blobs.capacity() * size_of::<BlobId>()
+        let scores = self.scores.capacity() * size_of::<Option<Score>>();
+        columns + scores + self.uids.capacity() * 9 + self.blobs.capacity() * size_of::<BlobId>()
     }
 
     /// Whether it has begun with texts from before.
@@ -91,7 +95,7 @@ impl SortTable {
         candidate: &mut Candidate<'_>,
         number: u32,
     ) -> Result<u32, ReadError> {
-        let (row, relevancy) = (candidate.row, candidate.relevancy);
+        let (row, score) = (candidate.row, candidate.score);
         let mut reads = false;
         self.known.clear();
         for (criterion, before) in self.criteria.iter().zip(&mut self.before) {
@@ -113,7 +117,7 @@ impl SortTable {
                     column.push_text(self.text.as_bytes());
                 }
                 None => {
-                    let number = number_by(criterion.key, row, relevancy, summary);
+                    let number = number_by(criterion.key, row, score, summary);
                     column.push(Known::Number(number));
                 }
             }
@@ -123,7 +127,10 @@ impl SortTable {
         }
         self.uids.push(row.uid.0);
         self.sequence.push(number);
-        self.relevancy.push(relevancy);
+        if score.is_some() || !self.scores.is_empty() {
+            self.scores.resize(self.uids.len() - 1, None);
+            self.scores.push(score);
+        }
         self.modseq = self.modseq.max(row.modseq);
         Ok(u32_of(self.uids.len()) - 1)
     }
@@ -179,13 +186,15 @@ impl SortTable {
     /// What is told of rows in that order.
     pub(super) fn sorted(&self, order: &[u32], numbers: Numbers) -> Sorted {
         let pick = |column: &[u32]| order.iter().map(|&row| at(column, row)).collect();
+        let score = |&row| self.scores.get(usize_of_u32(row)).copied().flatten();
+        let scores: Vec<Option<Score>> = order.iter().map(score).collect();
         Sorted {
             uids: pick(&self.uids),
             sequence: match numbers {
                 Numbers::Uid => Vec::new(),
                 Numbers::Sequence => pick(&self.sequence),
             },
-            relevancy: order.iter().map(|&row| at(&self.relevancy, row)).collect(),
+            relevancy: relevancies(&scores),
             modseq: self.modseq,
         }
     }
@@ -208,12 +217,17 @@ fn wants_summary(key: SortKey) -> bool {
     !matches!(key, SortKey::Arrival | SortKey::Size | SortKey::Relevancy)
 }
 
-fn number_by(key: SortKey, row: &Row, relevancy: u8, summary: Option<&StoredSummary>) -> i64 {
+fn number_by(
+    key: SortKey,
+    row: &Row,
+    score: Option<Score>,
+    summary: Option<&StoredSummary>,
+) -> i64 {
     match key {
         SortKey::Arrival => row.received.0,
         SortKey::Size => i64::from(row.size),
-        // The best first.
-        SortKey::Relevancy => -i64::from(relevancy),
+        // The best first; what no FUZZY key has judged is as good as can be.
+        SortKey::Relevancy => score.map_or(i64::MIN, |Score(score)| -i64::from(score)),
         SortKey::Date => summary.map_or(0, |summary| sent(row, summary)),
         // The others are texts.
         _ => 0,

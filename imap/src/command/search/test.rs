@@ -6,11 +6,11 @@ use engine::error::ReadError;
 use engine::flags::{Keyword, SystemFlags};
 use engine::ids::{EmailId, ThreadId, UnixSeconds};
 use engine::message::text::fold;
-use engine::search::{TextAnswer, Verdict};
+use engine::search::{RankedAnswer, RankedVerdict, Scope, Score, TextAnswer, Verdict};
 use engine::uid_set::UidSet;
 
 use super::candidate::Candidate;
-use super::fuzzy::Fuzzy;
+use super::like::Like;
 use crate::codec::command::{DayTest, Numbers, SearchField, SearchKey};
 use crate::codec::date::Day;
 use crate::session::Selected;
@@ -55,9 +55,10 @@ pub(super) enum Test {
     Saved(DayTest, Day),
     Email(EmailId),
     Thread(ThreadId),
-    HeaderLike(String, Fuzzy),
-    BodyLike(Fuzzy),
-    TextLike(Fuzzy),
+    /// A text within FUZZY.
+    Like(Arc<Like>),
+    /// The same of which the index has been asked (`plan.rs`).
+    Ranked(Arc<RankedAnswer>, Arc<Like>),
     Header(String, String),
     /// FROM, TO, CC, BCC and SUBJECT.
     Field(SearchField, String),
@@ -109,14 +110,8 @@ impl Compiler<'_> {
                 Matching::Fuzzy => self.header(field.name(), text)?,
             },
             SearchKey::Header(name, text) => self.header(utf8(name)?, text)?,
-            SearchKey::Body(text) => match self.matching {
-                Matching::Exact => Test::Body(folded(text)?),
-                Matching::Fuzzy => Test::BodyLike(Fuzzy::new(utf8(text)?)),
-            },
-            SearchKey::Text(text) => match self.matching {
-                Matching::Exact => Test::Text(folded(text)?),
-                Matching::Fuzzy => Test::TextLike(Fuzzy::new(utf8(text)?)),
-            },
+            SearchKey::Body(text) => self.text(text, Scope::Body, Test::Body)?,
+            SearchKey::Text(text) => self.text(text, Scope::Text, Test::Text)?,
             SearchKey::Fuzzy(key) => {
                 Compiler { matching: Matching::Fuzzy, ..*self }.compile(key)?
             }
@@ -140,10 +135,24 @@ impl Compiler<'_> {
     }
 
     fn header(&self, name: &str, text: &[u8]) -> Result<Test, CompileError> {
-        let name = name.to_owned();
-        Ok(match self.matching {
-            Matching::Exact => Test::Header(name, folded(text)?),
-            Matching::Fuzzy => Test::HeaderLike(name, Fuzzy::new(utf8(text)?)),
+        let scope = Scope::Header(name.to_ascii_lowercase());
+        self.text(text, scope, |text| Test::Header(name.to_owned(), text))
+    }
+
+    /// A text; within FUZZY its words, if it has any.
+    fn text(
+        &self,
+        text: &[u8],
+        scope: Scope,
+        exact: impl FnOnce(String) -> Test,
+    ) -> Result<Test, CompileError> {
+        let like = match self.matching {
+            Matching::Exact => None,
+            Matching::Fuzzy => Like::new(utf8(text)?, scope),
+        };
+        Ok(match like {
+            Some(like) => Test::Like(Arc::new(like)),
+            None => exact(folded(text)?),
         })
     }
 
@@ -166,9 +175,9 @@ impl Test {
     pub(super) fn cost(&self) -> u8 {
         match self {
             Test::Sent(..) | Test::Email(_) => 1,
-            Test::Header(..) | Test::HeaderLike(..) | Test::Field(..) => 2,
-            Test::Body(_) | Test::Text(_) | Test::BodyLike(_) | Test::TextLike(_) => 3,
-            Test::Asked(..) => 1,
+            Test::Header(..) | Test::Field(..) => 2,
+            Test::Body(_) | Test::Text(_) | Test::Like(_) => 3,
+            Test::Asked(..) | Test::Ranked(..) => 1,
             Test::Not(test) => test.cost(),
             Test::Or(a, b) => a.cost().max(b.cost()),
             Test::And(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
@@ -217,16 +226,16 @@ impl Test {
             Test::Saved(test, day) => test.holds(Day::of(row.saved), *day),
             Test::Email(id) => candidate.email_id()? == Some(*id),
             Test::Thread(id) => row.thread == *id,
-            Test::HeaderLike(name, words) => {
-                let found = candidate.header_resembles(name, words)?;
+            Test::Like(like) => {
+                let found = candidate.resembles(like)?;
                 judge(candidate, found)
             }
-            Test::BodyLike(words) => {
-                let found = candidate.body_resembles(words)?;
-                judge(candidate, found)
-            }
-            Test::TextLike(words) => {
-                let found = candidate.text_resembles(words)?;
+            Test::Ranked(answer, like) => {
+                let found = match answer.verdict(row.blob) {
+                    RankedVerdict::Has(score) => Some(score),
+                    RankedVerdict::Lacks => None,
+                    RankedVerdict::Ask => candidate.resembles(like)?,
+                };
                 judge(candidate, found)
             }
             Test::Header(name, text) => candidate.header_contains(name, text)?,
@@ -243,9 +252,9 @@ impl Test {
             },
             Test::Not(test) => {
                 // What was nearly found, and should not have been, says nothing of what was.
-                let relevancy = candidate.relevancy;
+                let score = candidate.score;
                 let holds = test.holds(candidate)?;
-                candidate.relevancy = relevancy;
+                candidate.score = score;
                 !holds
             }
             Test::Or(a, b) => a.holds(candidate)? || b.holds(candidate)?,
@@ -261,10 +270,10 @@ impl Test {
     }
 }
 
-/// Whether a FUZZY key found something; the message is as relevant as its worst key says.
-fn judge(candidate: &mut Candidate<'_>, found: Option<u8>) -> bool {
-    let Some(relevancy) = found else { return false };
-    candidate.relevancy = candidate.relevancy.min(relevancy);
+/// Whether a FUZZY key found something; what several say adds up.
+fn judge(candidate: &mut Candidate<'_>, found: Option<Score>) -> bool {
+    let Some(score) = found else { return false };
+    candidate.score = Some(candidate.score.map_or(score, |before| before.and(score)));
     true
 }
 
