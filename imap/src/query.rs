@@ -198,7 +198,7 @@ pub fn search_account(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = UnixSeconds(i64::try_from(now).unwrap_or(i64::MAX));
     let places = places(account)?;
-    let mut answers = Answers::default();
+    let mut answers = Answers::shared();
     let mut found: Vec<(Option<Score>, i64, usize, u32)> = Vec::new();
     let (mut message_count, mut opened) = (0, 0);
     for (index, place) in places.iter().enumerate() {

@@ -344,6 +344,29 @@ impl View {
         }
         Ok(matching)
     }
+
+    /// The lowest and the highest blob of the pages that have a message which passes.
+    ///
+    /// # Errors
+    /// A page cannot be read.
+    pub fn blobs_about(
+        &self,
+        condition: &Condition,
+    ) -> Result<Option<(BlobId, BlobId)>, ReadError> {
+        let mut about: Option<(BlobId, BlobId)> = None;
+        let mut sifting = Sifting::new(condition, ALL_UIDS);
+        while let Some(found) = sifting.next(self)? {
+            let of_page = found.into_rows(self)?.filter(|rows| rows.count() > 0);
+            let Some((lowest, highest)) = of_page.and_then(|rows| rows.blob_range()) else {
+                continue;
+            };
+            about = Some(match about {
+                None => (lowest, highest),
+                Some(before) => (before.0.min(lowest), before.1.max(highest)),
+            });
+        }
+        Ok(about)
+    }
 }
 
 impl MailboxState {

@@ -267,6 +267,12 @@ impl Rows {
         })
     }
 
+    /// The lowest and the highest blob of their page.
+    pub(super) fn blob_range(&self) -> Option<(BlobId, BlobId)> {
+        let (lowest, highest) = self.page.blob_range()?;
+        Some((BlobId(Lsn::from_bits(lowest)?), BlobId(Lsn::from_bits(highest)?)))
+    }
+
     /// The highest MODSEQ of them.
     pub fn highest_modseq(&self) -> Option<Lsn> {
         self.iter().map(|(_, row)| row.modseq()).max()

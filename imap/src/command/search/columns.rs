@@ -49,7 +49,7 @@ impl ByColumns {
     }
 }
 
-fn by_columns(test: &Test, view: &View) -> ByColumns {
+pub(super) fn by_columns(test: &Test, view: &View) -> ByColumns {
     let whole = ByColumns::whole;
     match test {
         Test::Always(holds) => whole(Condition::Always(*holds)),

@@ -81,7 +81,7 @@ async fn search_mailboxes(
     let mut progress = Progress::new(talk, goal);
     // All mailboxes are looked at as of now, before the index is asked: it answers once for all of
     // an account.
-    let mut answers = Answers::default();
+    let mut answers = Answers::shared();
     for place in &places {
         let found = search_place(talk, place, request, &mut answers, &mut progress);
         if let Some(answer) = found.await? {

@@ -4,6 +4,7 @@
 //! SINCE 1-Jan-2026 BODY "hello" NOT FROM "ann"
 //!   BODY "hello"   ─► index ─► messages that contain it, and messages to be asked
 //!   FROM "ann"     ─► index ─► likewise
+//!                                of the time since 1-Jan-2026 alone
 //! columns          dates, and the blobs of what BODY found: few rows are left   (`columns.rs`)
 //! rows             those left are tested, and only what has to be asked is opened   (`scan.rs`)
 //! ```
@@ -19,28 +20,47 @@ use std::sync::Arc;
 
 use engine::Account;
 use engine::error::ReadError;
-use engine::ids::AccountNumber;
+use engine::ids::{AccountNumber, BlobId, Lsn};
+use engine::mailbox::Condition;
 use engine::search::{Needle, RankedAnswer, Scope as Searched, TextAnswer, Words};
 use engine::width::u64_of;
 
+use super::columns::by_columns;
 use super::like::Like;
 use super::scan::Scope;
 use super::test::Test;
 use crate::stream::blocking;
 
+/// From one blob to another.
+type Within = (BlobId, BlobId);
+/// From the lowest to the highest, and nothing at all.
+const ALL: Within = (BlobId(Lsn::ZERO), BlobId(Lsn::MAX));
+const NONE: Within = (BlobId(Lsn::MAX), BlobId(Lsn::ZERO));
+
 /// What the index has answered so far.
 #[derive(Default)]
 pub(crate) struct Answers {
-    known: HashMap<(AccountNumber, Needle), Arc<TextAnswer>>,
+    known: HashMap<(AccountNumber, Needle, Within), Arc<TextAnswer>>,
     ranked: HashMap<(AccountNumber, Words), Arc<RankedAnswer>>,
+    /// Several scopes use them.
+    are_shared: bool,
 }
 
 impl Answers {
-    fn of(&mut self, account: &Account, needle: Needle) -> Result<Arc<TextAnswer>, ReadError> {
-        match self.known.entry((account.number(), needle)) {
+    /// For several scopes: nothing is asked for one of them alone.
+    pub(crate) fn shared() -> Answers {
+        Answers { are_shared: true, ..Answers::default() }
+    }
+
+    fn of(
+        &mut self,
+        (account, within): (&Account, Within),
+        needle: Needle,
+    ) -> Result<Arc<TextAnswer>, ReadError> {
+        match self.known.entry((account.number(), needle, within)) {
             Entry::Occupied(known) => Ok(Arc::clone(known.get())),
             Entry::Vacant(place) => {
-                let answer = account.find_text(&place.key().1)?;
+                let answer = account.find_text_within(&place.key().1, within)?;
                 Ok(Arc::clone(place.insert(Arc::new(answer))))
             }
         }
@@ -60,7 +80,7 @@ impl Answers {
 
     /// What was asked and answered, in words.
     pub(crate) fn words(&self) -> Vec<String> {
-        let exact = self.known.iter().map(|((_, needle), answer)| {
+        let exact = self.known.iter().map(|((_, needle, _), answer)| {
             let known = (answer.contains().len(), answer.to_ask().len());
             let sought = format!("{} {:?}", key_of(&needle.scope), needle.text);
             words_of(&sought, "contain it", answer.is_closed().then_some(known))
@@ -105,7 +125,39 @@ pub(super) fn plan<'a>(
     if is_small || !seeks_text(test) {
         return Ok(Cow::Borrowed(test));
     }
-    blocking(|| asked(test, &scope.account, answers)).map(Cow::Owned)
+    let asked = || {
+        let within = if answers.are_shared { ALL } else { within(test, scope)? };
+        asked(test, (&scope.account, within), answers)
+    };
+    blocking(asked).map(Cow::Owned)
+}
+
+/// Which blobs are worth asking the index about, as dates and numbers say: those of a month are
+/// few of many, and lie side by side in the lists of the index.
+fn within(test: &Test, scope: &Scope) -> Result<Within, ReadError> {
+    let parts = match test {
+        Test::And(parts) => parts.as_slice(),
+        test => std::slice::from_ref(test),
+    };
+    let narrow = parts.iter().filter(|part| narrows(part));
+    let narrow: Vec<_> = narrow.map(|part| by_columns(part, &scope.view).condition).collect();
+    if narrow.is_empty() {
+        return Ok(ALL);
+    }
+    Ok(scope.view.blobs_about(&Condition::All(narrow))?.unwrap_or(NONE))
+}
+
+fn narrows(test: &Test) -> bool {
+    matches!(
+        test,
+        Test::Internal(..)
+            | Test::Saved(..)
+            | Test::Until(_)
+            | Test::From(_)
+            | Test::Uids(_)
+            | Test::ModSeq(_)
+            | Test::Thread(_)
+    )
 }
 
 fn seeks_text(test: &Test) -> bool {
@@ -133,11 +185,11 @@ fn needle(test: &Test) -> Option<Needle> {
 }
 
 /// Depth is that of the key, which the grammar bounds.
-fn asked(test: &Test, account: &Account, answers: &mut Answers) -> Result<Test, ReadError> {
+fn asked(test: &Test, of: (&Account, Within), answers: &mut Answers) -> Result<Test, ReadError> {
     Ok(match test {
-        Test::Not(test) => Test::Not(Box::new(asked(test, account, answers)?)),
+        Test::Not(test) => Test::Not(Box::new(asked(test, of, answers)?)),
         Test::Or(a, b) => {
-            let (mut a, mut b) = (asked(a, account, answers)?, asked(b, account, answers)?);
+            let (mut a, mut b) = (asked(a, of, answers)?, asked(b, of, answers)?);
             if b.cost() < a.cost() {
                 std::mem::swap(&mut a, &mut b);
             }
@@ -146,14 +198,14 @@ fn asked(test: &Test, account: &Account, answers: &mut Answers) -> Result<Test, 
         Test::And(tests) => {
             let mut all = Vec::with_capacity(tests.len());
             for test in tests {
-                all.push(asked(test, account, answers)?);
+                all.push(asked(test, of, answers)?);
             }
             all.sort_by_key(Test::cost);
             Test::And(all)
         }
-        Test::Like(like) => Test::Ranked(answers.ranked(account, like)?, Arc::clone(like)),
+        Test::Like(like) => Test::Ranked(answers.ranked(of.0, like)?, Arc::clone(like)),
         test => match needle(test) {
-            Some(needle) => Test::Asked(answers.of(account, needle)?, Box::new(test.clone())),
+            Some(needle) => Test::Asked(answers.of(of, needle)?, Box::new(test.clone())),
             None => test.clone(),
         },
     })
