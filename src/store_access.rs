@@ -77,6 +77,17 @@ pub(crate) fn init(directory: &Path, key: KeySource) -> Result<Secret, Failure> 
     Ok(Store::init(directory, &InitOptions { key })?)
 }
 
+/// A sixteenth of the machine's memory, within bounds.
+fn part_of_memory() -> u64 {
+    const PART: u64 = 16;
+    let figures = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kibibytes = figures.lines().find_map(|line| {
+        let number = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        number.trim().parse::<u64>().ok()
+    });
+    (kibibytes.unwrap_or(0).saturating_mul(1024) / PART).clamp(64 << 20, 1 << 30)
+}
+
 /// Opens a store; the sentence says what opening found and did.
 pub(crate) fn open(
     directory: &Path,
@@ -88,7 +99,10 @@ pub(crate) fn open(
     options.message_bytes_max = bounds.message_bytes;
     options.page_cache_bytes = bounds.page_cache_bytes;
     options.summary_cache_bytes = bounds.summary_cache_bytes;
-    options.index_cache_bytes = bounds.index_cache_bytes;
+    options.index_cache_bytes = match bounds.index_cache_bytes {
+        0 => part_of_memory(),
+        bytes => bytes,
+    };
     options.reserve_bytes = bounds.reserve_bytes;
     options.reclaim_bytes_per_second = bounds.reclaim_bytes_per_second;
     options.recount_interval = bounds.recount_interval;

@@ -324,3 +324,17 @@ fn a_damaged_store_is_checked_mended_from_a_copy_and_its_state_made_anew() {
     let exists = imap.select("INBOX").unwrap().exists;
     assert_eq!(exists, 1, "the message is served");
 }
+
+/// `pillarbox account list | head -1` is no mistake.
+#[test]
+fn a_command_whose_output_nobody_reads_ends_without_a_word() {
+    let Some(site) = site() else { return };
+    let (nobody, output) = std::io::pipe().unwrap();
+    drop(nobody);
+    let folder = site.folder.join("another");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pillarbox"));
+    command.arg("init").arg(&folder).arg("--new-key-file").arg(site.folder.join("another.key"));
+    let ended = command.stdout(output).output().unwrap();
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+    assert_eq!(ended.status.code(), Some(141));
+}

@@ -32,7 +32,9 @@ pub(crate) struct StoreSection {
     /// thousands.
     pub(crate) summary_cache_bytes: u64,
     /// Memory in bytes for opened blocks of the full-text index, and as much again for its files
-    /// that are open: what is sought again is found without the disk.
+    /// that are open: what is sought again is found without the disk. 0: a sixteenth of the
+    /// machine's memory, 64 MiB at least and 1 GiB at most. The index of a million messages has
+    /// more than 1 GiB.
     pub(crate) index_cache_bytes: u64,
     /// Free bytes of the disk below which no new mail is taken, so that deleting always works;
     /// below a quarter of it no change is taken. All goes on by itself when space comes back. 0:
@@ -66,7 +68,7 @@ impl Default for StoreSection {
             host_name: String::new(),
             page_cache_bytes: 256 << 20,
             summary_cache_bytes: 64 << 20,
-            index_cache_bytes: 64 << 20,
+            index_cache_bytes: 0,
             reserve_bytes: 512 << 20,
             reclaim_bytes_per_second: 32 << 20,
             recount_hours: 24,
