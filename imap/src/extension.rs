@@ -281,9 +281,9 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "RFC 6203",
-        "within FUZZY, TEXT is the addresses, the subject and the body, every word of which must be \
-         found: as it is, without accents, with the same stem in the message's language, or with a \
-         typing error or two; RELEVANCY is beside the best message of its mailbox",
+        "within FUZZY, TEXT is the addresses, the subject and the body, every word of which must \
+         be found: as it is, without accents, with the same stem in the message's language, or \
+         with a typing error or two; RELEVANCY is beside the best message of its mailbox",
         "other header fields are written by programs, and people do not seek in them",
         "server/fuzzy_index.rs",
     ),

@@ -255,7 +255,8 @@ mod tests {
                 "harbour master",
                 &long,
                 "… more more more more more more more The [Harbours]' [master] is in. rest rest \
-                 rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest …",
+                 rest rest rest rest rest rest rest rest rest rest rest rest rest rest rest \
+                 rest rest …",
                 "where both words are, of the same stem too, and nothing moves a terminal",
             ),
             ("harbour", "The harbor.", "The [harbor].", "all of a short text"),

@@ -2,7 +2,7 @@
 //!
 //! | of a word | are looked for |
 //! |--|--|
-//! | the word, its accents, stems and errors | terms with its first letter: a range of a dictionary |
+//! | the word, its accents, stems and errors | terms with its first letter: one range |
 //! | with a wrong first letter | terms that end as it does, by their grams; two letters swapped |
 //! | as a later part of a token | terms that contain it behind a joint, by their grams |
 //!

@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | the word; also where it is a later part of a token | exact | 1 |
 //! | the word, but for accents | accent | 0.9 |
-//! | a word with the same stem in the message's language, which begins as the stem does | stem | 0.7 |
+//! | of the same stem in the message's language, and begins as the stem does | stem | 0.7 |
 //! | the word with one typing error, if it has four letters or more | one error | 0.35 |
 //! | the word with two, if it has eight or more | two errors | 0.2 |
 //!
