@@ -120,6 +120,7 @@ class Mail:
 
     def __init__(self, corpus):
         messages = [m for m in peers.corpus_messages(corpus) if len(m) <= BYTES_MAX and b"\0" not in m]
+        self.source = "the corpus" if messages else "generated mail"
         if not messages:
             messages = [m for m in peers.generated_messages(random.Random(20)) if len(m) <= BYTES_MAX]
         random.Random(11).shuffle(messages)
