@@ -51,13 +51,9 @@ class Vocabulary:
             for word in re.findall(rb"\b[a-z]{5,10}\b", base):
                 counts[word] = counts.get(word, 0) + 1
         words = sorted(counts, key=lambda word: (-counts[word], word))
-        self.heads, self.tails = [], []
-        for pieces, cut in ((self.heads, lambda w: w[: len(w) // 2]), (self.tails, lambda w: w[len(w) // 2 :])):
-            seen = set()
-            for word in words:
-                if len(pieces) < PIECES and cut(word) not in seen:
-                    seen.add(cut(word))
-                    pieces.append(cut(word))
+        halves = [(word[: len(word) // 2], word[len(word) // 2 :]) for word in words]
+        self.heads = list(dict.fromkeys(head for head, _ in halves))[:PIECES]
+        self.tails = list(dict.fromkeys(tail for _, tail in halves))[:PIECES]
         self.shuffle = random.Random(3).sample(range(len(self.heads)), len(self.heads))
 
     def word(self, rank):

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """What a search costs: the same UID SEARCH of the same mailbox against Dovecot and Pillarbox, in one run.
 
-Question: how long a search takes (wall time of the client, p50 and p99; CPU of the server), how soon its first
-result is there, what the index takes on disk and in memory, and what making it costs. Dataset: `mail.py`: the
-corpus up to 16 KiB a message, multiplied to COUNT messages of which each differs; both servers get the same
-bytes by MULTIAPPEND into one mailbox. Needles are taken from messages by a seed, so they are the same for all.
-Peers: Dovecot as installed without an index, and with fts-xapian (`dovecot-fts-xapian` of Debian). Unit: as
-printed; ratios are the peer's figure over ours, by the same queries of the same run.
+Question: how long a search takes (wall time of the client, p50 and p99; CPU of the server), how soon its
+first result is there, what the index takes on disk and in memory, and what making it costs. Dataset:
+`mail.py`: the corpus up to 16 KiB a message, multiplied to COUNT messages of which each differs; both
+servers get the same bytes by MULTIAPPEND into one mailbox. Needles are taken from messages by a seed, so
+they are the same for all. Peers: Dovecot as installed without an index, and with fts-xapian
+(`dovecot-fts-xapian` of Debian). Unit: as printed; ratios are the peer's figure over ours, by the same
+queries of the same run.
 
-    run.py --pillarbox BINARY [--count 20000,200000] [--servers pillarbox,dovecot,dovecot-xapian] [--keep DIR]
+    run.py --pillarbox BINARY [--count 20000,200000] [--servers pillarbox,dovecot,dovecot-xapian]
+           [--keep DIR] [--rebuild]
 
-With --keep the filled stores stay in DIR/SERVER-COUNT and are used again: filling is what takes long. Each kind
-of query is asked --queries times (peers: --peer-queries), or for --seconds. `newest` is `UID SEARCH RETURN
-(PARTIAL -1:-20)` of other needles of the kind: time until the first byte of the answer. Counts of matches are
-compared between servers, query by query; where they differ, the queries are listed.
+With --keep the filled stores stay in DIR/SERVER-COUNT and are used again: filling is what takes long. Each
+kind of query is asked --queries times (peers: --peer-queries), or for --seconds. `newest` is `UID SEARCH
+RETURN (PARTIAL -1:-20)` of other needles of the kind: time until the first byte of the answer. Counts of
+matches are compared between servers, query by query; where they differ, the queries are listed.
 """
 
 import argparse
@@ -42,8 +44,8 @@ BOX = "varied"
 BATCH = 250
 SAMPLE = 4000
 DAYS = 30
-# A server is quiet when it has used less than this of CPU in QUIET_SECONDS.
-QUIET_CPU_SECONDS = 0.03
+# A server is quiet when it has used less than this of CPU in QUIET_SECONDS; ours always verifies a little.
+QUIET_CPU_SECONDS = 0.12
 QUIET_SECONDS = 4
 # So many messages, or 4 MiB, may be in no index.
 TAIL = 512
@@ -322,8 +324,9 @@ class Needles:
     def window(self, at, chance):
         word = self.pick(at, chance, 0.01, 0.05)
         middle = time.mktime(time.strptime(self.dates[at][:11], "%d-%b-%Y"))
-        ends = [time.strftime("%d-%b-%Y", time.localtime(middle + days * 86400)) for days in (-10, DAYS - 10)]
-        return word and b"SINCE %b BEFORE %b BODY %b" % (ends[0].encode(), ends[1].encode(), word)
+        ends = (time.localtime(middle + days * 86400) for days in (-10, DAYS - 10))
+        begin, end = (time.strftime("%d-%b-%Y", moment).encode() for moment in ends)
+        return word and b"SINCE %b BEFORE %b BODY %b" % (begin, end, word)
 
     def phrase(self, at, chance):
         lines = self.bodies[at].split(b"\r\n")
@@ -369,7 +372,8 @@ def ask(server, client, queries, limit, seconds):
         answer, _, wall = client.raw(b"UID SEARCH " + query)
         cpu = server.cpu_seconds() - cpu
         found = b"".join(re.findall(rb"(?m)^\* SEARCH([ \d]*)", answer)).split()
-        lines.append({"query": query.decode(), "matches": len(found), "wall_s": wall, "cpu_s": cpu})
+        line = {"query": query.decode(), "matches": len(found), "wall_s": wall, "cpu_s": cpu}
+        lines.append(line)
         if time.monotonic() - begin > seconds:
             break
     return lines
@@ -415,13 +419,14 @@ def row(kind, figures):
     walls, cpus = [l["wall_s"] * 1e3 for l in lines], [l["cpu_s"] * 1e3 for l in lines]
     matches = [l["matches"] for l in lines]
     text = (
-        f"{kind:20} {len(lines):4} asked, matches p50 {at_share(matches, 0.5):7} most {max(matches, default=0):7}, "
+        f"{kind:20} {len(lines):4} asked, matches p50 {at_share(matches, 0.5):7} "
+        f"most {max(matches, default=0):7}, "
         f"wall p50 {at_share(walls, 0.5):9.2f} p99 {at_share(walls, 0.99):9.2f} ms, "
         f"CPU mean {sum(cpus) / max(1, len(cpus)):9.2f} p99 {at_share(cpus, 0.99):9.2f} ms"
     )
     if newest := figures.get("newest"):
         firsts = [first * 1e3 for first, _ in newest]
-        text += f", newest p50 {at_share(firsts, 0.5):7.2f} p99 {at_share(firsts, 0.99):8.2f} ms"
+        text += f", newest p50 {at_share(firsts, 0.5):.2f} p99 {at_share(firsts, 0.99):.2f} ms"
     return text
 
 
@@ -433,8 +438,8 @@ def rebuild(server, count, mail_bytes, text_share):
     cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - begin
     text = mail_bytes * text_share
     print(
-        f"  {server.name:14} index rebuild: {cpu:.1f} s of CPU, {cpu / count * 1e3:.3f} ms a message, "
-        f"{text / cpu / 1e6:.1f} MB of text a CPU second, {wall:.0f} s",
+        f"  {server.name:14} index rebuild: {cpu:.1f} s of CPU, {cpu / count * 1e3:.3f} ms a "
+        f"message, {text / cpu / 1e6:.1f} MB of text a CPU second, {wall:.0f} s",
         flush=True,
     )
     return {"cpu_s": cpu, "wall_s": wall}
@@ -453,7 +458,8 @@ def run_server(kind, needles, arguments, count, scratch):
         with open(server.note_path) as file:
             figures = json.load(file)
         mail_bytes = figures["mail_bytes"]
-        print(f"  {server.name:14} " + ", ".join(f"{k} {v:.1f}" for k, v in figures.items()), flush=True)
+        told = ", ".join(f"{name} {figure:.1f}" for name, figure in figures.items())
+        print(f"  {server.name:14} {told}", flush=True)
         if arguments.fill_only:
             return figures
         if server.name == "pillarbox":
@@ -466,8 +472,9 @@ def run_server(kind, needles, arguments, count, scratch):
         print(
             f"  {server.name:14} resident {figures['memory_before'][0]:.0f} MiB before, "
             f"{figures['memory'][0]:.0f} after, {figures['memory'][1]:.0f} at most; index "
-            f"{figures['index_bytes'] / 1e6:.1f} MB, {figures['index_bytes'] / mail_bytes:.3f} a byte of mail, "
-            f"{of_text:.3f} a byte of text ({needles.text_share:.3f} of the mail); {figures['index_status']}",
+            f"{figures['index_bytes'] / 1e6:.1f} MB, {figures['index_bytes'] / mail_bytes:.3f} a "
+            f"byte of mail, {of_text:.3f} a byte of text ({needles.text_share:.3f} of the mail); "
+            f"{figures['index_status']}",
             flush=True,
         )
         if server.name == "pillarbox" and arguments.rebuild:
@@ -475,6 +482,10 @@ def run_server(kind, needles, arguments, count, scratch):
         return figures
     finally:
         server.stop()
+
+
+def ratio(pairs, key):
+    return sum(a[key] for a, _ in pairs) / max(1e-9, sum(b[key] for _, b in pairs))
 
 
 def compare(results):
@@ -489,9 +500,10 @@ def compare(results):
             pairs = [(a, known[a["query"]]) for a in figures["lines"] if a["query"] in known]
             if not pairs:
                 continue
-            cpu, wall = (sum(a[k] for a, _ in pairs) / sum(b[k] for _, b in pairs) for k in ("cpu_s", "wall_s"))
+            cpu, wall = (ratio(pairs, key) for key in ("cpu_s", "wall_s"))
             other = [(a, b) for a, b in pairs if a["matches"] != b["matches"]]
-            print(f"  {kind:20} {len(pairs):4} queries: CPU {cpu:10.1f} wall {wall:10.1f}; {len(other)} differ")
+            told = f"{len(pairs):4} queries: CPU {cpu:10.1f} wall {wall:10.1f}; {len(other)} differ"
+            print(f"  {kind:20} {told}")
             for a, b in other[:5]:
                 print(f"    {a['query']}: {a['matches']}, ours {b['matches']}")
 
