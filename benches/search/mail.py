@@ -1,20 +1,21 @@
 """Mail for the bench of search: messages of the corpus, multiplied so that each copy differs.
 
-Base messages are those of the list archives up to BYTES_MAX (some 16,000), in an order of a seed. Message
-`number` is base `number mod bases`, copy `number div bases`, and differs from its base and from other copies:
+Base messages are those of the list archives up to BYTES_MAX (some 15,000), in an order of a seed.
+Message `number` is base `number mod bases`, copy `number div bases`, and differs from its base and from
+other copies:
 
-- SHARE of the plain words of its text become made words: heads and tails of the corpus' own words, joined. Of
-  RANKS such words each is drawn with a frequency of 1/rank, so that some come in every tenth message and the
-  dictionary grows all the time (1,000,000 messages draw some 100 million words).
-- its sender is a made person, one of a tenth as many as there are messages, by 1/rank as well;
-- two of five words of its subject are made ones, the same for a subject within a copy: threads stay threads;
-- ids in Message-ID, In-Reply-To and References carry the copy's number: references lead within the copy;
-- in other header fields runs of three digits or more are moved by a number of the copy, and long runs of
-  letters and digits (signatures) go through an alphabet of the copy;
-- dates run evenly over YEARS, Date and internal date alike.
+- SHARE of the plain words of its text become made words: heads and tails of the corpus' own words,
+  joined. Of RANKS such words each is drawn with a frequency of 1/rank, so that some come in every tenth
+  message and the dictionary grows all the time (a million messages draw some 100 million words).
+- Its sender is a made person, one of a tenth as many as there are messages, by 1/rank as well.
+- Two of five words of its subject are made ones, the same for a subject within a copy: threads stay.
+- Ids in Message-ID, In-Reply-To and References carry the copy's number: they refer within the copy.
+- In other header fields runs of three digits or more are moved by a number of the copy, and long runs
+  of letters and digits (signatures) go through an alphabet of the copy.
+- Dates run evenly over YEARS, Date and internal date alike.
 
-Encoded parts, markup, boundaries and fields of MIME stay as they are. A message depends on its number and
-the count of all alone, so every server gets the same bytes, and a sample can be made without the rest.
+Encoded parts, most markup, boundaries and fields of MIME stay as they are. A message depends on its number
+and the count of all alone, so every server gets the same bytes, and a sample is made without the rest.
 """
 
 import math
@@ -74,7 +75,8 @@ class Base:
         for field in re.split(rb"\r\n(?![ \t])", head):
             name, colon, value = field.partition(b":")
             name = name.strip().lower()
-            if name in (b"from", b"date", b"subject") or not colon or field.startswith((b"From ", b">From")):
+            is_field = colon and not field.startswith((b"From ", b">From"))
+            if name in (b"from", b"date", b"subject") or not is_field:
                 subject = value.strip() if name == b"subject" else subject
                 continue
             kind = value.lower() if name == b"content-type" else kind
@@ -89,12 +91,16 @@ class Base:
         topic = re.sub(rb"(?i)^((re|fwd?|aw)(\[\d+\])?:\s*|\[[^\]]*\]\s*)+", b"", subject)
         self.topic = zlib.crc32(topic)
         self.parts, self.spots = [], []
-        self.take_body(body, b"multipart" in kind, b"base64" in encoding)
+        boundary = re.search(rb'(?i)boundary="?([^";]+)', head)
+        # Those of parts within parts are known by their look.
+        own = re.escape(boundary.group(1)) if boundary else rb"\S{8,}$"
+        boundaries = re.compile(rb"--(%b|\S{8,}$)" % own) if b"multipart" in kind else None
+        self.take_body(body, boundaries, b"base64" in encoding)
 
-    def take_body(self, body, has_parts, is_encoded):
+    def take_body(self, body, boundaries, is_encoded):
         in_header = False
         for line in body.split(b"\r\n"):
-            if has_parts and re.match(rb"--\S{8,}$", line):
+            if boundaries and boundaries.match(line):
                 in_header, is_encoded = True, False
             elif in_header and b"base64" in line.lower():
                 is_encoded = True
@@ -137,8 +143,8 @@ class Mail:
     def person(self, rank):
         word = self.vocabulary.word
         first, last = word(rank * 37 + 11).capitalize(), word(rank * 101 + 7).capitalize()
-        host = word(rank % 997 + 5000)
-        return b"%b %b <%b.%b%d@%b.example>" % (first, last, first.lower(), last.lower(), rank % 100, host)
+        local = b"%b.%b%d" % (first.lower(), last.lower(), rank % 100)
+        return b"%b %b <%b@%b.example>" % (first, last, local, word(rank % 997 + 5000))
 
     def subject(self, base, copy):
         parts = list(base.subject)
