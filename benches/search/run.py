@@ -49,6 +49,7 @@ QUIET_CPU_SECONDS = 0.12
 QUIET_SECONDS = 4
 # So many messages, or 4 MiB, may be in no index.
 TAIL = 512
+IDLE_SECONDS_MAX = 30
 MESSAGES = None
 
 
@@ -105,8 +106,14 @@ class Pillarbox(Kept, peers.Pillarbox):
 
     def make_index(self):
         """It makes itself, as far as it has to: 512 messages may be left out."""
-        while self.waiting() > TAIL:
+        idle_since = time.monotonic()
+        while (waiting := self.waiting()) > TAIL:
+            cpu = self.cpu_seconds()
             time.sleep(1)
+            if self.cpu_seconds() - cpu > QUIET_CPU_SECONDS / QUIET_SECONDS:
+                idle_since = time.monotonic()
+            if time.monotonic() - idle_since > IDLE_SECONDS_MAX:
+                sys.exit(f"the indexer rests, and {waiting} messages are in no index")
         self.wait_until_quiet()
 
     def index_status(self):
