@@ -6,6 +6,7 @@
 # make fuzz    every fuzz target for a minute, or TARGET=<name>, SECONDS=<n> (docs/reliability.md)
 # make bench-index  what the full-text index costs: to make, beside deliveries, in a store of many
 # make bench   Criterion benches; make bench-peers: the same load against Dovecot and Pillarbox
+# make bench-search  searches of 200,000 messages, here and in Dovecot
 # make bench-idle  what an idle TLS connection costs, here and in Dovecot
 # make deps    Debian packages for all of the above
 
@@ -28,7 +29,7 @@ CARGO = ROCKSDB_LIB_DIR="$$rocksdb" ROCKSDB_STATIC=1 cargo
 # Compiles RocksDB where this machine has no archive of it yet (once, about 15 minutes).
 WITH_ROCKSDB = rocksdb=$$(tools/rocksdb/build.sh);
 
-.PHONY: run build release test lint unit simulate kills imaptest fuzz bench bench-index bench-peers bench-idle deps deps-build deps-test deps-peers clean
+.PHONY: run build release test lint unit simulate kills imaptest fuzz bench bench-index bench-peers bench-search bench-idle deps deps-build deps-test deps-peers clean
 
 run: build
 	@exec "$(CARGO_TARGET_DIR)/$(PROFILE)/pillarbox" demo "$(DATA)" --port-base "$(PORT_BASE)" --listen "$(LISTEN)"
@@ -109,6 +110,11 @@ bench-index: deps-build
 
 bench-peers: deps-build deps-peers release
 	@python3 benches/peers/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox"
+
+bench-search: deps-build deps-peers release
+	@python3 benches/search/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox" --count 200000
+	@python3 benches/search/run.py --pillarbox "$(CARGO_TARGET_DIR)/release/pillarbox" --count 8000 \
+		--servers pillarbox,dovecot-xapian
 
 bench-idle: deps-build deps-peers
 	@$(WITH_ROCKSDB) $(CARGO) build --locked --release --bin pillarbox --example idle-load
