@@ -6,6 +6,7 @@ use super::block::MemoryBlocks;
 use super::builder::SplitBuilder;
 use super::documents::decode;
 use super::merge::{Merged, merge};
+use super::ranked::Language;
 use super::set::MessageSet;
 use super::split::Split;
 use super::texts::Texts;
@@ -134,7 +135,8 @@ fn the_format_is_the_one_that_was_reviewed() {
         "From: Bob <bob@example.org>\r\nSubject: Der Hafen\r\n\r\nDas ist nicht der Hafen.\r\n",
     ];
     let mut builder = SplitBuilder::default();
-    for (blob, mail) in (70..).zip(mails.map(|mail| Mail::of(mail.as_bytes()))) {
+    let mails = mails.map(|mail| Mail::of(&(mail.as_bytes().to_vec(), Vec::new())));
+    for (blob, mail) in (70..).zip(&mails) {
         builder.add(blob, &Texts::of(&mail.text, &mail.summary));
     }
     let blocks = builder.write(MemoryBlocks::default()).unwrap();

@@ -716,27 +716,6 @@ fn what_is_committed_before_the_question_is_known() {
     store.close();
 }
 
-/// The thread rests after each step, and was not woken for the next one unless something came.
-#[test]
-fn what_came_at_once_is_indexed_without_anything_that_comes_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = large_store(folder.path(), true);
-    let account = store.account(ANNA).unwrap().unwrap();
-    let inbox = account.mailbox("INBOX").unwrap().unwrap();
-    let new = |number| NewMessage {
-        prepared: store.prepare(text(number).as_bytes(), &[account.number()]).unwrap(),
-        flags: FlagList::default(),
-        received: UnixSeconds(7),
-    };
-    inbox.append((0..600).map(new).collect()).wait().unwrap();
-    let begun = std::time::Instant::now();
-    while store.index_status().figures.indexed_count < 600 {
-        assert!(begun.elapsed().as_secs() < 60, "{:?}", store.index_status());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    store.close();
-}
-
 /// As [`compare`], with few needles.
 fn compare_some(account: &Account) {
     let seen = rows(account);
