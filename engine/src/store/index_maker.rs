@@ -37,6 +37,8 @@ const REST_PART: u32 = 1;
 const REST_MAX: Duration = Duration::from_secs(2);
 /// The same while others change something.
 const BUSY_REST_PART: u32 = 4;
+/// Others come first where there are not processors enough: it has a third of their share then.
+const NICENESS: i32 = 5;
 /// With so many messages in accounts that have too many outside of their index, it rests no more;
 /// with half as many, half as long.
 const HURRY_MESSAGES: u64 = 16 << 10;
@@ -124,6 +126,8 @@ impl Indexing {
 pub(super) fn index_while_open(store: &Weak<Inner>) {
     let Some(committed) = store.upgrade().map(|inner| Arc::clone(&inner.committed)) else { return };
     let feed = &committed.index_feed;
+    // On Linux this is about the calling thread alone.
+    let _ = rustix::process::nice(NICENESS);
     let mut step = IndexerStep::Idle;
     while feed.wait(step == IndexerStep::Again) {
         let Some(inner) = store.upgrade() else { return };
