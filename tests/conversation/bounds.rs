@@ -362,7 +362,8 @@ fn an_address_has_as_many_connections_as_are_set() {
 #[test]
 fn a_long_search_tells_how_far_it_is_as_often_as_is_set() {
     let mut site = Site::new();
-    site.configure_section("imap", "progress_seconds = 1");
+    let bounds = "search_keys = 100000\ncommand_bytes = 1000000\nliteral_bytes = 1000000";
+    site.configure_section("imap", &format!("progress_seconds = 1\n{bounds}"));
     site.start();
     let mut imap = site.imap();
     let message = format!("Subject: long\r\n\r\n{}", "0123456789abcdef\r\n".repeat(50_000));
@@ -370,11 +371,16 @@ fn a_long_search_tells_how_far_it_is_as_often_as_is_set() {
         imap.append("INBOX", "", message.as_bytes()).unwrap();
     }
     imap.select("INBOX").unwrap();
-    // As many keys as take some seconds here.
-    for count in [25, 50, 100, 200, 400, 800, 1600] {
-        let keys: String = (0..count).map(|number| format!("NOT BODY absent{number} ")).collect();
+    // As many keys as take some seconds here. They are accents without letters, which the index
+    // leaves to be looked for.
+    for count in (0..12).map(|doubled| 25 << doubled) {
+        let key = |number: usize| {
+            let accents = "\u{301}".repeat(2 + number % 10);
+            format!("NOT BODY {{{}+}}\r\n{accents} ", accents.len())
+        };
+        let keys: String = (0..count).map(key).collect();
         let begun = Instant::now();
-        let reply = imap.ok(&format!("SEARCH {keys}ALL")).unwrap();
+        let reply = imap.ok(&format!("SEARCH CHARSET UTF-8 {keys}ALL")).unwrap();
         if begun.elapsed() > Duration::from_secs(2) {
             let texts: Vec<String> = reply.untagged.iter().map(|line| line.text()).collect();
             let told = texts.iter().any(|text| text.starts_with("* OK [INPROGRESS ("));

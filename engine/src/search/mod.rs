@@ -6,8 +6,8 @@
 //!   split   messages │ dictionary of tokens │ grams of tokens │ lists │ positions     writer.rs
 //!              ▲      texts of documents (documents.rs)                 │
 //!              └── merge.rs: several become one, without the dead       ▼
-//! needle ─ needle.rs, phrase.rs ─► terms that hold its parts ─ split.rs ─► messages: sure, or to ask
-//! words  ─ ranked/ ──────────────► tokens that resemble them ─ split.rs ─► messages, and how well
+//! needle ─ needle.rs, phrase.rs ─► terms with its parts ── split.rs ─► messages: sure, or to ask
+//! words  ─ ranked/ ─────────────► tokens that resemble it ─ split.rs ─► messages, and how well
 //! ```
 //!
 //! Where splits lie and how they come to be:

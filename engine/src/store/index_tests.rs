@@ -356,6 +356,9 @@ fn damage_costs_time_and_no_answer() {
         std::fs::write(file, &damaged).unwrap();
         site.open();
         site.compare(ANNA);
+        // Pieces of it are in nearly every leaf, so that much is read.
+        let needle = Needle { text: "0a1b2".into(), scope: Scope::Body, reads_addresses: false };
+        site.account(ANNA).find_text(&needle).unwrap();
         let damaged_count = site.store().check(&mut |_| {}).unwrap().index_damaged_count;
         site.make();
         let is_made = site.store().index_status().made_count > 0;

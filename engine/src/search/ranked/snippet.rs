@@ -31,7 +31,7 @@ pub struct Segment {
     pub is_hit: bool,
 }
 
-/// A short text, with what was sought marked; what is longer than [`MARKED_LETTERS`] is cut.
+/// A short text, with what was sought marked; what is longer than `MARKED_LETTERS` is cut.
 pub fn marked(words: &Words, message: &SearchText, shown: &str) -> Vec<Segment> {
     let shown: String = shown.chars().take(MARKED_LETTERS).collect();
     let plain = one_line(&shown);
