@@ -89,8 +89,9 @@ class Kept:
         for pid in tree:
             with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
                 text = file.read()
-                now += int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024
-                most += int(re.search(r"VmHWM:\s+(\d+)", text).group(1)) / 1024
+                # A process that has ended and was not waited for yet has none.
+                now += sum(map(int, re.findall(r"VmRSS:\s+(\d+)", text))) / 1024
+                most += sum(map(int, re.findall(r"VmHWM:\s+(\d+)", text))) / 1024
         return now, most
 
     def wait_until_quiet(self):
