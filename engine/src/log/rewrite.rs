@@ -11,7 +11,10 @@
 //! 1. Every group of the result has the hash of the group that it was made from, and a remnant that
 //!    of the last group which it stands for. A header of a blob that was re-wrapped stands beside a
 //!    hash of its own (`format/item.rs`).
-//! 2. A group that cannot be read ends the rewriting; the old segments stay as they are.
+//! 2. A group that cannot be read ends the rewriting; the old segments stay as they are. So does one
+//!    that does not continue the chain: recovery closes a segment with damage in it by a footer that
+//!    lists the groups around the damage, and what lies there is for `check --repair`, or for the
+//!    other node, to mend.
 
 use std::path::PathBuf;
 
@@ -25,14 +28,17 @@ use super::format::segment::{
 };
 use super::key_names::KeyNames;
 use super::reader::SegmentFile;
+use super::recovery::before;
 use super::setup::{ChunkPlace, GroupPlace, LogSetup};
 use super::writer::close;
 use crate::disk::{DiskFile, durable};
 use crate::error::{Damage, ReadError};
+use crate::ids::Lsn;
 use crate::width::{u32_of, u64_of};
 
 /// A remnant is ended before its chunks exceed this; a single group's may.
 const REMNANT_BYTES: usize = 1 << 20;
+const BROKEN_CHAIN: &str = "groups that come before are not there, or cannot be read";
 /// Segments that one is made of.
 pub(crate) const SOURCES_MAX: usize = 64;
 
@@ -52,7 +58,9 @@ pub(crate) trait Keep {
 pub(crate) struct Rewrite {
     setup: LogSetup,
     /// Last first.
-    sources: Vec<(SegmentFile, Vec<GroupEntry>)>,
+    sources: Vec<Source>,
+    /// Last position and hash of the chain so far.
+    end: (Lsn, GroupHash),
     file: Box<dyn DiskFile>,
     path: PathBuf,
     header: SegmentHeader,
@@ -62,6 +70,15 @@ pub(crate) struct Rewrite {
     remnant: Option<Remnant>,
     /// Keys that the result names.
     names: KeyNames,
+}
+
+/// A segment to be copied.
+struct Source {
+    file: SegmentFile,
+    /// Its groups that were not copied yet, last first.
+    left: Vec<GroupEntry>,
+    /// The hash of its last.
+    last: GroupHash,
 }
 
 /// A run of groups of which no record is needed.
@@ -106,11 +123,14 @@ impl Rewrite {
             }
             (contents.durable_lsn, contents.last) = (durable_lsn, last);
             groups.reverse();
-            sources.push((file, groups));
+            sources.push(Source { file, left: groups, last });
         }
-        let (Some((first, _)), Some((last, _))) = (sources.first(), sources.last()) else {
+        let (Some(Source { file: first, .. }), Some(Source { file: last, .. })) =
+            (sources.first(), sources.last())
+        else {
             return Ok(None);
         };
+        let end = (before(first.header.first_lsn), first.header.previous);
         let Some(next) = first.header.number.rewritten() else { return Ok(None) };
         if setup.disk.exists(&next.path(&setup.directory))? {
             return Ok(None);
@@ -137,6 +157,7 @@ impl Rewrite {
         Ok(Some(Rewrite {
             setup: setup.clone(),
             sources,
+            end,
             file,
             path,
             header,
@@ -153,19 +174,28 @@ impl Rewrite {
     /// # Errors
     /// [`ReadError`]; the rewriting is over then.
     pub(crate) fn step(&mut self, keep: &mut dyn Keep) -> Result<RewriteStep, ReadError> {
-        let Some((source, left)) = self.sources.last_mut() else {
+        let Some(Source { file: source, left, last }) = self.sources.last_mut() else {
             self.end_remnant()?;
             return Ok(RewriteStep::AllCopied);
         };
+        let damage_at =
+            |offset: u64, what: String| Damage { file: source.path.clone(), offset, what };
         let Some(entry) = left.pop() else {
+            if self.end.1 != *last {
+                return Err(damage_at(source.byte_count, BROKEN_CHAIN.into()).into());
+            }
             self.sources.pop();
             return Ok(RewriteStep::Copied(0));
         };
         let mut buffer = Vec::new();
-        let damage =
-            |what: String| Damage { file: source.path.clone(), offset: entry.offset, what };
+        let damage = |what: String| damage_at(entry.offset, what);
         let read = source.group_at(entry.offset, &mut buffer)?;
         let (found, group) = read.map_err(|error| damage(error.to_string()))?;
+        let stamp = &group.header.stamp;
+        if stamp.previous != self.end.1 || !stamp.follows(self.end.0) {
+            return Err(damage(BROKEN_CHAIN.into()).into());
+        }
+        self.end = (stamp.last_lsn, group.hash);
         let old_place = found.place(source.header.number);
         if !is_needed(&group, keep) {
             let bytes = u64_of(group.stored_len());
