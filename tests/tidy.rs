@@ -28,6 +28,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("engine/Cargo.toml", &[]),
     ("imap/Cargo.toml", &["engine"]),
     ("smtp-ingest/Cargo.toml", &["engine"]),
+    ("replication/Cargo.toml", &["engine"]),
 ];
 /// Our crates.
 const CRATES: &[&str] = &["engine", "imap", "smtp-ingest", "replication"];

@@ -1,0 +1,1 @@
+//! The directory: an etcd that both nodes can ask, and what stands in it.

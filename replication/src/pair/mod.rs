@@ -1,0 +1,1 @@
+//! The pair: two nodes that hold the same volumes.
