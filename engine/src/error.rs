@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use crate::ids::{AccountNumber, BlobId};
+use crate::ids::{AccountNumber, BlobId, KeyTableVersion, Lsn, VolumeId};
+use crate::log::format::FormatError;
 
 /// What the caller does about an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,70 @@ pub enum UnfitPassword {
          directions; choose another (RFC 4013)"
     )]
     Prohibited,
+}
+
+/// Groups that a follower does not take.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// Bytes that are no group, or not one as it was written.
+    #[error("what the other node sent behind {behind} is no whole group: {why}")]
+    Malformed {
+        /// Up to where groups were good.
+        behind: Lsn,
+        /// What is wrong.
+        why: FormatError,
+    },
+    /// Groups of another volume.
+    #[error("the other node sent a group of volume {found}, which is not the one that is here")]
+    OtherVolume {
+        /// Its volume.
+        found: VolumeId,
+    },
+    /// Groups that do not continue the log.
+    #[error("the group at {found} does not continue the log here, which ends at {behind}")]
+    NotNext {
+        /// Where the log ends.
+        behind: Lsn,
+        /// Where the group begins.
+        found: Lsn,
+    },
+    /// Groups that need keys which are not here.
+    #[error("the key table here is older than version {} that a group needs", .needed.0)]
+    OlderKeys {
+        /// The version that it needs.
+        needed: KeyTableVersion,
+    },
+    /// Groups with records that this version does not read.
+    #[error(
+        "the other node writes format level {level} and this version reads up to {known}; upgrade \
+         this node first"
+    )]
+    NewerFormat {
+        /// Of the records.
+        level: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// A record that does not open with its key.
+    #[error("the record at {lsn} does not open: {what}")]
+    Unreadable {
+        /// Its position.
+        lsn: Lsn,
+        /// What is wrong.
+        what: String,
+    },
+    /// Too little room.
+    #[error("the disk has no room for more of the log; make room, it goes on by itself")]
+    DiskFull,
+    /// The volume takes nothing any more.
+    #[error("the volume takes nothing more: {reason}")]
+    Stopped {
+        /// What happened.
+        reason: String,
+    },
+    /// This node is not the follower.
+    #[error("this node does not follow")]
+    NotFollower,
 }
 
 /// A change that was not made.

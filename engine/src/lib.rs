@@ -26,6 +26,7 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod message;
+pub mod pair;
 mod purge;
 mod reclaim;
 mod record;
@@ -46,12 +47,12 @@ pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
+    Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
-    Opened, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
-    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts, SpecialUse, SpoolFile,
-    Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
-    verify_backup,
+    Opened, PairStanding, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution,
+    RetainedEntry, RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts,
+    SpecialUse, SpoolFile, Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade,
+    Usage, VolumeRetention, VolumeStanding, verify_backup,
 };
 pub use ticket::Ticket;

@@ -377,6 +377,20 @@ impl Change {
         )
     }
 
+    /// Whether it is committed only when both nodes of a pair have it: accounts and their keys are
+    /// never in a part of the log that one of them lacks.
+    pub(crate) fn needs_both(&self) -> bool {
+        matches!(
+            self,
+            Change::CreateAccount { .. }
+                | Change::DeleteAccount { .. }
+                | Change::AccountDestroyed { .. }
+                | Change::KeysBegun { .. }
+                | Change::KeyDestroyed { .. }
+                | Change::RaiseLevel { .. }
+        )
+    }
+
     /// Bytes that it may add to a group: what the queue counts.
     pub(crate) fn group_bytes(&self) -> usize {
         const ROW_BYTES: usize = 160;

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::assign::Reply;
 use super::assign::{AssignContext, Assigned, Assigner};
 use super::change::Change;
+use super::due::CheckpointDue;
 use super::entering::Entering;
 use super::gather::Gather;
 use super::queue::{Queue, Woken};
@@ -22,6 +24,7 @@ use crate::format_level;
 use crate::ids::{AccountNumber, EpochId, Lsn, NodeId, Stamp, VolumeId};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::log::{BuiltGroup, GroupBuilder, GroupPlace, GroupStamp, LogWriter};
+use crate::pair::{Judged, PairState};
 use crate::record::{Body, EpochBegin};
 use crate::sabotage::{Sabotage, breaks};
 use crate::seal::{KeyTable, Sealer};
@@ -31,10 +34,8 @@ use crate::state::{
 use crate::ticket::ticket;
 use crate::width::u64_of;
 
-/// Bytes that a checkpoint would write after which it begins.
-const CHECKPOINT_UNSAVED_BYTES: u64 = 64 << 20;
-/// Time after which a checkpoint begins if anything is unsaved.
-const CHECKPOINT_TIME: Duration = Duration::from_secs(300);
+/// How long those who wait for an answer wait for the other node.
+const OTHER_NODE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// When a committer begins something new; small in simulations, so that it happens often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +81,7 @@ pub(crate) struct CommitterSetup {
     pub(crate) checkpoints: Arc<CheckpointSlot>,
     pub(crate) bounds: CommitBounds,
     pub(crate) room: Arc<Room>,
+    pub(crate) pair: Arc<PairState>,
 }
 
 /// Counters, and why the volume stopped if it did.
@@ -130,15 +132,36 @@ pub(crate) struct Committer {
     entering: Entering,
     stamp: Stamp,
     gather: Gather,
-    log_bytes_since_checkpoint: u64,
-    last_checkpoint: Duration,
-    checkpointed: Option<Lsn>,
+    due: CheckpointDue,
+    /// Durable here, and not yet on the other node.
+    held: Option<Held>,
     /// The last group's durability is written nowhere yet.
     unmarked: bool,
     /// What may be written; raised by a record alone.
     format_level: u32,
     /// Accounts that are gone, and of which the disk had no room to say that their keys are, too.
     uncertified: Vec<AccountNumber>,
+}
+
+/// A batch that is durable here and not committed: nobody sees it.
+struct Held {
+    changes: Changes,
+    /// Empty once they who wait were told that it takes too long.
+    replies: Vec<Reply>,
+    last: Lsn,
+    since: Duration,
+    batch: Batch,
+    group_bytes: Vec<u64>,
+}
+
+/// What is said of a batch as a whole.
+#[derive(Clone, Copy, Default)]
+struct Batch {
+    change_count: u64,
+    /// It is committed when both nodes of a pair have it, in every mode.
+    needs_both: bool,
+    /// A checkpoint follows at once, of which a snapshot is kept.
+    snapshot: bool,
 }
 
 /// Whether the committer goes on.
@@ -157,7 +180,7 @@ impl Committer {
         stamp: Stamp,
         replayed_bytes: u64,
     ) -> Committer {
-        let last_checkpoint = setup.clock.monotonic();
+        let due = CheckpointDue::new(setup.bounds, setup.clock.monotonic(), replayed_bytes);
         let setup_level = setup.committed.volume().format_level;
         setup.status.last_lsn.store(next.bits().saturating_sub(1), Ordering::Relaxed);
         Committer {
@@ -167,9 +190,8 @@ impl Committer {
             entering: Entering::default(),
             stamp,
             gather: Gather::new(),
-            log_bytes_since_checkpoint: replayed_bytes,
-            last_checkpoint,
-            checkpointed: None,
+            due,
+            held: None,
             unmarked: false,
             format_level: setup_level,
             uncertified: Vec::new(),
@@ -191,18 +213,21 @@ impl Committer {
             assigner.assign_volume(level);
         }
         let assigned = assigner.finish();
-        self.write(assigned, 0);
+        self.write(assigned, Batch::default());
     }
 
     /// Waits for changes and commits one batch of them.
     pub(crate) fn step(&mut self, timeout: Duration) -> CommitStep {
         let queue = Arc::clone(&self.setup.queue);
+        if !self.publish_held(timeout) {
+            return self.refuse_meanwhile(&queue);
+        }
         match queue.take(timeout) {
             Woken::Changes(mut batch) => {
                 self.gather.wait(&queue, batch.len());
                 batch.extend(queue.take_more());
                 batch.extend(self.certificates());
-                self.commit_if_there_is_room(batch);
+                self.commit_if_it_may_be(batch);
             }
             Woken::Idle => self.certify_or_mark(),
             Woken::Closed => {
@@ -212,6 +237,77 @@ impl Committer {
         }
         self.checkpoint_if_due();
         CommitStep::Again
+    }
+
+    /// Commits what the pair lets in; refuses the rest before anything is assigned.
+    fn commit_if_it_may_be(&mut self, batch: Vec<Change>) {
+        let pair = Arc::clone(&self.setup.pair);
+        let (fit, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|change| pair.gate.refusal(change.needs_both()).is_none());
+        for change in others {
+            match change {
+                // All that it tells of is done.
+                Change::AccountDestroyed { account, promise } => {
+                    self.uncertified.push(account);
+                    promise.answer(Ok(()));
+                }
+                other => {
+                    let reason = pair.gate.refusal(other.needs_both()).unwrap_or_default();
+                    other.refuse(&|| self.unavailable(reason));
+                }
+            }
+        }
+        if !fit.is_empty() {
+            self.commit_if_there_is_room(fit);
+        }
+    }
+
+    fn unavailable(&self, reason: &str) -> CommitError {
+        CommitError::ReadOnly { volume: self.setup.volume_name.clone(), reason: reason.to_owned() }
+    }
+
+    /// Publishes the batch that waits for the other node, if it has it; answers whether none waits
+    /// any more.
+    fn publish_held(&mut self, timeout: Duration) -> bool {
+        let Some(held) = &self.held else { return true };
+        let judged = self.setup.pair.gate.wait(held.last, held.batch.needs_both, timeout);
+        if judged == Judged::Committed
+            && let Some(held) = self.held.take()
+        {
+            self.publish(held);
+            return true;
+        }
+        let waited = self.setup.clock.monotonic();
+        if let Some(held) = &mut self.held
+            && waited.saturating_sub(held.since) >= OTHER_NODE_PATIENCE
+        {
+            // It may be committed yet; then it is as if the answer had been lost on its way.
+            let late = "the other node of the pair did not confirm it in time";
+            std::mem::take(&mut held.replies).into_iter().for_each(|reply| reply(Some(late)));
+        }
+        false
+    }
+
+    /// What comes while a batch waits too long is refused.
+    fn refuse_meanwhile(&mut self, queue: &Queue) -> CommitStep {
+        let is_late = self.held.as_ref().is_some_and(|held| held.replies.is_empty());
+        if !is_late && !queue.is_closed() {
+            return CommitStep::Again;
+        }
+        match queue.take(Duration::ZERO) {
+            Woken::Changes(batch) => {
+                let reason = "the other node of the pair does not confirm what it is sent";
+                batch.into_iter().for_each(|change| change.refuse(&|| self.unavailable(reason)));
+                CommitStep::Again
+            }
+            Woken::Idle => CommitStep::Again,
+            Woken::Closed => {
+                let replies = self.held.take().map(|held| held.replies).unwrap_or_default();
+                let reason = "the server stopped before the other node had it";
+                replies.into_iter().for_each(|reply| reply(Some(reason)));
+                CommitStep::Closed
+            }
+        }
     }
 
     /// Commits a batch; or refuses it, before anything is assigned, if the disk has no room for it.
@@ -266,7 +362,8 @@ impl Committer {
 
     /// Commits a batch.
     pub(crate) fn commit(&mut self, mut batch: Vec<Change>) {
-        let count = u64_of(batch.len());
+        let change_count = u64_of(batch.len());
+        let needs_both = batch.iter().any(Change::needs_both);
         let begins_base = |change: &Change| matches!(change, Change::BaseBegin { .. });
         batch.sort_by_key(begins_base);
         let snapshot = batch.last().is_some_and(begins_base);
@@ -275,13 +372,10 @@ impl Committer {
             assigner.assign(change);
         }
         let assigned = assigner.finish();
-        self.write(assigned, count);
-        if snapshot && self.setup.status.stopped().is_none() {
-            self.checkpoint(true, false);
-        }
+        self.write(assigned, Batch { change_count, needs_both, snapshot });
     }
 
-    fn write(&mut self, assigned: Assigned, count: u64) {
+    fn write(&mut self, assigned: Assigned, batch: Batch) {
         let Assigned { mut changes, groups, replies, entering, stamp, next, broken, .. } = assigned;
         self.stamp = stamp;
         if assigned.another_segment {
@@ -304,12 +398,16 @@ impl Committer {
                 for (group, place) in groups.iter().zip(&places) {
                     changes.places.extend(places_of(group, place));
                     changes.named.push(named_in(group, place));
-                    self.log_bytes_since_checkpoint += u64::from(place.stored_len);
+                    self.due.written(u64::from(place.stored_len));
                 }
-                self.count(count, &groups);
-                self.setup.committed.publish(changes);
-                self.format_level = self.setup.committed.format_level();
-                replies.into_iter().for_each(|reply| reply(None));
+                let group_bytes = groups.iter().map(|group| u64_of(group.bytes().len())).collect();
+                self.setup.pair.tail.push(groups);
+                let (last, since) = (self.last_lsn(), self.setup.clock.monotonic());
+                let held = Held { changes, replies, last, since, batch, group_bytes };
+                match self.setup.pair.gate.judge(last, batch.needs_both) {
+                    Judged::Committed => self.publish(held),
+                    Judged::Waiting => self.held = Some(held),
+                }
             }
             Err(reason) => {
                 // Nobody sends a message again under its old positions: what ended in this batch
@@ -319,6 +417,22 @@ impl Committer {
                 let told = Some(reason).filter(|_| !breaks(Sabotage::Answer));
                 replies.into_iter().for_each(|reply| reply(told.as_deref()));
             }
+        }
+    }
+
+    /// Makes a batch visible that is committed, and answers those who wait for it.
+    fn publish(&mut self, held: Held) {
+        let Held { changes, replies, last, batch, group_bytes, .. } = held;
+        let status = &self.setup.status;
+        status.change_count.fetch_add(batch.change_count, Ordering::Relaxed);
+        status.flush_count.fetch_add(u64::from(!group_bytes.is_empty()), Ordering::Relaxed);
+        group_bytes.into_iter().for_each(|bytes| status.count_group(bytes));
+        status.note_position(last);
+        self.setup.committed.publish(changes);
+        self.format_level = self.setup.committed.format_level();
+        replies.into_iter().for_each(|reply| reply(None));
+        if batch.snapshot && self.setup.status.stopped().is_none() {
+            self.checkpoint(true, false);
         }
     }
 
@@ -344,7 +458,10 @@ impl Committer {
         });
         match self.writer.append_watermark(&group) {
             // It may be the first of its segment.
-            Ok(place) => self.setup.committed.note_watermark(named_in(&group, &place)),
+            Ok(place) => {
+                self.setup.committed.note_watermark(named_in(&group, &place));
+                self.setup.pair.tail.push_unflushed(group);
+            }
             Err(error) => self.stop(&error.to_string()),
         }
     }
@@ -370,16 +487,6 @@ impl Committer {
         Assigner::new(context, self.next, self.entering.clone())
     }
 
-    fn count(&self, changes: u64, groups: &[BuiltGroup]) {
-        let status = &self.setup.status;
-        let bytes = groups.iter().map(|group| u64_of(group.bytes().len())).sum();
-        status.change_count.fetch_add(changes, Ordering::Relaxed);
-        status.group_count.fetch_add(u64_of(groups.len()), Ordering::Relaxed);
-        status.flush_count.fetch_add(u64::from(!groups.is_empty()), Ordering::Relaxed);
-        status.log_bytes.fetch_add(bytes, Ordering::Relaxed);
-        status.last_lsn.store(self.next.bits().saturating_sub(1), Ordering::Relaxed);
-    }
-
     fn stop(&self, reason: &str) {
         if self.setup.status.stop(reason) {
             tracing::error!(
@@ -392,21 +499,15 @@ impl Committer {
     }
 
     fn checkpoint_if_due(&mut self) {
-        let now = self.setup.clock.monotonic();
-        let last = self.last_lsn();
-        let anything = self.checkpointed != Some(last);
-        let elapsed = now.saturating_sub(self.last_checkpoint);
-        let due = self.setup.checkpoints.wanted()
-            || self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_log_bytes
-            || self.setup.committed.unsaved_bytes() >= CHECKPOINT_UNSAVED_BYTES
-            || (elapsed >= CHECKPOINT_TIME && anything);
-        if !due || self.setup.status.stopped().is_some() {
+        let CommitterSetup { checkpoints, committed, clock, status, .. } = &self.setup;
+        let due = self.due.is_due((checkpoints, committed), clock.monotonic(), self.last_lsn());
+        // What state has is committed.
+        if !due || status.stopped().is_some() || self.held.is_some() {
             return;
         }
         // While the one before is being written, changes go on gathering; past twice the size
         // commits wait for it.
-        let urgent = self.log_bytes_since_checkpoint >= self.setup.bounds.checkpoint_wait_bytes;
-        self.checkpoint(false, urgent);
+        self.checkpoint(false, self.due.is_urgent());
     }
 
     /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they
@@ -422,9 +523,7 @@ impl Committer {
         let committed = &self.setup.committed;
         let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot };
         if self.setup.checkpoints.offer(urgent, frozen) {
-            self.log_bytes_since_checkpoint = 0;
-            self.last_checkpoint = self.setup.clock.monotonic();
-            self.checkpointed = Some(last);
+            self.due.begun(self.setup.clock.monotonic(), last);
         }
     }
 
@@ -434,7 +533,7 @@ impl Committer {
 }
 
 /// Keys that a group names, and where.
-fn named_in(group: &BuiltGroup, place: &GroupPlace) -> Named {
+pub(super) fn named_in(group: &BuiltGroup, place: &GroupPlace) -> Named {
     let (segment, is_first) = (place.segment.0, place.is_first());
     Named { segment, is_first, names: group.names().clone() }
 }
@@ -467,6 +566,12 @@ impl CommitterStatus {
         is_first
     }
 
+    /// A group was written.
+    pub(crate) fn count_group(&self, bytes: u64) {
+        self.group_count.fetch_add(1, Ordering::Relaxed);
+        self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The last position committed.
     pub(crate) fn note_position(&self, last: Lsn) {
         self.last_lsn.store(last.bits(), Ordering::Relaxed);
@@ -480,12 +585,12 @@ impl CommitterStatus {
 
 impl CheckpointSlot {
     /// Whether someone asked for a checkpoint.
-    fn wanted(&self) -> bool {
+    pub(super) fn wanted(&self) -> bool {
         self.inner.lock().wanted
     }
 
     /// Hands a frozen part over if the checkpointer is free, or, when `urgent`, as soon as it is.
-    fn offer(&self, urgent: bool, frozen: impl FnOnce() -> Frozen) -> bool {
+    pub(super) fn offer(&self, urgent: bool, frozen: impl FnOnce() -> Frozen) -> bool {
         let mut inner = self.inner.lock();
         while urgent
             && !inner.closed

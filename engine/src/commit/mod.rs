@@ -17,15 +17,20 @@
 //! 3. A batch is written only if the disk has room for it, and refused as a whole otherwise.
 //! 4. After a failed write or flush nothing is written again, and everyone waiting is refused.
 
+mod apply;
 mod assign;
 mod change;
 mod checkpointer;
 mod committer;
+mod due;
 mod entering;
+mod follower;
 mod gather;
 mod queue;
 mod room;
+mod unnamed;
 
+pub(crate) use apply::Applier;
 pub(crate) use assign::BELOW_LEVEL;
 pub use change::Undeleted;
 pub(crate) use change::{
@@ -36,6 +41,8 @@ pub(crate) use checkpointer::{CheckpointStep, Checkpointer};
 pub(crate) use committer::{
     CheckpointSlot, CommitBounds, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };
+pub(crate) use follower::{Follower, FollowerSetup, Inherited};
 pub use gather::Announcement;
 pub(crate) use queue::Queue;
 pub(crate) use room::Room;
+pub(crate) use unnamed::Unnamed;

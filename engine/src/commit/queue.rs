@@ -26,6 +26,8 @@ struct Inner {
     wake_at: usize,
     bytes: usize,
     closed: bool,
+    /// Changes are made elsewhere.
+    refusing: bool,
     /// Something else than a change wants the committer.
     nudged: bool,
     /// After so many more changes, a test finds no room.
@@ -76,7 +78,7 @@ impl Queue {
                 return Err(Box::new(change));
             }
         }
-        if inner.closed || inner.is_refusing() {
+        if inner.closed || inner.refusing || inner.is_refusing() {
             return Err(Box::new(change));
         }
         inner.bytes += bytes;
@@ -92,7 +94,7 @@ impl Queue {
     /// Adds a change whatever waits: one that makes what waits less. Lost without a committer.
     pub(crate) fn push_now(&self, change: Change) {
         let mut inner = self.inner.lock();
-        if !inner.closed {
+        if !inner.closed && !inner.refusing {
             inner.bytes += change.group_bytes();
             inner.waiting.push_back(change);
         }
@@ -175,6 +177,16 @@ impl Queue {
     pub(crate) fn nudge(&self) {
         self.inner.lock().nudged = true;
         self.arrived.notify_one();
+    }
+
+    /// Takes nothing while another node makes the changes, or takes changes again.
+    pub(crate) fn set_refusing(&self, refusing: bool) {
+        self.inner.lock().refusing = refusing;
+    }
+
+    /// Whether no more comes.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().closed
     }
 
     /// Takes no more; what waits is still served.

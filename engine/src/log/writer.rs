@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use super::build::BuiltGroup;
 use super::format::group::GroupHash;
 use super::format::segment::{
-    Footer, GROUPS_AT, GroupEntry, Joined, SegmentHeader, SegmentNumber, aligned,
+    Footer, GROUPS_AT, GroupEntry, Joined, Role, SegmentHeader, SegmentNumber, aligned,
 };
 use super::setup::{GroupPlace, LogSetup, ZerosAhead};
 use super::spare;
@@ -220,6 +220,12 @@ impl LogWriter {
 
     /// Closes the segment before the next group, so that what lies in it can be rewritten.
     pub(crate) fn begin_another(&mut self) {
+        self.rolls = true;
+    }
+
+    /// From the next group on this node writes in another role; that begins a segment.
+    pub(crate) fn set_role(&mut self, role: Role) {
+        self.setup.role = role;
         self.rolls = true;
     }
 

@@ -51,12 +51,14 @@ use crate::log::{
     ChunkPlace, Keep, LogReader, LogSetup, RecordHeader, Released, Rewrite, RewriteStep,
     SegmentNumber, release,
 };
+use crate::pair::PairState;
 use crate::sabotage::{Sabotage, breaks};
 use crate::state::{Committed, Coverage, Places, Saved, SpaceUse, StateChunkPlace};
 
 /// What reclaim needs.
 pub(crate) struct ReclaimSetup {
     pub(crate) log: LogSetup,
+    pub(crate) pair: Arc<PairState>,
     pub(crate) saved: Arc<Saved>,
     pub(crate) committed: Arc<Committed>,
     pub(crate) checkpoints: Arc<CheckpointSlot>,
@@ -205,7 +207,9 @@ impl Reclaimer {
     }
 
     fn allows_images(&self) -> bool {
-        self.setup.committed.format_level() >= format_level::BASE_IMAGES
+        // Those of a node that follows come from the other one.
+        let level = self.setup.committed.format_level();
+        level >= format_level::BASE_IMAGES && !self.setup.pair.follows()
     }
 
     /// After a refusal no round is begun until the next start: the records that stay would ask for
@@ -234,10 +238,12 @@ impl Reclaimer {
             self.named = (horizon, named_bytes(images.values().map(AsRef::as_ref)));
         }
         let accounts = self.setup.committed.accounts();
+        // What the other node lacks is shipped as it was written.
+        let shippable = self.setup.pair.gate.noted().unwrap_or(Lsn::MAX);
         let LogSetup { disk, directory, .. } = &self.setup.log;
         let situation = Situation {
             live,
-            below: stamp.lsn.min(stamp.open_lsn),
+            below: stamp.lsn.min(stamp.open_lsn).min(shippable),
             horizon,
             named: &self.named.1,
             free: disk.free_bytes(directory)?,

@@ -330,6 +330,28 @@ impl KeyTable {
         Ok(table)
     }
 
+    /// The table of a second node, as the first one has it.
+    ///
+    /// # Errors
+    /// [`KeyError::OtherVolume`], those of [`KeyTableSnapshot::decode`], [`KeyError::Disk`].
+    pub(crate) fn create_from(
+        disk: &Arc<dyn Disk>,
+        directory: &Path,
+        sealer: &Sealer,
+        root: &RootKey,
+        bytes: &[u8],
+        volume: VolumeId,
+    ) -> Result<KeyTable, KeyError> {
+        let snapshot = KeyTableSnapshot::decode(bytes, root)?;
+        if snapshot.volume != volume {
+            return Err(KeyError::OtherVolume { expected: volume, found: snapshot.volume });
+        }
+        durable::create_dir_durable(disk.as_ref(), directory)?;
+        let table = KeyTable::over(disk, directory, sealer, root, snapshot);
+        table.write_both(&table.snapshot())?;
+        Ok(table)
+    }
+
     fn over(
         disk: &Arc<dyn Disk>,
         directory: &Path,
@@ -579,13 +601,21 @@ impl KeyTable {
         self.install(&mut tried, next)
     }
 
+    /// A table that came from elsewhere, with its keys opened.
+    ///
+    /// # Errors
+    /// Those of [`KeyTableSnapshot::decode`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<KeyTableSnapshot, KeyError> {
+        KeyTableSnapshot::decode(bytes, &self.root)
+    }
+
     /// Takes a newer table over whole: what a follower does with the primary's.
     ///
     /// # Errors
     /// [`KeyError::OlderTable`], [`KeyError::OtherVolume`], and those of
     /// [`KeyTableSnapshot::decode`].
     pub fn adopt(&self, bytes: &[u8]) -> Result<KeyTableVersion, KeyError> {
-        let next = KeyTableSnapshot::decode(bytes, &self.root)?;
+        let next = self.decode(bytes)?;
         let mut tried = self.tried.lock();
         let held = self.snapshot();
         if next.volume != held.volume {

@@ -52,6 +52,8 @@ const HEAD_BYTES: usize = 24;
 const WRAP_BYTES: usize = 136;
 const CHECKSUM_BYTES: usize = 32;
 const FILE_BYTES_MAX: usize = HEAD_BYTES + 2 * WRAP_BYTES + CHECKSUM_BYTES;
+/// A root key on its way to the second node.
+const SECOND_NODE_BYTES_MAX: usize = 16 + KEY_BYTES + 1 + WRAP_BYTES;
 const _: () = assert!(WRAP_BYTES == 4 + 12 + 16 + WRAPPED_BYTES);
 
 /// The root key, in memory.
@@ -127,6 +129,44 @@ impl RootKeyFile {
     ) -> Result<RootKeyFile, KeyError> {
         let node = wrap_for_node(sealer, root, provider)?;
         Ok(RootKeyFile { id: root.id, node, recovery: None })
+    }
+
+    /// The root key as it goes to the second node of a pair, over a connection that both ends have
+    /// proved: `id 16, key 32, 1 and the wrap of the recovery key 136, or 0`.
+    pub(crate) fn to_second_node(&self, root: &RootKey) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(SECOND_NODE_BYTES_MAX));
+        bytes.extend_from_slice(&root.id);
+        bytes.extend_from_slice(root.key.expose());
+        bytes.push(u8::from(self.recovery.is_some()));
+        self.recovery.iter().for_each(|wrap| wrap.encode(&mut bytes));
+        bytes
+    }
+
+    /// The second node's file, under a key of its own; the recovery key opens it as it does the
+    /// first node's.
+    ///
+    /// # Errors
+    /// Bytes that [`to_second_node`](Self::to_second_node) does not make, and those of the provider.
+    pub(crate) fn of_first_node(
+        sealer: &Sealer,
+        bytes: &[u8],
+        provider: &dyn KeyProvider,
+    ) -> Result<(RootKeyFile, RootKey), KeyError> {
+        let damaged = KeyError::Damaged { what: "root key of the first node", reason: "it is cut" };
+        let read = || -> Result<(RootKey, Option<Wrap>), SealError> {
+            let mut fields = Fields::new(bytes);
+            let id = fields.array()?;
+            let key = Zeroizing::new(fields.array::<KEY_BYTES>()?);
+            let key = Key::from_slice(key.as_slice());
+            let key = key.ok_or(SealError::Truncated { expected: KEY_BYTES, found: 0 })?;
+            let [has_recovery] = fields.array()?;
+            let recovery = if has_recovery == 1 { Some(Wrap::decode(&mut fields)?) } else { None };
+            fields.end()?;
+            Ok((RootKey { id, key }, recovery))
+        };
+        let (root, recovery) = read().map_err(|_| damaged)?;
+        let file = RootKeyFile::wrap(sealer, &root, provider)?;
+        Ok((RootKeyFile { recovery, ..file }, root))
     }
 
     /// What kind of key opens it on this node.
@@ -234,14 +274,7 @@ impl RootKeyFile {
         let wrap_count: u16 = if self.recovery.is_some() { 2 } else { 1 };
         bytes.extend_from_slice(&wrap_count.to_le_bytes());
         bytes.extend_from_slice(&self.id);
-        for wrap in wraps {
-            bytes.extend_from_slice(&[wrap.kind.byte(), 0, 0, 0]);
-            bytes.extend_from_slice(&wrap.cost.memory_kib.to_le_bytes());
-            bytes.extend_from_slice(&wrap.cost.passes.to_le_bytes());
-            bytes.extend_from_slice(&wrap.cost.lanes.to_le_bytes());
-            bytes.extend_from_slice(&wrap.salt);
-            bytes.extend_from_slice(&wrap.sealed);
-        }
+        wraps.into_iter().for_each(|wrap| wrap.encode(&mut bytes));
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
         bytes
@@ -377,6 +410,15 @@ fn read_one(
 }
 
 impl Wrap {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&[self.kind.byte(), 0, 0, 0]);
+        bytes.extend_from_slice(&self.cost.memory_kib.to_le_bytes());
+        bytes.extend_from_slice(&self.cost.passes.to_le_bytes());
+        bytes.extend_from_slice(&self.cost.lanes.to_le_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes.extend_from_slice(&self.sealed);
+    }
+
     fn decode(fields: &mut Fields<'_>) -> Result<Wrap, SealError> {
         let kind = fields.u8()?;
         let kind = ProviderKind::from_byte(kind)

@@ -212,19 +212,20 @@ impl Committed {
         self.bases.read().clone()
     }
 
-    /// Forgets where chunks lie that no blob names: the log still has them, and nothing else.
+    /// Forgets where chunks below `open_lsn` lie that no blob names: the log still has them, and
+    /// nothing else.
     /// For a state that was made from the log alone, before anything new is taken. Answers those
     /// that a checkpoint on the way has written.
-    pub(crate) fn forget_unnamed_places(&self) -> Result<Vec<Lsn>, ReadError> {
+    pub(crate) fn forget_unnamed_places(&self, open_lsn: Lsn) -> Result<Vec<Lsn>, ReadError> {
         let mut named: HashSet<Lsn> = HashSet::new();
         self.saved.scan_blobs(&mut |id, row| named.extend(row.positions(id)))?;
         let mut maps = self.blobs.write();
         named.extend(maps.blobs.iter().flat_map(|(id, row)| row.positions(*id)));
-        maps.places.retain(|lsn, _| named.contains(lsn));
+        maps.places.retain(|lsn, _| *lsn >= open_lsn || named.contains(lsn));
         let mut written = Vec::new();
         self.saved.tables.scan_prefix(Table::Placement, &[], &mut |key, _| {
             let lsn = blob_of_reference(key).map(|id| id.0);
-            written.extend(lsn.filter(|lsn| !named.contains(lsn)));
+            written.extend(lsn.filter(|lsn| *lsn < open_lsn && !named.contains(lsn)));
             Ok(true)
         })?;
         Ok(written)

@@ -56,7 +56,7 @@ pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,
     reference_key,
 };
-pub(crate) use changes::{Changes, positions};
+pub(crate) use changes::{Changes, EpochLink, positions};
 pub(crate) use checkpoint::{confirm as confirm_checkpoint, write as write_checkpoint};
 pub(crate) use committed::{Committed, MailboxCell, Unsaved};
 pub use history::History;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::Store;
 use super::layout::{Layout, NodeFile};
 use super::open::take_lock;
@@ -15,6 +17,7 @@ use crate::seal::{
     Argon2Cost, Credential, KeyError, KeyFile, KeyProvider, KeyTable, Passphrase, RecoveryKey,
     RootKey, RootKeyFile, Sealer, Secret,
 };
+use crate::width::{u32_of, usize_of_u32};
 
 /// A new volume's epoch.
 const FIRST_EPOCH: u16 = 1;
@@ -75,29 +78,7 @@ impl Store {
     /// [`OpenError::NotEmpty`], a key that cannot be had, or the disk.
     pub fn init(directory: &Path, options: &InitOptions) -> Result<Secret, OpenError> {
         let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
-        surroundings.disk.create_dir_all(directory)?;
-        let mut entries = std::fs::read_dir(directory).map_err(|cause| DiskError {
-            call: "read folder",
-            path: directory.to_path_buf(),
-            offset: None,
-            cause,
-        })?;
-        if entries.next().is_some() {
-            return Err(OpenError::NotEmpty(directory.to_path_buf()));
-        }
-        // Sizes and times are nobody else's business either.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(directory, mode).map_err(|cause| DiskError {
-            call: "chmod",
-            path: directory.to_path_buf(),
-            offset: None,
-            cause,
-        })?;
-        if let KeySource::KeyFile(path) = &options.key
-            && !surroundings.disk.exists(path)?
-        {
-            KeyFile::create(path, surroundings.sealer.random())?;
-        }
+        make_directory(&surroundings, directory, options)?;
         Store::init_in(&surroundings, directory, options)
     }
 
@@ -114,17 +95,65 @@ impl Store {
         let (file, root, recovery) = RootKeyFile::create(&sealer, provider.as_ref())?;
         let node =
             NodeFile { node: NodeId(sealer.random_id()), volume: VolumeId(sealer.random_id()) };
-        for folder in [layout.log(), layout.state(), layout.spool(), layout.keys()] {
-            durable::create_dir_durable(disk, &folder)?;
-        }
+        make_folders(disk, &layout)?;
         file.save(disk, &layout.root_key())?;
         let keys = layout.keys();
         KeyTable::create(&surroundings.disk, &keys, &sealer, &root, node.volume, FIRST_EPOCH)?;
-        let begin = Lsn::new(FIRST_EPOCH, 0).unwrap_or(Lsn::ZERO);
-        let end = ChainEnd { last_lsn: begin, hash: GroupHash::NONE, durable_lsn: begin };
-        LogWriter::create(log_setup(surroundings, &layout, node.volume)?, end)?;
+        LogWriter::create(log_setup(surroundings, &layout, node.volume)?, beginning())?;
         durable::replace_file(disk, &layout.node(), node.encode().as_bytes())?;
         Ok(recovery.show())
+    }
+
+    /// Makes the second node of a pair in a new or empty directory, from what the first node's
+    /// [`pair_seed`](Store::pair_seed) says: the same volume and root key, another node, and no mail
+    /// yet.
+    ///
+    /// # Errors
+    /// [`OpenError::NotEmpty`], a seed that is none, a key that cannot be had, or the disk.
+    pub fn init_second(
+        directory: &Path,
+        options: &InitOptions,
+        (node, seed): (NodeId, &[u8]),
+    ) -> Result<(), OpenError> {
+        let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
+        make_directory(&surroundings, directory, options)?;
+        Store::init_second_in(&surroundings, directory, options, (node, seed))
+    }
+
+    /// The same in an empty directory on a given disk, with a key that is there.
+    pub(crate) fn init_second_in(
+        surroundings: &Surroundings,
+        directory: &Path,
+        options: &InitOptions,
+        (node, seed): (NodeId, &[u8]),
+    ) -> Result<(), OpenError> {
+        let sealer = surroundings.sealer.clone();
+        let layout = Layout::of(directory);
+        let no_seed = || OpenError::Invalid("what the first node sent is no seed of a pair".into());
+        let PairSeed { volume, root, keys } = PairSeed::decode(seed).ok_or_else(no_seed)?;
+        let provider = options.key.provider()?;
+        let (file, root) = RootKeyFile::of_first_node(&sealer, root, provider.as_ref())?;
+        let disk = surroundings.disk.as_ref();
+        make_folders(disk, &layout)?;
+        file.save(disk, &layout.root_key())?;
+        KeyTable::create_from(&surroundings.disk, &layout.keys(), &sealer, &root, keys, volume)?;
+        let log = log_setup(surroundings, &layout, volume)?;
+        LogWriter::create(LogSetup { role: Role::Follower, ..log }, beginning())?;
+        let node = NodeFile { node, volume };
+        durable::replace_file(disk, &layout.node(), node.encode().as_bytes())?;
+        Ok(())
+    }
+
+    /// What the second node of a pair begins with. It opens all mail: only for a connection whose
+    /// other end has proved who it is.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn pair_seed(&self) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let root = self.edit_root_key(|file, root| Ok(file.to_second_node(root)))?;
+        let snapshot = self.inner.keys.snapshot();
+        let keys = snapshot.encode();
+        Ok(PairSeed { volume: snapshot.volume(), root: &root, keys: &keys }.encode())
     }
 
     /// Replaces the recovery key and answers the new one; the old one opens nothing any more.
@@ -187,6 +216,85 @@ impl Store {
             Ok(done)
         })
     }
+}
+
+/// What the first node tells the second.
+///
+/// ```text
+/// magic "PBPS", version u16, zero u16, volume 16, length u32 and root key, the key table
+/// ```
+struct PairSeed<'a> {
+    volume: VolumeId,
+    root: &'a [u8],
+    keys: &'a [u8],
+}
+
+const SEED_MAGIC: [u8; 8] = *b"PBPS\x01\0\0\0";
+
+impl PairSeed<'_> {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let length = SEED_MAGIC.len() + 20 + self.root.len() + self.keys.len();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        bytes.extend_from_slice(&SEED_MAGIC);
+        bytes.extend_from_slice(&self.volume.0);
+        bytes.extend_from_slice(&u32_of(self.root.len()).to_le_bytes());
+        bytes.extend_from_slice(self.root);
+        bytes.extend_from_slice(self.keys);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<PairSeed<'_>> {
+        let rest = bytes.strip_prefix(&SEED_MAGIC)?;
+        let (volume, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (root, keys) = rest.split_at_checked(usize_of_u32(u32::from_le_bytes(*length)))?;
+        Some(PairSeed { volume: VolumeId(*volume), root, keys })
+    }
+}
+
+/// Before the first group of a volume.
+fn beginning() -> ChainEnd {
+    let begin = Lsn::new(FIRST_EPOCH, 0).unwrap_or(Lsn::ZERO);
+    ChainEnd { last_lsn: begin, hash: GroupHash::NONE, durable_lsn: begin }
+}
+
+fn make_folders(disk: &dyn Disk, layout: &Layout) -> Result<(), DiskError> {
+    for folder in [layout.log(), layout.state(), layout.spool(), layout.keys()] {
+        durable::create_dir_durable(disk, &folder)?;
+    }
+    Ok(())
+}
+
+/// Makes the directory, and the key file if there is none.
+fn make_directory(
+    surroundings: &Surroundings,
+    directory: &Path,
+    options: &InitOptions,
+) -> Result<(), OpenError> {
+    surroundings.disk.create_dir_all(directory)?;
+    let mut entries = std::fs::read_dir(directory).map_err(|cause| DiskError {
+        call: "read folder",
+        path: directory.to_path_buf(),
+        offset: None,
+        cause,
+    })?;
+    if entries.next().is_some() {
+        return Err(OpenError::NotEmpty(directory.to_path_buf()));
+    }
+    // Sizes and times are nobody else's business either.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(directory, mode).map_err(|cause| DiskError {
+        call: "chmod",
+        path: directory.to_path_buf(),
+        offset: None,
+        cause,
+    })?;
+    if let KeySource::KeyFile(path) = &options.key
+        && !surroundings.disk.exists(path)?
+    {
+        KeyFile::create(path, surroundings.sealer.random())?;
+    }
+    Ok(())
 }
 
 /// Wraps the root key under a new key; a key file that is missing is made.

@@ -100,22 +100,20 @@ impl Pause {
 }
 
 impl Driver {
-    /// Starts a thread for each machine.
-    pub(super) fn start(
+    /// Starts the thread that commits.
+    pub(super) fn start_committer(&self, mut committer: Committer) -> Result<(), OpenError> {
+        let body = move || while committer.step(IDLE) == CommitStep::Again {};
+        self.threads.lock().push(spawn("committer", body)?);
+        Ok(())
+    }
+
+    /// Starts the thread that writes checkpoints.
+    pub(super) fn start_checkpointer(
         &self,
-        mut committer: Committer,
         mut checkpointer: Checkpointer,
     ) -> Result<(), OpenError> {
-        let mut threads = self.threads.lock();
-        threads.push(spawn(
-            "committer",
-            move || {
-                while committer.step(IDLE) == CommitStep::Again {}
-            },
-        )?);
-        threads.push(spawn("checkpointer", move || {
-            while checkpointer.wait_and_step() == CheckpointStep::Again {}
-        })?);
+        let body = move || while checkpointer.wait_and_step() == CheckpointStep::Again {};
+        self.threads.lock().push(spawn("checkpointer", body)?);
         Ok(())
     }
 
@@ -306,22 +304,29 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 /// The machines of a simulated store, stepped by hand or by whoever waits for an answer.
 #[derive(Default)]
 pub(crate) struct Steps {
-    machines: Mutex<Option<(Committer, Checkpointer, Reclaimer)>>,
+    machines: Mutex<Option<(Option<Committer>, Checkpointer, Reclaimer)>>,
 }
 
 impl Steps {
     pub(super) fn fill(
         &self,
-        committer: Committer,
+        committer: Option<Committer>,
         checkpointer: Checkpointer,
         reclaimer: Reclaimer,
     ) {
         *self.machines.lock() = Some((committer, checkpointer, reclaimer));
     }
 
+    /// There is a committer now.
+    pub(super) fn take_seat(&self, committer: Committer) {
+        if let Some((seat, ..)) = self.machines.lock().as_mut() {
+            *seat = Some(committer);
+        }
+    }
+
     /// Commits one batch of what waits; or notes durability, if nothing does.
     pub(crate) fn commit(&self) {
-        if let Some((committer, ..)) = self.machines.lock().as_mut() {
+        if let Some((Some(committer), ..)) = self.machines.lock().as_mut() {
             committer.step(Duration::ZERO);
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |--|--|
-//! | `create`, `open`, `replay`, `unnamed` | making and opening a data directory |
+//! | `create`, `open`, `replay` | making and opening a data directory |
 //! | `layout` | its files |
 //! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
@@ -24,6 +24,7 @@
 //! | `status`, `recount`, `check`, `check_index` | figures; verification of all that is stored |
 //! | `repair`, `rebuild` | a closed store mended from a copy; its state made anew from the log |
 //! | `give_up/` | damage that no copy mends is given up: kept aside, and the store goes on |
+//! | `pair` | what the link to a second node uses: shipping, taking, changing roles |
 //! | `keys/` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
 
@@ -57,6 +58,9 @@ mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
 mod open;
+mod pair;
+#[cfg(test)]
+mod pair_tests;
 mod parts;
 #[cfg(test)]
 mod parts_tests;
@@ -87,11 +91,12 @@ mod summary_tests;
 mod surroundings;
 mod text_cache;
 mod types;
-mod unnamed;
 mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
@@ -101,7 +106,9 @@ pub use self::index_maker::{IndexDrive, IndexStatus};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
+use self::open::Beginning;
 pub use self::open::{OpenOptions, OpenReport};
+pub use self::pair::{Epoch, PairStanding, VolumeStanding};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
@@ -129,11 +136,12 @@ use self::summary_cache::SummaryCache;
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
 pub use crate::commit::{Announcement, Undeleted};
-use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue, Room};
+use crate::commit::{Change, CheckpointSlot, CommitterStatus, Follower, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
 use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
+use crate::pair::PairState;
 use crate::reclaim::ReclaimFigures;
 use crate::recount::LastRecount;
 pub use crate::recount::RecountReport;
@@ -161,6 +169,12 @@ pub(crate) struct Inner {
     committed: Arc<Committed>,
     saved: Arc<Saved>,
     queue: Arc<Queue>,
+    /// What serves the second node.
+    pair: Arc<PairState>,
+    /// Takes the other node's groups, where this one follows.
+    follower: Mutex<Option<Follower>>,
+    /// What a role begins with that is taken on later.
+    beginning: Beginning,
     checkpoints: Arc<CheckpointSlot>,
     commit_status: Arc<CommitterStatus>,
     /// Living bytes of each segment.
@@ -221,7 +235,10 @@ impl Inner {
 
     /// Why the committer takes nothing.
     fn refusal(&self) -> CommitError {
-        match self.commit_status.stopped() {
+        let follows = self.pair.follows().then(|| {
+            "this node follows; changes are made on the other node of the pair".to_owned()
+        });
+        match self.commit_status.stopped().or(follows) {
             Some(reason) => CommitError::ReadOnly { volume: layout::MAIN_VOLUME.into(), reason },
             None => CommitError::QueueFull,
         }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
@@ -21,7 +23,8 @@ use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
 use crate::commit::{
-    Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Queue, Room,
+    Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Follower, FollowerSetup,
+    Inherited, Queue, Room,
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
@@ -29,10 +32,11 @@ use crate::format_level;
 use crate::ids::Lsn;
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
-    FooterVersion, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport,
-    SegmentNumber, Severity,
+    ChainEnd, FooterVersion, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport,
+    Role, SegmentFile, SegmentNumber, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
+use crate::pair::{Acknowledgement, Position};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
@@ -81,6 +85,8 @@ pub struct OpenOptions {
     pub extractor_search_time: Duration,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
     pub mode: OpenMode,
+    /// There is a second node, and changes are acknowledged like this.
+    pub pair: Option<Acknowledgement>,
     /// How the log is written.
     pub io: IoChoice,
 }
@@ -107,6 +113,7 @@ impl OpenOptions {
             extractor: None,
             extractor_search_time: Duration::from_secs(10),
             mode: OpenMode::ReadWrite,
+            pair: None,
             io: IoChoice::Auto,
         }
     }
@@ -138,12 +145,19 @@ pub struct OpenReport {
 
 /// What the machines of a store begin with.
 struct BeginWith {
-    log: LogSetup,
-    node: NodeFile,
     replayed_bytes: u64,
-    upkeep: Upkeep,
+    /// What the end of the log left open, for who follows.
+    inherited: Inherited,
     /// Damage is given up: what the volume goes on from.
     fork: Option<Fork>,
+}
+
+/// What a role begins with, at opening or later.
+pub(crate) struct Beginning {
+    pub(super) surroundings: Surroundings,
+    pub(super) log: LogSetup,
+    pub(super) node: NodeFile,
+    upkeep: Upkeep,
 }
 
 /// How much is done in the background.
@@ -240,12 +254,15 @@ impl Store {
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let committed = committed_of(surroundings, &saved, &options)?;
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
+        let role = last_role(disk.as_ref(), &log)?;
+        let (log, follows) = (LogSetup { role, ..log }, role == Role::Follower);
         let setup = with_switched(&saved, &log)?;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
+        replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
         let recovered = replay.run(setup, mode)?;
-        let mut report = replay.finish()?;
+        let (mut report, inherited) = replay.finish()?;
         report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
 
@@ -260,6 +277,9 @@ impl Store {
             committed,
             saved,
             queue: Arc::default(),
+            pair: Arc::default(),
+            follower: Mutex::default(),
+            beginning: Beginning { surroundings: surroundings.clone(), log, node, upkeep },
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
             space: Arc::default(),
@@ -284,24 +304,24 @@ impl Store {
         });
         let store = Store { inner };
         let fork = giving_up.and_then(|giving_up| giving_up.fork(&recovered));
-        let with = BeginWith { log, node, replayed_bytes: report.log.bytes, upkeep, fork };
-        store.begin(surroundings, with, recovered)?;
+        store.inner.pair.set_follows(follows);
+        if let Some(mode) = options.pair {
+            store.begin_pair(mode);
+        }
+        let with = BeginWith { replayed_bytes: report.log.bytes, inherited, fork };
+        store.begin(with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
     }
 
     /// Starts what takes changes; or says why none are taken.
-    fn begin(
-        &self,
-        surroundings: &Surroundings,
-        with: BeginWith,
-        recovered: Recovered,
-    ) -> Result<(), OpenError> {
+    fn begin(&self, with: BeginWith, recovered: Recovered) -> Result<(), OpenError> {
         let inner = &self.inner;
         match recovered.writer {
+            Some(writer) if inner.pair.follows() => self.start_following(writer, with),
             Some(writer) => {
                 let is_given_up = with.fork.is_some();
-                self.start(surroundings, writer, with)?;
+                self.start(writer, with)?;
                 // With records lost, nobody knows which accounts were made.
                 if is_given_up {
                     return Ok(());
@@ -343,7 +363,9 @@ impl Store {
         inner.make_last_summary_pages();
         self.checkpoint();
         inner.queue.close();
+        inner.pair.tail.wake();
         inner.driver.join("committer");
+        *inner.follower.lock() = None;
         inner.checkpoints.close();
         inner.driver.join("checkpointer");
     }
@@ -357,6 +379,7 @@ impl Store {
         }
         let before = inner.checkpoints.want();
         inner.queue.nudge();
+        self.begin_checkpoint_following();
         match &inner.steps {
             None => inner.checkpoints.wait_beyond(before),
             Some(steps) => {
@@ -409,21 +432,56 @@ impl Store {
         self.inner.checkpoints.want();
     }
 
-    fn start(
-        &self,
-        surroundings: &Surroundings,
-        writer: LogWriter,
-        with: BeginWith,
-    ) -> Result<(), OpenError> {
-        let BeginWith { log, node, replayed_bytes, upkeep, fork } = with;
+    fn start(&self, writer: LogWriter, with: BeginWith) -> Result<(), OpenError> {
+        let BeginWith { replayed_bytes, fork, .. } = with;
         let inner = &self.inner;
         let history = inner.committed.volume().history;
         let epoch = history.last().map_or(1, |link| link.number);
         let begins = fork.map(|fork| (fork.epoch(epoch), fork));
+        let next = match begins {
+            Some((epoch, _)) => Lsn::new(epoch, 1),
+            None => writer.end().last_lsn.next(),
+        };
+        let next = next.ok_or_else(|| {
+            OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
+        })?;
+        let epoch = begins.map_or(epoch, |(epoch, _)| epoch);
+        let ChainEnd { last_lsn: lsn, hash, .. } = writer.end();
+        inner.pair.tail.begin(Position { lsn, hash });
+        let mut committer = self.committer(writer, (epoch, next), replayed_bytes);
+        if begins.is_some() || history.is_empty() {
+            let volume = inner.committed.volume();
+            let parent = begins.and_then(|(_, fork)| {
+                volume.parent_at(fork.inherited).map(|link| (link.id, fork.inherited))
+            });
+            committer.begin_epoch(inner.beginning.node.node, parent);
+        }
+        let (checkpointer, reclaimer) = (self.checkpointer(), self.reclaimer());
+        match &inner.steps {
+            Some(steps) => steps.fill(Some(committer), checkpointer, reclaimer),
+            None => {
+                inner.driver.start_checkpointer(checkpointer)?;
+                inner.driver.start_committer(committer)?;
+                self.keep_up(reclaimer)?;
+                self.keep_up_primary()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What assigns, from `next` on.
+    pub(super) fn committer(
+        &self,
+        writer: LogWriter,
+        (epoch, next): (u16, Lsn),
+        replayed_bytes: u64,
+    ) -> Committer {
+        let inner = &self.inner;
+        let Beginning { surroundings, node, .. } = &inner.beginning;
         let setup = CommitterSetup {
             volume: node.volume,
             volume_name: MAIN_VOLUME.to_owned(),
-            epoch: begins.map_or(epoch, |(epoch, _)| epoch),
+            epoch,
             parity: 1,
             committed: Arc::clone(&inner.committed),
             keys: Arc::clone(&inner.keys),
@@ -434,46 +492,59 @@ impl Store {
             checkpoints: Arc::clone(&inner.checkpoints),
             bounds: surroundings.commit_bounds,
             room: Arc::clone(&inner.room),
+            pair: Arc::clone(&inner.pair),
         };
-        let next = match begins {
-            Some((epoch, _)) => Lsn::new(epoch, 1),
-            None => writer.end().last_lsn.next(),
-        };
-        let next = next.ok_or_else(|| {
-            OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
-        })?;
         let stamp = inner.committed.highest_stamp();
-        let mut committer = Committer::new(setup, writer, next, stamp, replayed_bytes);
-        if begins.is_some() || history.is_empty() {
-            let volume = inner.committed.volume();
-            let parent = begins.and_then(|(_, fork)| {
-                volume.parent_at(fork.inherited).map(|link| (link.id, fork.inherited))
-            });
-            committer.begin_epoch(node.node, parent);
-        }
-        let checkpointer = Checkpointer::new(
-            Arc::clone(&inner.saved),
-            Arc::clone(&inner.committed),
-            Arc::clone(&inner.checkpoints),
-            Arc::clone(&inner.commit_status),
-            Arc::clone(&inner.space),
-        );
-        let reclaimer = self.reclaimer(surroundings, log);
+        Committer::new(setup, writer, next, stamp, replayed_bytes)
+    }
+
+    /// Starts what a node has that follows.
+    fn start_following(&self, writer: LogWriter, with: BeginWith) -> Result<(), OpenError> {
+        let inner = &self.inner;
+        let Beginning { surroundings, node, .. } = &inner.beginning;
+        let setup = FollowerSetup {
+            volume: node.volume,
+            volume_name: MAIN_VOLUME.to_owned(),
+            committed: Arc::clone(&inner.committed),
+            keys: Arc::clone(&inner.keys),
+            clock: Arc::clone(&surroundings.clock),
+            status: Arc::<CommitterStatus>::clone(&inner.commit_status),
+            checkpoints: Arc::clone(&inner.checkpoints),
+            bounds: surroundings.commit_bounds,
+            room: Arc::clone(&inner.room),
+        };
+        inner.queue.set_refusing(true);
+        let follower = Follower::new(setup, writer, with.inherited, with.replayed_bytes);
+        *inner.follower.lock() = Some(follower);
+        let (checkpointer, reclaimer) = (self.checkpointer(), self.reclaimer());
         match &inner.steps {
-            Some(steps) => steps.fill(committer, checkpointer, reclaimer),
+            Some(steps) => steps.fill(None, checkpointer, reclaimer),
             None => {
-                inner.driver.start(committer, checkpointer)?;
-                self.keep_up(surroundings, upkeep, reclaimer)?;
+                inner.driver.start_checkpointer(checkpointer)?;
+                self.keep_up(reclaimer)?;
             }
         }
         Ok(())
     }
 
-    /// What reclaims the volume's space.
-    fn reclaimer(&self, surroundings: &Surroundings, log: LogSetup) -> Reclaimer {
+    fn checkpointer(&self) -> Checkpointer {
         let inner = &self.inner;
+        Checkpointer::new(
+            Arc::clone(&inner.saved),
+            Arc::clone(&inner.committed),
+            Arc::clone(&inner.checkpoints),
+            Arc::clone(&inner.commit_status),
+            Arc::clone(&inner.space),
+        )
+    }
+
+    /// What reclaims the volume's space.
+    fn reclaimer(&self) -> Reclaimer {
+        let inner = &self.inner;
+        let surroundings = &inner.beginning.surroundings;
         let setup = ReclaimSetup {
-            log,
+            log: inner.beginning.log.clone(),
+            pair: Arc::clone(&inner.pair),
             saved: Arc::clone(&inner.saved),
             committed: Arc::clone(&inner.committed),
             checkpoints: Arc::clone(&inner.checkpoints),
@@ -497,15 +568,11 @@ impl Store {
         Reclaimer::new(setup, Arc::clone(&inner.reclaimed))
     }
 
-    /// Starts what works in the background, besides committer and checkpointer.
-    fn keep_up(
-        &self,
-        surroundings: &Surroundings,
-        upkeep: Upkeep,
-        reclaimer: Reclaimer,
-    ) -> Result<(), OpenError> {
+    /// Starts what works in the background on either node, besides committer and checkpointer.
+    fn keep_up(&self, reclaimer: Reclaimer) -> Result<(), OpenError> {
         let inner = &self.inner;
-        let Upkeep { reclaim_rate, recount_interval, scrub_rate, index_drive } = upkeep;
+        let Beginning { surroundings, upkeep, .. } = &inner.beginning;
+        let Upkeep { reclaim_rate, recount_interval, scrub_rate, index_drive } = *upkeep;
         if reclaim_rate > 0 {
             // It holds nothing of the store that keeps it open.
             let weak = Arc::downgrade(inner);
@@ -516,7 +583,6 @@ impl Store {
             };
             inner.driver.start_reclaim(reclaimer, reclaim_rate, at_rest)?;
         }
-        inner.driver.start_purge(self.purger(surroundings))?;
         inner.driver.start_summary_maker(Arc::downgrade(inner))?;
         if index_drive == IndexDrive::Thread {
             inner.driver.start_indexer(Arc::downgrade(inner))?;
@@ -529,6 +595,11 @@ impl Store {
             inner.driver.start_scrub(self.scrubber(clock, scrub_rate), scrub_rate)?;
         }
         Ok(())
+    }
+
+    /// Starts what a primary alone does of itself.
+    pub(super) fn keep_up_primary(&self) -> Result<(), OpenError> {
+        self.inner.driver.start_purge(self.purger(&self.inner.beginning.surroundings))
     }
 
     fn purger(&self, surroundings: &Surroundings) -> Purger {
@@ -596,6 +667,24 @@ fn committed_of(
     let committed = Committed::load(Arc::clone(saved), pages)?;
     let feed = IndexFeed::with(options.index_bounds);
     Ok(Arc::new(committed.with_summary_pages(runs).with_index_feed(feed)))
+}
+
+/// In which role this node wrote last: the newest segment says so, for a role begins with one.
+fn last_role(disk: &dyn Disk, log: &LogSetup) -> Result<Role, OpenError> {
+    let files = disk.list(&log.directory)?;
+    let mut numbers: Vec<SegmentNumber> =
+        files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
+    numbers.sort_unstable_by_key(|number| std::cmp::Reverse(number.place()));
+    for number in numbers {
+        match SegmentFile::open_cached(disk, &number.path(&log.directory)) {
+            Ok(file) if file.header.role != Role::Reclaimed => return Ok(file.header.role),
+            Ok(_) => {}
+            Err(ReadError::Disk(error)) => return Err(error.into()),
+            // Recovery says what is wrong with it.
+            Err(_) => {}
+        }
+    }
+    Ok(Role::Primary)
 }
 
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {

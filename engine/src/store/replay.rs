@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::give_up::{GivingUp, Survey};
 use super::layout::MAIN_VOLUME;
 use super::open::OpenReport;
-use super::unnamed::Unnamed;
 use crate::base::Installer;
+use crate::commit::{Applier, Inherited, Unnamed};
 use crate::disk::OpenMode;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::format_level;
@@ -37,8 +37,9 @@ pub(super) struct Replay<'a> {
     places: BTreeMap<Lsn, Places>,
     /// Chunks that no record has named so far.
     unnamed: Unnamed,
-    /// Records of a run that has not ended yet.
-    run: Vec<(RecordHeader, Record)>,
+    applier: Applier,
+    /// Where the last group's unended messages begin.
+    open_lsn: Lsn,
     /// Where there is no state: what the log's base images hold.
     base: Option<Installer>,
     saved: &'a Saved,
@@ -46,6 +47,8 @@ pub(super) struct Replay<'a> {
     checkpoint_bytes: u64,
     /// Whether there may be checkpoints.
     is_written: bool,
+    /// Whether the other node goes on with the log.
+    follows: bool,
     /// Damage is given up: what was read and what was not.
     survey: Option<&'a mut Survey>,
 }
@@ -76,13 +79,20 @@ impl<'a> Replay<'a> {
             report: OpenReport::default(),
             places: BTreeMap::new(),
             unnamed: Unnamed::default(),
-            run: Vec::new(),
+            applier: Applier::default(),
+            open_lsn: Lsn::ZERO,
             base: None,
             saved,
             checkpoint_bytes,
             is_written: false,
+            follows: false,
             survey: None,
         }
+    }
+
+    /// The other node goes on with the log, so what has begun at its end may end yet.
+    pub(super) fn follows(&mut self, follows: bool) {
+        self.follows = follows;
     }
 
     /// Damage is given up.
@@ -98,6 +108,7 @@ impl<'a> Replay<'a> {
             self.base = Some(Installer::default());
         }
         self.state_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.lsn);
+        self.open_lsn = stamp.map_or(Lsn::ZERO, |stamp| stamp.open_lsn);
         if let Some(survey) = &mut self.survey {
             survey.state = self.state_lsn;
         }
@@ -137,8 +148,8 @@ impl<'a> Replay<'a> {
             }
             Replayed::Before { place, group } => self.install(place.segment, place.offset, group),
             Replayed::Chunk(chunk) => {
-                // Without state all are judged at the end.
-                if self.base.is_none() {
+                // Without state all are judged at the end, but for what may end yet.
+                if self.base.is_none() || self.follows {
                     self.unnamed.note(&chunk);
                 }
                 // Up to the stamp the tables know where chunks lie.
@@ -212,6 +223,7 @@ impl<'a> Replay<'a> {
                 self.state_lsn
             )));
         }
+        self.open_lsn = group.header.stamp.open_lsn;
         let mut changes = Changes::default();
         changes.places.extend(std::mem::take(&mut self.places));
         changes.named.push(Named {
@@ -238,7 +250,7 @@ impl<'a> Replay<'a> {
                 Some(survey) => survey.see(self.committed, &changes, &header, record),
                 None => record,
             };
-            self.apply(&mut changes, header, record)?;
+            self.applier.apply(self.committed, &mut changes, header, record)?;
         }
         if let Some(survey) = &mut self.survey {
             survey.applied(self.committed, &changes);
@@ -254,7 +266,7 @@ impl<'a> Replay<'a> {
         // Until then the tables hold what images had later.
         let begun = self.base.as_ref().map_or(Lsn::ZERO, Installer::begun);
         let is_early = group.header.stamp.last_lsn < begun;
-        if !self.is_written || is_early || !self.run.is_empty() {
+        if !self.is_written || is_early || self.applier.is_within_run() {
             return Ok(());
         }
         let saved = self.saved;
@@ -288,35 +300,6 @@ impl<'a> Replay<'a> {
             what: format!("the record at {}: {what}", header.lsn),
         };
         Ok(open_record(&self.keys, header, payload).map_err(damage)?)
-    }
-
-    /// Applies a record; those of a run when its last one is there. Anything in between makes the
-    /// run void.
-    fn apply(
-        &mut self,
-        changes: &mut Changes,
-        header: RecordHeader,
-        record: Record,
-    ) -> Result<(), OpenError> {
-        let continues = self.run.first().is_some_and(|(_, first)| {
-            first.run.map(|run| run.first) == record.run.map(|run| run.first)
-        });
-        if !continues && !self.run.is_empty() {
-            self.report.void_count += 1;
-            self.run.clear();
-        }
-        match record.run {
-            None => changes.apply(self.committed, header.account, header.lsn, &record)?,
-            Some(run) => {
-                self.run.push((header, record));
-                if run.last {
-                    for (header, record) in std::mem::take(&mut self.run) {
-                        changes.apply(self.committed, header.account, header.lsn, &record)?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Looks for base images, if there is no state.
@@ -376,18 +359,23 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<OpenReport, OpenError> {
-        if !self.run.is_empty() {
-            self.report.void_count += 1;
+    /// At the end of the log: what has begun and not ended is void, or dead, unless the other node
+    /// goes on with it.
+    pub(super) fn finish(mut self) -> Result<(OpenReport, Inherited), OpenError> {
+        if !self.follows {
+            self.applier.end();
+            self.open_lsn = Lsn::MAX;
         }
+        self.report.void_count = self.applier.void_count;
         self.installed()?;
         self.committed.add_places(std::mem::take(&mut self.places));
-        let mut dead_chunks = self.unnamed.dead(self.committed)?;
+        let mut dead_chunks = self.unnamed.dead_below(self.open_lsn, self.committed)?;
         if self.base.is_some() {
-            dead_chunks.extend(self.committed.forget_unnamed_places()?);
+            dead_chunks.extend(self.committed.forget_unnamed_places(self.open_lsn)?);
         }
         self.committed.publish(Changes { dead_chunks, ..Changes::default() });
-        Ok(self.report)
+        let Replay { applier, unnamed, open_lsn, report, .. } = self;
+        Ok((report, Inherited { applier, unnamed, open_lsn }))
     }
 }
 

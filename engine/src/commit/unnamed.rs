@@ -1,10 +1,11 @@
-//! Chunks that replay meets and that no record names: after a stop, none ever will.
+//! Chunks that replay or a follower meets and that no record names.
 //!
 //! A message that was entering when the process ended is lost with its sender's patience: the
-//! sender was not answered and sends it anew, under new positions. So at the end of replay whatever
-//! no record has named is dead; so are the chunks of accounts whose key is destroyed, since their
-//! records cannot be read. Without this their places would stay, and they would count as alive for
-//! ever.
+//! sender was not answered and sends it anew, under new positions. So at the end of a primary's
+//! replay whatever no record has named is dead; so are the chunks of accounts whose key is
+//! destroyed, since their records cannot be read. Without this their places would stay, and they
+//! would count as alive for ever. A follower goes by `open_lsn`: what began below it and has no
+//! name has ended without one.
 //!
 //! # Invariants
 //! 1. Only a blob whose first chunk was met is judged: one that began before replay does was not
@@ -20,7 +21,7 @@ use crate::state::Committed;
 
 /// Chunks by the tag of their blob.
 #[derive(Default)]
-pub(super) struct Unnamed {
+pub(crate) struct Unnamed {
     blobs: HashMap<BlobTag, Chunks>,
 }
 
@@ -34,7 +35,7 @@ struct Chunks {
 
 impl Unnamed {
     /// A chunk was met.
-    pub(super) fn note(&mut self, chunk: &ChunkPlace) {
+    pub(crate) fn note(&mut self, chunk: &ChunkPlace) {
         let chunks = self.blobs.entry(chunk.tag).or_default();
         if chunk.number == 0 {
             chunks.first = Some(chunk.lsn);
@@ -45,14 +46,23 @@ impl Unnamed {
     }
 
     /// A record has named the blob of that tag.
-    pub(super) fn is_named(&mut self, tag: BlobTag) {
+    pub(crate) fn is_named(&mut self, tag: BlobTag) {
         self.blobs.remove(&tag);
     }
 
-    /// Positions of chunks that nothing names, at the end of replay.
-    pub(super) fn dead(&mut self, committed: &Committed) -> Result<Vec<Lsn>, ReadError> {
+    /// Positions of chunks that nothing names, of messages that began below `open_lsn`: no more of
+    /// them comes.
+    pub(crate) fn dead_below(
+        &mut self,
+        open_lsn: Lsn,
+        committed: &Committed,
+    ) -> Result<Vec<Lsn>, ReadError> {
         let mut dead = Vec::new();
-        for chunks in std::mem::take(&mut self.blobs).into_values() {
+        let ended = |_: &BlobTag, chunks: &mut Chunks| {
+            chunks.first.or(chunks.positions.first().copied()).is_none_or(|first| first < open_lsn)
+        };
+        let over: Vec<Chunks> = self.blobs.extract_if(ended).map(|(_, chunks)| chunks).collect();
+        for chunks in over {
             let Some(first) = chunks.first else { continue };
             if !committed.knows_blob(BlobId(first))? {
                 dead.extend(chunks.positions);

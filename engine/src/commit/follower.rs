@@ -1,0 +1,240 @@
+//! The follower: takes groups that the primary of the pair has made durable, makes them durable
+//! here, applies them.
+//!
+//! It stands where a committer stands on the other node. Nothing is assigned here: groups come with
+//! everything in them, and the chain of hashes says whether they are the next ones.
+//!
+//! # Invariants
+//! 1. All groups of a batch are looked at before the first byte of any is written: the chain, the
+//!    hash of each chunk, the key table that they need, records that this version reads.
+//! 2. What is answered as taken survives a power cut here.
+//! 3. A chunk that came ahead of its record is alive until the primary's `open_lsn` has passed the
+//!    first of its message.
+
+use std::sync::Arc;
+
+use super::apply::Applier;
+use super::committer::{
+    CheckpointSlot, CommitBounds, CommitterStatus, Frozen, named_in, places_of,
+};
+use super::due::CheckpointDue;
+use super::room::Room;
+use super::unnamed::Unnamed;
+use crate::disk::Clock;
+use crate::error::{ReadError, TakeError};
+use crate::format_level;
+use crate::ids::{Lsn, VolumeId};
+use crate::limits::GROUP_BYTES_MAX;
+use crate::log::format::group::Group;
+use crate::log::{BuiltGroup, GroupPlace, Item, LogWriter, Role};
+use crate::pair::Position;
+use crate::record::{Body, Record, open_record};
+use crate::seal::{KeyTable, KeyTableSnapshot};
+use crate::state::{Changes, CheckpointStamp, Committed};
+use crate::width::u64_of;
+
+/// What a follower is made of.
+pub(crate) struct FollowerSetup {
+    pub(crate) volume: VolumeId,
+    pub(crate) volume_name: String,
+    pub(crate) committed: Arc<Committed>,
+    pub(crate) keys: Arc<KeyTable>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) status: Arc<CommitterStatus>,
+    pub(crate) checkpoints: Arc<CheckpointSlot>,
+    pub(crate) bounds: CommitBounds,
+    pub(crate) room: Arc<Room>,
+}
+
+/// What has begun at the end of the log and may end yet.
+#[derive(Default)]
+pub(crate) struct Inherited {
+    pub(crate) applier: Applier,
+    pub(crate) unnamed: Unnamed,
+    /// Where the oldest message begins that is entering.
+    pub(crate) open_lsn: Lsn,
+}
+
+/// The follower of one volume.
+pub(crate) struct Follower {
+    setup: FollowerSetup,
+    writer: LogWriter,
+    begun: Inherited,
+    due: CheckpointDue,
+}
+
+impl Follower {
+    /// Goes on at the end of the log.
+    pub(crate) fn new(
+        setup: FollowerSetup,
+        writer: LogWriter,
+        begun: Inherited,
+        replayed_bytes: u64,
+    ) -> Follower {
+        let due = CheckpointDue::new(setup.bounds, setup.clock.monotonic(), replayed_bytes);
+        setup.status.note_position(writer.end().last_lsn);
+        Follower { setup, writer, begun, due }
+    }
+
+    /// Where its log ends: what it asks the primary to go on from.
+    pub(crate) fn position(&self) -> Position {
+        let end = self.writer.end();
+        Position { lsn: end.last_lsn, hash: end.hash }
+    }
+
+    /// Takes whole groups, one behind the other; they are durable and seen when it returns.
+    ///
+    /// # Errors
+    /// [`TakeError`]. Nothing was written then, unless it is [`TakeError::Stopped`].
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Position, TakeError> {
+        if let Some(reason) = self.setup.status.stopped() {
+            return Err(TakeError::Stopped { reason });
+        }
+        let groups = self.judged(bytes)?;
+        if !self.setup.room.has_for_reclaim(bytes.len()) {
+            return Err(TakeError::DiskFull);
+        }
+        let places = self.write(&groups).map_err(|reason| self.stop(reason))?;
+        for (group, place) in groups.iter().zip(&places) {
+            self.apply(group, place).map_err(|reason| self.stop(reason))?;
+            self.due.written(u64::from(place.stored_len));
+            self.setup.status.count_group(u64_of(group.bytes().len()));
+        }
+        self.setup.status.note_position(self.writer.end().last_lsn);
+        self.checkpoint_if_due();
+        Ok(self.position())
+    }
+
+    /// Begins a checkpoint, if one is due: for whoever waits for one, and when nothing comes.
+    pub(crate) fn checkpoint_if_due(&mut self) {
+        let Position { lsn, .. } = self.position();
+        let FollowerSetup { checkpoints, committed, clock, status, .. } = &self.setup;
+        let now = clock.monotonic();
+        let is_due = self.due.is_due((checkpoints, committed), now, lsn);
+        // The beginning of a run would be missing from what is replayed.
+        if !is_due || status.stopped().is_some() || self.begun.applier.is_within_run() {
+            return;
+        }
+        let stamp = CheckpointStamp {
+            lsn,
+            open_lsn: self.begun.open_lsn,
+            group_hash: self.writer.durable_hash().0,
+            stamp: committed.highest_stamp(),
+        };
+        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: false };
+        if checkpoints.offer(self.due.is_urgent(), frozen) {
+            self.due.begun(now, lsn);
+        }
+    }
+
+    /// It ends, because this node becomes primary: what has begun is void, or dead. Answers the log
+    /// and how much of it state does not have.
+    pub(crate) fn end(mut self) -> Result<(LogWriter, u64), ReadError> {
+        let committed = &self.setup.committed;
+        self.begun.applier.end();
+        let dead_chunks = self.begun.unnamed.dead_below(Lsn::MAX, committed)?;
+        committed.publish(Changes { dead_chunks, ..Changes::default() });
+        self.writer.set_role(Role::Primary);
+        Ok((self.writer, self.due.log_bytes()))
+    }
+
+    /// The groups, if all of them can be taken.
+    fn judged(&self, mut bytes: &[u8]) -> Result<Vec<BuiltGroup>, TakeError> {
+        let mut end = self.position();
+        let mut groups = Vec::new();
+        let keys = self.setup.keys.snapshot();
+        while !bytes.is_empty() {
+            let malformed = |why| TakeError::Malformed { behind: end.lsn, why };
+            let length = Group::decode(bytes).map_err(malformed)?.stored_len();
+            let (own, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+            let group = BuiltGroup::from_bytes(own.to_vec()).map_err(malformed)?;
+            let stamp = &group.header().stamp;
+            if stamp.volume != self.setup.volume {
+                return Err(TakeError::OtherVolume { found: stamp.volume });
+            }
+            let is_whole = group.header().stands_for.is_none() && length <= GROUP_BYTES_MAX * 2;
+            if !is_whole || stamp.previous != end.hash || !stamp.follows(end.lsn) {
+                return Err(TakeError::NotNext { behind: end.lsn, found: stamp.first_lsn });
+            }
+            if stamp.key_version > keys.version() {
+                return Err(TakeError::OlderKeys { needed: stamp.key_version });
+            }
+            end = Position { lsn: stamp.last_lsn, hash: group.hash() };
+            self.refuse_newer(&group, &keys)?;
+            groups.push(group);
+            bytes = rest;
+        }
+        Ok(groups)
+    }
+
+    /// Refuses a group of which this version would not understand everything.
+    fn refuse_newer(&self, group: &BuiltGroup, keys: &KeyTableSnapshot) -> Result<(), TakeError> {
+        let newer = |level| TakeError::NewerFormat { level, known: format_level::NEWEST };
+        let read = Group::decode(group.bytes());
+        let read = read.map_err(|why| TakeError::Malformed { behind: self.position().lsn, why })?;
+        for placed in read.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            if format_level::of_record(header.record_type).is_none() {
+                return Err(newer(format_level::NEWEST + 1));
+            }
+            let record = open_record(keys, &header, payload)
+                .map_err(|what| TakeError::Unreadable { lsn: header.lsn, what })?;
+            if let Some(Record { body: Body::FormatLevel(level), .. }) = record
+                && level > format_level::NEWEST
+            {
+                return Err(newer(level));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, groups: &[BuiltGroup]) -> Result<Vec<GroupPlace>, String> {
+        let needs_flush = groups.iter().any(|group| group.header().item_count > 0);
+        let written = if needs_flush {
+            self.writer.append(groups)
+        } else {
+            groups.iter().map(|group| self.writer.append_watermark(group)).collect()
+        };
+        written.map_err(|error| error.to_string())
+    }
+
+    fn apply(&mut self, group: &BuiltGroup, place: &GroupPlace) -> Result<(), String> {
+        let committed = Arc::clone(&self.setup.committed);
+        let keys = self.setup.keys.snapshot();
+        let mut changes = Changes::default();
+        changes.places.extend(places_of(group, place));
+        changes.named.push(named_in(group, place));
+        let read = Group::decode(group.bytes()).map_err(|error| error.to_string())?;
+        for placed in read.items() {
+            let Item::Record { header, payload } = placed.item else { continue };
+            // Of an account whose keys are destroyed: its records mean nothing any more.
+            let Some(record) = open_record(&keys, &header, payload)? else { continue };
+            let applied = self.begun.applier.apply(&committed, &mut changes, header, record);
+            applied.map_err(|error| error.to_string())?;
+        }
+        let Inherited { unnamed, open_lsn, .. } = &mut self.begun;
+        group.chunk_places(*place).for_each(|chunk| unnamed.note(&chunk));
+        changes.blobs.values().for_each(|row| unnamed.is_named(row.shape.tag));
+        *open_lsn = group.header().stamp.open_lsn;
+        committed.publish(changes);
+        let dead_chunks = unnamed.dead_below(*open_lsn, &committed).map_err(|e| e.to_string())?;
+        if !dead_chunks.is_empty() {
+            committed.publish(Changes { dead_chunks, ..Changes::default() });
+        }
+        Ok(())
+    }
+
+    /// Takes nothing more: what is in the log and what is seen may differ, or the disk failed.
+    fn stop(&self, reason: String) -> TakeError {
+        let FollowerSetup { status, checkpoints, volume_name, .. } = &self.setup;
+        if status.stop(&reason) {
+            tracing::error!(
+                volume = %volume_name,
+                "the volume takes nothing more from the other node: {reason}; reads go on. Look at \
+                 the disk, then restart"
+            );
+        }
+        checkpoints.give_up();
+        TakeError::Stopped { reason }
+    }
+}

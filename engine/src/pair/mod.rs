@@ -1,0 +1,63 @@
+//! What a volume has for its second node: groups to ship, and what the other node holds.
+//!
+//! ```text
+//!  committer ── durable groups ──► tail ──► shipper ──► (link) ──► follower: chain, flush, apply
+//!      ▲                            ▲ older ones: segment files                   │
+//!      └──────── gate ◄──────────── noted: durable there as well ◄────────────────┘
+//! ```
+//!
+//! | file | holds |
+//! |--|--|
+//! | `tail` | the newest groups in memory, as they went to the log |
+//! | `shipper` | reads on behind any position, from the tail or from segments |
+//! | `gate` | when what is durable here is committed |
+//!
+//! The follower itself is `commit/follower.rs`; no network is here.
+//!
+//! # Invariants
+//! 1. Only groups that are durable here are shipped.
+//! 2. What was not noted by the other node is not rewritten by reclaim, so it can be shipped.
+
+mod gate;
+mod shipper;
+mod tail;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use gate::{Acknowledgement, Away};
+pub(crate) use gate::{Gate, Judged};
+pub(crate) use shipper::ShipperSetup;
+pub use shipper::{Shipment, Shipper};
+pub(crate) use tail::Tail;
+
+use crate::ids::Lsn;
+use crate::log::GroupHash;
+
+/// A place in a volume's chain of groups: behind the group that ends at that position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Its last position.
+    pub lsn: Lsn,
+    /// Its hash.
+    pub hash: GroupHash,
+}
+
+/// What the parts of a volume share that serve its second node.
+#[derive(Default)]
+pub(crate) struct PairState {
+    pub(crate) tail: Tail,
+    pub(crate) gate: Gate,
+    follows: AtomicBool,
+}
+
+impl PairState {
+    /// Whether the other node is primary.
+    pub(crate) fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
+    }
+
+    /// This node follows from now on, or no longer.
+    pub(crate) fn set_follows(&self, follows: bool) {
+        self.follows.store(follows, Ordering::Relaxed);
+    }
+}

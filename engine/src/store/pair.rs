@@ -1,0 +1,216 @@
+//! What the link to a second node uses of a store: shipping, taking, and changing roles.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Store;
+use super::open::Beginning;
+use crate::error::{OpenError, TakeError};
+use crate::format_level;
+use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
+use crate::log::GroupHash;
+use crate::pair::{Acknowledgement, Position, Shipper, ShipperSetup};
+use crate::seal::KeyError;
+
+/// A volume as one node of a pair tells the other of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeStanding {
+    /// The volume.
+    pub volume: VolumeId,
+    /// This node.
+    pub node: NodeId,
+    /// Whether it follows.
+    pub follows: bool,
+    /// Where its log ends, as far as it is durable here.
+    pub position: Position,
+    /// Every epoch, oldest first.
+    pub history: Vec<Epoch>,
+    /// The format level that records may have.
+    pub format_level: u32,
+    /// The newest that this version reads.
+    pub format_level_newest: u32,
+    /// Of the key table.
+    pub keys: KeyTableVersion,
+}
+
+/// One epoch of a volume's history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Epoch {
+    /// Its number, which no two nodes ever share.
+    pub number: u16,
+    /// Random.
+    pub id: EpochId,
+    /// The epoch that it goes on from, and the last position inherited.
+    pub parent: Option<(EpochId, Lsn)>,
+    /// Who opened it.
+    pub node: NodeId,
+    /// Its first position.
+    pub first: Lsn,
+}
+
+/// What a volume's second node was told and told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PairStanding {
+    /// The other node is there.
+    pub is_there: bool,
+    /// Changes are acknowledged without it that should not be.
+    pub is_degraded: bool,
+    /// Up to where the other node has the log, if there is one.
+    pub noted: Option<Lsn>,
+    /// Where the log here ends.
+    pub last: Lsn,
+}
+
+impl Store {
+    /// There is a second node, and changes are acknowledged like this. Groups are kept in memory
+    /// for it from now on.
+    pub fn begin_pair(&self, mode: Acknowledgement) {
+        let inner = &self.inner;
+        inner.pair.tail.keep();
+        inner.pair.gate.set(mode);
+        inner.queue.nudge();
+    }
+
+    /// How this node stands.
+    pub fn standing(&self) -> VolumeStanding {
+        let inner = &self.inner;
+        let Beginning { node, .. } = &inner.beginning;
+        let volume = inner.committed.volume();
+        let epoch = |link: &crate::state::EpochLink| Epoch {
+            number: link.number,
+            id: link.id,
+            parent: link.parent,
+            node: link.node,
+            first: link.first,
+        };
+        VolumeStanding {
+            volume: node.volume,
+            node: node.node,
+            follows: inner.pair.follows(),
+            position: self.position(),
+            history: volume.history.iter().map(epoch).collect(),
+            format_level: volume.format_level,
+            format_level_newest: format_level::NEWEST,
+            keys: inner.keys.version(),
+        }
+    }
+
+    /// Where the log ends, as far as it is durable here.
+    pub fn position(&self) -> Position {
+        let inner = &self.inner;
+        let follower = inner.follower.lock().as_ref().map(|follower| follower.position());
+        follower.or(inner.pair.tail.end()).unwrap_or_else(|| {
+            let lsn = inner.commit_status.last_lsn.load(Ordering::Relaxed);
+            Position { lsn: Lsn::from_bits(lsn).unwrap_or(Lsn::ZERO), hash: GroupHash::NONE }
+        })
+    }
+
+    /// Reads the log on behind a position.
+    pub fn ship_behind(&self, at: Position) -> Shipper {
+        let inner = &self.inner;
+        let setup = ShipperSetup {
+            pair: Arc::clone(&inner.pair),
+            log: self.log_source(),
+            committed: Arc::clone(&inner.committed),
+        };
+        Shipper::new(setup, at)
+    }
+
+    /// The key table as it travels, and its version.
+    pub fn key_table(&self) -> (KeyTableVersion, Vec<u8>) {
+        let snapshot = self.inner.keys.snapshot();
+        (snapshot.version(), snapshot.encode())
+    }
+
+    /// Takes over the primary's key table, if it is newer; answers the version that is here.
+    ///
+    /// # Errors
+    /// [`KeyError`]: it belongs elsewhere or is damaged, or the disk.
+    pub fn take_key_table(&self, bytes: &[u8]) -> Result<KeyTableVersion, KeyError> {
+        let inner = &self.inner;
+        let before = inner.keys.snapshot();
+        let taken = inner.keys.decode(bytes)?;
+        if taken.version() <= before.version() {
+            return Ok(before.version());
+        }
+        // What the tables hold of an account is deleted while its key can still open it.
+        if before.accounts().any(|account| taken.current(account).is_none()) {
+            self.checkpoint();
+        }
+        inner.keys.adopt(bytes)
+    }
+
+    /// Takes groups of the primary; durable here, and seen, when it returns.
+    ///
+    /// # Errors
+    /// [`TakeError`].
+    pub fn take_groups(&self, bytes: &[u8]) -> Result<Position, TakeError> {
+        let mut follower = self.inner.follower.lock();
+        follower.as_mut().ok_or(TakeError::NotFollower)?.take(bytes)
+    }
+
+    /// The follower has come, or gone.
+    pub fn set_follower_there(&self, is_there: bool) {
+        self.inner.pair.gate.set_there(is_there);
+        self.inner.queue.nudge();
+    }
+
+    /// The follower has everything up to there, durably.
+    pub fn note_follower(&self, lsn: Lsn) {
+        self.inner.pair.gate.note(lsn);
+    }
+
+    /// Whether changes are acknowledged without a follower that should have them. Only for who made
+    /// sure that the follower is not promoted meanwhile without being asked.
+    pub fn set_degraded(&self, is_degraded: bool) {
+        self.inner.pair.gate.set_degraded(is_degraded);
+    }
+
+    /// What is known of the other node.
+    pub fn pair_standing(&self) -> PairStanding {
+        let gate = &self.inner.pair.gate;
+        let (is_there, is_degraded) = gate.presence();
+        PairStanding { is_there, is_degraded, noted: gate.noted(), last: self.position().lsn }
+    }
+
+    /// A follower begins a checkpoint if one is wanted: it has no committer that would.
+    pub(super) fn begin_checkpoint_following(&self) {
+        if let Some(follower) = self.inner.follower.lock().as_mut() {
+            follower.checkpoint_if_due();
+        }
+    }
+
+    /// This node becomes primary: it opens that epoch, which goes on from where its log ends.
+    ///
+    /// # Errors
+    /// [`OpenError::Invalid`], if it does not follow, or the number is not above all before.
+    pub fn promote(&self, epoch: u16) -> Result<Lsn, OpenError> {
+        let inner = &self.inner;
+        let volume = inner.committed.volume();
+        let newest = volume.history.iter().map(|link| link.number).max().unwrap_or(0);
+        let first = Lsn::new(epoch, 1).filter(|_| epoch > newest).ok_or_else(|| {
+            OpenError::Invalid(format!("an epoch of number {epoch} cannot follow {newest}"))
+        })?;
+        let follower =
+            inner.follower.lock().take().ok_or_else(|| {
+                OpenError::Invalid("only a node that follows can be promoted".into())
+            })?;
+        let (writer, replayed_bytes) = follower.end()?;
+        let end = Position { lsn: writer.end().last_lsn, hash: writer.end().hash };
+        inner.pair.tail.begin(end);
+        inner.keys.begin_epoch(epoch)?;
+        inner.pair.set_follows(false);
+        let parent = volume.history.last().map(|link| (link.id, end.lsn));
+        let mut committer = self.committer(writer, (epoch, first), replayed_bytes);
+        committer.begin_epoch(inner.beginning.node.node, parent);
+        inner.queue.set_refusing(false);
+        match &inner.steps {
+            Some(steps) => steps.take_seat(committer),
+            None => {
+                inner.driver.start_committer(committer)?;
+                self.keep_up_primary()?;
+            }
+        }
+        Ok(first)
+    }
+}
