@@ -52,7 +52,7 @@ pub use store::{
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
     Opened, PairStanding, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution,
     RetainedEntry, RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts,
-    SpecialUse, SpoolFile, Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade,
-    Usage, VolumeRetention, VolumeStanding, verify_backup,
+    SecondNode, SpecialUse, SpoolFile, Staging, Status, Store, Subscription, Summaries, Undeleted,
+    Upgrade, Usage, VolumeRetention, VolumeStanding, verify_backup,
 };
 pub use ticket::Ticket;

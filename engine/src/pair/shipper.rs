@@ -120,7 +120,7 @@ impl Shipper {
         let (mut at, mut bytes) = (self.at, 0);
         // The tail begins, and files end, behind what is flushed.
         let end = self.setup.pair.tail.end();
-        while bytes < bytes_max && end != Some(at) {
+        while bytes < bytes_max && end != at {
             let walk = match self.walk.take() {
                 Some(walk) => walk,
                 None => match self.find(at)? {
@@ -134,7 +134,7 @@ impl Shipper {
                 Step::Group(group) => {
                     at = Position { lsn: group.header().stamp.last_lsn, hash: group.hash() };
                     bytes += group.bytes().len();
-                    groups.push(Arc::new(group));
+                    groups.push(group);
                 }
                 Step::EndOfFile => {}
                 Step::Rewritten if groups.is_empty() => return Ok(Err(Shipment::TooOld)),
@@ -163,7 +163,7 @@ impl Shipper {
         let Ok(group) = BuiltGroup::from_bytes(buffer) else { return Ok(Step::Rewritten) };
         walk.offset = found.end();
         self.walk = Some(walk);
-        Ok(Step::Group(group))
+        Ok(Step::Group(Arc::new(group)))
     }
 
     /// Goes on where the chain does: in the file behind this one.
@@ -227,7 +227,7 @@ impl Shipper {
 }
 
 enum Step {
-    Group(BuiltGroup),
+    Group(Arc<BuiltGroup>),
     EndOfFile,
     Rewritten,
 }

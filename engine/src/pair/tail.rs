@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::Position;
-use crate::log::BuiltGroup;
+use crate::ids::Lsn;
+use crate::log::{BuiltGroup, GroupHash};
 
 /// Bytes of groups that are kept.
 const BYTES_MAX: usize = 16 << 20;
@@ -25,18 +26,25 @@ pub(crate) struct Tail {
     arrived: Condvar,
 }
 
-#[derive(Default)]
 struct Inner {
     groups: VecDeque<Arc<BuiltGroup>>,
     bytes: usize,
     /// Watermarks that no flush covers yet.
     unflushed: Vec<Arc<BuiltGroup>>,
-    /// Behind the last group that a flush covers; `None`: this node does not write.
-    end: Option<Position>,
+    /// Behind the last group that a flush covers.
+    end: Position,
     /// Somebody may want them.
     keeps: bool,
     /// Somebody wants to hear of more than groups.
     woken: u64,
+}
+
+impl Default for Inner {
+    fn default() -> Inner {
+        let end = Position { lsn: Lsn::ZERO, hash: GroupHash::NONE };
+        let (groups, unflushed) = (VecDeque::new(), Vec::new());
+        Inner { groups, bytes: 0, unflushed, end, keeps: false, woken: 0 }
+    }
 }
 
 /// What stands behind a position.
@@ -50,10 +58,10 @@ pub(super) enum Behind {
 }
 
 impl Tail {
-    /// The log goes on behind that position.
+    /// The log goes on behind that position, without groups of this node before it.
     pub(crate) fn begin(&self, end: Position) {
         let mut inner = self.inner.lock();
-        inner.end = Some(end);
+        inner.end = end;
         inner.groups.clear();
         inner.bytes = 0;
     }
@@ -63,8 +71,8 @@ impl Tail {
         self.inner.lock().keeps = true;
     }
 
-    /// Where it ends, if this node writes.
-    pub(crate) fn end(&self) -> Option<Position> {
+    /// Where the log ends, as far as a flush covers it.
+    pub(crate) fn end(&self) -> Position {
         self.inner.lock().end
     }
 
@@ -73,14 +81,14 @@ impl Tail {
         let mut inner = self.inner.lock();
         if !inner.keeps {
             if let Some(last) = groups.last() {
-                inner.end = Some(Position { lsn: last.header().stamp.last_lsn, hash: last.hash() });
+                inner.end = Position { lsn: last.header().stamp.last_lsn, hash: last.hash() };
             }
             return;
         }
         let unflushed = std::mem::take(&mut inner.unflushed);
         for group in unflushed.into_iter().chain(groups.into_iter().map(Arc::new)) {
             let stamp = &group.header().stamp;
-            inner.end = Some(Position { lsn: stamp.last_lsn, hash: group.hash() });
+            inner.end = Position { lsn: stamp.last_lsn, hash: group.hash() };
             inner.bytes += group.bytes().len();
             inner.groups.push_back(group);
         }
@@ -112,11 +120,11 @@ impl Tail {
         let deadline = Instant::now() + wait;
         let mut inner = self.inner.lock();
         let woken = inner.woken;
-        while inner.end == Some(at) {
+        while inner.end == at {
             let is_over = wait.is_zero()
                 || inner.woken != woken
                 || self.arrived.wait_until(&mut inner, deadline).timed_out();
-            if is_over && inner.end == Some(at) {
+            if is_over && inner.end == at {
                 return Behind::Nothing;
             }
         }

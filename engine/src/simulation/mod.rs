@@ -12,6 +12,7 @@
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `keys` | keys of accounts that begin and end, at every point |
 //! | `index` | what the full-text index answers |
+//! | `pair` | two nodes, what is on its way between them, and either of them dying |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
@@ -31,6 +32,7 @@ mod index;
 mod kept;
 mod keys;
 mod model;
+mod pair;
 mod proof;
 mod run;
 mod seeds;

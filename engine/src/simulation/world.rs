@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use crate::commit::CommitBounds;
 use crate::disk::simulated::{Dice, SimulatedDisk};
 use crate::disk::{Clock, Disk, durable};
+use crate::ids::NodeId;
 use crate::log::ZerosAhead;
 use crate::seal::{Argon2Cost, Randomness, Sealer};
 use crate::state::{IndexBounds, MemoryTables, TableStore};
 use crate::store::{
-    Consent, Drive, GiveUpReport, InitOptions, KeySource, OpenOptions, OpenReport, Store,
-    Surroundings,
+    Consent, Drive, GiveUpReport, InitOptions, KeySource, OpenOptions, OpenReport, SecondNode,
+    Store, Surroundings,
 };
 
 /// Where the store lies in every world.
@@ -118,6 +119,26 @@ impl World {
         let key = KeySource::KeyFile(world.key.clone());
         let options = InitOptions { key };
         Store::init_in(&world.surroundings(), Path::new(DIRECTORY), &options).unwrap();
+        world
+    }
+
+    /// A world for the second node of the pair whose first one is open in this one.
+    pub(super) fn second_of(&self, first: &Store) -> World {
+        let world = World {
+            disk: SimulatedDisk::new(self.seed ^ 0x5ec0),
+            tables: MemoryTables::new(),
+            seed: self.seed ^ 0x5ec0,
+            bounds: self.bounds,
+            time: Arc::clone(&self.time),
+            key: self.key.clone(),
+        };
+        durable::create_dir_durable(&world.disk, Path::new(DIRECTORY)).unwrap();
+        let options = InitOptions { key: KeySource::KeyFile(self.key.clone()) };
+        let (directory, seed) = (Path::new(DIRECTORY), first.pair_seed().unwrap());
+        let surroundings = world.surroundings();
+        let (_, key_table) = first.key_table();
+        let second = SecondNode { node: NodeId([2; 16]), seed: &seed, key_table: &key_table };
+        Store::init_second_in(&surroundings, directory, &options, &second).unwrap();
         world
     }
 

@@ -17,7 +17,6 @@ use crate::seal::{
     Argon2Cost, Credential, KeyError, KeyFile, KeyProvider, KeyTable, Passphrase, RecoveryKey,
     RootKey, RootKeyFile, Sealer, Secret,
 };
-use crate::width::{u32_of, usize_of_u32};
 
 /// A new volume's epoch.
 const FIRST_EPOCH: u16 = 1;
@@ -70,6 +69,17 @@ pub struct InitOptions {
     pub key: KeySource,
 }
 
+/// What makes a directory the second node of a pair.
+#[derive(Clone, Copy)]
+pub struct SecondNode<'a> {
+    /// Its identity, which the first node was told.
+    pub node: NodeId,
+    /// The first node's [`Store::pair_seed`].
+    pub seed: &'a [u8],
+    /// The first node's [`Store::key_table`].
+    pub key_table: &'a [u8],
+}
+
 impl Store {
     /// Makes a store in a new or empty directory. The answer is the recovery key: it opens the
     /// store if the key is lost, it is shown now and never again, and it is stored nowhere.
@@ -104,20 +114,19 @@ impl Store {
         Ok(recovery.show())
     }
 
-    /// Makes the second node of a pair in a new or empty directory, from what the first node's
-    /// [`pair_seed`](Store::pair_seed) says: the same volume and root key, another node, and no mail
-    /// yet.
+    /// Makes the second node of a pair in a new or empty directory: the same volume and keys,
+    /// another node, and no mail yet.
     ///
     /// # Errors
     /// [`OpenError::NotEmpty`], a seed that is none, a key that cannot be had, or the disk.
     pub fn init_second(
         directory: &Path,
         options: &InitOptions,
-        (node, seed): (NodeId, &[u8]),
+        second: &SecondNode<'_>,
     ) -> Result<(), OpenError> {
         let surroundings = Surroundings::system(Arc::new(PlainDisk), crate::limits::SEGMENT_BYTES);
         make_directory(&surroundings, directory, options)?;
-        Store::init_second_in(&surroundings, directory, options, (node, seed))
+        Store::init_second_in(&surroundings, directory, options, second)
     }
 
     /// The same in an empty directory on a given disk, with a key that is there.
@@ -125,35 +134,34 @@ impl Store {
         surroundings: &Surroundings,
         directory: &Path,
         options: &InitOptions,
-        (node, seed): (NodeId, &[u8]),
+        second: &SecondNode<'_>,
     ) -> Result<(), OpenError> {
         let sealer = surroundings.sealer.clone();
         let layout = Layout::of(directory);
         let no_seed = || OpenError::Invalid("what the first node sent is no seed of a pair".into());
-        let PairSeed { volume, root, keys } = PairSeed::decode(seed).ok_or_else(no_seed)?;
+        let PairSeed { volume, root } = PairSeed::decode(second.seed).ok_or_else(no_seed)?;
         let provider = options.key.provider()?;
         let (file, root) = RootKeyFile::of_first_node(&sealer, root, provider.as_ref())?;
         let disk = surroundings.disk.as_ref();
         make_folders(disk, &layout)?;
         file.save(disk, &layout.root_key())?;
-        KeyTable::create_from(&surroundings.disk, &layout.keys(), &sealer, &root, keys, volume)?;
+        let (keys, table) = (layout.keys(), second.key_table);
+        KeyTable::create_from(&surroundings.disk, &keys, &sealer, &root, table, volume)?;
         let log = log_setup(surroundings, &layout, volume)?;
         LogWriter::create(LogSetup { role: Role::Follower, ..log }, beginning())?;
-        let node = NodeFile { node, volume };
+        let node = NodeFile { node: second.node, volume };
         durable::replace_file(disk, &layout.node(), node.encode().as_bytes())?;
         Ok(())
     }
 
-    /// What the second node of a pair begins with. It opens all mail: only for a connection whose
-    /// other end has proved who it is.
+    /// What the second node of a pair begins with, beside the key table. It opens all mail: only for
+    /// a connection whose other end has proved who it is.
     ///
     /// # Errors
     /// The disk.
     pub fn pair_seed(&self) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let root = self.edit_root_key(|file, root| Ok(file.to_second_node(root)))?;
-        let snapshot = self.inner.keys.snapshot();
-        let keys = snapshot.encode();
-        Ok(PairSeed { volume: snapshot.volume(), root: &root, keys: &keys }.encode())
+        Ok(PairSeed { volume: self.inner.keys.snapshot().volume(), root: &root }.encode())
     }
 
     /// Replaces the recovery key and answers the new one; the old one opens nothing any more.
@@ -221,34 +229,29 @@ impl Store {
 /// What the first node tells the second.
 ///
 /// ```text
-/// magic "PBPS", version u16, zero u16, volume 16, length u32 and root key, the key table
+/// magic "PBPS", version u16, zero u16, volume 16, root key as seal/root_key.rs has it
 /// ```
 struct PairSeed<'a> {
     volume: VolumeId,
     root: &'a [u8],
-    keys: &'a [u8],
 }
 
 const SEED_MAGIC: [u8; 8] = *b"PBPS\x01\0\0\0";
 
 impl PairSeed<'_> {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let length = SEED_MAGIC.len() + 20 + self.root.len() + self.keys.len();
+        let length = SEED_MAGIC.len() + 16 + self.root.len();
         let mut bytes = Zeroizing::new(Vec::with_capacity(length));
         bytes.extend_from_slice(&SEED_MAGIC);
         bytes.extend_from_slice(&self.volume.0);
-        bytes.extend_from_slice(&u32_of(self.root.len()).to_le_bytes());
         bytes.extend_from_slice(self.root);
-        bytes.extend_from_slice(self.keys);
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<PairSeed<'_>> {
         let rest = bytes.strip_prefix(&SEED_MAGIC)?;
-        let (volume, rest) = rest.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let (root, keys) = rest.split_at_checked(usize_of_u32(u32::from_le_bytes(*length)))?;
-        Some(PairSeed { volume: VolumeId(*volume), root, keys })
+        let (volume, root) = rest.split_first_chunk()?;
+        Some(PairSeed { volume: VolumeId(*volume), root })
     }
 }
 

@@ -99,7 +99,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use self::account::{Account, AccountSubscription};
-pub use self::create::{InitOptions, KeySource, verify_backup};
+pub use self::create::{InitOptions, KeySource, SecondNode, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::index_maker::Indexing;
 pub use self::index_maker::{IndexDrive, IndexStatus};

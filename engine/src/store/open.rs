@@ -317,6 +317,8 @@ impl Store {
     /// Starts what takes changes; or says why none are taken.
     fn begin(&self, with: BeginWith, recovered: Recovered) -> Result<(), OpenError> {
         let inner = &self.inner;
+        let ChainEnd { last_lsn: lsn, hash, .. } = recovered.end;
+        inner.pair.tail.begin(Position { lsn, hash });
         match recovered.writer {
             Some(writer) if inner.pair.follows() => self.start_following(writer, with),
             Some(writer) => {
@@ -446,8 +448,6 @@ impl Store {
             OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
         })?;
         let epoch = begins.map_or(epoch, |(epoch, _)| epoch);
-        let ChainEnd { last_lsn: lsn, hash, .. } = writer.end();
-        inner.pair.tail.begin(Position { lsn, hash });
         let mut committer = self.committer(writer, (epoch, next), replayed_bytes);
         if begins.is_some() || history.is_empty() {
             let volume = inner.committed.volume();

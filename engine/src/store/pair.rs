@@ -1,14 +1,12 @@
 //! What the link to a second node uses of a store: shipping, taking, and changing roles.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::open::Beginning;
 use crate::error::{OpenError, TakeError};
 use crate::format_level;
 use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
-use crate::log::GroupHash;
 use crate::pair::{Acknowledgement, Position, Shipper, ShipperSetup};
 use crate::seal::KeyError;
 
@@ -97,12 +95,12 @@ impl Store {
 
     /// Where the log ends, as far as it is durable here.
     pub fn position(&self) -> Position {
-        let inner = &self.inner;
-        let follower = inner.follower.lock().as_ref().map(|follower| follower.position());
-        follower.or(inner.pair.tail.end()).unwrap_or_else(|| {
-            let lsn = inner.commit_status.last_lsn.load(Ordering::Relaxed);
-            Position { lsn: Lsn::from_bits(lsn).unwrap_or(Lsn::ZERO), hash: GroupHash::NONE }
-        })
+        self.inner.pair.tail.end()
+    }
+
+    /// Ends the waits of all shippers: whoever drives them looks whether it still should.
+    pub fn wake_shippers(&self) {
+        self.inner.pair.tail.wake();
     }
 
     /// Reads the log on behind a position.
@@ -146,7 +144,9 @@ impl Store {
     /// [`TakeError`].
     pub fn take_groups(&self, bytes: &[u8]) -> Result<Position, TakeError> {
         let mut follower = self.inner.follower.lock();
-        follower.as_mut().ok_or(TakeError::NotFollower)?.take(bytes)
+        let end = follower.as_mut().ok_or(TakeError::NotFollower)?.take(bytes)?;
+        self.inner.pair.tail.begin(end);
+        Ok(end)
     }
 
     /// The follower has come, or gone.
@@ -196,8 +196,7 @@ impl Store {
                 OpenError::Invalid("only a node that follows can be promoted".into())
             })?;
         let (writer, replayed_bytes) = follower.end()?;
-        let end = Position { lsn: writer.end().last_lsn, hash: writer.end().hash };
-        inner.pair.tail.begin(end);
+        let end = self.position();
         inner.keys.begin_epoch(epoch)?;
         inner.pair.set_follows(false);
         let parent = volume.history.last().map(|link| (link.id, end.lsn));

@@ -42,7 +42,9 @@ impl Two {
         Store::init(&a, &key(&a)).unwrap();
         let first = open(&a);
         let seed = first.pair_seed().unwrap();
-        Store::init_second(&b, &key(&b), (NodeId([2; 16]), &seed)).unwrap();
+        let (_, key_table) = first.key_table();
+        let second = SecondNode { node: NodeId([2; 16]), seed: &seed, key_table: &key_table };
+        Store::init_second(&b, &key(&b), &second).unwrap();
         let second = open(&b);
         let shipper = first.ship_behind(second.position());
         Two { _folder: folder, first, second, shipper }
