@@ -15,6 +15,7 @@ use super::connection::{self, linger};
 use super::dialer::prepare;
 use super::joining;
 use super::link::Shared;
+use super::peer::PeerRecord;
 use super::protocol::millis;
 use super::refusal::{Cause, Refusal};
 use super::slot::Side;
@@ -31,7 +32,7 @@ pub(crate) struct Acceptor {
 
 /// What a handshake led to.
 enum Shaken {
-    Peer(Box<TlsStream<TcpStream>>),
+    Peer(Box<TlsStream<TcpStream>>, Box<PeerRecord>),
     Joiner(Box<TlsStream<TcpStream>>),
 }
 
@@ -84,36 +85,32 @@ async fn serve(
     prepare(&tcp);
     let whom = address.to_string();
     let patience = shared.options.handshake;
-    let peer = shared.peer();
-    let pin = peer.as_ref().map_or(Pin::Nobody, |peer| Pin::Only(peer.fingerprint));
-    let shaken = match timeout(patience, shake(shared, tcp, pin)).await {
+    let shaken = match timeout(patience, shake(shared, tcp)).await {
         Ok(shaken) => shaken,
         Err(_) => {
             let sentence = format!("TLS took more than {} ms", millis(patience));
             Err(Refusal::new(Cause::TooSlow, sentence))
         }
     };
-    match (shaken, peer) {
-        (Ok(Shaken::Peer(stream)), Some(peer)) => {
+    match shaken {
+        Ok(Shaken::Peer(stream, peer)) => {
             let permit = Some(permit);
             let (ending, opened) =
                 connection::run(shared, *stream, Side::Peer, &peer, permit).await;
             shared.ended(&whom, &ending, opened);
         }
-        // Nobody was pinned, so the handshake has failed.
-        (Ok(Shaken::Peer(_)), None) => {}
-        (Ok(Shaken::Joiner(stream)), _) => match joining::receive(shared, *stream).await {
+        Ok(Shaken::Joiner(stream)) => match joining::receive(shared, *stream).await {
             Ok(peer) => {
                 tracing::info!(node = %peer.node, address = %whom, "a node has joined");
                 shared.figures.joined();
             }
             Err(refusal) => shared.refused(&whom, &refusal),
         },
-        (Err(refusal), _) => shared.refused(&whom, &refusal),
+        Err(refusal) => shared.refused(&whom, &refusal),
     }
 }
 
-async fn shake(shared: &Shared, tcp: TcpStream, pin: Pin) -> Result<Shaken, Refusal> {
+async fn shake(shared: &Shared, tcp: TcpStream) -> Result<Shaken, Refusal> {
     let own = shared.credentials.fingerprint();
     let failed = |why: &std::io::Error| {
         let other = || Refusal::new(Cause::Tls, format!("TLS was not begun: {why}"));
@@ -131,7 +128,12 @@ async fn shake(shared: &Shared, tcp: TcpStream, pin: Pin) -> Result<Shaken, Refu
     };
     let asked = begun.client_hello().alpn();
     let joins = asked.is_some_and(|mut names| names.any(|name| name == tls::JOIN));
-    let (pin, protocol) = if joins { (Pin::Anybody, tls::JOIN) } else { (pin, tls::PAIR) };
+    let peer = shared.peer();
+    let (pin, protocol) = match &peer {
+        _ if joins => (Pin::Anybody, tls::JOIN),
+        Some(peer) => (Pin::Only(peer.fingerprint), tls::PAIR),
+        None => (Pin::Nobody, tls::PAIR),
+    };
     let config = tls::server_config(&shared.credentials, pin, protocol)
         .map_err(|why| Refusal::new(Cause::Tls, format!("TLS cannot be set up: {why}")))?;
     let mut stream = match begun.into_stream(config).into_fallible().await {
@@ -146,10 +148,11 @@ async fn shake(shared: &Shared, tcp: TcpStream, pin: Pin) -> Result<Shaken, Refu
         let sentence = "the peer speaks TLS, but does not ask for the protocol of the pair";
         return Err(Refusal::new(Cause::Protocol, sentence));
     }
-    Ok(match joins {
-        true => Shaken::Joiner(Box::new(stream)),
-        false => Shaken::Peer(Box::new(stream)),
-    })
+    match peer {
+        _ if joins => Ok(Shaken::Joiner(Box::new(stream))),
+        Some(peer) => Ok(Shaken::Peer(Box::new(stream), Box::new(peer))),
+        None => Err(Refusal::new(Cause::Certificate, "this node is paired with nobody")),
+    }
 }
 
 /// Closes so that the alert arrives: what was sent to us is read before.
