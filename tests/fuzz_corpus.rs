@@ -25,6 +25,7 @@ fn targets() -> Vec<(&'static str, Body)> {
         engine::fuzzing::TARGETS,
         imap::fuzzing::TARGETS,
         smtp_ingest::fuzzing::TARGETS,
+        replication::fuzzing::TARGETS,
         pillarbox::fuzzing::TARGETS,
     ];
     lists.concat()
