@@ -8,4 +8,6 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
 pub mod directory;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod pair;
