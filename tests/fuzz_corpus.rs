@@ -26,6 +26,7 @@ fn targets() -> Vec<(&'static str, Body)> {
         imap::fuzzing::TARGETS,
         smtp_ingest::fuzzing::TARGETS,
         pillarbox::fuzzing::TARGETS,
+        replication::fuzzing::TARGETS,
     ];
     lists.concat()
 }

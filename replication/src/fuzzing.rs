@@ -7,10 +7,8 @@ use crate::directory;
 pub type Body = fn(&[u8]);
 
 /// Every target with its body.
-pub const TARGETS: &[(&str, Body)] = &[
-    ("etcd_answer", directory::fuzzing::answer),
-    ("etcd_standing", directory::fuzzing::standing),
-];
+pub const TARGETS: &[(&str, Body)] =
+    &[("etcd_answer", directory::fuzzing::answer), ("etcd_standing", directory::fuzzing::standing)];
 
 /// Runs the target of that name.
 ///

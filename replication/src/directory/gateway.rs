@@ -318,7 +318,6 @@ struct StreamForm {
 struct RefusalForm {
     #[serde(alias = "grpc_code")]
     code: u32,
-    #[serde(alias = "error")]
     message: String,
 }
 
@@ -403,10 +402,7 @@ pub(crate) fn read_grant(answer: &[u8]) -> Understood<Grant> {
 }
 
 /// The answer to a renewal of `lease`.
-pub(crate) fn read_renewal(
-    answer: &[u8],
-    lease: LeaseId,
-) -> Understood<Result<Renewal, Refusal>> {
+pub(crate) fn read_renewal(answer: &[u8], lease: LeaseId) -> Understood<Result<Renewal, Refusal>> {
     // Of a stream, the first message: it is a line.
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let (header, id, granted) = match form(line)? {
@@ -450,15 +446,20 @@ pub(crate) fn read_token(answer: &[u8]) -> Understood<String> {
     }
 }
 
-/// An answer whose status is not 200.
+/// An answer whose status is not 200. A stream's error stands one level deeper.
 pub(crate) fn read_refusal(answer: &[u8]) -> Understood<Refusal> {
     #[derive(Deserialize)]
-    struct Body {
-        code: u32,
-        message: Option<String>,
-        error: Option<String>,
+    #[serde(untagged)]
+    enum Body {
+        Plain { code: u32, message: Option<String>, error: Option<String> },
+        Stream { error: RefusalForm },
     }
-    let Body { code, message, error } = form(answer)?;
-    let words = super::error::words(&message.or(error).unwrap_or_default());
-    Ok(Refusal { code, words })
+    let (code, text) = match form(answer)? {
+        Body::Plain { code, message, error } => (code, message.or(error).unwrap_or_default()),
+        Body::Stream { error: RefusalForm { code, message } } => (code, message),
+    };
+    Ok(Refusal { code, words: super::error::words(&text) })
 }
+
+#[cfg(test)]
+mod tests;

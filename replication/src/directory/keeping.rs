@@ -27,11 +27,7 @@ impl Keeping {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        directory: Arc<Directory>,
-        holding: Holding,
-        seconds: u32,
-    ) -> io::Result<Keeping> {
+    pub fn start(directory: Arc<Directory>, holding: Holding, seconds: u32) -> io::Result<Keeping> {
         let keeper = LeaseKeeper::new(seconds, directory.client().answer_timeout());
         let view = keeper.view();
         let (stop, stopped) = mpsc::channel();

@@ -172,9 +172,8 @@ mod tests {
             rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate")
         };
         let (ours, other) = (made("ours"), made("other"));
-        let key = |of: &rcgen::CertifiedKey<rcgen::KeyPair>| {
-            Secret::new(of.signing_key.serialize_pem())
-        };
+        let key =
+            |of: &rcgen::CertifiedKey<rcgen::KeyPair>| Secret::new(of.signing_key.serialize_pem());
         let pem = ours.cert.pem().into_bytes();
         let options = |authorities_pem, certificate_pem| EtcdOptions {
             authorities_pem,
