@@ -262,7 +262,8 @@ impl Client {
         }
     }
 
-    /// Asks one endpoint, with a token where there is a login; with a new one if the old is unknown.
+    /// Asks one endpoint, with a token where there is a login; with a new one if the old is
+    /// unknown.
     fn ask<T>(
         &self,
         endpoint: &str,

@@ -21,9 +21,9 @@
 //! anybody else can have it.
 //!
 //! A member of etcd that was paused itself may still take itself for the leader, and answer a
-//! renewal that no other member knows of. So an answer from an earlier leader's term than was seen
-//! of this lease counts as none; and what is renewed after it lapsed here must be bound anew, which
-//! a majority of members decides.
+//! renewal that no other member knows of (etcd issue 15247; Debian's does, as a test saw). So an
+//! answer from an earlier leader's term than was seen of this lease counts as none; and what is
+//! renewed after it lapsed here must be bound anew, which a majority of members decides.
 //!
 //! # Invariants
 //! 1. While the lease is held here, its key stands in etcd, if neither clock runs a tenth faster

@@ -2,8 +2,8 @@
 //!
 //! | key | value | there |
 //! |--|--|--|
-//! | `PREFIX/CLUSTER/VOLUME/primary` | a [`Standing`]: epoch, primary, who is in sync, fork | from the first epoch on, for good |
-//! | `PREFIX/CLUSTER/VOLUME/lease` | the id of the epoch whose primary holds it | while the primary's lease runs; in mode `local` only |
+//! | `PREFIX/CLUSTER/VOLUME/primary` | a [`Standing`]: epoch, primary, in sync, fork | for good |
+//! | `PREFIX/CLUSTER/VOLUME/lease` | the id of its epoch | while the primary's lease runs |
 //!
 //! Two keys, because a key goes with its lease: what stands under the first must outlive every
 //! outage. Epoch and `in_sync` are one key, so that degrading and promoting exclude each other:
@@ -16,8 +16,8 @@
 //! bind      by the primary: the key `lease`, with a lease that it was granted            → primary
 //! ```
 //!
-//! A lease belongs to mode `local` (`lease.rs`, `keeping.rs`). In mode `durable` no lease has to run
-//! out: the old primary can acknowledge nothing without the node that opens the next epoch.
+//! A lease belongs to mode `local` (`lease.rs`, `keeping.rs`). In mode `durable` no lease has to
+//! run out: the old primary can acknowledge nothing without the node that opens the next epoch.
 //!
 //! Calls are plain and wait at most as long as [`client`] says; callers are threads.
 //!
