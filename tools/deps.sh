@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing for: build, test, peers. Says what it installs and why.
 #
-# Mail servers among them must not become servers of this machine: they are installed without being
+# Servers among them must not become servers of this machine: they are installed without being
 # started or configured, and switched off for the next boot where systemd runs.
 set -euo pipefail
 
@@ -68,7 +68,7 @@ if [ -n "$missing" ]; then
     apt-get $options update >/dev/null
     apt-get $options install -y --no-install-recommends $MISSING >/dev/null
     if [ -d /run/systemd/system ]; then
-      for daemon in postfix dovecot; do
+      for daemon in postfix dovecot etcd; do
         case "$MISSING " in
         *" $daemon"*) systemctl disable --now $daemon >/dev/null 2>&1 || true ;;
         esac

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use engine::ids::{Incarnation, NodeId, VolumeId};
 
+use crate::directory;
 use crate::pair::frame::{AHEAD_BYTES_MAX, FrameBounds, FrameDecoder};
 use crate::pair::invitation::Invitation;
 use crate::pair::joining::{Answer, Join};
@@ -24,6 +25,8 @@ pub type Body = fn(&[u8]);
 
 /// Every target with its body.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("etcd_answer", directory::fuzzing::answer),
+    ("etcd_standing", directory::fuzzing::standing),
     ("pair_connection", connection),
     ("pair_frames", frames),
     ("pair_invitation", invitation),

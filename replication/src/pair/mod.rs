@@ -13,6 +13,7 @@ pub mod invitation;
 pub mod joining;
 pub mod link;
 pub mod message;
+pub mod node;
 pub mod options;
 mod outgoing;
 pub mod peer;

@@ -1,0 +1,444 @@
+//! A node of the pair at work: ships the volumes of which it is primary, takes those that it
+//! follows.
+//!
+//! ```text
+//!  follower                                   primary
+//!     │── Follow: my log ends here ────────────►│  in its log?  no ─► told, nothing is touched
+//!     │◄───────────── KeyTable, if it is needed │  yes ─► a thread that ships what follows
+//!     │◄────────────────────── Groups, Groups … │
+//!     │  chain, flush, apply                    │
+//!     │── Noted: durable here up to there ─────►│  gate: those who wait are answered
+//! ```
+//!
+//! # Invariants
+//! 1. A follower notes only what survives a power cut on its disk.
+//! 2. What was sent and not noted is bounded by [`UNNOTED_BYTES_MAX`].
+//! 3. A follower counts as there from when it has noted what the primary had when it came.
+//! 4. Two nodes that both call themselves primary, or both follower, exchange nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine::Store;
+use engine::ids::{Lsn, VolumeId};
+use engine::log::GroupHash;
+use engine::pair::{Acknowledgement, Position, Shipment};
+use parking_lot::{Condvar, Mutex};
+
+use super::host::{Connection, Host, SendError};
+use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
+use super::protocol::Ending;
+
+/// Bytes of groups that were sent and not noted.
+pub const UNNOTED_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of groups in a message, unless one group has more.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// How often a thread that ships looks whether it still should.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A volume of a pair, at this node.
+struct Volume {
+    store: Store,
+    name: String,
+    mode: Acknowledgement,
+    standing: Mutex<Standing>,
+    noted: Condvar,
+    shipping: Mutex<Option<Shipping>>,
+}
+
+/// What is known of the volume at the other node.
+#[derive(Default)]
+struct Standing {
+    /// Groups that were sent: when, and up to where.
+    sent: VecDeque<(Lsn, Instant)>,
+    /// The follower counts as there when it has noted this.
+    target: Option<Lsn>,
+    is_there: bool,
+    /// Why nothing goes over, if so.
+    trouble: Option<String>,
+}
+
+/// A thread that ships.
+struct Shipping {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// How a volume stands, for people.
+#[derive(Clone, Debug)]
+pub struct VolumeReport {
+    /// The volume.
+    pub name: String,
+    /// Whether this node follows.
+    pub follows: bool,
+    /// Where the log here ends.
+    pub last: Lsn,
+    /// Up to where the other node has it, if this one is primary.
+    pub noted: Option<Lsn>,
+    /// Records that the other node lacks, if both positions are of one epoch.
+    pub lag_records: Option<u64>,
+    /// Bytes on their way.
+    pub lag_bytes: u64,
+    /// How long the oldest group that is on its way has been.
+    pub lag: Duration,
+    /// The follower is there.
+    pub is_there: bool,
+    /// Changes are acknowledged without it that should not be.
+    pub is_degraded: bool,
+    /// Why nothing goes over, if so.
+    pub trouble: Option<String>,
+}
+
+/// A node of a pair.
+pub struct Node {
+    volumes: BTreeMap<VolumeId, Arc<Volume>>,
+    connection: Mutex<Option<Arc<Connection>>>,
+    /// Counts what was taken, for tests and figures.
+    taken_bytes: AtomicU64,
+}
+
+impl Node {
+    /// A node with these volumes, whose stores were opened for a pair.
+    pub fn new(volumes: Vec<(String, Store, Acknowledgement)>) -> Arc<Node> {
+        let volume = |(name, store, mode): (String, Store, Acknowledgement)| {
+            let id = store.standing().volume;
+            let volume = Volume {
+                store,
+                name,
+                mode,
+                standing: Mutex::default(),
+                noted: Condvar::new(),
+                shipping: Mutex::default(),
+            };
+            (id, Arc::new(volume))
+        };
+        Arc::new(Node {
+            volumes: volumes.into_iter().map(volume).collect(),
+            connection: Mutex::default(),
+            taken_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// How the volumes stand.
+    pub fn report(&self) -> Vec<VolumeReport> {
+        let connection = self.connection.lock().clone();
+        let of = |(id, volume): (&VolumeId, &Arc<Volume>)| {
+            let bytes = connection.as_ref().map_or(0, |link| link.unnoted_bytes(*id));
+            volume.report(bytes)
+        };
+        self.volumes.iter().map(of).collect()
+    }
+
+    /// The other node is connected.
+    pub fn is_connected(&self) -> bool {
+        self.connection.lock().is_some()
+    }
+
+    /// Bytes of groups that were taken since the start.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Something about this node's roles has changed: the connection is made anew, so that both
+    /// tell each other.
+    pub fn roles_changed(&self) {
+        if let Some(connection) = self.connection.lock().as_ref() {
+            connection.close();
+        }
+    }
+
+    /// Stops shipping.
+    pub fn stop(&self) {
+        self.volumes.values().for_each(|volume| volume.stop_shipping());
+    }
+
+    fn take(&self, volume: &Volume, connection: &Connection, id: VolumeId, bytes: &[u8]) {
+        match volume.store.take_groups(bytes) {
+            Ok(end) => {
+                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                self.taken_bytes.fetch_add(length, Ordering::Relaxed);
+                volume.standing.lock().trouble = None;
+                volume.say(connection, id, Message::Noted(end_of(end)));
+            }
+            Err(error) => {
+                volume.trouble(&error.to_string());
+                // What comes behind it would not fit either; a new connection begins where the log
+                // ends.
+                connection.close();
+            }
+        }
+    }
+}
+
+impl Volume {
+    fn state(&self, id: VolumeId) -> VolumeState {
+        let standing = self.store.standing();
+        let epoch = |epoch: engine::Epoch| Epoch {
+            number: epoch.number,
+            id: epoch.id,
+            parent: epoch.parent.map(|(id, fork)| Parent { id, fork }),
+            node: epoch.node,
+            first: epoch.first,
+        };
+        VolumeState {
+            id,
+            name: self.name.clone(),
+            reads_level: standing.format_level_newest,
+            level: standing.format_level,
+            role: if standing.follows { Role::Follower } else { Role::Primary },
+            acknowledgement: match self.mode {
+                Acknowledgement::Local => message::Acknowledgement::Local,
+                Acknowledgement::Durable(_) => message::Acknowledgement::Durable,
+            },
+            history: standing.history.into_iter().map(epoch).collect(),
+            last: end_of(standing.position),
+            durable: standing.position.lsn,
+            held: Lsn::ZERO,
+            key_version: standing.keys,
+        }
+    }
+
+    fn report(&self, lag_bytes: u64) -> VolumeReport {
+        let pair = self.store.pair_standing();
+        let standing = self.standing.lock();
+        let same_epoch = pair.noted.filter(|noted| noted.epoch() == pair.last.epoch());
+        VolumeReport {
+            name: self.name.clone(),
+            follows: self.store.standing().follows,
+            last: pair.last,
+            noted: pair.noted,
+            lag_records: same_epoch
+                .map(|noted| pair.last.sequence().saturating_sub(noted.sequence())),
+            lag_bytes,
+            lag: standing.sent.front().map_or(Duration::ZERO, |(_, since)| since.elapsed()),
+            is_there: pair.is_there,
+            is_degraded: pair.is_degraded,
+            trouble: standing.trouble.clone(),
+        }
+    }
+
+    /// Says why nothing goes over: once in the log, and as long as it holds in the status.
+    fn trouble(&self, why: &str) {
+        let mut standing = self.standing.lock();
+        if standing.trouble.as_deref() != Some(why) {
+            tracing::warn!(volume = %self.name, reason = %why, "the pair's volumes do not follow each other");
+        }
+        standing.trouble = Some(why.to_owned());
+    }
+
+    fn say(&self, connection: &Connection, id: VolumeId, message: Message) {
+        match connection.send(id, message) {
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(error) => {
+                self.trouble(&error.to_string());
+                connection.close();
+            }
+        }
+    }
+
+    /// The other node has come.
+    fn connected(&self, connection: &Connection, id: VolumeId) {
+        let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
+        let Some(there) = there else { return };
+        let follows = self.store.standing().follows;
+        match (follows, there.role) {
+            (true, Role::Primary) => {
+                let position = self.store.position();
+                self.say(connection, id, Message::Follow(end_of(position)));
+            }
+            (false, Role::Follower) => {}
+            (true, _) => self.trouble(
+                "neither node is primary: 'pillarbox replica promote' on one of them makes it so",
+            ),
+            (false, _) => self.trouble(
+                "both nodes are primary: each has changes that the other lacks; see \
+                 docs/replication.md",
+            ),
+        }
+    }
+
+    /// The follower has the log up to there.
+    fn note(&self, end: GroupEnd) {
+        self.store.note_follower(end.lsn);
+        let mut standing = self.standing.lock();
+        while standing.sent.front().is_some_and(|(last, _)| *last <= end.lsn) {
+            standing.sent.pop_front();
+        }
+        if standing.target.is_some_and(|target| end.lsn >= target) {
+            standing.target = None;
+            standing.is_there = true;
+            standing.trouble = None;
+            drop(standing);
+            self.store.set_follower_there(true);
+            tracing::info!(volume = %self.name, "the other node has caught up");
+        }
+        self.noted.notify_all();
+    }
+
+    fn lost(&self) {
+        self.stop_shipping();
+        let mut standing = self.standing.lock();
+        (standing.target, standing.is_there) = (None, false);
+        standing.sent.clear();
+        drop(standing);
+        self.store.set_follower_there(false);
+    }
+
+    fn stop_shipping(&self) {
+        let Some(Shipping { stop, thread }) = self.shipping.lock().take() else { return };
+        stop.store(true, Ordering::Relaxed);
+        self.store.wake_shippers();
+        self.noted.notify_all();
+        if thread.join().is_err() {
+            tracing::error!(volume = %self.name, "the thread that ships ended in a panic");
+        }
+    }
+
+    /// Ships what follows a position, from now on.
+    fn ship(self: &Arc<Volume>, connection: &Arc<Connection>, id: VolumeId, end: GroupEnd) {
+        self.stop_shipping();
+        if self.store.standing().follows {
+            return self.trouble("this node follows, and was asked to ship");
+        }
+        let at = Position { lsn: end.lsn, hash: GroupHash(end.hash) };
+        self.standing.lock().target = Some(self.store.position().lsn);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (volume, connection) = (Arc::clone(self), Arc::clone(connection));
+        let stopped = Arc::clone(&stop);
+        let body = move || volume.ship_until(&stopped, &connection, (id, at));
+        match std::thread::Builder::new().name("ship".into()).spawn(body) {
+            Ok(thread) => *self.shipping.lock() = Some(Shipping { stop, thread }),
+            Err(error) => self.trouble(&format!("no thread could be started: {error}")),
+        }
+        // It may have all there is.
+        self.note(end);
+    }
+
+    fn ship_until(
+        &self,
+        stop: &AtomicBool,
+        connection: &Arc<Connection>,
+        (id, at): (VolumeId, Position),
+    ) {
+        let mut shipper = self.store.ship_behind(at);
+        let mut keys_sent = None;
+        while !stop.load(Ordering::Relaxed) {
+            if connection.unnoted_bytes(id) >= UNNOTED_BYTES_MAX {
+                let mut standing = self.standing.lock();
+                self.noted.wait_for(&mut standing, LOOK);
+                continue;
+            }
+            let shipped = match shipper.next(MESSAGE_BYTES, LOOK) {
+                Ok(Shipment::Groups { bytes, end, keys }) => {
+                    if keys_sent.is_none_or(|sent| sent < keys) {
+                        let (version, table) = self.store.key_table();
+                        keys_sent = Some(version);
+                        let table = Message::KeyTable { version, bytes: table };
+                        if !send(connection, table.payload_bytes(), stop, |link| {
+                            link.send(id, table.clone())
+                        }) {
+                            return;
+                        }
+                    }
+                    self.standing.lock().sent.push_back((end.lsn, Instant::now()));
+                    send(connection, bytes.len(), stop, |link| {
+                        link.send_groups(id, end.lsn, bytes.clone())
+                    })
+                }
+                Ok(Shipment::Nothing) => true,
+                Ok(Shipment::TooOld) => {
+                    self.trouble(
+                        "the other node lacks groups that are no longer in the log as they were \
+                         written; it needs a full copy",
+                    );
+                    false
+                }
+                Ok(Shipment::Foreign) => {
+                    self.trouble(
+                        "the other node's log ends with groups that this one never had; it was \
+                         primary while it was cut off, see docs/replication.md",
+                    );
+                    false
+                }
+                Err(error) => {
+                    self.trouble(&error.to_string());
+                    false
+                }
+            };
+            if !shipped {
+                return;
+            }
+        }
+    }
+}
+
+/// Sends, as soon as there is room; answers whether it was sent.
+fn send(
+    connection: &Connection,
+    bytes: usize,
+    stop: &AtomicBool,
+    send: impl Fn(&Connection) -> Result<(), SendError>,
+) -> bool {
+    loop {
+        match send(connection) {
+            Ok(()) => return true,
+            Err(SendError::Full(_)) if !stop.load(Ordering::Relaxed) => {
+                connection.wait_for_room(bytes, LOOK);
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+fn end_of(position: Position) -> GroupEnd {
+    GroupEnd { lsn: position.lsn, hash: position.hash.0 }
+}
+
+impl Host for Node {
+    fn volumes(&self) -> Vec<VolumeState> {
+        self.volumes.iter().map(|(id, volume)| volume.state(*id)).collect()
+    }
+
+    fn connected(&self, connection: &Arc<Connection>) {
+        *self.connection.lock() = Some(Arc::clone(connection));
+        for id in &connection.agreement().volumes {
+            if let Some(volume) = self.volumes.get(id) {
+                volume.connected(connection, *id);
+            }
+        }
+    }
+
+    fn received(&self, connection: &Arc<Connection>, id: VolumeId, message: Message) {
+        let Some(volume) = self.volumes.get(&id) else { return };
+        match message {
+            Message::Follow(end) => volume.ship(connection, id, end),
+            Message::Groups(bytes) => self.take(volume, connection, id, &bytes),
+            Message::Noted(end) => volume.note(end),
+            Message::KeyTable { bytes, .. } => match volume.store.take_key_table(&bytes) {
+                Ok(version) => volume.say(connection, id, Message::KeysNoted(version)),
+                Err(error) => {
+                    volume.trouble(&error.to_string());
+                    connection.close();
+                }
+            },
+            Message::Behind { .. } => volume.trouble("this node needs a full copy"),
+            Message::KeysNoted(_)
+            | Message::Committed(_)
+            | Message::Propose { .. }
+            | Message::Outcome { .. }
+            | Message::Withdraw(_) => {}
+        }
+    }
+
+    fn lost(&self, connection: &Arc<Connection>, _ending: &Ending) {
+        let mut current = self.connection.lock();
+        if current.as_ref().is_some_and(|own| own.number() == connection.number()) {
+            *current = None;
+        }
+        drop(current);
+        self.volumes.values().for_each(|volume| volume.lost());
+    }
+}
