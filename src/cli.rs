@@ -80,6 +80,9 @@ enum Verb {
     /// Limit itself, and become an extractor
     #[command(hide = true)]
     Confined(ConfinedArguments),
+    /// Work on the pair: a second node that holds the same mail
+    #[command(subcommand)]
+    Replica(ReplicaVerb),
     /// End an upgrade of Pillarbox
     #[command(subcommand)]
     Upgrade(UpgradeVerb),
@@ -173,6 +176,46 @@ pub(crate) struct InitArguments {
     /// Lock the store with this systemd credential
     #[arg(long, group = "key")]
     pub(crate) credential: Option<String>,
+}
+
+/// What can be done about the pair.
+#[derive(Subcommand)]
+pub(crate) enum ReplicaVerb {
+    /// Make an invitation for a second node, on the running first one
+    Invite {
+        /// Where the second node reaches this one: host and port
+        #[arg(long)]
+        address: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Become the second node: make its data directory from an invitation
+    Join(JoinArguments),
+    /// Show how the pair is
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Make the running node primary, when the other one is gone
+    Promote {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// What `replica join` needs.
+#[derive(Args)]
+pub(crate) struct JoinArguments {
+    /// The invitation
+    pub(crate) token: String,
+    #[command(flatten)]
+    pub(crate) init: InitArguments,
+    /// Where the first node reaches this one: host and port; needed if the first one is to dial
+    #[arg(long)]
+    pub(crate) address: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -551,6 +594,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Search(arguments) => command::search::search(arguments),
         Verb::Retention(arguments) => command::retention::store(&arguments),
         Verb::Index(verb) => command::index::run(verb),
+        Verb::Replica(verb) => command::replica::run(verb),
         Verb::Undelete(arguments) => command::retention::undelete(arguments),
         Verb::Upgrade(UpgradeVerb::Finish { place }) => command::upgrade::finish(&place),
         Verb::Status { place, json: true } => command::store::status_json(&place),
@@ -605,6 +649,10 @@ mod tests {
             "export maildir u@example.org Maildir --crlf",
             "export mbox u@example.org Folder",
             "export mbox u@example.org mail.mbox --mailbox INBOX",
+            "replica invite --address a.example.org:4190",
+            "replica join TOKEN DIR --new-key-file K --address b.example.org:4190",
+            "replica status --json",
+            "replica promote --data D",
             "search u@example.org hello --explain",
             "search u@example.org FROM ann SINCE 1-Jan-2026 --limit 5",
             "retention 30 --low-space shorten",

@@ -16,19 +16,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::pair::{Acknowledgement, Away};
 use engine::width::usize_of;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::extractor::{DocumentKind, ExtractorSection};
 pub(crate) use self::sections::{
-    BareNewlines, ClientsSection, Connections, DeliverySection, DocumentsSection, ImapSection, Io,
-    KeySection, LimitsSection, LmtpSection, LogFormat, LogSection, OverQuota, PlainPasswords,
-    Pop3Section, SmtpSection, StoreSection, TlsSection, TokensSection,
+    Acknowledge, BareNewlines, ClientsSection, Connections, DeliverySection, DocumentsSection,
+    ImapSection, Io, KeySection, LimitsSection, LmtpSection, LogFormat, LogSection, OtherAway,
+    OverQuota, PairSection, PlainPasswords, Pop3Section, SmtpSection, StoreSection, TlsSection,
+    TokensSection,
 };
 
 use crate::extract::DocumentOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
+use crate::pair::PairOptions;
 use crate::secrets;
 use crate::store_access::{IoChoice, KeySource, StoreBounds};
 
@@ -52,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) documents: DocumentsSection,
     #[serde(rename = "extractor", skip_serializing_if = "Vec::is_empty")]
     pub(crate) extractors: Vec<ExtractorSection>,
+    pub(crate) pair: PairSection,
     pub(crate) limits: LimitsSection,
     pub(crate) log: LogSection,
 }
@@ -111,6 +115,8 @@ pub(crate) struct ServerOptions {
     pub(crate) smtp: ListenOptions,
     /// How mail is taken, and what happens to it.
     pub(crate) receiving: smtp_ingest::Config,
+    /// The second node.
+    pub(crate) pair: PairOptions,
     /// How long open sessions get at the end.
     pub(crate) shutdown: Duration,
 }
@@ -208,6 +214,7 @@ impl Config {
             lmtp: listen("lmtp.listen", &self.lmtp.listen, lmtp_bounds)?,
             smtp: listen("smtp.listen", &self.smtp.listen, smtp_bounds)?,
             receiving: self.receiving(),
+            pair: self.pair()?,
             shutdown: Duration::from_secs(limits.shutdown_seconds),
         })
     }
@@ -291,12 +298,35 @@ impl Config {
                 search_time: self.documents.search_seconds.seconds(),
                 extractors: self.extractors.clone(),
             },
+            pair: None,
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,
                 Io::Plain => IoChoice::Plain,
             },
         }
+    }
+
+    /// The second node.
+    fn pair(&self) -> Result<PairOptions, Failure> {
+        let PairSection { listen, peer, acknowledge, away, degrade_seconds } = &self.pair;
+        let address = |text: &str| {
+            let why = format!("pair.listen: {text:?} is not an address; write \"0.0.0.0:4190\"");
+            text.parse().map_err(|_| wrong(why))
+        };
+        let away = match away {
+            OtherAway::Refuse => Away::Refuse,
+            OtherAway::Degrade => Away::Degrade,
+        };
+        Ok(PairOptions {
+            listen: if listen.is_empty() { None } else { Some(address(listen)?) },
+            peer: peer.clone(),
+            acknowledgement: match acknowledge {
+                Acknowledge::Local => Acknowledgement::Local,
+                Acknowledge::Durable => Acknowledgement::Durable(away),
+            },
+            degrade_after: degrade_seconds.seconds(),
+        })
     }
 
     /// Tokens, where they are taken and everything is set for it.

@@ -20,6 +20,7 @@ mod key_words;
 mod listener;
 mod logging;
 mod mail_files;
+mod pair;
 mod progress;
 mod secrets;
 mod serve;

@@ -19,8 +19,9 @@ use crate::admin;
 use crate::config::ServerOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::{self, Front, Listeners};
+use crate::pair::{self, Pair};
 use crate::service::{self, Fronts};
-use crate::store_access;
+use crate::store_access::{self, StoreBounds};
 use crate::tls;
 
 /// The demo account, which everybody knows the password of.
@@ -81,7 +82,9 @@ async fn answer(
     for program in options.store.documents.missing_programs() {
         tracing::warn!(program, "an extractor's program is not there: its documents wait for it");
     }
-    let (directory, bounds) = (options.directory.clone(), options.store.clone());
+    let directory = options.directory.clone();
+    let member = pair::member_mode(&directory, &options.pair)?;
+    let bounds = StoreBounds { pair: member, ..options.store.clone() };
     let opening = tokio::task::spawn_blocking(move || {
         store_access::open(&directory, key, bounds, store_access::OpenMode::ReadWrite)
     });
@@ -92,10 +95,15 @@ async fn answer(
     occasion.opened(&store)?;
     refuse_open_demo(&store, &options)?;
 
+    let pair = Pair::start(&store, &options.directory, &options.pair).await?;
     let (stopping, shutdown) = watch::channel(false);
     let admin = admin::Server::start(
         &options.directory,
-        admin::Desk { store: store.clone(), detail_mailboxes: options.receiving.detail_mailboxes },
+        admin::Desk {
+            store: store.clone(),
+            detail_mailboxes: options.receiving.detail_mailboxes,
+            pair: pair.clone(),
+        },
         options.receiving.message_bytes_max,
         shutdown.clone(),
     )?;
@@ -119,6 +127,9 @@ async fn answer(
         () = stop.received() => return Ok(None),
     }
     admin.remove();
+    if let Some(pair) = pair {
+        let _ = tokio::task::spawn_blocking(move || pair.stop()).await;
+    }
     Ok(Some(store))
 }
 

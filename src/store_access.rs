@@ -6,11 +6,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use engine::ids::NodeId;
 use engine::log::Severity;
+use engine::pair::Acknowledgement;
 use engine::seal::Secret;
 use engine::{
     CheckProgress, Consent, IndexStatus, InitOptions, OpenOptions, OpenReport, RecountReport,
-    Status, Store, verify_backup,
+    SecondNode, Status, Store, verify_backup,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,8 @@ pub(crate) struct StoreBounds {
     pub(crate) documents: DocumentOptions,
     /// How the log is written.
     pub(crate) io: IoChoice,
+    /// There is a second node, and changes are acknowledged like this.
+    pub(crate) pair: Option<Acknowledgement>,
 }
 
 /// What `status` shows.
@@ -75,6 +79,17 @@ pub(crate) struct CheckOutcome {
 /// key file that is missing is made.
 pub(crate) fn init(directory: &Path, key: KeySource) -> Result<Secret, Failure> {
     Ok(Store::init(directory, &InitOptions { key })?)
+}
+
+/// Makes the second node of a pair in a new or empty directory, from what the first one gave.
+pub(crate) fn init_second(
+    directory: &Path,
+    key: KeySource,
+    node: NodeId,
+    (seed, key_table): (&[u8], &[u8]),
+) -> Result<(), Failure> {
+    let second = SecondNode { node, seed, key_table };
+    Ok(Store::init_second(directory, &InitOptions { key }, &second)?)
 }
 
 /// A sixteenth of the machine's memory, within bounds.
@@ -113,6 +128,7 @@ pub(crate) fn open(
     options.extractor_search_time = bounds.documents.search_time;
     options.io = bounds.io;
     options.mode = mode;
+    options.pair = bounds.pair;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_root_key {
         tracing::warn!("a damaged file of the root key was healed from the other: {healed}");

@@ -37,7 +37,8 @@ impl Connection {
                 let bounds = config.store_bounds();
                 let (store, report) = store_access::open(directory, key()?, bounds, mode)?;
                 tracing::debug!("{report}");
-                let desk = Desk { store, detail_mailboxes: config.delivery.detail_mailboxes };
+                let desk =
+                    Desk { store, detail_mailboxes: config.delivery.detail_mailboxes, pair: None };
                 let (together, owed) = (Together::default(), VecDeque::new());
                 Ok(Connection { way: Way::Directory { desk, together, owed } })
             }

@@ -1,5 +1,7 @@
 //! What can be asked of a store, and how it is answered.
 
+use std::sync::Arc;
+
 use engine::error::{CommitError, Remedy};
 use engine::flags::{FlagList, Keyword, SystemFlags};
 use engine::ids::{Uid, UnixSeconds};
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::{self, Beside};
 use super::index::{self, IndexLine, IndexRequest};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
+use super::pair::{self, PairRequest};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
 use super::search::{self, FoundAnswer, SearchAsked};
@@ -20,6 +23,7 @@ use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
 use crate::mail_files::RightsLine;
+use crate::pair::{Pair, PairStatus};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
 /// One request. Not `Debug`: some carry passwords.
@@ -93,6 +97,8 @@ pub(crate) enum Request {
     Search { account: String, asked: SearchAsked },
     /// How far the full-text index is, or making it anew.
     Index(IndexRequest),
+    /// Something about the second node.
+    Replica(PairRequest),
     /// A piece of a message, from `offset` on.
     MessageRead { account: String, mailbox: String, uid: u32, offset: u64 },
 }
@@ -111,6 +117,7 @@ impl Request {
             | Request::Beside { .. }
             | Request::MessageList { .. }
             | Request::Search { .. }
+            | Request::Replica(_)
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
             Request::Index(request) if request.is_reading() => OpenMode::Read,
@@ -174,6 +181,12 @@ pub(crate) enum Answer {
     Found(FoundAnswer),
     /// How far the full-text index is.
     Index { lines: Vec<IndexLine> },
+    /// A token for a second node.
+    Invitation { token: String },
+    /// How the pair is.
+    Pair(PairStatus),
+    /// This node is primary now.
+    Promoted { epoch: u16 },
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.
@@ -291,6 +304,8 @@ pub(crate) struct Desk {
     pub(crate) store: Store,
     /// Whether mail for `user+detail` goes to the mailbox `detail` where that exists.
     pub(crate) detail_mailboxes: bool,
+    /// The pair, where there is one.
+    pub(crate) pair: Option<Arc<Pair>>,
 }
 
 /// Begins a request on an open store. `together`: the appends of this conversation that are held.
@@ -384,6 +399,7 @@ fn dispatch(
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
         Request::Index(request) => answer = index::answer(store, request, progress)?,
+        Request::Replica(request) => answer = pair::answer(desk.pair.as_ref(), request)?,
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }

@@ -4,6 +4,7 @@ pub(crate) mod index;
 pub(crate) mod key;
 pub(crate) mod mail;
 pub(crate) mod people;
+pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod search;
 pub(crate) mod store;

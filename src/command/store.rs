@@ -29,7 +29,8 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn init_key(arguments: &InitArguments) -> Result<KeySource, Failure> {
+/// What will open a store that is made.
+pub(crate) fn init_key(arguments: &InitArguments) -> Result<KeySource, Failure> {
     if let Some(file) = &arguments.new_key_file {
         refuse_inside(file, &arguments.directory)?;
         if file.exists() {

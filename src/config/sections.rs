@@ -448,6 +448,52 @@ impl Default for DocumentsSection {
     }
 }
 
+/// A second node that holds the same mail; see docs/replication.md.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PairSection {
+    /// The address where the other node reaches this one. Empty: this node only dials.
+    pub(crate) listen: String,
+    /// Host and port where the other node listens. Empty: what it said when it joined.
+    pub(crate) peer: String,
+    /// When a change is acknowledged: "local", when it is on the disk of this node; "durable", when
+    /// it is on both.
+    pub(crate) acknowledge: Acknowledge,
+    /// With "durable", while the other node is away: "refuse" changes, so that none is on one node
+    /// alone; or "degrade" to "local" after 'degrade_seconds', which the log says as an error.
+    pub(crate) away: OtherAway,
+    /// Seconds without the other node after which to degrade.
+    pub(crate) degrade_seconds: Within<1, 86400>,
+}
+
+impl Default for PairSection {
+    fn default() -> PairSection {
+        PairSection {
+            listen: String::new(),
+            peer: String::new(),
+            acknowledge: Acknowledge::Local,
+            away: OtherAway::Refuse,
+            degrade_seconds: Within::of(30),
+        }
+    }
+}
+
+/// When a change is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Acknowledge {
+    Local,
+    Durable,
+}
+
+/// What becomes of changes while the other node is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OtherAway {
+    Refuse,
+    Degrade,
+}
+
 /// Bounds that all parts share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

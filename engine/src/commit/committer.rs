@@ -150,6 +150,8 @@ struct Held {
     replies: Vec<Reply>,
     last: Lsn,
     since: Duration,
+    /// What state is as of, until it is published.
+    before: CheckpointStamp,
     batch: Batch,
     group_bytes: Vec<u64>,
 }
@@ -220,7 +222,9 @@ impl Committer {
     pub(crate) fn step(&mut self, timeout: Duration) -> CommitStep {
         let queue = Arc::clone(&self.setup.queue);
         if !self.publish_held(timeout) {
-            return self.refuse_meanwhile(&queue);
+            let step = self.refuse_meanwhile(&queue);
+            self.checkpoint_if_due();
+            return step;
         }
         match queue.take(timeout) {
             Woken::Changes(mut batch) => {
@@ -377,6 +381,7 @@ impl Committer {
 
     fn write(&mut self, assigned: Assigned, batch: Batch) {
         let Assigned { mut changes, groups, replies, entering, stamp, next, broken, .. } = assigned;
+        let before = self.checkpoint_stamp();
         self.stamp = stamp;
         if assigned.another_segment {
             self.writer.begin_another();
@@ -403,7 +408,7 @@ impl Committer {
                 let group_bytes = groups.iter().map(|group| u64_of(group.bytes().len())).collect();
                 self.setup.pair.tail.push(groups);
                 let (last, since) = (self.last_lsn(), self.setup.clock.monotonic());
-                let held = Held { changes, replies, last, since, batch, group_bytes };
+                let held = Held { changes, replies, last, since, before, batch, group_bytes };
                 match self.setup.pair.gate.judge(last, batch.needs_both) {
                     Judged::Committed => self.publish(held),
                     Judged::Waiting => self.held = Some(held),
@@ -501,8 +506,7 @@ impl Committer {
     fn checkpoint_if_due(&mut self) {
         let CommitterSetup { checkpoints, committed, clock, status, .. } = &self.setup;
         let due = self.due.is_due((checkpoints, committed), clock.monotonic(), self.last_lsn());
-        // What state has is committed.
-        if !due || status.stopped().is_some() || self.held.is_some() {
+        if !due || status.stopped().is_some() {
             return;
         }
         // While the one before is being written, changes go on gathering; past twice the size
@@ -513,17 +517,21 @@ impl Committer {
     /// Begins a checkpoint, if the checkpointer is free; `snapshot`: the tables are kept as they
     /// are behind it.
     fn checkpoint(&mut self, snapshot: bool, urgent: bool) {
-        let last = self.last_lsn();
-        let stamp = CheckpointStamp {
-            lsn: last,
-            open_lsn: self.entering.oldest().unwrap_or(self.next),
-            group_hash: self.writer.durable_hash().0,
-            stamp: self.stamp,
-        };
+        // State has what is committed, and no more.
+        let stamp = self.held.as_ref().map_or_else(|| self.checkpoint_stamp(), |held| held.before);
         let committed = &self.setup.committed;
         let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot };
         if self.setup.checkpoints.offer(urgent, frozen) {
-            self.due.begun(self.setup.clock.monotonic(), last);
+            self.due.begun(self.setup.clock.monotonic(), stamp.lsn);
+        }
+    }
+
+    fn checkpoint_stamp(&self) -> CheckpointStamp {
+        CheckpointStamp {
+            lsn: self.last_lsn(),
+            open_lsn: self.entering.oldest().unwrap_or(self.next),
+            group_hash: self.writer.durable_hash().0,
+            stamp: self.stamp,
         }
     }
 
@@ -675,6 +683,19 @@ impl CheckpointSlot {
     pub(crate) fn wait_beyond(&self, before: u64) {
         let mut inner = self.inner.lock();
         while inner.completed <= before && !inner.closed && !inner.given_up {
+            self.changed.wait(&mut inner);
+        }
+    }
+
+    /// Waits until another one can be handed over, or more than `before` were completed, or none
+    /// comes any more.
+    pub(crate) fn wait_for_turn(&self, before: u64) {
+        let mut inner = self.inner.lock();
+        while (inner.writing || inner.waiting.is_some())
+            && inner.completed <= before
+            && !inner.closed
+            && !inner.given_up
+        {
             self.changed.wait(&mut inner);
         }
     }

@@ -105,6 +105,11 @@ impl Follower {
         Ok(self.position())
     }
 
+    /// Whether a command has begun of which more is to come: until then there is no checkpoint.
+    pub(crate) fn is_within_run(&self) -> bool {
+        self.begun.applier.is_within_run()
+    }
+
     /// Begins a checkpoint, if one is due: for whoever waits for one, and when nothing comes.
     pub(crate) fn checkpoint_if_due(&mut self) {
         let Position { lsn, .. } = self.position();
@@ -112,7 +117,7 @@ impl Follower {
         let now = clock.monotonic();
         let is_due = self.due.is_due((checkpoints, committed), now, lsn);
         // The beginning of a run would be missing from what is replayed.
-        if !is_due || status.stopped().is_some() || self.begun.applier.is_within_run() {
+        if !is_due || status.stopped().is_some() || self.is_within_run() {
             return;
         }
         let stamp = CheckpointStamp {

@@ -380,8 +380,10 @@ impl Store {
             return false;
         }
         let before = inner.checkpoints.want();
+        if inner.pair.follows() {
+            return self.checkpoint_following(before);
+        }
         inner.queue.nudge();
-        self.begin_checkpoint_following();
         match &inner.steps {
             None => inner.checkpoints.wait_beyond(before),
             Some(steps) => {

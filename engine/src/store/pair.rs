@@ -8,7 +8,7 @@ use crate::error::{OpenError, TakeError};
 use crate::format_level;
 use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
 use crate::pair::{Acknowledgement, Position, Shipper, ShipperSetup};
-use crate::seal::KeyError;
+use crate::seal::{Key, KeyError, Sealer};
 
 /// A volume as one node of a pair tells the other of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,6 +98,11 @@ impl Store {
         self.inner.pair.tail.end()
     }
 
+    /// What the key of this node's certificate is sealed with.
+    pub fn pair_cover(&self) -> (Sealer, Key) {
+        (self.inner.sealer.clone(), self.inner.keys.volume_key())
+    }
+
     /// Ends the waits of all shippers: whoever drives them looks whether it still should.
     pub fn wake_shippers(&self) {
         self.inner.pair.tail.wake();
@@ -173,11 +178,21 @@ impl Store {
         PairStanding { is_there, is_degraded, noted: gate.noted(), last: self.position().lsn }
     }
 
-    /// A follower begins a checkpoint if one is wanted: it has no committer that would.
-    pub(super) fn begin_checkpoint_following(&self) {
-        if let Some(follower) = self.inner.follower.lock().as_mut() {
-            follower.checkpoint_if_due();
+    /// The checkpoint of a follower, which has no committer that would begin it: waits until it is
+    /// flushed, and answers whether it was. There is none in the middle of a command.
+    pub(super) fn checkpoint_following(&self, before: u64) -> bool {
+        let inner = &self.inner;
+        while !inner.checkpoints.is_beyond(before) {
+            match inner.follower.lock().as_mut() {
+                Some(follower) if !follower.is_within_run() => follower.checkpoint_if_due(),
+                _ => return false,
+            }
+            match &inner.steps {
+                Some(steps) => drop(steps.checkpoint()),
+                None => inner.checkpoints.wait_for_turn(before),
+            }
         }
+        inner.commit_status.stopped().is_none()
     }
 
     /// This node becomes primary: it opens that epoch, which goes on from where its log ends.

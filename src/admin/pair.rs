@@ -1,0 +1,37 @@
+//! The pair by requests.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::operation::Answer;
+use crate::failure::{Exit, Failure};
+use crate::pair::Pair;
+
+/// A request about the pair.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum PairRequest {
+    /// A token for a second node, which reaches this one at that address.
+    Invite { address: String },
+    /// How the pair is.
+    Status,
+    /// This node becomes primary.
+    Promote,
+}
+
+/// Answers a request about the pair.
+pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<Answer, Failure> {
+    let Some(pair) = pair else {
+        return Err(Failure::new(
+            Exit::Configuration,
+            "this node is in no pair and listens for no second node: set [pair] listen, start the \
+             server, and ask again while it runs",
+        ));
+    };
+    Ok(match request {
+        PairRequest::Invite { address } => Answer::Invitation { token: pair.invite(&address)? },
+        PairRequest::Status => Answer::Pair(pair.status()),
+        PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
+    })
+}

@@ -1,0 +1,104 @@
+//! `replica`: a second node, and which of the two is primary.
+
+use crate::admin::{Answer, PairRequest, Request};
+use crate::cli::{JoinArguments, PlaceArguments, ReplicaVerb};
+use crate::command::store::init_key;
+use crate::command::{ask, bytes, unexpected};
+use crate::failure::{Exit, Failure};
+use crate::pair::{self, PairLine, PairStatus};
+
+/// `pillarbox replica …`
+pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
+    match verb {
+        ReplicaVerb::Invite { address, place } => invite(address, &place),
+        ReplicaVerb::Join(arguments) => join(&arguments),
+        ReplicaVerb::Status { json, place } => status(json, &place),
+        ReplicaVerb::Promote { place } => promote(&place),
+    }
+}
+
+fn invite(address: String, place: &PlaceArguments) -> Result<(), Failure> {
+    let request = Request::Replica(PairRequest::Invite { address });
+    let Answer::Invitation { token } = ask(place, &request)? else { return Err(unexpected()) };
+    println!("On the second node, within ten minutes:");
+    println!();
+    println!("    pillarbox replica join {token} DIRECTORY --new-key-file DIRECTORY.key");
+    println!();
+    println!("Whoever has this line can read all mail; it is good once.");
+    Ok(())
+}
+
+fn join(arguments: &JoinArguments) -> Result<(), Failure> {
+    let init = &arguments.init;
+    let address = arguments.address.as_deref().unwrap_or_default();
+    let key = init_key(init)?;
+    let peer = pair::join(&arguments.token, &init.directory, key, address)?;
+    println!("made the second node of a pair in {}", init.directory.display());
+    println!("the first node is {}, at {}", peer.node, peer.address);
+    println!("its recovery key opens this node, too; start it with 'pillarbox serve'");
+    Ok(())
+}
+
+fn status(json: bool, place: &PlaceArguments) -> Result<(), Failure> {
+    let request = Request::Replica(PairRequest::Status);
+    let Answer::Pair(status) = ask(place, &request)? else { return Err(unexpected()) };
+    if json {
+        let text = serde_json::to_string_pretty(&status).map_err(|error| {
+            Failure::new(Exit::Refused, format!("the status cannot be shown: {error}"))
+        })?;
+        println!("{text}");
+        return Ok(());
+    }
+    println!("{}", node_sentence(&status));
+    status.volumes.iter().for_each(|line| println!("{}", volume_sentence(line)));
+    Ok(())
+}
+
+fn node_sentence(status: &PairStatus) -> String {
+    match (&status.peer, status.is_connected) {
+        (None, _) => "there is no second node; 'pillarbox replica invite' asks one".to_owned(),
+        (Some(peer), true) => format!(
+            "the other node is {peer} at {}, connected, {} microseconds away",
+            status.address, status.round_trip_microseconds
+        ),
+        (Some(peer), false) => {
+            format!("the other node is {peer} at {}, and NOT connected", status.address)
+        }
+    }
+}
+
+fn volume_sentence(line: &PairLine) -> String {
+    let PairLine { volume, role, last, .. } = line;
+    let mut words = format!("volume {volume}: {role}, log up to {last}");
+    if role == "primary"
+        && let Some(noted) = &line.noted
+    {
+        let records = line.lag_records.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+        words.push_str(&format!(
+            "; the other node has it up to {noted}: {records} positions behind, {} on their way \
+             for {} ms",
+            bytes(line.lag_bytes),
+            line.lag_milliseconds
+        ));
+        if !line.is_there {
+            words.push_str("; it is AWAY or catching up");
+        }
+    }
+    if line.is_degraded {
+        words.push_str("; mail is acknowledged that is on THIS NODE ALONE");
+    }
+    if let Some(trouble) = &line.trouble {
+        words.push_str(&format!("; TROUBLE: {trouble}"));
+    }
+    words
+}
+
+fn promote(place: &PlaceArguments) -> Result<(), Failure> {
+    let request = Request::Replica(PairRequest::Promote);
+    let Answer::Promoted { epoch } = ask(place, &request)? else { return Err(unexpected()) };
+    println!("this node is primary now, in epoch {epoch}");
+    println!(
+        "What the other node acknowledged and did not ship is on it alone: keep its directory."
+    );
+    Ok(())
+}

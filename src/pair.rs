@@ -1,0 +1,329 @@
+//! The pair, wired: the link to the second node, who may join, and what commands ask of it.
+//!
+//! ```text
+//! DATA/pair/          certificate, sealed key, and the other node (replication::pair::credentials)
+//! [pair] of the configuration: where to listen, where the other node is, when to acknowledge
+//! ```
+//!
+//! # Invariants
+//! 1. A node without `[pair] listen` and without a second node opens no socket for one.
+//! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Store;
+use engine::ids::NodeId;
+use engine::pair::{Acknowledgement, Away};
+use engine::seal::Sealer;
+use parking_lot::Mutex;
+use replication::pair::credentials::{Cover, Credentials};
+use replication::pair::invitation::Invitation;
+use replication::pair::joining::{self, Joined, Joiner, Keys, Sponsor};
+use replication::pair::link::{Identity, Link};
+use replication::pair::message::ClusterId;
+use replication::pair::node::{Node, VolumeReport};
+use replication::pair::options::LinkOptions;
+use replication::pair::peer::{Parity, PeerRecord};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+use crate::store_access::{self, KeySource};
+
+/// How often is looked whether to go on without the other node.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The pair as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PairOptions {
+    /// Where to listen; `None`: this node only dials.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the other node listens; empty: where it said when it joined.
+    pub(crate) peer: String,
+    /// When changes are acknowledged.
+    pub(crate) acknowledgement: Acknowledgement,
+    /// After which time without the other node changes are acknowledged without it.
+    pub(crate) degrade_after: Duration,
+}
+
+/// A volume of the pair, for `replica status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PairLine {
+    pub(crate) volume: String,
+    /// "primary" or "follower".
+    pub(crate) role: String,
+    /// Where the log here ends.
+    pub(crate) last: String,
+    /// Up to where the other node has it.
+    pub(crate) noted: Option<String>,
+    pub(crate) lag_records: Option<u64>,
+    pub(crate) lag_bytes: u64,
+    pub(crate) lag_milliseconds: u64,
+    /// The follower is there, and has caught up.
+    pub(crate) is_there: bool,
+    /// Changes are acknowledged without it that should not be.
+    pub(crate) is_degraded: bool,
+    /// Why nothing goes over, if so.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What `replica status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PairStatus {
+    /// The other node, if there is one.
+    pub(crate) peer: Option<String>,
+    /// Where it is.
+    pub(crate) address: String,
+    pub(crate) is_connected: bool,
+    pub(crate) round_trip_microseconds: u64,
+    pub(crate) volumes: Vec<PairLine>,
+}
+
+/// This node's side of the pair.
+pub(crate) struct Pair {
+    store: Store,
+    node: Arc<Node>,
+    link: Link,
+    options: PairOptions,
+}
+
+/// Who lets a second node in.
+struct Host {
+    store: Store,
+    folder: PathBuf,
+    acknowledgement: Acknowledgement,
+}
+
+impl Sponsor for Host {
+    fn store_peer(&self, peer: &PeerRecord) -> Result<(), String> {
+        peer.save(&self.folder).map_err(|error| error.to_string())?;
+        self.store.begin_pair(self.acknowledgement);
+        Ok(())
+    }
+
+    fn keys(&self, _: &PeerRecord) -> Result<Keys, String> {
+        let root_key = self.store.pair_seed().map_err(|error| error.to_string())?;
+        let (_, key_table) = self.store.key_table();
+        Ok(Keys { root_key, key_table })
+    }
+
+    fn joined(&self, peer: &PeerRecord) {
+        tracing::info!(node = %peer.node, address = %peer.address, "a second node has joined");
+    }
+}
+
+fn folder_of(directory: &Path) -> PathBuf {
+    directory.join("pair")
+}
+
+/// When changes are acknowledged, if there is a second node.
+pub(crate) fn member_mode(
+    directory: &Path,
+    options: &PairOptions,
+) -> Result<Option<Acknowledgement>, Failure> {
+    let peer = PeerRecord::load(&folder_of(directory)).map_err(|error| damaged(&error))?;
+    Ok(peer.map(|_| options.acknowledgement))
+}
+
+impl Pair {
+    /// Listens and dials, if there is anything to; within a runtime.
+    pub(crate) async fn start(
+        store: &Store,
+        directory: &Path,
+        options: &PairOptions,
+    ) -> Result<Option<Arc<Pair>>, Failure> {
+        let folder = folder_of(directory);
+        let peer = PeerRecord::load(&folder).map_err(|error| damaged(&error))?;
+        if options.listen.is_none() && peer.is_none() {
+            return Ok(None);
+        }
+        let (sealer, key) = store.pair_cover();
+        let cover = Cover::Sealed { sealer: &sealer, key: &key };
+        let credentials =
+            Credentials::load_or_make(&folder, cover).map_err(|error| damaged(&error))?;
+        let standing = store.standing();
+        let identity = Identity {
+            node: standing.node,
+            cluster: ClusterId(standing.volume.0),
+            incarnation: sealer.incarnation(),
+            software: software(),
+            parity: peer.as_ref().map_or(Parity::Odd, |peer| peer.parity.other()),
+        };
+        let acknowledgement = options.acknowledgement;
+        let node = Node::new(vec![("main".to_owned(), store.clone(), acknowledgement)]);
+        let link_options = LinkOptions {
+            listen: options.listen,
+            dial: options.peer.clone(),
+            ..LinkOptions::default()
+        };
+        let host = Arc::new(Host { store: store.clone(), folder, acknowledgement });
+        let link =
+            Link::start(identity, credentials, peer, link_options, Arc::clone(&node) as _, host);
+        let link = link.await.map_err(|cause| {
+            let address = options.listen.map(|address| address.to_string()).unwrap_or_default();
+            Failure::new(Exit::Later, format!("cannot listen for the pair on {address}: {cause}"))
+        })?;
+        let pair = Arc::new(Pair { store: store.clone(), node, link, options: options.clone() });
+        tokio::spawn(Arc::clone(&pair).degrade_when_alone());
+        Ok(Some(pair))
+    }
+
+    /// Goes on without the other node after a set time, where that is configured, and loudly.
+    async fn degrade_when_alone(self: Arc<Pair>) {
+        if self.options.acknowledgement != Acknowledgement::Durable(Away::Degrade) {
+            return;
+        }
+        let mut alone = Duration::ZERO;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let standing = self.store.pair_standing();
+            if standing.is_there || self.store.standing().follows {
+                if standing.is_degraded {
+                    self.store.set_degraded(false);
+                    tracing::warn!("the other node is back: mail is acknowledged on both again");
+                }
+                alone = Duration::ZERO;
+                continue;
+            }
+            alone += LOOK;
+            if alone >= self.options.degrade_after && !standing.is_degraded {
+                self.store.set_degraded(true);
+                tracing::error!(
+                    "the other node is away: mail is acknowledged that is on THIS NODE ALONE"
+                );
+            }
+        }
+    }
+
+    /// An invitation for a second node, which reaches this one there.
+    pub(crate) fn invite(&self, address: &str) -> Result<String, Failure> {
+        if self.options.listen.is_none() {
+            return Err(Failure::new(
+                Exit::Configuration,
+                "this node listens for no second one; set [pair] listen and restart it",
+            ));
+        }
+        if self.store.standing().follows {
+            return Err(Failure::new(
+                Exit::Refused,
+                "this node follows; ask its primary to invite",
+            ));
+        }
+        let invitation = self.link.invite(address);
+        let invitation = invitation
+            .map_err(|error| Failure::new(Exit::Later, format!("no random numbers: {error}")))?;
+        Ok(invitation.to_token().to_string())
+    }
+
+    /// This node becomes primary; answers the epoch that it opened.
+    pub(crate) fn promote(&self) -> Result<u16, Failure> {
+        let standing = self.store.standing();
+        if !standing.follows {
+            return Err(Failure::new(Exit::Refused, "this node is primary already"));
+        }
+        if self.node.is_connected() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "the other node is primary and is there; stop it first",
+            ));
+        }
+        let newest = standing.history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
+        let is_odd = self.link.peer().is_none_or(|peer| peer.parity == Parity::Even);
+        let next = newest.saturating_add(1);
+        let epoch = if (next % 2 == 1) == is_odd { next } else { next.saturating_add(1) };
+        self.store.promote(epoch)?;
+        self.node.roles_changed();
+        tracing::warn!(epoch, "this node is primary now");
+        Ok(epoch)
+    }
+
+    /// How the pair is.
+    pub(crate) fn status(&self) -> PairStatus {
+        let peer = self.link.peer();
+        PairStatus {
+            address: match (&self.options.peer, &peer) {
+                (address, Some(peer)) if address.is_empty() => peer.address.clone(),
+                (address, _) => address.clone(),
+            },
+            peer: peer.map(|peer| peer.node.to_string()),
+            is_connected: self.node.is_connected(),
+            round_trip_microseconds: self.link.figures().round_trip.smoothed_us,
+            volumes: self.node.report().into_iter().map(line_of).collect(),
+        }
+    }
+
+    /// Tells the other node, and stops.
+    pub(crate) fn stop(&self) {
+        self.node.stop();
+    }
+}
+
+fn line_of(report: VolumeReport) -> PairLine {
+    PairLine {
+        volume: report.name,
+        role: if report.follows { "follower" } else { "primary" }.to_owned(),
+        last: report.last.to_string(),
+        noted: report.noted.map(|noted| noted.to_string()),
+        lag_records: report.lag_records,
+        lag_bytes: report.lag_bytes,
+        lag_milliseconds: u64::try_from(report.lag.as_millis()).unwrap_or(u64::MAX),
+        is_there: report.is_there,
+        is_degraded: report.is_degraded,
+        trouble: report.trouble,
+    }
+}
+
+fn software() -> String {
+    format!("pillarbox {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Damage, error.to_string())
+}
+
+/// Joins the pair that a token invites to: makes the second node's data directory.
+pub(crate) fn join(
+    token: &str,
+    directory: &Path,
+    key: KeySource,
+    address: &str,
+) -> Result<PeerRecord, Failure> {
+    let invitation = Invitation::parse(token)
+        .map_err(|why| Failure::new(Exit::Usage, format!("this is no invitation: {why}")))?;
+    // Beside the directory until it is one: what is made there refuses to be made in another's.
+    let beside = directory.with_extension("joining");
+    let credentials =
+        Credentials::make(&beside, Cover::FileMode).map_err(|error| damaged(&error))?;
+    let node = NodeId(Sealer::system().random_id());
+    let joiner = Joiner {
+        credentials: &credentials,
+        node,
+        address: address.to_owned(),
+        software: software(),
+    };
+    let key = Mutex::new(Some(key));
+    let store = |joined: Joined| {
+        let Some(key) = key.lock().take() else { return Err("it was stored already".to_owned()) };
+        let made = store_access::init_second(
+            directory,
+            key,
+            node,
+            (&joined.keys.root_key, &joined.keys.key_table),
+        );
+        made.map_err(|failure| failure.sentence)?;
+        let folder = folder_of(directory);
+        std::fs::rename(&beside, &folder).map_err(|cause| cause.to_string())?;
+        joined.peer.save(&folder).map_err(|error| error.to_string())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::new(Exit::Later, format!("cannot start a runtime: {cause}")))?;
+    let joined = runtime.block_on(joining::join(&invitation, joiner, store));
+    if beside.exists() {
+        let _ = std::fs::remove_dir_all(&beside);
+    }
+    joined.map_err(|refusal| Failure::new(Exit::Refused, refusal.sentence))
+}

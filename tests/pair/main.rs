@@ -1,0 +1,213 @@
+//! Two nodes of a pair as two processes on one machine: joining, following, dying, taking over.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise, and count small things"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::imap::Imap;
+use crate::support::site::{PASSWORD, Site, USER, binary, text_of};
+use crate::support::smtp::{Dialect, Smtp};
+use crate::support::tool::{self, wait_until};
+
+/// Whatever one node waits for of the other.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Both nodes, and where they meet.
+struct Two {
+    first: Site,
+    second: Site,
+    addresses: [SocketAddr; 2],
+}
+
+impl Two {
+    /// A first node that runs, with mail, and a second one that has joined and runs.
+    fn joined(acknowledge: &str) -> Two {
+        let (mut first, mut second) = (Site::new(), Site::empty());
+        let addresses = [first.ports.next(), second.ports.next()];
+        let section = |listen| format!("[pair]\nlisten = \"{listen}\"\n{acknowledge}");
+        first.configure(&section(addresses[0]));
+        second.configure(&section(addresses[1]));
+        first.start();
+        (1..=3).for_each(|number| assert!(deliver(&first, number)));
+        let token = invitation(&first, addresses[0]);
+        join(&second, &token, addresses[1]).well("join");
+        second.start();
+        let two = Two { first, second, addresses };
+        two.await_there();
+        two
+    }
+
+    /// Waits until the second node has all that the first one has.
+    fn await_there(&self) {
+        wait_until("the second node catches up", DEADLINE, || {
+            let status = status(&self.first)?;
+            let volume = &status["volumes"][0];
+            (volume["is_there"] == true && volume["last"] == volume["noted"]).then_some(())
+        });
+    }
+}
+
+/// What `replica invite` prints.
+fn invitation(site: &Site, address: SocketAddr) -> String {
+    let output = site.pillarbox(&["replica", "invite", "--address", &address.to_string()]);
+    let output = output.well("invite").stdout;
+    let token = output.split_whitespace().find(|word| word.starts_with("pillarbox-join-"));
+    token.expect("there is a token").to_owned()
+}
+
+fn join(site: &Site, token: &str, address: SocketAddr) -> tool::Ended {
+    let (data, key) = (text_of(&site.data), text_of(&site.key_file()));
+    let address = address.to_string();
+    let arguments =
+        ["replica", "join", token, &data, "--new-key-file", &key, "--address", &address];
+    binary(&arguments, &[], b"")
+}
+
+fn status(site: &Site) -> Option<Value> {
+    let ended = site.pillarbox(&["replica", "status", "--json"]);
+    serde_json::from_str(&ended.stdout).ok()
+}
+
+fn text(number: usize) -> Vec<u8> {
+    format!("Subject: number {number}\r\n\r\nThis is message {number}.\r\n").into_bytes()
+}
+
+/// Delivers a message; answers whether it was accepted.
+fn deliver(site: &Site, number: usize) -> bool {
+    let replies = site.lmtp().deliver("s@example.net", &[USER], &text(number)).unwrap();
+    replies[0].is_ok()
+}
+
+/// UID and number of each message.
+fn numbers(imap: &mut Imap) -> Vec<(u32, usize)> {
+    let mut all = Vec::new();
+    for fetched in imap.fetch("1:*", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]").unwrap() {
+        let text = String::from_utf8_lossy(fetched.body.as_ref().unwrap()).into_owned();
+        let number = text.split_whitespace().find_map(|word| word.parse().ok());
+        all.push((fetched.uid, number.expect("a message of this test")));
+    }
+    all
+}
+
+#[test]
+fn a_second_node_joins_by_invitation_and_shows_the_same_mail_at_once() {
+    let two = Two::joined("");
+    let Two { first, second, addresses } = &two;
+    let [mut here, mut there] = [first, second].map(|site| site.imap());
+    let (selected, same) = (here.select("INBOX").unwrap(), there.select("INBOX").unwrap());
+    assert_eq!(
+        (selected.uid_validity, selected.uid_next, selected.highest_modseq),
+        (same.uid_validity, same.uid_next, same.highest_modseq),
+        "a client finds its cache good on either node"
+    );
+    assert_eq!(numbers(&mut here), numbers(&mut there));
+
+    let tag = there.idle().unwrap();
+    assert!(deliver(first, 4));
+    there.wait_for(DEADLINE, |text| text.contains("4 EXISTS")).unwrap();
+    there.done(&tag).unwrap();
+    here.ok("STORE 2 +FLAGS (\\Flagged)").unwrap();
+    wait_until("the flag arrives", DEADLINE, || {
+        there.ok("NOOP").unwrap();
+        (there.search("FLAGGED").unwrap().len() == 1).then_some(())
+    });
+    first.pillarbox(&["account", "add", "later@example.org"]).well("account add");
+    two.await_there();
+    Imap::login(second.imap, "later@example.org", PASSWORD).expect("accounts follow, too");
+
+    let refused = there.append("INBOX", "", b"Subject: x\r\n\r\nx\r\n").unwrap();
+    assert_eq!(refused.status, "NO");
+    assert!(refused.text.contains("UNAVAILABLE"), "{}", refused.text);
+    let reply = second.lmtp().deliver("s@example.net", &[USER], &text(9)).unwrap();
+    assert_eq!(reply[0].code / 100, 4, "{reply:?}");
+
+    let token = invitation(first, addresses[0]);
+    let third = Site::empty();
+    let wrong =
+        format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { "B" } else { "A" });
+    let refused = join(&third, &wrong, addresses[1]);
+    assert_eq!(refused.code, Some(64), "{}", refused.output());
+    assert!(!third.data.exists(), "nothing was made");
+}
+
+#[test]
+fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goes_on() {
+    let mut two = Two::joined("acknowledge = \"durable\"\n");
+    let Two { first, second, .. } = &mut two;
+    second.kill9();
+    wait_until("the first node notices", DEADLINE, || {
+        (status(first)?["volumes"][0]["is_there"] == false).then_some(())
+    });
+    assert!(!deliver(first, 4), "it would be on one node alone");
+    second.start();
+    two.await_there();
+    let Two { first, second, .. } = &mut two;
+    assert!(deliver(first, 5));
+
+    // Mail comes from four sides, and the first node dies in the middle of it.
+    let (stop, lmtp) = (AtomicBool::new(false), first.lmtp);
+    let accepted: BTreeSet<usize> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut accepted = BTreeSet::new();
+                    let Ok(mut smtp) = Smtp::connect(lmtp, Dialect::Lmtp) else { return accepted };
+                    for number in (0..).map(|count| 100 + 4 * count + sender) {
+                        let sent = smtp.deliver("s@example.net", &[USER], &text(number));
+                        match sent {
+                            Ok(replies) if replies[0].is_ok() => drop(accepted.insert(number)),
+                            _ => break,
+                        }
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        wait_until("some mail arrives", DEADLINE, || {
+            let count: u64 =
+                status(second)?["volumes"][0]["last"].as_str()?.split_once('.')?.1.parse().ok()?;
+            (count > 100).then_some(())
+        });
+        first.kill9();
+        stop.store(true, Ordering::Relaxed);
+        senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+    });
+    assert!(accepted.len() > 10, "{accepted:?}");
+    wait_until("the second node notices", DEADLINE, || {
+        (status(second)?["is_connected"] == false).then_some(())
+    });
+    second.pillarbox(&["replica", "promote"]).well("promote");
+    let mut imap = second.imap();
+    imap.select("INBOX").unwrap();
+    let there: Vec<usize> = numbers(&mut imap).into_iter().map(|(_, number)| number).collect();
+    let once: BTreeSet<usize> = there.iter().copied().collect();
+    assert_eq!(once.len(), there.len(), "nothing came twice");
+    assert!(once.is_superset(&accepted), "what was accepted is here");
+
+    // There is no other node: nothing more is promised to be on two.
+    assert!(!deliver(second, 6), "it would be on one node alone");
+    second.stop();
+    second.configure_nothing();
+    second.configure("[pair]\nacknowledge = \"local\"\n");
+    second.start();
+    assert!(deliver(second, 7));
+    second.stop();
+    assert!(second.pillarbox(&["check"]).well("check").stdout.contains("no problem"));
+}
