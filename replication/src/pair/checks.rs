@@ -6,7 +6,7 @@
 //! | other cluster, other node | its groups are of another history |
 //! | clocks far apart | stamps decide which flag is the later one after a partition |
 //! | a shared volume that one of both lacks | nothing could follow it, and nobody would notice |
-//! | a format level above what one of both reads | the follower would stop at the first such record |
+//! | a format level that one of both cannot read | it would stop at the first such record |
 //!
 //! Clocks: stamps are hybrid, so within a connected pair they are in order whatever the clocks say.
 //! But a clock that is an hour ahead pulls every stamp of the pair with it, for good, and in a

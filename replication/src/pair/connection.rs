@@ -28,7 +28,7 @@ use super::message::{Hello, Message};
 use super::outgoing::Outgoing;
 use super::peer::PeerRecord;
 use super::protocol::{Ending, Event, Protocol, Waiting, millis};
-use super::refusal::Refusal;
+use super::refusal::{Cause, Refusal};
 use super::slot::{Claim, Side};
 use super::tls;
 
@@ -45,6 +45,7 @@ struct Reader<'a, R> {
     stream: R,
     protocol: Protocol,
     own: Hello,
+    peer: &'a PeerRecord,
     greeted: Option<Box<Hello>>,
     outgoing: Arc<Outgoing>,
     cut: Arc<Cut>,
@@ -70,7 +71,8 @@ where
     let number = shared.connections.fetch_add(1, Ordering::Relaxed);
     let outgoing = Arc::new(Outgoing::new(shared.options.queue_bytes_max));
     let (stream, sink) = tokio::io::split(stream);
-    let mut alarm = interval(shared.options.heartbeat.min(shared.options.handshake) / 2);
+    let period = shared.options.heartbeat.min(shared.options.handshake) / 2;
+    let mut alarm = interval(period.max(Duration::from_millis(1)));
     alarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let terms = shared.options.terms();
     let mut reader = Reader {
@@ -78,6 +80,7 @@ where
         stream,
         protocol: Protocol::new(terms, own.clone(), peer.node, shared.now()),
         own,
+        peer,
         greeted: None,
         outgoing: Arc::clone(&outgoing),
         cut: Arc::new(Cut::default()),
@@ -180,8 +183,9 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
             self.flush();
             let (used, event) = taken?;
             bytes = bytes.get(used..).unwrap_or_default();
+            self.shared.figures.round_trip(self.protocol.round_trip());
             match event {
-                None => self.shared.figures.round_trip(self.protocol.round_trip()),
+                None => {}
                 Some(Event::Greeted(hello)) => self.decide(hello).await?,
                 Some(Event::Open) => self.open().await?,
                 Some(Event::Received { volume, message, bytes }) => {
@@ -200,7 +204,8 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
 
     /// The greeting is good; is this the connection that counts?
     async fn decide(&mut self, hello: Box<Hello>) -> Result<(), Ending> {
-        let outcome = match self.claim(&hello).await? {
+        // Looked at with the slot in hand: whoever changes these cuts who has the slot.
+        let outcome = match self.claim(&hello).await?.and_then(|()| self.still_wanted()) {
             Ok(()) => {
                 self.protocol.welcome();
                 Ok(())
@@ -210,6 +215,23 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         self.greeted = Some(hello);
         self.flush();
         outcome
+    }
+
+    fn still_wanted(&self) -> Result<(), Refusal> {
+        if *self.shared.stop.borrow() {
+            return Err(Refusal::new(Cause::Stopping, "this node is being stopped"));
+        }
+        let peer = self.shared.peer();
+        let known = |now: &PeerRecord| {
+            now.node == self.peer.node && now.fingerprint == self.peer.fingerprint
+        };
+        match peer.as_ref().is_some_and(known) {
+            true => Ok(()),
+            false => {
+                let sentence = "this node was paired with another one meanwhile";
+                Err(Refusal::new(Cause::UnknownNode, sentence))
+            }
+        }
     }
 
     /// Whether the slot is ours; the outer error is the end of waiting for that.

@@ -117,10 +117,25 @@ impl EncodedFrame {
 /// Puts a payload into a frame, compressed if that pays.
 pub fn encode(kind: Kind, volume: Option<VolumeNumber>, payload: Vec<u8>) -> EncodedFrame {
     let plain_bytes = payload.len();
-    let (flags, payload) = match compress(&payload) {
-        Some(smaller) => (FLAG_ZSTD, smaller),
-        None => (0, payload),
-    };
+    match compress(&payload) {
+        Some(smaller) => framed(kind, volume, FLAG_ZSTD, smaller, plain_bytes),
+        None => framed(kind, volume, 0, payload, plain_bytes),
+    }
+}
+
+/// Puts a payload into a frame as it is: a secret's length says nothing of what it is then.
+pub fn encode_plain(kind: Kind, volume: Option<VolumeNumber>, payload: Vec<u8>) -> EncodedFrame {
+    let plain_bytes = payload.len();
+    framed(kind, volume, 0, payload, plain_bytes)
+}
+
+fn framed(
+    kind: Kind,
+    volume: Option<VolumeNumber>,
+    flags: u8,
+    payload: Vec<u8>,
+    plain_bytes: usize,
+) -> EncodedFrame {
     let [l0, l1, l2, l3] = u32_of(payload.len()).to_le_bytes();
     let [v0, v1] = volume.map_or(NO_VOLUME, |VolumeNumber(number)| number).to_le_bytes();
     let head = [l0, l1, l2, l3, kind.number(), flags, v0, v1];

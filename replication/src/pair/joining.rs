@@ -22,7 +22,7 @@
 //! # Invariants
 //! 1. Keys leave the sponsor only after a right proof, and over the channel that it was made for.
 //! 2. The sponsor knows the joiner before it gives it keys: a kill at any point leaves no node that
-//!    has the keys and is not known. What was begun and not completed is mended by a new invitation.
+//!    has the keys and is not known. What was begun and not completed a new invitation mends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::connection::linger;
 use super::credentials::{CERTIFICATE_NAME, Credentials, Fingerprint};
@@ -174,29 +174,35 @@ fn check_version(fields: &mut Fields<'_>) -> Result<(), Malformed> {
 struct Exchange<S> {
     stream: S,
     decoder: FrameDecoder,
-    received: Vec<u8>,
+    received: Zeroizing<Vec<u8>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
     fn new(stream: S) -> Exchange<S> {
         let decoder = FrameDecoder::new(FrameBounds::default());
-        Exchange { stream, decoder, received: Vec::new() }
+        Exchange { stream, decoder, received: Zeroizing::default() }
     }
 
     async fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Refusal> {
-        let bytes = Zeroizing::new(frame::encode(kind, None, payload).to_bytes());
+        let mut frame = frame::encode_plain(kind, None, payload);
+        let bytes = Zeroizing::new(frame.to_bytes());
+        frame.payload.zeroize();
         self.stream.write_all(&bytes).await.map_err(|why| broken(&why))?;
         self.stream.flush().await.map_err(|why| broken(&why))
     }
 
     /// The next frame, which is to be of that kind.
-    async fn receive(&mut self, kind: Kind, own: Fingerprint) -> Result<Vec<u8>, Refusal> {
-        let mut buffer = vec![0; 16 << 10];
+    async fn receive(
+        &mut self,
+        kind: Kind,
+        own: Fingerprint,
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let mut buffer = Zeroizing::new(vec![0; 16 << 10]);
         loop {
             let (used, frame) = self.decoder.take(&self.received)?;
             self.received.drain(..used);
             match frame {
-                Some(frame) if frame.kind == kind => return Ok(frame.payload),
+                Some(frame) if frame.kind == kind => return Ok(frame.payload.into()),
                 Some(frame) if frame.kind == Kind::Refuse => {
                     let told = Refusal::decode(&frame.payload);
                     return Err(told.unwrap_or_else(|why| Refusal::malformed("a Refuse", &why)));
@@ -359,7 +365,7 @@ pub async fn join(
         exchange.send(Kind::Join, message.encode()).await?;
         exchange.receive(Kind::Joined, own).await
     });
-    let payload = Zeroizing::new(answered.await.map_err(|_| late())??);
+    let payload = answered.await.map_err(|_| late())??;
     let answer = Answer::decode(&payload).map_err(|why| Refusal::malformed("a Joined", &why))?;
     if answer.proof != proof(Prover::Sponsor) || answer.cluster != invitation.cluster {
         let sentence = "the node that answers did not make this invitation";

@@ -34,6 +34,9 @@ use super::refusal::{Cause, Refusal};
 use super::slot::Slot;
 use super::{PROTOCOL_HIGHEST, PROTOCOL_LOWEST};
 
+/// How long stopping waits for the host.
+pub const STOP_TIME: Duration = Duration::from_secs(10);
+
 /// Who this node is.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -218,14 +221,15 @@ impl Link {
         self.shared.book.lock().withdraw();
     }
 
-    /// Stops: the peer is told, the host hears that the connection is lost.
+    /// Stops: the peer is told, the host hears that the connection is lost, unless it keeps the
+    /// link waiting for longer than [`STOP_TIME`].
     pub async fn stop(mut self) {
         self.shared.stop.send_replace(true);
         self.shared.slot.cut(Ending::ClosedHere);
         for task in std::mem::take(&mut self.tasks) {
             let _ = task.await;
         }
-        self.shared.slot.empty().await;
+        let _ = tokio::time::timeout(STOP_TIME, self.shared.slot.empty()).await;
     }
 }
 

@@ -199,7 +199,7 @@ async fn a_host_that_blocks_stops_the_sender_and_not_the_signs_of_life() {
     let mut sent = 0;
     let mut full = std::time::Instant::now();
     // Full for three times the silence: nothing more fits anywhere, and nobody is gone.
-    while full.elapsed() < Duration::from_millis(2400) {
+    while full.elapsed() < Duration::from_millis(2400) && sent < 1000 {
         match to_b.send(MAIN, Message::Groups(noise.clone())) {
             Ok(()) => (sent, full) = (sent + 1, std::time::Instant::now()),
             Err(SendError::Full(_)) => {
@@ -271,4 +271,16 @@ async fn hosts_say_how_their_volumes_are_at_each_connection() {
     assert_eq!(b.lost().await, Ending::Closed);
     assert_eq!(a.connected().await.peer().volumes[0], changed);
     b.connected().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_forgotten_is_cut_and_not_let_in_again() {
+    let (mut a, mut b, to_b, _) = pair().await;
+    a.link.set_peer(None);
+    assert_eq!(a.lost().await, Ending::ClosedHere);
+    assert_eq!(b.lost().await, Ending::Closed);
+    assert_eq!(to_b.send(MAIN, Message::Committed(lsn(1))), Err(SendError::Closed));
+    a.refusals(replication::pair::refusal::Cause::Certificate, 2).await;
+    a.assert_quiet("it was forgotten");
+    b.assert_quiet("it was forgotten");
 }

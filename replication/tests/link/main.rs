@@ -14,5 +14,6 @@ mod broken;
 mod forwarder;
 mod good;
 mod joining;
+mod measured;
 mod node;
 mod refused;

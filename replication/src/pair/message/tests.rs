@@ -218,7 +218,10 @@ proptest! {
     }
 
     #[test]
-    fn foreign_bytes_never_panic(kind in 0..KINDS.len(), bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn foreign_bytes_never_panic(
+        kind in 0..KINDS.len(),
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         let (kind, ..) = KINDS[kind];
         let _ = Said::decode(kind, None, bytes.clone());
         let _ = Said::decode(kind, Some(VolumeNumber(0)), bytes);

@@ -5,6 +5,9 @@ use engine::ids::{Incarnation, KeyTableVersion, Lsn};
 use super::*;
 use crate::pair::message::{Acknowledgement, ClusterId, GroupEnd, Role, VolumeState};
 
+/// Makes a greeting wrong.
+type Edit = fn(&mut Hello);
+
 const WALL_MS: u64 = 1_795_000_000_000;
 
 fn terms() -> Terms {
@@ -100,7 +103,7 @@ fn both_number_shared_volumes_alike_and_hand_over_what_comes() {
 #[test]
 fn each_wrong_greeting_has_its_code_and_both_sides_hear_it() {
     let minute = 60_000;
-    let edits: [(fn(&mut Hello), Cause, &str); 10] = [
+    let edits: [(Edit, Cause, &str); 10] = [
         (|h| h.node = NodeId([1; 16]), Cause::OwnNode, "which is this node"),
         (|h| h.cluster = ClusterId([8; 16]), Cause::Cluster, "belongs to pair 0808"),
         (|h| h.node = NodeId([3; 16]), Cause::UnknownNode, "is node 0303"),
@@ -126,7 +129,7 @@ fn each_wrong_greeting_has_its_code_and_both_sides_hear_it() {
         let told = b.input(&refuse, Duration::ZERO, WALL_MS);
         assert_eq!(told, Err(Ending::RefusedByPeer(refusal)), "{cause:?}");
     }
-    let fine: [(fn(&mut Hello), &str); 3] = [
+    let fine: [(Edit, &str); 3] = [
         (|h| h.clock_ms += 60_000, "a minute"),
         (|h| h.volumes.push(volume(6, Role::Alone)), "a volume of its own"),
         (|h| h.volumes[0].reads_level = 20, "newer software"),
