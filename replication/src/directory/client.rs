@@ -7,8 +7,10 @@
 //! take effect twice: every change that is made through [`super::Directory`] compares first, and
 //! finding that what it wanted stands there is success.
 //!
-//! HTTP is ureq's, without a runtime: plain calls, a pool of connections, one deadline for a
-//! request as a whole. Nothing is taken from the environment: no proxy, no other authorities.
+//! HTTP is ureq's, without a runtime: plain calls, one deadline for a request as a whole. Nothing
+//! is taken from the environment: no proxy, no other authorities. Each request has a connection of
+//! its own: one that was kept may be broken when it is needed, as after a restart of etcd, and a
+//! few requests a second do not need it.
 //!
 //! # Invariants
 //! 1. No call waits longer than its patience for one endpoint.
@@ -33,8 +35,6 @@ use super::options::{self, ENDPOINTS_MAX, EtcdOptions, OptionsError};
 pub const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of the head of an answer at most.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// How long a connection is kept without being used.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// gRPC's codes that speak of the member that was asked, not of what was asked: cancelled, unknown,
 /// deadline exceeded, internal, unavailable.
@@ -106,7 +106,7 @@ impl Client {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .max_response_header_size(HEAD_BYTES_MAX)
-            .max_idle_age(IDLE)
+            .max_idle_connections(0)
             .timeout_connect(Some(options.connect_timeout))
             .build();
         Ok(Client {

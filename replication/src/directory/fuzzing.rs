@@ -14,7 +14,7 @@ pub(crate) fn standing(bytes: &[u8]) {
 
 /// An answer of the gateway, taken for each that there is.
 pub(crate) fn answer(bytes: &[u8]) {
-    const KEY: &str = "pillarbox/home/main/primary";
+    const KEY: &str = "pillarbox/house/main/primary";
     let lease = LeaseId::new(7_587_848_390_000_000_001).expect("it is positive");
     if let Ok(Some(row)) = gateway::read_range(bytes, KEY) {
         assert_eq!(row.key, KEY.as_bytes());

@@ -59,21 +59,21 @@ mod tests {
 
     #[test]
     fn a_place_is_told_from_every_other() {
-        let place = Place::new("/mail/pillarbox", "home", "main").unwrap();
-        assert_eq!(place.primary(), "/mail/pillarbox/home/main/primary");
-        assert_eq!(place.lease(), "/mail/pillarbox/home/main/lease");
+        let place = Place::new("/mail/pillarbox", "house", "main").unwrap();
+        assert_eq!(place.primary(), "/mail/pillarbox/house/main/primary");
+        assert_eq!(place.lease(), "/mail/pillarbox/house/main/lease");
         let long = "x".repeat(129);
         let table = [
-            ("", "home", "main", "no prefix"),
-            ("/", "home", "main", "an empty prefix"),
-            ("a//b", "home", "main", "nothing between"),
-            ("a/", "home", "main", "a slash at the end"),
+            ("", "house", "main", "no prefix"),
+            ("/", "house", "main", "an empty prefix"),
+            ("a//b", "house", "main", "nothing between"),
+            ("a/", "house", "main", "a slash at the end"),
             ("a", "ho/me", "main", "a slash in a name"),
             ("a", "", "main", "no cluster"),
-            ("a", "home", "", "no volume"),
-            ("a", "home", "ma in", "a blank"),
-            ("a", "home", "ma\u{e4}n", "no ASCII"),
-            ("a", "home", long.as_str(), "a long name"),
+            ("a", "house", "", "no volume"),
+            ("a", "house", "ma in", "a blank"),
+            ("a", "house", "ma\u{e4}n", "no ASCII"),
+            ("a", "house", long.as_str(), "a long name"),
         ];
         for (prefix, cluster, volume, reason) in table {
             assert!(Place::new(prefix, cluster, volume).is_err(), "{reason}");

@@ -55,7 +55,7 @@ fn answer(mut stream: TcpStream, manner: Manner) -> Option<()> {
         stream.write_all(b"220 mail.example.org ESMTP\r\n").ok()?;
     }
     let mut request = [0; 4096];
-    stream.read(&mut request).ok()?;
+    stream.read(&mut request).ok().filter(|count| *count > 0)?;
     let whole = |kind: &str, body: &str| {
         format!(
             "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",

@@ -8,7 +8,7 @@ use replication::directory::Demand;
 use replication::directory::error::{HoldError, OpenError};
 
 use crate::server::Cluster;
-use crate::{A, B, directory, epoch, options};
+use crate::{A, B, LONG, directory, epoch, options};
 
 /// Races of each kind.
 const RACES: u16 = 2000;
@@ -50,6 +50,44 @@ fn of_degrading_and_promoting_exactly_one_succeeds() {
     }
     println!("{degraded} degraded, {promoted} promoted");
     assert!(degraded > 0 && promoted > 0, "they met: {degraded} and {promoted}");
+}
+
+#[test]
+fn of_binding_a_lease_and_opening_the_next_epoch_exactly_one_succeeds() {
+    let cluster = Cluster::start(1);
+    let connect = || directory(options(&cluster.urls()));
+    let (primary, other) = (connect(), connect());
+    let start = Barrier::new(2);
+    let (mut bound, mut opened) = (0, 0);
+    for race in 0..RACES / 4 {
+        let holding = primary.open(&epoch(2 * race + 1, A), Demand::Nothing).unwrap();
+        let lease = primary.client().grant(600, LONG).unwrap().lease;
+        let next = epoch(2 * race + 2, B);
+        let (binding, opening) = thread::scope(|scope| {
+            let binding = scope.spawn(|| {
+                start.wait();
+                thread::sleep(Duration::from_micros(u64::from(race % 32) * 100));
+                primary.bind(&holding, lease)
+            });
+            start.wait();
+            let opening = other.open(&next, Demand::Nothing);
+            (binding.join().unwrap(), opening)
+        });
+        match (&binding, &opening) {
+            (Ok(_), Err(OpenError::Leased { lease: found, .. })) => {
+                assert_eq!(*found, lease);
+                bound += 1;
+            }
+            (Err(HoldError::Deposed(Some(there))), Ok(next)) => {
+                assert_eq!(next.standing, *there);
+                opened += 1;
+            }
+            _ => panic!("race {race}: {binding:?}, {opening:?}"),
+        }
+        primary.client().revoke(lease).unwrap();
+    }
+    println!("{bound} bound, {opened} opened");
+    assert!(bound > 0 && opened > 0, "they met: {bound} and {opened}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::ports::Ports;
-use crate::{LONG, options};
+use crate::{LONG, options, until};
 
 /// One member.
 pub(crate) struct Server {
@@ -138,6 +138,15 @@ impl Server {
     /// It stands still, its sockets open.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.running.as_ref().unwrap().id());
+        let is_stopped = |thread: fs::DirEntry| {
+            // `number (name) state …`
+            let line = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        until("each of its threads stands still", || {
+            fs::read_dir(&threads).unwrap().all(|thread| is_stopped(thread.unwrap()))
+        });
     }
 
     /// It goes on.

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KEY: &str = "pillarbox/home/main/primary";
-const OTHER: &str = "pillarbox/home/main/lease";
+const KEY: &str = "pillarbox/house/main/primary";
+const OTHER: &str = "pillarbox/house/main/lease";
 
 fn lease_id() -> LeaseId {
     LeaseId::new(7_587_848_390_000_000_001).unwrap()
