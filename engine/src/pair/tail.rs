@@ -78,6 +78,10 @@ impl Tail {
 
     /// Groups were written and flushed, with all before them.
     pub(crate) fn push(&self, groups: Vec<BuiltGroup>) {
+        // A batch that changes nothing makes no flush.
+        if groups.is_empty() {
+            return;
+        }
         let mut inner = self.inner.lock();
         if !inner.keeps {
             if let Some(last) = groups.last() {
