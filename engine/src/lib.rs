@@ -49,9 +49,9 @@ pub use store::{
     Consent, Copied, DeliverTo, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
-    Opened, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
-    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts, SpecialUse, SpoolFile,
-    Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
-    verify_backup,
+    Opened, PreparedMessage, ProposalError, ProposalOutcome, RebuildReport, RecountReport,
+    RepairReport, Resolution, RetainedEntry, RetainedKey, RetentionSetting, RetiredKey,
+    RewrapProgress, Route, RouteReply, SearchTexts, SpecialUse, SpoolFile, Staging, Status, Store,
+    Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

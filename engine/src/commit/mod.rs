@@ -23,6 +23,7 @@ mod checkpointer;
 mod committer;
 mod entering;
 mod gather;
+pub(crate) mod proposal;
 mod queue;
 mod room;
 
@@ -37,5 +38,6 @@ pub(crate) use committer::{
     CheckpointSlot, CommitBounds, CommitStep, Committer, CommitterSetup, CommitterStatus,
 };
 pub use gather::Announcement;
+pub use proposal::ProposalOutcome;
 pub(crate) use queue::Queue;
 pub(crate) use room::Room;

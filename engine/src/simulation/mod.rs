@@ -12,6 +12,7 @@
 //! | `damage` | bits that flip, writes that land elsewhere |
 //! | `keys` | keys of accounts that begin and end, at every point |
 //! | `index` | what the full-text index answers |
+//! | `proposals` | changes of another node, which take effect once |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
@@ -32,6 +33,7 @@ mod kept;
 mod keys;
 mod model;
 mod proof;
+mod proposals;
 mod run;
 mod seeds;
 mod world;

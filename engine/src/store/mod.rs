@@ -16,6 +16,7 @@
 //! | `summary_maker` | makes these pages |
 //! | `index_maker`, `search` | makes the full-text index follow the log; asks it |
 //! | `account`, `mailbox` | the handles that protocols hold |
+//! | `propose` | changes that travel: to the primary, and from other nodes |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `recent_passwords` | passwords that need no slow hash for some minutes |
 //! | `retention` | messages that are kept after they were expunged |
@@ -61,6 +62,9 @@ mod parts;
 #[cfg(test)]
 mod parts_tests;
 mod prepare;
+mod propose;
+#[cfg(test)]
+mod propose_tests;
 mod read;
 mod rebuild;
 mod recent_passwords;
@@ -93,6 +97,8 @@ mod upgrade;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
@@ -103,6 +109,7 @@ pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
+pub use self::propose::{ProposalError, Route, RouteReply};
 pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
@@ -123,16 +130,17 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
+#[cfg(test)]
+pub(crate) use self::propose::Loopback;
 use self::recent_passwords::RecentPasswords;
 use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
-pub use crate::commit::{Announcement, Undeleted};
+pub use crate::commit::{Announcement, ProposalOutcome, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
-use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
 use crate::reclaim::ReclaimFigures;
 use crate::recount::LastRecount;
@@ -161,6 +169,8 @@ pub(crate) struct Inner {
     committed: Arc<Committed>,
     saved: Arc<Saved>,
     queue: Arc<Queue>,
+    /// Of a node that is not primary.
+    route: RwLock<Option<Arc<dyn Route>>>,
     checkpoints: Arc<CheckpointSlot>,
     commit_status: Arc<CommitterStatus>,
     /// Living bytes of each segment.
@@ -209,14 +219,6 @@ impl Inner {
         let (promise, answer) = ticket();
         let pump = self.steps.clone().map(|steps| -> Arc<dyn Pump> { steps });
         (promise, answer.pumped(pump))
-    }
-
-    /// Queues a change; one that is refused leaves the messages that entered ahead of it dead.
-    fn push(&self, change: Change, ahead: &[Lsn]) {
-        if let Err(refused) = self.queue.push(change) {
-            self.end_ahead(ahead);
-            refused.refuse(&|| self.refusal());
-        }
     }
 
     /// Why the committer takes nothing.

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
@@ -240,11 +242,10 @@ impl Store {
         let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
         let committed = committed_of(surroundings, &saved, &options)?;
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
-        let setup = with_switched(&saved, &log)?;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.survey(giving_up.as_deref_mut());
-        let recovered = replay.run(setup, mode)?;
+        let recovered = replay.run(with_switched(&saved, &log)?, mode)?;
         let mut report = replay.finish()?;
         report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
@@ -260,6 +261,7 @@ impl Store {
             committed,
             saved,
             queue: Arc::default(),
+            route: RwLock::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
             space: Arc::default(),
