@@ -221,6 +221,12 @@ pub enum CommitError {
     /// A page that the change needs could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The change went to the other node, which is the primary and could not make it or say so.
+    #[error("the primary node could not do it: {words}")]
+    Primary {
+        /// What it said.
+        words: String,
+    },
 }
 
 impl CommitError {
@@ -232,7 +238,7 @@ impl CommitError {
             | CommitError::PartGone
             | CommitError::OverQuota { .. }
             | CommitError::TooManyMessages { .. } => Remedy::Retry,
-            CommitError::ReadOnly { .. } => Remedy::Stop,
+            CommitError::ReadOnly { .. } | CommitError::Primary { .. } => Remedy::Stop,
             CommitError::Read(error) => error.remedy(),
             CommitError::NoSuchMailbox
             | CommitError::NoSuchAccount

@@ -11,6 +11,7 @@
 //! untested. Promises: decoding is total; what decodes is encoded and decoded again to the same;
 //! nothing is larger than its bound.
 
+use crate::commit::proposal;
 use crate::{log, mailbox, message, record, seal, search, state, store};
 
 /// The body of a target: panics when a promise breaks.
@@ -36,11 +37,14 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("mailbox_row", mailbox::fuzzing::row),
     ("message", message::fuzzing::message),
     ("node_file", store::fuzzing::node_file),
+    ("outcome", proposal::fuzzing::outcome),
     ("places_row", state::fuzzing::places_row),
     ("policy_row", state::fuzzing::policy_row),
+    ("proposal", proposal::fuzzing::proposal),
     ("record", record::fuzzing::record),
     ("recipe", seal::fuzzing::recipe),
     ("recovery_key", seal::fuzzing::recovery_key),
+    ("answered_row", state::fuzzing::answered_row),
     ("base_row", state::fuzzing::base_row),
     ("retained_row", state::fuzzing::retained_row),
     ("retention_row", state::fuzzing::retention_row),

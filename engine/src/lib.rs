@@ -50,9 +50,10 @@ pub use store::{
     Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
-    Opened, PairStanding, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution,
-    RetainedEntry, RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts,
-    SecondNode, SpecialUse, SpoolFile, Staging, Status, Store, Subscription, Summaries, Undeleted,
-    Upgrade, Usage, VolumeRetention, VolumeStanding, verify_backup,
+    Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome, RebuildReport,
+    RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey, RetentionSetting,
+    RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode, SpecialUse, SpoolFile,
+    Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
+    VolumeStanding, verify_backup,
 };
 pub use ticket::Ticket;

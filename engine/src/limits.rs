@@ -29,6 +29,18 @@ pub const GROUP_RECORDS_MAX: usize = 16_384;
 pub const QUEUE_PROPOSALS_MAX: usize = 4096;
 /// Bytes of proposals waiting for the committer, per volume.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// A change that another node proposes, in bytes: what fits into a group.
+pub const PROPOSAL_BYTES_MAX: usize = GROUP_BYTES_MAX;
+/// What a proposed change was answered, in bytes.
+pub const OUTCOME_BYTES_MAX: usize = 2 << 20;
+/// UIDs that one such answer lists.
+pub const OUTCOME_UIDS_MAX: usize = 4 << 20;
+/// Answered requests that a volume remembers: no further one is taken until some are forgotten.
+pub const ANSWERED_COUNT_MAX: usize = 256 << 10;
+/// Bytes of their answers, all in memory.
+pub const ANSWERED_BYTES_MAX: usize = 64 << 20;
+/// The newest ones, which are never forgotten.
+pub const ANSWERED_KEPT_MIN: usize = 4096;
 /// Accounts that one blob may be opened by (recipients of one delivery).
 pub const BLOB_ACCOUNTS_MAX: usize = 1024;
 /// Rows of a full mailbox page.
@@ -124,4 +136,9 @@ const _: () = assert!(
     MAILBOX_KEYWORD_BYTES_MAX + 2 * MAILBOX_KEYWORDS_MAX < RECORD_BYTES_MAX * 3 / 4,
     "the row of a mailbox fits into the record of a base image, whatever keywords it has"
 );
+const _: () = assert!(
+    RECORD_BYTES_MAX + OUTCOME_BYTES_MAX + 8192 < GROUP_BYTES_MAX,
+    "what a change was answered fits into the group of its record"
+);
+const _: () = assert!(ANSWERED_KEPT_MIN < ANSWERED_COUNT_MAX);
 const _: () = assert!(TAIL_ROWS_MAX < PAGE_ROWS_MAX);

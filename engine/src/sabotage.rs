@@ -29,6 +29,9 @@ pub(crate) enum Sabotage {
     /// The two records of a REPLACE lie in two groups. Random runs seldom tear a batch there, so it
     /// has a test of its own (`simulation/cuts.rs`).
     OneGroup,
+    /// What a request of another node was answered is not written into the log. Random runs have no
+    /// other node; its test is in `simulation/proposals.rs`.
+    Request,
     /// Callers are told that all is well whatever the write said.
     Answer,
 }

@@ -30,9 +30,12 @@ pub struct Ticket<T> {
     pump: Option<Arc<dyn Pump>>,
 }
 
-/// The other end of a [`Ticket`].
-pub(crate) struct Promise<T> {
-    shared: Arc<Shared<T>>,
+/// The other end of a [`Ticket`], or a call that takes the answer.
+pub(crate) struct Promise<T>(To<T>);
+
+enum To<T> {
+    Ticket(Arc<Shared<T>>),
+    Call(Box<dyn FnOnce(T) + Send>),
 }
 
 /// A ticket and what answers it.
@@ -41,7 +44,7 @@ pub(crate) fn ticket<T>() -> (Promise<T>, Ticket<T>) {
         slot: Mutex::new(Slot { answer: None, waker: None }),
         ready: Condvar::new(),
     });
-    (Promise { shared: Arc::clone(&shared) }, Ticket { shared, pump: None })
+    (Promise(To::Ticket(Arc::clone(&shared))), Ticket { shared, pump: None })
 }
 
 impl<T> Ticket<T> {
@@ -97,14 +100,23 @@ impl<T> Future for Ticket<T> {
 }
 
 impl<T> Promise<T> {
+    /// A promise without a ticket: the answer goes to `call`, in the thread that gives it.
+    pub(crate) fn calling(call: impl FnOnce(T) + Send + 'static) -> Promise<T> {
+        Promise(To::Call(Box::new(call)))
+    }
+
     /// Gives the answer and wakes whoever waits.
     pub(crate) fn answer(self, answer: T) {
+        let shared = match self.0 {
+            To::Ticket(shared) => shared,
+            To::Call(call) => return call(answer),
+        };
         let waker = {
-            let mut slot = self.shared.slot.lock();
+            let mut slot = shared.slot.lock();
             slot.answer = Some(answer);
             slot.waker.take()
         };
-        self.shared.ready.notify_one();
+        shared.ready.notify_one();
         if let Some(waker) = waker {
             waker.wake();
         }

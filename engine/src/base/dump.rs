@@ -313,10 +313,12 @@ impl Dump {
             units.extend(cutter.push(Table::Volume, &key, value, true));
         }
         let prefix = volume.0.to_be_bytes();
-        let (rows, _) = self.read(Table::Retained, &prefix, &[], usize::MAX)?;
-        for (key, sealed) in rows {
-            let value = self.saved.values.open(Table::Retained, &key, volume, &sealed)?;
-            units.extend(cutter.push(Table::Retained, &key, value, true));
+        for table in [Table::Retained, Table::Answered] {
+            let (rows, _) = self.read(table, &prefix, &[], usize::MAX)?;
+            for (key, sealed) in rows {
+                let value = self.saved.values.open(table, &key, volume, &sealed)?;
+                units.extend(cutter.push(table, &key, value, true));
+            }
         }
         let mut accounts: Vec<AccountNumber> = self.saved.accounts()?.into_keys().collect();
         accounts.sort_unstable_by_key(|account| account.0);

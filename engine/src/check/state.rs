@@ -13,8 +13,8 @@ use crate::error::ReadError;
 use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId};
 use crate::mailbox::{VanishedEntry, decodes};
 use crate::state::{
-    ACCOUNT_ITSELF, Annotations, BlobRow, Places, Table, annotated_by, blob_of_reference, decoded,
-    mailbox_of_reference,
+    ACCOUNT_ITSELF, Annotations, AnsweredRow, BlobRow, Places, Table, annotated_by,
+    blob_of_reference, decoded, mailbox_of_reference,
 };
 use crate::width::u64_of;
 
@@ -38,8 +38,15 @@ impl Check<'_> {
                 self.table_problem(Table::Volume, &error);
             }
         }
-        let of_accounts =
-            [Table::Account, Table::Mailbox, Table::Head, Table::Page, Table::Ids, Table::Vanished];
+        let of_accounts = [
+            Table::Account,
+            Table::Mailbox,
+            Table::Head,
+            Table::Page,
+            Table::Ids,
+            Table::Vanished,
+            Table::Answered,
+        ];
         if let Err(error) = self.saved.bases() {
             self.table_problem(Table::Base, &error);
         }
@@ -66,7 +73,7 @@ impl Check<'_> {
         let scanned = saved.tables.scan_prefix(table, &[], &mut |key, value| {
             count += 1;
             let Some((account, mailbox)) = owner(table, key) else { return Ok(true) };
-            if !saved.values.has_account(account) {
+            if account != AccountNumber::VOLUME && !saved.values.has_account(account) {
                 return Ok(true);
             }
             if let Err(error) = open_row(saved, table, (account, key), value) {
@@ -220,6 +227,7 @@ fn owner(table: Table, key: &[u8]) -> Option<(AccountNumber, Option<MailboxId>)>
     let (account, rest) = key.split_first_chunk()?;
     let mailbox = match table {
         Table::Account => annotated_by(key).map(|(_, mailbox)| mailbox),
+        Table::Answered => None,
         _ => rest.first_chunk().map(|id| MailboxId(*id)),
     };
     let mailbox = mailbox.filter(|mailbox| *mailbox != ACCOUNT_ITSELF);
@@ -241,6 +249,9 @@ fn open_row(
         }
         Table::Account if annotated_by(key).is_some() => {
             decoded("row of metadata and rights", Annotations::decode(&plain)).map(drop)
+        }
+        Table::Answered => {
+            decoded("answered request", AnsweredRow::decode(account, &plain)).map(drop)
         }
         // Opened with the account, or with its mailbox.
         _ => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::proposal::Proposed;
 use super::room::RoomTaken;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList};
@@ -33,8 +34,8 @@ pub(crate) struct SealedMessage {
     pub(crate) email: EmailId,
     /// As the blob holds it, unless it is very long.
     pub(crate) summary: Option<Arc<[u8]>>,
-    /// Kept for it on the disk.
-    pub(crate) _room: RoomTaken,
+    /// Kept for it on the disk of the node that sealed it.
+    pub(crate) room: Option<RoomTaken>,
     /// For each account that may open it: its keyed content hash and conversation.
     pub(crate) accounts: Vec<(AccountNumber, [u8; 16], ThreadId)>,
 }
@@ -320,6 +321,8 @@ pub(crate) enum Change {
         parts: Vec<BasePart>,
         promise: Answer<()>,
     },
+    /// A change of another node.
+    Proposed(Box<Proposed>),
 }
 
 impl Change {
@@ -360,6 +363,7 @@ impl Change {
             Change::BaseDump { promise, .. } => promise.answer(Err(why())),
             Change::Retention(change) => change.refuse(why),
             Change::EndAhead { .. } => {}
+            Change::Proposed(proposed) => proposed.refuse(&why()),
         }
     }
 
@@ -408,6 +412,7 @@ impl Change {
                 crate::width::usize_of(uids.count()).saturating_mul(ROW_BYTES).min(4 << 20)
             }
             Change::ChunkAhead { chunk, .. } => chunk.bytes.len() + 64,
+            Change::Proposed(proposed) => proposed.change.group_bytes() + 1024,
             Change::BaseDump { units, .. } => {
                 units.iter().flatten().map(|row| row.key.len() + row.value.len() + 8).sum()
             }

@@ -41,6 +41,11 @@ impl Entering {
         }
     }
 
+    /// Whether these are all chunks of a message that is still entering.
+    pub(super) fn holds(&self, chunks: &[Lsn]) -> bool {
+        chunks.first().and_then(|first| self.messages.get(first)).is_some_and(|own| own == chunks)
+    }
+
     /// Nothing more of that message comes; answers its chunks.
     pub(super) fn end(&mut self, first: Lsn) -> Vec<Lsn> {
         self.messages.remove(&first).unwrap_or_default()

@@ -26,6 +26,7 @@ mod due;
 mod entering;
 mod follower;
 mod gather;
+pub(crate) mod proposal;
 mod queue;
 mod room;
 mod unnamed;
@@ -43,6 +44,7 @@ pub(crate) use committer::{
 };
 pub(crate) use follower::{Follower, FollowerSetup, Inherited};
 pub use gather::Announcement;
+pub use proposal::ProposalOutcome;
 pub(crate) use queue::Queue;
 pub(crate) use room::Room;
 pub(crate) use unnamed::Unnamed;

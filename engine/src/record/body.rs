@@ -27,6 +27,7 @@
 //!   36  keys begun       list(account u64, key generation)
 //!   37  key destroyed    account u64, key generation
 //!   38 to 40           metadata, rights, limits, see `sharing.rs`
+//!   41  answered         request 16, outcome
 //! 8 to 15 and others: queue, digests, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
@@ -44,7 +45,7 @@ use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::{Keyword, SystemFlags};
 use crate::ids::{
     AccountNumber, BlobTag, EmailId, EpochId, InstanceId, KeyGeneration, MailboxId, NodeId,
-    ThreadId, Uid, UidValidity, UnixSeconds,
+    RequestId, ThreadId, Uid, UidValidity, UnixSeconds,
 };
 use crate::store::SpecialUse;
 
@@ -82,6 +83,7 @@ impl Body {
             Body::KeysBegun(_) => 36,
             Body::KeyDestroyed { .. } => 37,
             Body::Sharing(body) => body.kind(),
+            Body::Answered { .. } => 41,
         }
     }
 
@@ -117,6 +119,10 @@ impl Body {
             Body::BaseImage(part) => part.encode(out),
             Body::Retention(body) => body.encode(out),
             Body::Sharing(body) => body.encode(out),
+            Body::Answered { request, outcome } => {
+                out.raw(&request.0);
+                out.blob(outcome);
+            }
             Body::AccountUpdate(update) => update.encode(out),
             of_mailboxes => of_mailboxes.encode_of_mailboxes(out),
         }
@@ -184,11 +190,7 @@ impl Body {
             5 => Body::AccountDelete { account: AccountNumber(from.u64()?) },
             6 => Body::AccountDestroyed { account: AccountNumber(from.u64()?) },
             7 => Body::Policy(from.list(PolicyChange::decode)?),
-            16 => Body::AccountUpdate(AccountUpdate {
-                name: from.text()?.to_owned(),
-                credentials: from.blob()?.to_vec(),
-                quota_bytes: from.option(Decoder::varint)?,
-            }),
+            16 => Body::AccountUpdate(AccountUpdate::decode(from)?),
             17 => Body::Append {
                 mailbox: MailboxId(from.array()?),
                 messages: from.list(|from| {
@@ -229,17 +231,28 @@ impl Body {
                 let (account, generation) = decode_key(from)?;
                 Body::KeyDestroyed { account, generation }
             }
-            38..=40 => SharingBody::decode(kind, from)?,
+            38..=40 => Body::Sharing(SharingBody::decode(kind, from)?),
+            41 => {
+                Body::Answered { request: RequestId(from.array()?), outcome: from.blob()?.to_vec() }
+            }
             _ => return Err("its type is not known to this version"),
         })
     }
 }
 
 impl AccountUpdate {
-    fn encode(&self, out: &mut Encoder) {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
         out.text(&self.name);
         out.blob(&self.credentials);
         out.option(self.quota_bytes, Encoder::varint);
+    }
+
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<AccountUpdate, Broken> {
+        Ok(AccountUpdate {
+            name: from.text()?.to_owned(),
+            credentials: from.blob()?.to_vec(),
+            quota_bytes: from.option(Decoder::varint)?,
+        })
     }
 }
 
@@ -265,7 +278,7 @@ impl EpochBegin {
 }
 
 impl PolicyChange {
-    fn encode(&self, out: &mut Encoder) {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
         match self {
             PolicyChange::DomainPut(name) => {
                 out.u8(1);
@@ -288,7 +301,7 @@ impl PolicyChange {
         }
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<PolicyChange, Broken> {
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<PolicyChange, Broken> {
         Ok(match from.u8()? {
             1 => PolicyChange::DomainPut(from.text()?.to_owned()),
             2 => PolicyChange::DomainDelete(from.text()?.to_owned()),

@@ -28,7 +28,7 @@ mod sealed;
 mod sharing;
 
 use base::{BasePart, DumpedRow};
-pub(crate) use body::{special_use_number, special_use_of};
+pub(crate) use body::{decode_keywords, encode_keywords, special_use_number, special_use_of};
 pub(crate) use part::{ArrivalPart, PartBlob};
 pub(crate) use retention::RetentionBody;
 pub(crate) use sealed::open_record;
@@ -123,6 +123,9 @@ pub(crate) enum Body {
     Retention(RetentionBody),
     /// Metadata, rights and limits; see `sharing.rs`.
     Sharing(SharingBody),
+    /// A request of another node became the records before it in the group, or in the run, that
+    /// carry its id; and what it was answered (`commit/proposal/outcome.rs`).
+    Answered { request: RequestId, outcome: Vec<u8> },
 }
 
 /// The begin of an epoch: one link of the volume's history.

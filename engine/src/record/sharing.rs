@@ -9,7 +9,6 @@
 //! `of` is the account whose private entry it is, 0 for one that all see who may; no value: the
 //! entry goes; no rights: the identifier goes.
 
-use super::Body;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::ids::{AccountNumber, MailboxId};
 use crate::rights::{Identifier, Rights};
@@ -37,7 +36,7 @@ pub(crate) enum SharingBody {
 }
 
 impl SharingBody {
-    pub(super) fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         match self {
             SharingBody::Metadata { .. } => 38,
             SharingBody::Rights { .. } => 39,
@@ -45,7 +44,7 @@ impl SharingBody {
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Encoder) {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
         match self {
             SharingBody::Metadata { mailbox, entries } => {
                 out.raw(&mailbox.0);
@@ -68,8 +67,8 @@ impl SharingBody {
         }
     }
 
-    pub(super) fn decode(kind: u8, from: &mut Decoder<'_>) -> Result<Body, Broken> {
-        Ok(Body::Sharing(match kind {
+    pub(crate) fn decode(kind: u8, from: &mut Decoder<'_>) -> Result<SharingBody, Broken> {
+        Ok(match kind {
             38 => SharingBody::Metadata {
                 mailbox: MailboxId(from.array()?),
                 entries: from.list(|from| {
@@ -87,6 +86,6 @@ impl SharingBody {
             },
             40 => SharingBody::Limits { messages: from.option(Decoder::varint)? },
             _ => return Err("its type is not known to this version"),
-        }))
+        })
     }
 }

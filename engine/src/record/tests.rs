@@ -303,3 +303,19 @@ fn records_of_keys_are_written_as_they_were_first() {
     }
     crate::golden::compare("records_keys_3.bin", &bytes);
 }
+
+#[test]
+fn records_of_answers_are_written_as_they_were_first() {
+    let outcome = vec![1, 1, 1, 2, 3];
+    let body = Body::Answered { request: RequestId([9; 16]), outcome };
+    let mut in_run = Record::new(Stamp(42), body);
+    in_run.request = Some(RequestId([9; 16]));
+    let alone = in_run.clone();
+    in_run.run = Some(Run { first: Lsn::new(1, 77).unwrap(), last: true });
+    for record in [&alone, &in_run] {
+        let payload = record.encode();
+        assert!(Record::decode(41, &payload[..payload.len() - 1]).is_err());
+        assert_eq!(Record::decode(41, &payload).as_ref(), Ok(record));
+    }
+    compare_with("records_answered_9.bin", &[alone, in_run]);
+}

@@ -13,6 +13,7 @@
 //! | `keys` | keys of accounts that begin and end, at every point |
 //! | `index` | what the full-text index answers |
 //! | `pair` | two nodes, what is on its way between them, and either of them dying |
+//! | `proposals` | changes of another node, which take effect once |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
 //! | `cases`, `house` | what runs found once, each as a script; what scripts are about |
@@ -34,6 +35,7 @@ mod keys;
 mod model;
 mod pair;
 mod proof;
+mod proposals;
 mod run;
 mod seeds;
 mod world;

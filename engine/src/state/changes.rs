@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::account::AccountState;
 use super::annotations::ACCOUNT_ITSELF;
+use super::answered::AnsweredRow;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::committed::Committed;
@@ -28,8 +29,8 @@ use super::retained::{RetainedChanges, VolumeRetention};
 use crate::error::ReadError;
 use crate::flags::Keyword;
 use crate::ids::{
-    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, PartHash, Stamp, Uid, UidValidity,
-    UnixSeconds,
+    AccountNumber, BlobId, EpochId, Lsn, MailboxId, NodeId, PartHash, RequestId, Stamp, Uid,
+    UidValidity, UnixSeconds,
 };
 use crate::mailbox::{DirtyPages, FlagDelta, KeywordSet, MailboxState, Row, RowIds};
 use crate::record::{
@@ -107,6 +108,8 @@ pub(crate) struct Changes {
     pub(crate) destroyed: BTreeSet<AccountNumber>,
     /// Keys that the groups name.
     pub(crate) named: Vec<Named>,
+    /// Requests of other nodes, and what they were answered.
+    pub(crate) answered: HashMap<RequestId, AnsweredRow>,
     /// The highest stamp of any record applied.
     pub(crate) stamp: Stamp,
 }
@@ -228,6 +231,10 @@ impl Changes {
                 let changed = Arc::make_mut(&mut policy);
                 changes.iter().for_each(|change| changed.apply(change));
                 self.policy = Some(policy);
+            }
+            Body::Answered { request, outcome } => {
+                let row = AnsweredRow { account, lsn, outcome: outcome.as_slice().into() };
+                self.answered.insert(*request, row);
             }
             // They say nothing new; a node that follows notes what it has then.
             Body::BaseBegin { .. } | Body::BaseDump { .. } => {}

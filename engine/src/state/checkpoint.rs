@@ -13,6 +13,7 @@ mod parts;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::account::AccountState;
+use super::answered::answered_key;
 use super::blob::{blob_of_reference, lowest_reference, mailbox_of_reference, reference_key};
 use super::changes::MailboxKey;
 use super::committed::{Committed, Unsaved};
@@ -97,6 +98,7 @@ pub(crate) fn write(
     writer.parts(unsaved)?;
     writer.retained(unsaved)?;
     writer.summaries(unsaved)?;
+    writer.answered(unsaved)?;
     writer.dead_chunks(unsaved)?;
     writer.key_uses(unsaved)?;
     if let Some(policy) = &unsaved.policy {
@@ -218,6 +220,10 @@ impl Writer<'_> {
                         Ok(true)
                     })?;
                     self.delete_retention(&key);
+                    self.saved.tables.scan_prefix(Table::Answered, &key, &mut |key, _| {
+                        self.batch.delete(Table::Answered, key);
+                        Ok(true)
+                    })?;
                 }
             }
         }
@@ -460,6 +466,22 @@ impl Writer<'_> {
         }
         for (run, page) in &unsaved.summary_pages {
             self.put(Table::Summary, &run.to_bytes(), run.account, &page.value)?;
+        }
+        Ok(())
+    }
+
+    /// Writes and removes answered requests; those of accounts that are gone went with all else.
+    fn answered(&mut self, unsaved: &Unsaved) -> Result<(), ReadError> {
+        for ((account, request), row) in &unsaved.answered {
+            let is_gone = matches!(unsaved.accounts.get(account), Some(None))
+                || self.destroyed.contains(account);
+            let key = answered_key(*account, *request);
+            match row {
+                Some(row) if !is_gone => {
+                    self.put(Table::Answered, &key, *account, &row.encode())?;
+                }
+                _ => self.batch.delete(Table::Answered, &key),
+            }
         }
         Ok(())
     }

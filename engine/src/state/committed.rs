@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::account::AccountState;
 use super::annotations::SharingIndex;
+use super::answered::{Answered, AnsweredRow, UnsavedAnswers};
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places, blob_of_reference, mailbox_of_reference};
 use super::changes::{Changes, MailboxKey, ReferenceKey, VolumeState};
@@ -42,7 +43,7 @@ use super::vanished::{self, GoneMap, RecentlyGone};
 use super::watchers::AccountWatchers;
 use crate::error::ReadError;
 use crate::format_level;
-use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, PartHash, Stamp, Uid};
+use crate::ids::{AccountNumber, BlobId, Lsn, MailboxId, PartHash, RequestId, Stamp, Uid};
 use crate::log::KeyNames;
 use crate::mailbox::{DirtyPages, MailboxState, PageReader, View};
 use crate::rights::Grantee;
@@ -94,6 +95,7 @@ pub(crate) struct Unsaved {
     /// Pages of summaries that were made since.
     pub(crate) summary_pages: MadePages,
     pub(crate) summary_run_uids: u32,
+    pub(crate) answered: UnsavedAnswers,
 }
 
 #[derive(Default)]
@@ -136,6 +138,8 @@ pub(crate) struct Committed {
     pub(crate) summary_pages: SummaryPages,
     /// What the full-text index hears.
     pub(crate) index_feed: IndexFeed,
+    /// What requests of other nodes were answered.
+    answered: Answered,
     next_watcher: AtomicU64,
     pub(super) account_watchers: AccountWatchers,
     stamp: AtomicU64,
@@ -169,6 +173,7 @@ impl Committed {
             reseal: Arc::default(),
             summary_pages: SummaryPages::default(),
             index_feed: IndexFeed::default(),
+            answered: Answered::of(saved.answered()?),
             next_watcher: AtomicU64::new(1),
             account_watchers: AccountWatchers::default(),
             stamp: AtomicU64::new(saved.stamp()?.map_or(0, |stamp| stamp.stamp.0)),
@@ -196,6 +201,7 @@ impl Committed {
         *self.volume.write() = self.saved.volume()?;
         *self.policy.write() = Arc::new(self.saved.policy()?);
         *self.retention.write() = self.saved.volume_retention()?;
+        self.answered.reload(self.saved.answered()?);
         *self.sharing.write() = index_of(&accounts);
         *self.accounts.write() = accounts;
         *self.names.write() = names;
@@ -263,6 +269,24 @@ impl Committed {
         visit: &mut RetainedVisitor<'_>,
     ) -> Result<(), ReadError> {
         self.retained.visit(&self.saved, account, from, visit)
+    }
+
+    /// What a request of another node was answered, if it took effect.
+    pub(crate) fn answered(&self, request: RequestId) -> Option<AnsweredRow> {
+        self.answered.find(request)
+    }
+
+    /// Whether so many answered requests are kept that no further one is taken.
+    pub(crate) fn has_too_many_answers(&self) -> bool {
+        self.answered.is_full()
+    }
+
+    /// Forgets requests that were answered below a position, but for the newest; answers how many.
+    pub(crate) fn forget_answered(&self, below: Lsn) -> usize {
+        let forgotten = self.answered.forget(below);
+        let rows = forgotten.iter().map(|row| (*row, None));
+        self.unsaved.lock().answered.extend(rows);
+        forgotten.len()
     }
 
     /// Whether the tables know the account and its key is destroyed.
@@ -492,6 +516,7 @@ impl Committed {
             *self.retention.write() = retention;
         }
         self.retained.extend(std::mem::take(&mut changes.retained));
+        self.note_answers(changes);
         // Before the views that lack them: who compares a position with a view finds them.
         self.gone.extend(std::mem::take(&mut changes.gone));
         let epoch_begin = self.epoch_begin();
@@ -522,6 +547,16 @@ impl Committed {
             }
         }
         touched
+    }
+
+    fn note_answers(&self, changes: &Changes) {
+        if !changes.answered.is_empty() {
+            self.answered.extend(changes.answered.clone());
+        }
+        let is_gone = |account| matches!(changes.accounts.get(&account), Some(None));
+        if changes.accounts.values().any(Option::is_none) {
+            self.answered.forget_accounts(is_gone);
+        }
     }
 
     /// Answers whom it concerns that names, subscriptions, metadata or rights changed. After the
@@ -602,6 +637,8 @@ impl Committed {
         unsaved.retention = changes.retention.or(unsaved.retention);
         unsaved.dead_chunks.extend(changes.dead_chunks);
         unsaved.destroyed.extend(changes.destroyed);
+        let answered = changes.answered.into_iter();
+        unsaved.answered.extend(answered.map(|(id, row)| ((row.account, id), Some(row))));
     }
 
     /// Whether a change of a reference waits for the next checkpoint: made, or removed.

@@ -2,6 +2,7 @@
 
 use super::account::{AccountState, Usage};
 use super::annotations::Annotations;
+use super::answered::AnsweredRow;
 use super::base::BaseImage;
 use super::blob::{BlobRow, Places};
 use super::changes::VolumeState;
@@ -26,6 +27,13 @@ pub(crate) fn account_row(bytes: &[u8]) {
 pub(crate) fn annotations_row(bytes: &[u8]) {
     let Ok(annotations) = Annotations::decode(bytes) else { return };
     assert_eq!(Annotations::decode(&annotations.encode()), Ok(annotations));
+}
+
+/// What a request of another node was answered.
+pub(crate) fn answered_row(bytes: &[u8]) {
+    let account = AccountNumber(7);
+    let Ok(row) = AnsweredRow::decode(account, bytes) else { return };
+    assert_eq!(AnsweredRow::decode(account, &row.encode()), Ok(row));
 }
 
 /// What an account's mail takes.

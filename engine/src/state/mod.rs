@@ -9,6 +9,7 @@
 //! | `saved` | the tables, read |
 //! | `checkpoint` | the tables, written |
 //! | `account`, `policy`, `blob` | rows |
+//! | `answered` | requests of other nodes, and what they were answered |
 //! | `annotations` | metadata, access control lists, limits |
 //! | `base` | base images, and which records they make needless |
 //! | `retained`, `retain` | messages kept after they were expunged; records applied to them |
@@ -24,6 +25,7 @@
 
 mod account;
 mod annotations;
+mod answered;
 mod base;
 mod blob;
 mod changes;
@@ -51,6 +53,7 @@ mod watchers;
 pub(crate) use account::Usage;
 pub(crate) use account::{AccountState, INBOX, canonical, is_staging, staging_name};
 pub(crate) use annotations::{ACCOUNT_ITSELF, AccountAnnotations, Annotations};
+pub(crate) use answered::AnsweredRow;
 pub(crate) use base::{BaseImage, Coverage};
 pub(crate) use blob::{
     BlobRow, ChunkPlace as StateChunkPlace, Places, blob_of_reference, mailbox_of_reference,

@@ -21,6 +21,7 @@
 //! Base       account u64                          base value             (state/base.rs)
 //! Retained   see state/retained.rs
 //! Summary    account u64, mailbox 16, uid u32     summaries of a run  (mailbox/summary_page.rs)
+//! Answered   account u64, request 16              what it was answered   (state/answered.rs)
 //! ```
 //! Keys hold numbers and random ids only. Every other value is sealed with the key of its account,
 //! or of the volume where the key names none, and bound to its table, key and checkpoint

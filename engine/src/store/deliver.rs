@@ -87,11 +87,6 @@ impl Inner {
         Ok(())
     }
 
-    /// Nothing more of these messages comes, named by their first chunks: their chunks are dead.
-    pub(super) fn end_ahead(&self, firsts: &[Lsn]) {
-        firsts.iter().for_each(|&first| self.queue.push_now(Change::EndAhead { first }));
-    }
-
     fn enter_ahead(
         &self,
         tag: BlobTag,

@@ -16,6 +16,7 @@
 //! | `summary_maker` | makes these pages |
 //! | `index_maker`, `search` | makes the full-text index follow the log; asks it |
 //! | `account`, `mailbox` | the handles that protocols hold |
+//! | `propose` | changes that travel: to the primary, and from other nodes |
 //! | `directory` | accounts, domains, aliases, passwords |
 //! | `recent_passwords` | passwords that need no slow hash for some minutes |
 //! | `retention` | messages that are kept after they were expunged |
@@ -65,6 +66,9 @@ mod parts;
 #[cfg(test)]
 mod parts_tests;
 mod prepare;
+mod propose;
+#[cfg(test)]
+mod propose_tests;
 mod read;
 mod rebuild;
 mod recent_passwords;
@@ -96,7 +100,7 @@ mod upgrade;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::account::{Account, AccountSubscription};
 pub use self::create::{InitOptions, KeySource, SecondNode, verify_backup};
@@ -110,6 +114,7 @@ use self::open::Beginning;
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::pair::{Epoch, PairStanding, VolumeStanding};
 pub use self::prepare::PreparedMessage;
+pub use self::propose::{ProposalError, Route, RouteReply};
 pub use self::read::MessageReader;
 pub use self::rebuild::RebuildReport;
 pub use self::repair::RepairReport;
@@ -130,16 +135,17 @@ pub use self::upgrade::Upgrade;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;
+#[cfg(test)]
+pub(crate) use self::propose::Loopback;
 use self::recent_passwords::RecentPasswords;
 use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
 use crate::check::ScrubFigures;
-pub use crate::commit::{Announcement, Undeleted};
+pub use crate::commit::{Announcement, ProposalOutcome, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Follower, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
 use crate::error::CommitError;
-use crate::ids::Lsn;
 use crate::log::{LogDamage, LogReader};
 use crate::pair::PairState;
 use crate::reclaim::ReclaimFigures;
@@ -175,6 +181,8 @@ pub(crate) struct Inner {
     follower: Mutex<Option<Follower>>,
     /// What a role begins with that is taken on later.
     beginning: Beginning,
+    /// Of a node that is not primary.
+    route: RwLock<Option<Arc<dyn Route>>>,
     checkpoints: Arc<CheckpointSlot>,
     commit_status: Arc<CommitterStatus>,
     /// Living bytes of each segment.
@@ -223,14 +231,6 @@ impl Inner {
         let (promise, answer) = ticket();
         let pump = self.steps.clone().map(|steps| -> Arc<dyn Pump> { steps });
         (promise, answer.pumped(pump))
-    }
-
-    /// Queues a change; one that is refused leaves the messages that entered ahead of it dead.
-    fn push(&self, change: Change, ahead: &[Lsn]) {
-        if let Err(refused) = self.queue.push(change) {
-            self.end_ahead(ahead);
-            refused.refuse(&|| self.refusal());
-        }
     }
 
     /// Why the committer takes nothing.

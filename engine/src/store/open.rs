@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::create::{KeySource, log_setup};
 use super::drive::{Driver, Steps};
@@ -256,12 +256,11 @@ impl Store {
         let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
         let role = last_role(disk.as_ref(), &log)?;
         let (log, follows) = (LogSetup { role, ..log }, role == Role::Follower);
-        let setup = with_switched(&saved, &log)?;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
-        let recovered = replay.run(setup, mode)?;
+        let recovered = replay.run(with_switched(&saved, &log)?, mode)?;
         let (mut report, inherited) = replay.finish()?;
         report.healed_root_key = healed_root_key;
         report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
@@ -280,6 +279,7 @@ impl Store {
             pair: Arc::default(),
             follower: Mutex::default(),
             beginning: Beginning { surroundings: surroundings.clone(), log, node, upkeep },
+            route: RwLock::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
             space: Arc::default(),

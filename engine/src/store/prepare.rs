@@ -78,7 +78,7 @@ impl Store {
         if u64_of(message.len()) > limit {
             return Err(too_large);
         }
-        let _room = inner.room.take(u64::from(size))?;
+        let room = inner.room.take(u64::from(size))?;
         let large = message.len() > INLINE_MESSAGE_BYTES_MAX;
         let _permit = large.then(|| inner.large_messages.take());
         let summary = Summary::parse(message);
@@ -126,7 +126,7 @@ impl Store {
                 size,
                 email,
                 summary,
-                _room,
+                room: Some(room),
                 accounts: hashes,
             },
         })

@@ -8,7 +8,7 @@ use super::summary_maker::MakerStep;
 use super::*;
 use crate::disk::PlainDisk;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
-use crate::ids::{BlobId, Uid, UnixSeconds};
+use crate::ids::{BlobId, Lsn, Uid, UnixSeconds};
 use crate::mailbox::{PageKey, PagedSummary, Row, encode_summary_page};
 use crate::message::Summary;
 use crate::seal::Secret;

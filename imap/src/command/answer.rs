@@ -168,6 +168,11 @@ impl Answer {
                 );
             }
             CommitError::Read(error) => return Answer::unreadable(session, error),
+            CommitError::Primary { .. } => {
+                tracing::error!(rip = %session.peer.ip(), %error, "change refused");
+                let words = "The other node could not do it; its operator has been told";
+                return Answer::no("SERVERBUG", words);
+            }
         };
         Answer::no(code, printable(&error.to_string()))
     }

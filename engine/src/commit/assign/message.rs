@@ -211,6 +211,7 @@ impl Assigner<'_> {
         if payload > RECORD_BYTES_MAX {
             return Err(record_too_large());
         }
+        let payload = payload + self.executing.answer_bytes;
         if !self.builder.fits(payload, chunk_count, chunk_bytes) {
             self.finish_group();
         }
@@ -246,7 +247,7 @@ impl Assigner<'_> {
         chunk: &SealedChunk,
     ) -> Result<Lsn, CommitError> {
         self.refuse_ending(chunk)?;
-        if !self.builder.fits(0, 1, chunk.bytes.len()) {
+        if !self.builder.fits(self.executing.answer_bytes, 1, chunk.bytes.len()) {
             self.finish_group();
         }
         let lsn = self.next;

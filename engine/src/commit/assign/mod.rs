@@ -19,6 +19,7 @@ mod mailbox;
 mod message;
 mod name;
 mod parts;
+mod proposed;
 mod replace;
 mod retention;
 mod sharing;
@@ -28,6 +29,7 @@ pub(crate) use self::keys::BELOW_LEVEL;
 
 use std::sync::Arc;
 
+use self::proposed::Executing;
 use super::change::{Answer, Change};
 use super::entering::Entering;
 use crate::error::CommitError;
@@ -77,6 +79,8 @@ pub(crate) struct Assigner<'a> {
     replies: Vec<Reply>,
     another_segment: bool,
     broken: Option<String>,
+    /// Of another node, if one is.
+    executing: Executing,
 }
 
 /// A batch ready to be written.
@@ -109,6 +113,7 @@ impl<'a> Assigner<'a> {
             replies: Vec::new(),
             another_segment: false,
             broken: None,
+            executing: Executing::default(),
         }
     }
 
@@ -236,6 +241,7 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Fence { promise } => self.reply(promise, Ok(())),
+            Change::Proposed(proposed) => self.propose(*proposed),
             Change::GiveUp { account, mailbox, uids, messages, promise } => {
                 let result = self.give_up((account, mailbox), &uids, &messages);
                 self.reply(promise, result);
@@ -293,6 +299,7 @@ impl<'a> Assigner<'a> {
         self.context.stamp = Stamp(self.context.stamp.0 + 1);
         let mut record = Record::new(self.context.stamp, body);
         record.run = run;
+        record.request = self.executing.request;
         let level = format_level::of_record(record.kind());
         let allowed = level.is_some_and(|level| level <= self.context.format_level);
         assert!(allowed, "a record of type {} is above the volume's level", record.kind());
@@ -306,7 +313,7 @@ impl<'a> Assigner<'a> {
         if sealed.len() > RECORD_BYTES_MAX {
             return Err(record_too_large());
         }
-        if !self.builder.fits(sealed.len(), 0, 0) {
+        if !self.builder.fits(sealed.len() + self.executing.answer_bytes, 0, 0) {
             self.finish_group();
         }
         // A page that cannot be read leaves the head half changed, so nothing of this batch may be

@@ -70,10 +70,14 @@ impl Assigner<'_> {
     ) -> Result<(), CommitError> {
         let first = self.next;
         let pieces: Vec<&[Transfer]> = transfers.chunks(RECORD_MESSAGES_MAX).collect();
+        // What another node is answered ends the run that tells of it.
+        let is_answered = self.executing.request.is_some() && pieces.len() > 1;
         for (piece, left) in pieces.iter().zip((0..pieces.len()).rev()) {
-            let run = (pieces.len() > 1).then_some(Run { first, last: left == 0 });
+            let last = left == 0 && !is_answered;
+            let run = (pieces.len() > 1).then_some(Run { first, last });
             self.emit_in_run(account, body(piece.to_vec()), run)?;
         }
+        self.executing.open_run = is_answered.then_some(first);
         Ok(())
     }
 

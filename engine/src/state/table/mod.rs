@@ -52,6 +52,8 @@ pub(crate) enum Table {
     Part,
     /// Summaries of messages, by run: this node's own cache.
     Summary,
+    /// What requests of other nodes were answered.
+    Answered,
 }
 
 impl Table {
@@ -62,12 +64,13 @@ impl Table {
             Table::Retained => crate::format_level::RETENTION,
             Table::Part => crate::format_level::PARTS,
             Table::Summary => crate::format_level::SUMMARY_PAGES,
+            Table::Answered => crate::format_level::PROPOSALS,
             _ => 1,
         }
     }
 
     /// Every table.
-    pub(crate) const ALL: [Table; 14] = [
+    pub(crate) const ALL: [Table; 15] = [
         Table::Volume,
         Table::Account,
         Table::Mailbox,
@@ -82,11 +85,12 @@ impl Table {
         Table::Retained,
         Table::Part,
         Table::Summary,
+        Table::Answered,
     ];
 
     /// Tables whose keys begin with an account (u64, big-endian) and whose values are sealed under
     /// its key: what is sealed anew when that changes. A new table of this kind belongs here.
-    pub(crate) const OF_ACCOUNTS: [Table; 10] = [
+    pub(crate) const OF_ACCOUNTS: [Table; 11] = [
         Table::Account,
         Table::Mailbox,
         Table::Head,
@@ -97,6 +101,7 @@ impl Table {
         Table::Base,
         Table::Part,
         Table::Summary,
+        Table::Answered,
     ];
 
     /// Tables whose keys go on with a mailbox: what goes with it.
@@ -120,6 +125,7 @@ impl Table {
             Table::Retained => "retained",
             Table::Part => "part",
             Table::Summary => "summary",
+            Table::Answered => "answered",
         }
     }
 }
@@ -147,6 +153,7 @@ impl Table {
             Table::Retained => 11,
             Table::Part => 15,
             Table::Summary => 16,
+            Table::Answered => 17,
         }
     }
 }
