@@ -166,18 +166,21 @@ impl Pair {
             Failure::new(Exit::Later, format!("cannot listen for the pair on {address}: {cause}"))
         })?;
         let pair = Arc::new(Pair { store: store.clone(), node, link, options: options.clone() });
-        tokio::spawn(Arc::clone(&pair).degrade_when_alone());
+        tokio::spawn(Arc::clone(&pair).keep_watch());
         Ok(Some(pair))
     }
 
-    /// Goes on without the other node after a set time, where that is configured, and loudly.
-    async fn degrade_when_alone(self: Arc<Pair>) {
-        if self.options.acknowledgement != Acknowledgement::Durable(Away::Degrade) {
-            return;
-        }
+    /// What time brings. Goes on without the other node after a set time, where that is configured,
+    /// and loudly.
+    async fn keep_watch(self: Arc<Pair>) {
         let mut alone = Duration::ZERO;
         loop {
             tokio::time::sleep(LOOK).await;
+            let node = Arc::clone(&self.node);
+            let _ = tokio::task::spawn_blocking(move || node.tick()).await;
+            if self.options.acknowledgement != Acknowledgement::Durable(Away::Degrade) {
+                continue;
+            }
             let standing = self.store.pair_standing();
             if standing.is_there || self.store.standing().follows {
                 if standing.is_degraded {

@@ -128,11 +128,21 @@ fn a_second_node_joins_by_invitation_and_shows_the_same_mail_at_once() {
     two.await_there();
     Imap::login(second.imap, "later@example.org", PASSWORD).expect("accounts follow, too");
 
-    let refused = there.append("INBOX", "", b"Subject: x\r\n\r\nx\r\n").unwrap();
-    assert_eq!(refused.status, "NO");
-    assert!(refused.text.contains("UNAVAILABLE"), "{}", refused.text);
-    let reply = second.lmtp().deliver("s@example.net", &[USER], &text(9)).unwrap();
-    assert_eq!(reply[0].code / 100, 4, "{reply:?}");
+    // Changes are made on either node, and whoever made one sees it where it was made.
+    let appended = there.append("INBOX", "", &text(5)).unwrap();
+    assert_eq!(appended.status, "OK", "{}", appended.text);
+    assert_eq!(numbers(&mut there).last().unwrap().1, 5);
+    assert!(deliver(second, 6));
+    there.ok("CREATE Later").unwrap();
+    there.ok("UID MOVE 1:2 Later").unwrap();
+    there.ok("STORE 1 +FLAGS (\\Deleted)").unwrap();
+    there.ok("EXPUNGE").unwrap();
+    here.ok("NOOP").unwrap();
+    let left: Vec<usize> = numbers(&mut here).into_iter().map(|(_, number)| number).collect();
+    assert_eq!(left, [4, 5, 6]);
+    assert_eq!(numbers(&mut here), numbers(&mut there));
+    let again = there.ok("STATUS Later (MESSAGES UIDVALIDITY)").unwrap().untagged[0].text();
+    assert_eq!(here.ok("STATUS Later (MESSAGES UIDVALIDITY)").unwrap().untagged[0].text(), again);
 
     let token = invitation(first, addresses[0]);
     let third = Site::empty();

@@ -36,6 +36,7 @@
 //!    expected, and what to do.
 
 mod acceptor;
+mod asking;
 pub mod checks;
 mod connection;
 pub mod credentials;

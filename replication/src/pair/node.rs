@@ -17,17 +17,19 @@
 //! 4. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::Store;
-use engine::ids::{Lsn, VolumeId};
+use engine::error::CommitError;
+use engine::ids::{Lsn, RequestId, VolumeId};
 use engine::log::GroupHash;
 use engine::pair::{Acknowledgement, Position, Shipment};
+use engine::{ProposalOutcome, Route, RouteReply, Store};
 use parking_lot::{Condvar, Mutex};
 
+use super::asking::Asked;
 use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
@@ -36,6 +38,10 @@ use super::protocol::Ending;
 pub const UNNOTED_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of groups in a message, unless one group has more.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// How long a client waits for room in what is to be sent.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long answered requests are remembered: far above what anybody waits.
+const REQUESTS_KEPT: Duration = Duration::from_secs(600);
 /// How often a thread that ships looks whether it still should.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -47,6 +53,18 @@ struct Volume {
     standing: Mutex<Standing>,
     noted: Condvar,
     shipping: Mutex<Option<Shipping>>,
+    /// What clients of a follower asked for.
+    asked: Asked,
+    /// The connection, while its other end is primary.
+    primary: Mutex<Option<Arc<Connection>>>,
+    /// Positions of the past minutes, for requests that nobody will send again.
+    passed: Mutex<VecDeque<(Instant, Lsn)>>,
+}
+
+/// The way of a follower's changes to the primary.
+struct Way {
+    id: VolumeId,
+    volume: Weak<Volume>,
 }
 
 /// What is known of the volume at the other node.
@@ -112,8 +130,13 @@ impl Node {
                 standing: Mutex::default(),
                 noted: Condvar::new(),
                 shipping: Mutex::default(),
+                asked: Asked::default(),
+                primary: Mutex::default(),
+                passed: Mutex::default(),
             };
-            (id, Arc::new(volume))
+            let volume = Arc::new(volume);
+            volume.set_way(id);
+            (id, volume)
         };
         Arc::new(Node {
             volumes: volumes.into_iter().map(volume).collect(),
@@ -142,9 +165,29 @@ impl Node {
         self.taken_bytes.load(Ordering::Relaxed)
     }
 
+    /// What time brings: proposals that wait for too long, and requests that are long over.
+    pub fn tick(&self) {
+        for (id, volume) in &self.volumes {
+            let late = volume.asked.expire();
+            let primary = volume.primary.lock().clone();
+            if let Some(connection) = primary {
+                late.into_iter().for_each(|request| {
+                    volume.say(&connection, *id, Message::Withdraw(request));
+                });
+            }
+            volume.forget();
+        }
+    }
+
     /// Something about this node's roles has changed: the connection is made anew, so that both
     /// tell each other.
     pub fn roles_changed(&self) {
+        for (id, volume) in &self.volumes {
+            volume.set_way(*id);
+            if !volume.store.standing().follows {
+                volume.asked.settle(&volume.store);
+            }
+        }
         if let Some(connection) = self.connection.lock().as_ref() {
             connection.close();
         }
@@ -161,6 +204,7 @@ impl Node {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 self.taken_bytes.fetch_add(length, Ordering::Relaxed);
                 volume.standing.lock().trouble = None;
+                volume.asked.reached(end.lsn);
                 volume.say(connection, id, Message::Noted(end_of(end)));
             }
             Err(error) => {
@@ -239,8 +283,76 @@ impl Volume {
         }
     }
 
+    /// Changes go to the primary, if that is the other node.
+    fn set_way(self: &Arc<Volume>, id: VolumeId) {
+        let way = Way { id, volume: Arc::downgrade(self) };
+        let follows = self.store.standing().follows;
+        let way: Arc<dyn Route> = Arc::new(way);
+        self.store.set_route(follows.then_some(way));
+    }
+
+    /// Sends a proposal; what cannot be sent is answered so.
+    fn propose_by(
+        &self,
+        connection: &Connection,
+        id: VolumeId,
+        request: RequestId,
+        proposal: &[u8],
+    ) {
+        let begun = Instant::now();
+        loop {
+            let message = Message::Propose { request, bytes: proposal.to_vec() };
+            match connection.send(id, message) {
+                // What is lost with the connection is sent again by the next.
+                Ok(()) | Err(SendError::Closed) => return,
+                Err(SendError::Full(_)) if begun.elapsed() < SEND_PATIENCE => {
+                    connection.wait_for_room(proposal.len(), LOOK);
+                }
+                Err(error) => return self.asked.refuse(request, &error.to_string()),
+            }
+        }
+    }
+
+    /// A follower's client asks for a change.
+    fn proposed(
+        &self,
+        connection: &Arc<Connection>,
+        (id, request): (VolumeId, RequestId),
+        bytes: &[u8],
+    ) {
+        if self.store.standing().follows {
+            return self.trouble("this node follows, and was asked for a change");
+        }
+        let back = Arc::clone(connection);
+        let done = move |ProposalOutcome { at, bytes }| {
+            let message = Message::Outcome { request, as_of: at, bytes };
+            // The committer waits for nobody; without an answer the follower asks again.
+            if back.send(id, message).is_err() {
+                back.close();
+            }
+        };
+        if let Err(error) = self.store.propose(request, bytes, done) {
+            self.trouble(&error.to_string());
+            connection.close();
+        }
+    }
+
+    /// Forgets requests that were answered long ago.
+    fn forget(&self) {
+        let mut passed = self.passed.lock();
+        if passed.back().is_none_or(|(at, _)| at.elapsed() >= Duration::from_secs(60)) {
+            passed.push_back((Instant::now(), self.store.position().lsn));
+        }
+        if let Some((at, lsn)) = passed.front().copied()
+            && at.elapsed() >= REQUESTS_KEPT
+        {
+            passed.pop_front();
+            self.store.forget_requests(lsn);
+        }
+    }
+
     /// The other node has come.
-    fn connected(&self, connection: &Connection, id: VolumeId) {
+    fn connected(&self, connection: &Arc<Connection>, id: VolumeId) {
         let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
         let Some(there) = there else { return };
         let follows = self.store.standing().follows;
@@ -248,6 +360,10 @@ impl Volume {
             (true, Role::Primary) => {
                 let position = self.store.position();
                 self.say(connection, id, Message::Follow(end_of(position)));
+                *self.primary.lock() = Some(Arc::clone(connection));
+                for (request, proposal) in self.asked.unanswered() {
+                    self.propose_by(connection, id, request, &proposal);
+                }
             }
             (false, Role::Follower) => {}
             (true, _) => self.trouble(
@@ -279,6 +395,7 @@ impl Volume {
     }
 
     fn lost(&self) {
+        *self.primary.lock() = None;
         self.stop_shipping();
         let mut standing = self.standing.lock();
         (standing.target, standing.is_there) = (None, false);
@@ -393,6 +510,23 @@ fn send(
     }
 }
 
+impl Route for Way {
+    fn propose(&self, request: RequestId, proposal: Vec<u8>, reply: RouteReply) {
+        let Some(volume) = self.volume.upgrade() else {
+            return reply(Err(CommitError::QueueFull));
+        };
+        let primary = volume.primary.lock().clone();
+        let Some(proposal) = volume.asked.ask(request, proposal, reply) else { return };
+        match primary {
+            Some(connection) => volume.propose_by(&connection, self.id, request, &proposal),
+            None => volume.asked.refuse(
+                request,
+                "this node follows, and the primary of the pair cannot be reached",
+            ),
+        }
+    }
+}
+
 fn end_of(position: Position) -> GroupEnd {
     GroupEnd { lsn: position.lsn, hash: position.hash.0 }
 }
@@ -425,11 +559,16 @@ impl Host for Node {
                 }
             },
             Message::Behind { .. } => volume.trouble("this node needs a full copy"),
-            Message::KeysNoted(_)
-            | Message::Committed(_)
-            | Message::Propose { .. }
-            | Message::Outcome { .. }
-            | Message::Withdraw(_) => {}
+            Message::Propose { request, bytes } => {
+                volume.proposed(connection, (id, request), &bytes);
+            }
+            Message::Outcome { request, as_of, bytes } => {
+                let outcome = ProposalOutcome { at: as_of, bytes };
+                volume.asked.outcome(request, outcome, volume.store.position().lsn);
+            }
+            // What was withdrawn is not sent again; if it took effect, it is as if the answer had
+            // been lost.
+            Message::KeysNoted(_) | Message::Committed(_) | Message::Withdraw(_) => {}
         }
     }
 
