@@ -25,6 +25,7 @@
 //!     7  the table of summary pages (`mailbox/summary_page.rs`)
 //!     8  digests of mailboxes that add up what changes of a row for itself, in format 3 of their
 //!        rows (`mailbox/digest.rs`)
+//!     9  records of type 41: UIDs that no message of ours had (`store/numbered.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -40,7 +41,7 @@ use crate::log::format::group::GROUP_VERSION;
 use crate::log::format::segment::{FOOTER_VERSION, SEGMENT_VERSION};
 
 /// The newest level that this binary reads and writes.
-pub(crate) const NEWEST: u32 = 8;
+pub(crate) const NEWEST: u32 = 9;
 /// The level from which on chunks may need the dictionaries of the binary (`seal/dictionary.rs`).
 pub(crate) const DICTIONARIES: u32 = 2;
 /// The level from which on there are base images, and reclaim drops records and joins segments.
@@ -77,6 +78,8 @@ pub(crate) const SUMMARY_PAGES: u32 = 7;
 /// The level from which on a mailbox that gets its first message has a digest that costs little
 /// when flags change (`mailbox/digest.rs`).
 pub(crate) const SPLIT_DIGESTS: u32 = 8;
+/// The level from which on a mailbox can leave out UIDs that were given elsewhere.
+pub(crate) const NUMBERED: u32 = 9;
 /// The level from which on messages can be kept after they were expunged.
 pub(crate) const RETENTION: u32 = 3;
 
@@ -90,6 +93,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
         32..=35 => Some(RETENTION),
         36 | 37 => Some(KEY_GENERATIONS),
         38..=40 => Some(SHARING),
+        41 => Some(NUMBERED),
         _ => None,
     }
 }

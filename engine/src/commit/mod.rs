@@ -23,6 +23,7 @@ mod checkpointer;
 mod committer;
 mod entering;
 mod gather;
+pub(crate) mod numbered;
 mod queue;
 mod room;
 

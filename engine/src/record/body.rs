@@ -27,6 +27,7 @@
 //!   36  keys begun       list(account u64, key generation)
 //!   37  key destroyed    account u64, key generation
 //!   38 to 40           metadata, rights, limits, see `sharing.rs`
+//!   41  uid next         mailbox 16, the next UID (at most 2^32)
 //! 8 to 15 and others: queue, digests, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
@@ -82,6 +83,7 @@ impl Body {
             Body::KeysBegun(_) => 36,
             Body::KeyDestroyed { .. } => 37,
             Body::Sharing(body) => body.kind(),
+            Body::UidNext { .. } => 41,
         }
     }
 
@@ -164,6 +166,10 @@ impl Body {
                 }
             }
             Body::MailboxDelete { mailbox } => out.raw(&mailbox.0),
+            Body::UidNext { mailbox, next } => {
+                out.raw(&mailbox.0);
+                out.varint(*next);
+            }
             Body::Subscribe { name, subscribed } => {
                 out.text(name);
                 out.u8(u8::from(*subscribed));
@@ -230,6 +236,7 @@ impl Body {
                 Body::KeyDestroyed { account, generation }
             }
             38..=40 => SharingBody::decode(kind, from)?,
+            41 => Body::UidNext { mailbox: MailboxId(from.array()?), next: from.varint()? },
             _ => return Err("its type is not known to this version"),
         })
     }

@@ -57,6 +57,9 @@ mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
 mod open;
+mod numbered;
+#[cfg(test)]
+mod numbered_tests;
 mod parts;
 #[cfg(test)]
 mod parts_tests;
@@ -101,6 +104,7 @@ pub use self::index_maker::{IndexDrive, IndexStatus};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
+pub use self::numbered::Standing;
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::prepare::PreparedMessage;
 pub use self::read::MessageReader;
