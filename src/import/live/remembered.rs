@@ -34,10 +34,10 @@ pub(super) struct Remembered {
     pub(super) modseq: u64,
     /// UIDs that were changed here before.
     #[serde(default)]
-    changed_here: String,
+    pub(super) changed_here: String,
     /// UIDs that could not be brought.
     #[serde(default)]
-    left_out: String,
+    pub(super) left_out: String,
 }
 
 impl Remembered {
