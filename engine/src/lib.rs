@@ -51,7 +51,7 @@ pub use store::{
     MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
     Opened, PreparedMessage, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
     RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, SearchTexts, SpecialUse, SpoolFile,
-    Staging, Standing, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
-    verify_backup,
+    Staging, Standing, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage,
+    VolumeRetention, verify_backup,
 };
 pub use ticket::Ticket;

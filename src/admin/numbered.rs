@@ -200,14 +200,7 @@ pub(super) fn answer(store: &Store, request: NumberedRequest) -> Result<Answer, 
             let mailbox = open(&find(&account)?, &mailbox, uid_validity)?;
             mailbox.leave_out(Uid(expected), Uid(next)).wait()?;
         }
-        NumberedRequest::Flags {
-            account,
-            mailbox,
-            uid_validity,
-            uids,
-            flags,
-            unchanged_since,
-        } => {
+        NumberedRequest::Flags { account, mailbox, uid_validity, uids, flags, unchanged_since } => {
             let mailbox = open(&find(&account)?, &mailbox, uid_validity)?;
             let (uids, flags) = (uids_of(&uids)?, flag_list(&flags));
             let since = Lsn::from_bits(unchanged_since);

@@ -397,7 +397,6 @@ fn dispatch(
             let find = |name: &str| find_account(store, name);
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
-        Request::Numbered { request } => answer = numbered::answer(store, request)?,
         Request::Index(request) => answer = index::answer(store, request, progress)?,
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
@@ -407,7 +406,7 @@ fn dispatch(
     Ok(Begun::Answered(answer))
 }
 
-/// What stands beside mail, and searches.
+/// What stands beside mail, mail that brings its numbers along, and searches.
 fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
     let find = |name: &str| find_account(store, name);
     match request {
@@ -430,6 +429,7 @@ fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
         Request::Rights { account, mailbox, lines } => {
             return beside::set_rights(store, &find(&account)?, &mailbox, lines);
         }
+        Request::Numbered { request } => return numbered::answer(store, request),
         Request::Search { account, asked } => {
             return search::answer(store, &account, &asked);
         }

@@ -9,9 +9,7 @@ use crate::cli::{
 use crate::command::Place;
 use crate::export::{self, MaildirTarget, MboxTarget, Wanted};
 use crate::failure::{Exit, Failure};
-use crate::import::{
-    Options, Reach, Who, import_live, import_maildir, import_mbox, with_crlf,
-};
+use crate::import::{Options, Reach, Who, import_live, import_maildir, import_mbox, with_crlf};
 use crate::mail_files::LineEnds;
 use crate::store_access::OpenMode;
 

@@ -38,12 +38,7 @@ pub(crate) enum NumberedChange {
         promise: Answer<()>,
     },
     /// Messages go, whether they have `\Deleted` or not; answers which.
-    Remove {
-        account: AccountNumber,
-        mailbox: MailboxId,
-        uids: UidSet,
-        promise: Answer<UidSet>,
-    },
+    Remove { account: AccountNumber, mailbox: MailboxId, uids: UidSet, promise: Answer<UidSet> },
 }
 
 impl NumberedChange {

@@ -56,10 +56,10 @@ mod live_copy;
 mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
-mod open;
 mod numbered;
 #[cfg(test)]
 mod numbered_tests;
+mod open;
 mod parts;
 #[cfg(test)]
 mod parts_tests;

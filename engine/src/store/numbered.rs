@@ -17,8 +17,8 @@
 //!    open sees that it is gone.
 //! 3. The records say all of it, so that replay gives the same UIDs.
 
-use crate::commit::numbered::NumberedChange;
 use crate::commit::Change;
+use crate::commit::numbered::NumberedChange;
 use crate::error::CommitError;
 use crate::ids::{MailboxId, Uid, UidValidity};
 use crate::ticket::Ticket;
@@ -95,13 +95,7 @@ impl Mailbox {
     pub fn leave_out(&self, expected: Uid, next: Uid) -> Ticket<Result<(), CommitError>> {
         let (account, mailbox) = (self.account, self.id);
         self.inner.submit(|promise| {
-            Change::Numbered(NumberedChange::LeaveOut {
-                account,
-                mailbox,
-                expected,
-                next,
-                promise,
-            })
+            Change::Numbered(NumberedChange::LeaveOut { account, mailbox, expected, next, promise })
         })
     }
 

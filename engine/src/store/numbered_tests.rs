@@ -45,8 +45,7 @@ fn message(store: &Store, text: &str) -> NewMessage {
 }
 
 fn bring(store: &Store, next: u32, uids: &[u32]) -> Vec<Result<Vec<Uid>, CommitError>> {
-    let messages =
-        uids.iter().map(|uid| (Uid(*uid), message(store, &uid.to_string()))).collect();
+    let messages = uids.iter().map(|uid| (Uid(*uid), message(store, &uid.to_string()))).collect();
     let answers = inbox(store).append_numbered(Uid(next), messages).into_iter();
     answers.map(|ticket| ticket.wait().map(|appended| appended.uids)).collect()
 }
@@ -166,12 +165,8 @@ fn the_office_of_a_mailbox_stays_with_its_name() {
     let listing = anna.listing().unwrap();
     let sent = listing.mailboxes.iter().find(|entry| entry.name == "Sent").unwrap();
     assert_eq!(sent.special_use, Some(SpecialUse::Sent));
-    let made = anna.create_numbered(
-        "Gesendet",
-        UidValidity(4),
-        Some(SpecialUse::Sent),
-        Standing::Unused,
-    );
+    let made =
+        anna.create_numbered("Gesendet", UidValidity(4), Some(SpecialUse::Sent), Standing::Unused);
     assert!(made.wait().is_err(), "one mailbox for one use");
     anna.create_numbered("A/B", UidValidity(4), None, Standing::Unused).wait().unwrap();
     let view = anna.mailbox("A/B").unwrap().unwrap().view().unwrap().unwrap();

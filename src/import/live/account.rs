@@ -295,7 +295,8 @@ fn bring_subscriptions(
     for (name, subscribed) in begun.chain(ended.map(|name| (name, false))) {
         match here.subscribe(name, subscribed) {
             Err(failure) if failure.exit == Exit::Refused => {
-                report.say(format!("  {name}: its subscription was left out: {}", failure.sentence));
+                report
+                    .say(format!("  {name}: its subscription was left out: {}", failure.sentence));
             }
             done => done?,
         }

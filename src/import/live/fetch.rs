@@ -182,9 +182,8 @@ impl Bringer<'_, '_> {
     /// A message that cannot come: the end, or one that is left out for ever.
     fn give_up(&mut self, work: &mut Work, uid: u32, why: &str) -> Result<(), Failure> {
         if !self.options.skip_bad {
-            let sentence = format!(
-                "stopped at UID {uid}: {why}; --skip-bad goes on without it, and names it"
-            );
+            let sentence =
+                format!("stopped at UID {uid}: {why}; --skip-bad goes on without it, and names it");
             return Err(Failure::new(Exit::Refused, sentence));
         }
         work.done.notes.push(format!("UID {uid} was left out: {why}"));

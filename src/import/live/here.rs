@@ -125,14 +125,8 @@ impl<'a> Here<'a> {
     ) -> Result<UidSet, Failure> {
         let (account, mailbox) = (self.account(), place.name.clone());
         let (uid_validity, uids) = (place.uid_validity, ranges_of(uids));
-        let request = NumberedRequest::Flags {
-            account,
-            mailbox,
-            uid_validity,
-            uids,
-            flags,
-            unchanged_since,
-        };
+        let request =
+            NumberedRequest::Flags { account, mailbox, uid_validity, uids, flags, unchanged_since };
         match self.ask(request)? {
             Answer::Numbered { found: NumberedAnswer::LeftAlone { uids } } => {
                 set_of(&uids).ok_or_else(strange)
@@ -181,8 +175,7 @@ impl<'a> Here<'a> {
         loop {
             let (account, mailbox) = (self.account(), place.name.clone());
             let uid_validity = place.uid_validity;
-            let request =
-                NumberedRequest::Messages { account, mailbox, uid_validity, from_uid };
+            let request = NumberedRequest::Messages { account, mailbox, uid_validity, from_uid };
             let Answer::Numbered { found: NumberedAnswer::Messages { messages } } =
                 self.ask(request)?
             else {

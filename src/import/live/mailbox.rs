@@ -1,7 +1,7 @@
 //! One mailbox made as it is at the source: new messages, flags, expunges.
 //!
 //! ```text
-//! EXAMINE ─► where the numbers stand ─► flags and expunges of known UIDs ─► new messages ─► UIDNEXT
+//! EXAMINE ─► where the numbers stand ─► flags and expunges of known UIDs ─► new ones ─► UIDNEXT
 //!                │ new here, or never used: made with the source's UIDVALIDITY
 //!                │ as the import left it: goes on at `next`
 //!                │ more than that: brought before the last run was broken off, or come in here
@@ -80,6 +80,7 @@ impl Bringer<'_, '_> {
         let known = here.and_then(remembered_of);
         if let (Some(here), Some(known)) = (here, &known)
             && is_settled(&there.numbers, here, known)
+            && !(self.options.overwrite_flags && known.has_changes_here())
         {
             return Ok(Done::default());
         }
@@ -242,7 +243,10 @@ impl Bringer<'_, '_> {
         self.here.create(&place, there.special_use(), true)?;
         let mut work = self.begin(place)?;
         let count = messages.len();
-        work.done.notes.push(format!("{why}; {count} messages lie in '{aside}' now"));
+        work.done.notes.push(match count {
+            0 => why.to_owned(),
+            count => format!("{why}; {count} messages lie in '{aside}' now"),
+        });
         Ok(work)
     }
 

@@ -70,9 +70,8 @@ pub(crate) struct Options {
 impl Options {
     /// Whether a mailbox is to be brought.
     fn chooses(&self, name: &str) -> bool {
-        let is_in = |patterns: &[String]| {
-            patterns.iter().any(|pattern| names::matches(pattern, name))
-        };
+        let is_in =
+            |patterns: &[String]| patterns.iter().any(|pattern| names::matches(pattern, name));
         (self.include.is_empty() || is_in(&self.include)) && !is_in(&self.exclude)
     }
 }
@@ -109,7 +108,8 @@ impl Reach {
         let fingerprint = match self.fingerprint {
             None => None,
             Some(text) => Some(trust::fingerprint(&text).ok_or_else(|| {
-                let sentence = "--fingerprint wants the SHA-256 of the certificate in 64 hex digits";
+                let sentence =
+                    "--fingerprint wants the SHA-256 of the certificate in 64 hex digits";
                 Failure::new(Exit::Usage, sentence)
             })?),
         };

@@ -35,7 +35,8 @@ impl Pace {
             let per_second = per_second.map_or(u64::MAX, |rate| rate.max(1));
             Duration::from_millis(count.saturating_mul(1000) / per_second)
         };
-        millis(self.messages, self.messages_per_second).max(millis(self.bytes, self.bytes_per_second))
+        millis(self.messages, self.messages_per_second)
+            .max(millis(self.bytes, self.bytes_per_second))
     }
 
     /// Bytes to ask for at a time, of at most `most`: about a second's worth.

@@ -32,9 +32,15 @@ impl There {
 /// What brings the names here nearer to those there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Rename { from: String, to: String },
+    Rename {
+        from: String,
+        to: String,
+    },
     /// It went there, or was never used and is in the way.
-    Delete { name: String, uid_validity: u32 },
+    Delete {
+        name: String,
+        uid_validity: u32,
+    },
 }
 
 /// What an import remembers of a mailbox, if it is the same still.
@@ -190,10 +196,8 @@ mod tests {
         assert_eq!(gone, names(&[]), "deleted there");
         let no_identity = settle(&[there("new", "", 1)], vec![here("old", "old", "", 1)]);
         assert_eq!(no_identity, names(&[("new", 1)]), "known by its UIDVALIDITY");
-        let several = settle(
-            &[there("x", "", 1), there("y", "", 1)],
-            vec![here("old", "old", "", 1)],
-        );
+        let several =
+            settle(&[there("x", "", 1), there("y", "", 1)], vec![here("old", "old", "", 1)]);
         assert_eq!(several, names(&[]), "nobody knows which it was");
     }
 

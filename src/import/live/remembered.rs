@@ -56,6 +56,11 @@ impl Remembered {
         set_of(&self.changed_here)
     }
 
+    /// Whether any was.
+    pub(super) fn has_changes_here(&self) -> bool {
+        !self.changed_here.is_empty()
+    }
+
     /// Keeps those; if there are too many to name, each is taken to be among them.
     pub(super) fn keep_changed_here(&mut self, uids: &UidSet) {
         let text = ranges_of(uids);

@@ -414,7 +414,10 @@ pub(crate) fn fuzz_imap_response(bytes: &[u8]) {
             if word == "FETCH" {
                 let fetched = Fetched::of(values);
                 let body = fetched.body.map_or(0, |body| body.len());
-                assert!(body <= bytes.len().max(usize_of(MESSAGE_BYTES_MAX)), "nothing is invented");
+                assert!(
+                    body <= bytes.len().max(usize_of(MESSAGE_BYTES_MAX)),
+                    "nothing is invented"
+                );
             } else {
                 super::names::fuzz_listed(&values);
             }

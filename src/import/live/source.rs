@@ -207,8 +207,7 @@ impl Source {
             self.identity = Some("MAILBOXID");
             return Ok(());
         }
-        let answer =
-            self.command(&[Plain("STATUS INBOX (X-GUID)")], &mut |_, _, _| Ok(()))?;
+        let answer = self.command(&[Plain("STATUS INBOX (X-GUID)")], &mut |_, _, _| Ok(()))?;
         self.identity = (answer.kind == "OK").then_some("X-GUID");
         Ok(())
     }
@@ -227,26 +226,28 @@ impl Source {
         Ok(found)
     }
 
-    /// Every mailbox, with `\subscribed` where it is.
+    /// Every mailbox, and every name that is subscribed to, with `\subscribed` where it is.
     pub(super) fn list(&mut self) -> Result<Vec<Listed>, Failure> {
-        if self.can("LIST-EXTENDED") {
-            let office = if self.can("SPECIAL-USE") { " SPECIAL-USE" } else { "" };
-            let command = format!("LIST \"\" \"*\" RETURN (SUBSCRIBED{office})");
-            return self.listed(&command);
-        }
-        let mut all = self.listed("LIST \"\" \"*\"")?;
-        for subscribed in self.listed("LSUB \"\" \"*\"")? {
-            match all.iter_mut().find(|listed| listed.wire == subscribed.wire) {
-                Some(listed) => listed.attributes.push("\\subscribed".to_owned()),
-                // A name without a mailbox may be subscribed to, too.
-                None if subscribed.is_mailbox() => all.push(Listed {
-                    attributes: vec!["\\nonexistent".to_owned(), "\\subscribed".to_owned()],
-                    ..subscribed
-                }),
-                None => {}
+        let is_extended = self.can("LIST-EXTENDED");
+        let offices =
+            if is_extended && self.can("SPECIAL-USE") { " RETURN (SPECIAL-USE)" } else { "" };
+        let all = self.listed(&format!("LIST \"\" \"*\"{offices}"))?;
+        let mut all: BTreeMap<Vec<u8>, Listed> =
+            all.into_iter().map(|listed| (listed.wire.clone(), listed)).collect();
+        let command = if is_extended { "LIST (SUBSCRIBED) \"\" \"*\"" } else { "LSUB \"\" \"*\"" };
+        for subscribed in self.listed(command)? {
+            // LSUB shows levels above what is subscribed to in this way.
+            if !is_extended && !subscribed.is_mailbox() {
+                continue;
             }
+            let wire = subscribed.wire.clone();
+            // A name without a mailbox may be subscribed to, too.
+            let nonexistent = vec!["\\nonexistent".to_owned()];
+            let new = || Listed { attributes: nonexistent, ..subscribed };
+            let listed = all.entry(wire).or_insert_with(new);
+            listed.attributes.push("\\subscribed".to_owned());
         }
-        Ok(all)
+        Ok(all.into_values().collect())
     }
 
     fn listed(&mut self, command: &str) -> Result<Vec<Listed>, Failure> {
@@ -510,9 +511,8 @@ mod tests {
     #[test]
     fn numbers_are_read_from_status() {
         let word = |text: &str| Value::Word(text.as_bytes().to_vec());
-        let items = [
-            "MESSAGES", "3", "UIDNEXT", "4294967296", "UIDVALIDITY", "7", "HIGHESTMODSEQ", "0",
-        ];
+        let items =
+            ["MESSAGES", "3", "UIDNEXT", "4294967296", "UIDVALIDITY", "7", "HIGHESTMODSEQ", "0"];
         let mut items: Vec<Value> = items.map(word).to_vec();
         items.extend([word("MAILBOXID"), Value::List(vec![word("F1")])]);
         let expected = Numbers {

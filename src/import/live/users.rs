@@ -80,10 +80,7 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [
-                ("a@example.org", "anna", Some("correct horse")),
-                ("b@example.org", "ben", None)
-            ]
+            [("a@example.org", "anna", Some("correct horse")), ("b@example.org", "ben", None)]
         );
         assert_eq!(parse("# x\nalone\n").err(), Some(2));
     }
