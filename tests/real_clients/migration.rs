@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::corpus::Mail;
 use crate::support::imap::{Imap, quoted};
-use crate::support::site::{OTHER_USER, PASSWORD, Site, USER, text_of};
+use crate::support::site::{OTHER_USER, PASSWORD, Site, USER, files_below, text_of};
 use crate::support::tool::{self, Ended};
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -83,16 +83,25 @@ impl Drop for Peer {
     }
 }
 
-/// A certificate for 127.0.0.1 that nobody has signed, and one for somebody else.
+/// A certificate for 127.0.0.1 by an authority of its own, and another authority.
 fn certificate(folder: &Path) {
-    for (name, key) in [("cert.pem", "key.pem"), ("other.pem", "other-key.pem")] {
+    let openssl = |line: &str| {
         let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        openssl.args(["-nodes", "-days", "30", "-subj", "/CN=old", "-addext"]);
-        openssl.args(["subjectAltName=IP:127.0.0.1", "-keyout"]).arg(folder.join(key));
-        openssl.arg("-out").arg(folder.join(name));
+        openssl.args(line.split(' ')).current_dir(folder);
         tool::run(&mut openssl, b"", DEADLINE).well("openssl");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for name in ["ca", "other"] {
+        openssl(&format!(
+            "req -x509 {key} -days 30 -subj /CN={name} -keyout {name}.key -out {name}.pem"
+        ));
     }
+    openssl(&format!("req -new {key} -subj /CN=old -keyout key.pem -out cert.csr"));
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(
+        "x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
+         -extfile names -out cert.pem",
+    );
 }
 
 /// A mailbox as a client sees it: UIDVALIDITY, UIDNEXT, and by UID flags, date and bytes.
@@ -118,7 +127,8 @@ fn names(imap: &mut Imap, command: &str) -> BTreeSet<String> {
     let lines = reply.untagged.iter().map(|line| line.text());
     let names = lines.filter(|line| line.starts_with(&format!("* {command} ")));
     names
-        .filter(|line| !line.to_lowercase().contains("\\no"))
+        // A name without a mailbox may be subscribed to.
+        .filter(|line| command == "LSUB" || !line.to_lowercase().contains("\\no"))
         .map(|line| line.split_once("\"/\" ").unwrap().1.trim_matches('"').replace('\\', ""))
         .collect()
 }
@@ -196,12 +206,39 @@ fn mbsync(folder: &Path, port: u16) -> String {
          Channel all\nFar :far:\nNear :near:\nPatterns INBOX Work* T* a* Sent\nCreate Both\n\
          Expunge Both\nSyncState {path}/state/\n"
     );
-    std::fs::create_dir_all(folder.join("state")).unwrap();
+    for part in ["state", "near"] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+    }
     let file = folder.join("mbsyncrc");
     std::fs::write(&file, config).unwrap();
     let mut mbsync = Command::new("mbsync");
     mbsync.arg("--verbose").arg("--config").arg(&file).arg("all");
     tool::run(&mut mbsync, b"", DEADLINE).well("mbsync").output()
+}
+
+/// How many messages mbsync sees on either side of each mailbox.
+fn counts_of(output: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut counts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut mailbox = String::new();
+    for line in output.lines() {
+        if let Some(name) = line.strip_prefix("Opening far side box ") {
+            mailbox = name.to_owned();
+        } else if line.contains(" side: ") {
+            let count = line.split(" messages").next().unwrap().to_owned();
+            counts.entry(mailbox.clone()).or_default().insert(count);
+        }
+    }
+    counts
+}
+
+/// The files of a Maildir: their names have the flags and mbsync's UIDs.
+fn mail_files(folder: &Path) -> BTreeSet<PathBuf> {
+    let files = files_below(&folder.join("near")).unwrap().into_iter();
+    let is_mail = |path: &PathBuf| {
+        let part = path.parent().and_then(Path::file_name).unwrap();
+        part == "cur" || part == "new"
+    };
+    files.filter(is_mail).collect()
 }
 
 #[test]
@@ -214,12 +251,18 @@ fn what_a_client_has_of_dovecot_it_has_of_pillarbox() {
     let mail = fill(&peer, 200);
     let near = tempfile::tempdir_in(&site.folder).unwrap();
     mbsync(near.path(), peer.imap.port());
+    // Some mail of the corpus it does not take at all; the second run shows what there is to it.
+    let at_dovecot = counts_of(&mbsync(near.path(), peer.imap.port()));
+    let files = mail_files(near.path());
     let said = import(&site, &peer, &[]).well("the first import").output();
     assert!(said.contains("INBOX: "), "{said}");
     assert_equal(&site, &peer, "the first import");
-    let said = mbsync(near.path(), site.imap.port());
-    let idle = ["Far: +0 *0 #0", "Near: +0 *0 #0"].iter().all(|part| said.contains(part));
-    assert!(idle, "a client that knew Dovecot has nothing to do: {said}");
+    let at_pillarbox = counts_of(&mbsync(near.path(), site.imap.port()));
+    for (mailbox, counts) in &at_dovecot {
+        assert_eq!(at_pillarbox.get(mailbox), Some(counts), "mbsync sees another {mailbox}");
+    }
+    assert!(files.len() > 150, "{} files", files.len());
+    assert_eq!(files, mail_files(near.path()), "a client that knew Dovecot has nothing to do");
     assert_equal(&site, &peer, "mbsync has changed nothing");
 
     // Everything that can change there.
@@ -377,7 +420,7 @@ fn a_list_of_accounts_comes_by_a_master_user_and_prefixes_stay_there() {
     let password = site.folder.join("master");
     std::fs::write(&password, format!("{MASTER_PASSWORD}\n")).unwrap();
     let (port, list, password) = (peer.imap.port().to_string(), text_of(&list), text_of(&password));
-    let ca = text_of(&peer.folder.join("cert.pem"));
+    let ca = text_of(&peer.folder.join("ca.pem"));
     let mut arguments = vec!["import", "imap", "127.0.0.1", "--users", &list, "--port", &port];
     arguments.extend(["--starttls", "--ca", &ca, "--master", MASTER, "--password-file"]);
     arguments.extend([password.as_str(), "--jobs", "2", "--final"]);
@@ -417,7 +460,8 @@ fn whatever_is_wrong_is_said_and_nothing_is_changed() {
     let file = |name: &str| text_of(&site.folder.join(name));
     std::fs::write(file("wrong"), "wrong\n").unwrap();
     let (right, wrong) = (file("password"), file("wrong"));
-    let (own, other) = (file("dovecot/cert.pem"), file("dovecot/other.pem"));
+    let (own, other) = (file("dovecot/ca.pem"), file("dovecot/other.pem"));
+    let certificate = file("dovecot/cert.pem");
     let (port, tls) = (peer.imap.port().to_string(), peer.tls.port().to_string());
     let (lmtp, nobody) = (site.lmtp.port().to_string(), site.ports.next().port().to_string());
     let no_imap = talker("SSH-2.0-OpenSSH_9.2\r\n", "").to_string();
@@ -463,7 +507,7 @@ fn whatever_is_wrong_is_said_and_nothing_is_changed() {
     let arguments = [&arguments[..], &["--password-file", &right]].concat();
     site.pillarbox(&arguments).well("the right authority");
     let mut openssl = Command::new("openssl");
-    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &own]);
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &certificate]);
     let fingerprint = tool::run(&mut openssl, b"", DEADLINE).well("openssl").stdout;
     let fingerprint = fingerprint.trim();
     let arguments = ["import", "imap", USER, "127.0.0.1", "--port", &tls, "--fingerprint"];
