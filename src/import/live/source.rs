@@ -61,6 +61,9 @@ pub(super) enum Since {
     Modseq(u64),
 }
 
+/// Hears a response: its word and values.
+type Hear<'a> = dyn FnMut(&str, Vec<Value>) -> Result<(), Failure> + 'a;
+
 /// Part of a command.
 pub(super) enum Part<'a> {
     Plain(&'a str),
@@ -77,7 +80,7 @@ impl Source {
         let mut source = Source { wire, capabilities: Vec::new(), tag: 0, identity: None };
         source.greet()?;
         if address.privacy == Privacy::StartTls {
-            let answer = source.command(&[Plain("STARTTLS")], &mut |_, _, _| Ok(()))?;
+            let answer = source.command(&[Plain("STARTTLS")], &mut |_, _| Ok(()))?;
             if answer.kind != "OK" {
                 let sentence = format!("{} has no STARTTLS: {}", address.host, answer.text);
                 return Err(Failure::new(Exit::NotAllowed, sentence));
@@ -127,7 +130,7 @@ impl Source {
 
     fn ask_capabilities(&mut self) -> Result<(), Failure> {
         let mut found = Vec::new();
-        self.well_with(&[Plain("CAPABILITY")], &mut |_, word, values| {
+        self.well_with(&[Plain("CAPABILITY")], &mut |word, values| {
             if word == "CAPABILITY" {
                 let words: Vec<String> = values.iter().filter_map(Value::text).collect();
                 found = capabilities_of(words.iter().map(String::as_str));
@@ -158,7 +161,7 @@ impl Source {
                 Plain(" "),
                 Text(login.password.expose().as_bytes()),
             ];
-            self.command(&parts, &mut |_, _, _| Ok(()))?
+            self.command(&parts, &mut |_, _| Ok(()))?
         };
         if answer.kind == "OK" {
             return Ok(());
@@ -207,7 +210,7 @@ impl Source {
             self.identity = Some("MAILBOXID");
             return Ok(());
         }
-        let answer = self.command(&[Plain("STATUS INBOX (X-GUID)")], &mut |_, _, _| Ok(()))?;
+        let answer = self.command(&[Plain("STATUS INBOX (X-GUID)")], &mut |_, _| Ok(()))?;
         self.identity = (answer.kind == "OK").then_some("X-GUID");
         Ok(())
     }
@@ -216,7 +219,7 @@ impl Source {
     pub(super) fn namespaces(&mut self) -> Result<Namespaces, Failure> {
         let mut found = Namespaces::default();
         if self.can("NAMESPACE") {
-            self.well_with(&[Plain("NAMESPACE")], &mut |_, word, values| {
+            self.well_with(&[Plain("NAMESPACE")], &mut |word, values| {
                 if word == "NAMESPACE" {
                     found = Namespaces::of(&values);
                 }
@@ -252,7 +255,7 @@ impl Source {
 
     fn listed(&mut self, command: &str) -> Result<Vec<Listed>, Failure> {
         let mut found = Vec::new();
-        self.well_with(&[Plain(command)], &mut |_, word, values| {
+        self.well_with(&[Plain(command)], &mut |word, values| {
             if word == "LIST" || word == "LSUB" {
                 found.extend(Listed::of(&values));
             }
@@ -268,7 +271,7 @@ impl Source {
         let items = format!(" (MESSAGES UIDNEXT UIDVALIDITY{modseq}{identity})");
         let mut found = None;
         let parts = [Plain("STATUS "), Text(wire), Plain(&items)];
-        let answer = self.command(&parts, &mut |_, word, values| {
+        let answer = self.command(&parts, &mut |word, values| {
             if let ("STATUS", [_, Value::List(items)]) = (word, values.as_slice()) {
                 found = Some(numbers_of(items));
             }
@@ -286,7 +289,7 @@ impl Source {
         let condstore = if self.can("CONDSTORE") { " (CONDSTORE)" } else { "" };
         let mut codes = BTreeMap::new();
         let parts = [Plain("EXAMINE "), Text(wire), Plain(condstore)];
-        let answer = self.command_with_codes(&parts, &mut |_, _, _| Ok(()), &mut codes)?;
+        let answer = self.command_with_codes(&parts, &mut |_, _| Ok(()), &mut codes)?;
         if answer.kind != "OK" {
             let sentence = format!("it cannot be read there: {}", answer.text);
             return Err(Failure::new(Exit::Refused, sentence));
@@ -315,7 +318,7 @@ impl Source {
             Since::Modseq(modseq) => format!(" (CHANGEDSINCE {modseq} VANISHED)"),
         };
         let command = format!("UID FETCH {uids} {items}{since}");
-        self.command(&[Plain(&command)], &mut |_, word, values| {
+        self.command(&[Plain(&command)], &mut |word, values| {
             match word {
                 "FETCH" => hear(Fetched::of(values))?,
                 "VANISHED" => {
@@ -331,18 +334,14 @@ impl Source {
 
     /// Ends the session.
     pub(super) fn close(mut self) {
-        let _ = self.command(&[Plain("LOGOUT")], &mut |_, _, _| Ok(()));
+        let _ = self.command(&[Plain("LOGOUT")], &mut |_, _| Ok(()));
     }
 
     fn well(&mut self, parts: &[Part<'_>]) -> Result<(), Failure> {
-        self.well_with(parts, &mut |_, _, _| Ok(()))
+        self.well_with(parts, &mut |_, _| Ok(()))
     }
 
-    fn well_with(
-        &mut self,
-        parts: &[Part<'_>],
-        hear: &mut dyn FnMut(Option<u32>, &str, Vec<Value>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn well_with(&mut self, parts: &[Part<'_>], hear: &mut Hear<'_>) -> Result<(), Failure> {
         let answer = self.command(parts, hear)?;
         if answer.kind == "OK" {
             return Ok(());
@@ -355,11 +354,7 @@ impl Source {
         Err(Failure::new(Exit::Refused, sentence))
     }
 
-    fn command(
-        &mut self,
-        parts: &[Part<'_>],
-        hear: &mut dyn FnMut(Option<u32>, &str, Vec<Value>) -> Result<(), Failure>,
-    ) -> Result<Status, Failure> {
+    fn command(&mut self, parts: &[Part<'_>], hear: &mut Hear<'_>) -> Result<Status, Failure> {
         self.command_with_codes(parts, hear, &mut BTreeMap::new())
     }
 
@@ -367,7 +362,7 @@ impl Source {
     fn command_with_codes(
         &mut self,
         parts: &[Part<'_>],
-        hear: &mut dyn FnMut(Option<u32>, &str, Vec<Value>) -> Result<(), Failure>,
+        hear: &mut Hear<'_>,
         codes: &mut BTreeMap<String, String>,
     ) -> Result<Status, Failure> {
         let tag = self.next_tag();
@@ -406,12 +401,12 @@ impl Source {
                     }
                 }
                 Response::Status(status) => codes.extend(status.code),
-                Response::Other(number, word, values) => {
+                Response::Other(_, word, values) => {
                     if word == "FETCH" {
                         // As many as there are messages.
                         lines_max = (1 << 32) + FETCH_LINES_SPARE;
                     }
-                    hear(number, &word, values)?;
+                    hear(&word, values)?;
                 }
                 Response::Continue | Response::Tagged(..) => {
                     return Err(self.strange("it answers what was not asked"));
