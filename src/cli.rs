@@ -459,6 +459,88 @@ pub(crate) enum ImportVerb {
     Maildir(ImportArguments),
     /// An mbox file, or a folder of files NAME.mbox; it is only read
     Mbox(ImportArguments),
+    /// A server that speaks IMAP, such as Dovecot, and goes on serving; nothing is changed there.
+    /// UIDs, flags and dates stay, so that mail programs do not download again. Run it again and
+    /// again: it takes what has changed since
+    Imap(Box<LiveArguments>),
+}
+
+/// What an import from a running server needs.
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("privacy"))]
+pub(crate) struct LiveArguments {
+    /// The account here, and the server; with --users the server alone
+    #[arg(required = true, num_args = 1..=2, value_names = ["ACCOUNT", "HOST"])]
+    pub(crate) places: Vec<String>,
+    /// Its port; else 993, and 143 with --starttls or --plain-on-loopback
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// The user there; else called as the account here
+    #[arg(long, conflicts_with = "users")]
+    pub(crate) user: Option<String>,
+    /// A list of accounts, a line each: ACCOUNT USER [PASSWORD]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) users: Option<PathBuf>,
+    /// Who logs in there to read the mail of all: Dovecot's master user
+    #[arg(long, value_name = "USER")]
+    pub(crate) master: Option<String>,
+    /// A file with the password in its first line, of the user there, or of the master user
+    #[arg(long, value_name = "FILE", conflicts_with = "ask_password")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Ask for the password, as is done anyway where no file is given
+    #[arg(long)]
+    pub(crate) ask_password: bool,
+    /// TLS from the first byte, as is done anyway
+    #[arg(long, group = "privacy")]
+    pub(crate) tls: bool,
+    /// TLS by STARTTLS
+    #[arg(long, group = "privacy")]
+    pub(crate) starttls: bool,
+    /// No TLS; to this machine only
+    #[arg(long, group = "privacy")]
+    pub(crate) plain_on_loopback: bool,
+    /// Trust the authorities in this file (PEM) in the place of the machine's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust the certificate with this SHA-256 alone, as 'openssl x509 -fingerprint -sha256' shows
+    /// it
+    #[arg(long, value_name = "HEX", conflicts_with = "ca")]
+    pub(crate) fingerprint: Option<String>,
+    /// These mailboxes alone, by their names here; '*' stands for anything, '%' for anything within
+    /// a level
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+    /// Not these mailboxes
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Accounts at a time; more than one only while the store serves
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) jobs: u16,
+    /// Messages to fetch in a second, at most, of each account
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) messages_per_second: Option<u64>,
+    /// Bytes to fetch in a second, at most, of each account; such as 500K or 10M
+    #[arg(long, value_parser = byte_count)]
+    pub(crate) bytes_per_second: Option<u64>,
+    /// Say what there is on both sides, and change nothing
+    #[arg(long, conflicts_with = "last")]
+    pub(crate) dry_run: bool,
+    /// The last run before the switch: compare both sides afterwards, and fail unless they are
+    /// equal
+    #[arg(long = "final")]
+    pub(crate) last: bool,
+    /// Where the numbers of both sides have parted, put what is here aside and take the mailbox
+    /// again
+    #[arg(long)]
+    pub(crate) allow_reset: bool,
+    /// Leave out messages that the source does not give or the store does not take, for ever
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    /// Set flags as they are there, also where they were changed here since the last run
+    #[arg(long)]
+    pub(crate) overwrite_flags: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 }
 
 /// What an import needs.
@@ -646,6 +728,10 @@ mod tests {
             "upgrade finish",
             "import maildir u@example.org Maildir",
             "import mbox u@example.org mail.mbox --into Old",
+            "import imap u@example.org old.example.org --user u --password-file P",
+            "import imap --users FILE old.example.org --master admin --jobs 4 --final",
+            "import imap u@example.org localhost --plain-on-loopback --port 1143 --dry-run",
+            "import imap u@example.org old --starttls --include INBOX --exclude Junk --ca FILE",
             "export maildir u@example.org Maildir --crlf",
             "export mbox u@example.org Folder",
             "export mbox u@example.org mail.mbox --mailbox INBOX",

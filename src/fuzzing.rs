@@ -6,14 +6,18 @@
 
 use crate::admin::{Answer, Request};
 use crate::config::Config;
-use crate::import::fuzz_mbox;
+use crate::import::{fuzz_imap_response, fuzz_mbox};
 
 /// The body of a target: panics when a promise breaks.
 pub type Body = fn(&[u8]);
 
 /// Every target with its body.
-pub const TARGETS: &[(&str, Body)] =
-    &[("admin_socket", admin_socket), ("configuration", configuration), ("mbox", fuzz_mbox)];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("admin_socket", admin_socket),
+    ("configuration", configuration),
+    ("imap_response", fuzz_imap_response),
+    ("mbox", fuzz_mbox),
+];
 
 /// Runs the target of that name.
 ///

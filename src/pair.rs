@@ -20,6 +20,7 @@ use engine::pair::{Acknowledgement, Away};
 use engine::seal::Sealer;
 use parking_lot::Mutex;
 use replication::pair::credentials::{Cover, Credentials};
+use replication::pair::host::Host as LinkHost;
 use replication::pair::invitation::Invitation;
 use replication::pair::joining::{self, Joined, Joiner, Keys, Sponsor};
 use replication::pair::link::{Identity, Link};
@@ -159,8 +160,8 @@ impl Pair {
             ..LinkOptions::default()
         };
         let host = Arc::new(Host { store: store.clone(), folder, acknowledgement });
-        let link =
-            Link::start(identity, credentials, peer, link_options, Arc::clone(&node) as _, host);
+        let behind: Arc<dyn LinkHost> = Arc::<Node>::clone(&node);
+        let link = Link::start(identity, credentials, peer, link_options, behind, host);
         let link = link.await.map_err(|cause| {
             let address = options.listen.map(|address| address.to_string()).unwrap_or_default();
             Failure::new(Exit::Later, format!("cannot listen for the pair on {address}: {cause}"))

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::ids::{AccountNumber, BlobId, KeyTableVersion, Lsn, VolumeId};
+use crate::ids::{AccountNumber, BlobId, KeyTableVersion, Lsn, Uid, VolumeId};
 use crate::log::format::FormatError;
 
 /// What the caller does about an error.
@@ -218,6 +218,17 @@ pub enum CommitError {
         /// What happened.
         reason: String,
     },
+    /// Whoever numbers messages itself does not know what the mailbox has given.
+    #[error(
+        "the mailbox gives UID {found} next, not {expected}: mail came in that was not brought, or \
+         the store goes on after a failover"
+    )]
+    OtherNumbers {
+        /// What it was taken to give next.
+        expected: Uid,
+        /// What it gives next.
+        found: Uid,
+    },
     /// A page that the change needs could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -250,6 +261,7 @@ impl CommitError {
             | CommitError::MessagesGone
             | CommitError::TooLarge { .. }
             | CommitError::TooManyEntries { .. }
+            | CommitError::OtherNumbers { .. }
             | CommitError::OutOfUids => Remedy::Refuse,
         }
     }

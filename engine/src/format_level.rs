@@ -26,7 +26,8 @@
 //!     8  digests of mailboxes that add up what changes of a row for itself, in format 3 of their
 //!        rows (`mailbox/digest.rs`)
 //!     9  changes that other nodes propose: request ids in records, records of type 41, the table
-//!        of answered requests (`commit/proposal/`, `state/answered.rs`)
+//!        of answered requests (`commit/proposal/`, `state/answered.rs`); records of type 42: UIDs
+//!        that no message of ours had (`store/numbered.rs`)
 //! ```
 //! Types 1 to 3 (epoch, members, format level) begin every volume and are read by every binary.
 //!
@@ -81,6 +82,8 @@ pub(crate) const SUMMARY_PAGES: u32 = 7;
 pub(crate) const SPLIT_DIGESTS: u32 = 8;
 /// The level from which on other nodes propose changes, and the log knows what they were answered.
 pub(crate) const PROPOSALS: u32 = 9;
+/// The level from which on a mailbox can leave out UIDs that were given elsewhere.
+pub(crate) const NUMBERED: u32 = 9;
 /// The level from which on messages can be kept after they were expunged.
 pub(crate) const RETENTION: u32 = 3;
 
@@ -95,6 +98,7 @@ pub(crate) const fn of_record(kind: u8) -> Option<u32> {
         36 | 37 => Some(KEY_GENERATIONS),
         38..=40 => Some(SHARING),
         41 => Some(PROPOSALS),
+        42 => Some(NUMBERED),
         _ => None,
     }
 }

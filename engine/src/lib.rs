@@ -53,7 +53,7 @@ pub use store::{
     Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome, RebuildReport,
     RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey, RetentionSetting,
     RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode, SpecialUse, SpoolFile,
-    Staging, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage, VolumeRetention,
-    VolumeStanding, verify_backup,
+    Staging, Standing, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage,
+    VolumeRetention, VolumeStanding, verify_backup,
 };
 pub use ticket::Ticket;

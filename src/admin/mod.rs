@@ -28,6 +28,7 @@ mod beside;
 mod client;
 mod index;
 mod keys;
+mod numbered;
 mod operation;
 mod pair;
 mod quota;
@@ -41,7 +42,10 @@ pub(crate) use beside::Beside;
 pub(crate) use client::Connection;
 pub(crate) use index::{IndexLine, IndexRequest};
 pub(crate) use keys::{KeyRequest, NewKey, RetiredLine};
-pub(crate) use operation::{Answer, Desk, MessageLine, Request};
+pub(crate) use numbered::{
+    NumberedAnswer, NumberedMailbox, NumberedMessage, NumberedRequest, ranges_of, set_of,
+};
+pub(crate) use operation::{Answer, Desk, MessageLine, Request, flag_list};
 pub(crate) use pair::PairRequest;
 pub(crate) use quota::{LimitChange, QuotaLine};
 pub(crate) use retained::{KeptLine, RetentionAnswer, RetentionRequest, Setting, Wanted};

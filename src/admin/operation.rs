@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::{self, Beside};
 use super::index::{self, IndexLine, IndexRequest};
 use super::keys::{self, KeyRequest, RetiredLine, ShownKey};
+use super::numbered::{self, NumberedAnswer, NumberedRequest};
 use super::pair::{self, PairRequest};
 use super::quota::{self, LimitChange, QuotaLine};
 use super::retained::{RetentionAnswer, RetentionRequest};
@@ -91,6 +92,8 @@ pub(crate) enum Request {
     MailboxList { account: String },
     /// Lists some of a mailbox's messages, from a UID on.
     MessageList { account: String, mailbox: String, from_uid: u32 },
+    /// Mail that brings its numbers along.
+    Numbered { request: NumberedRequest },
     /// What is kept after it was expunged, and for how long.
     Retention(RetentionRequest),
     /// Searches an account's mailboxes.
@@ -120,6 +123,7 @@ impl Request {
             | Request::Replica(_)
             | Request::MessageRead { .. } => OpenMode::Read,
             Request::AccountQuota { bytes: Keep, messages: Keep, .. } => OpenMode::Read,
+            Request::Numbered { request } if request.is_reading() => OpenMode::Read,
             Request::Index(request) if request.is_reading() => OpenMode::Read,
             Request::Retention(request) if request.is_reading() => OpenMode::Read,
             _ => OpenMode::ReadWrite,
@@ -130,6 +134,7 @@ impl Request {
     pub(crate) fn body_bytes(&self) -> u64 {
         match self {
             Request::Deliver { body_bytes, .. } | Request::Append { body_bytes, .. } => *body_bytes,
+            Request::Numbered { request } => request.body_bytes(),
             _ => 0,
         }
     }
@@ -175,6 +180,8 @@ pub(crate) enum Answer {
         #[serde(skip)]
         body: Vec<u8>,
     },
+    /// About mail that brings its numbers along.
+    Numbered { found: NumberedAnswer },
     /// About retention.
     Retention(RetentionAnswer),
     /// What a search found.
@@ -324,9 +331,16 @@ pub(crate) fn begin(
             let received = UnixSeconds(received);
             prepare(&desk.store, into, &flags, received, body).map(held)
         }
+        Request::Numbered { request: request @ NumberedRequest::Append { .. } } => {
+            let held = numbered::hold(&desk.store, together, &request, body);
+            if held.is_err() {
+                together.refuse();
+            }
+            held
+        }
         other => {
             // Whatever comes between appends commits those that are held.
-            together.commit();
+            together.end();
             dispatch(desk, other, body, progress)
         }
     };
@@ -408,7 +422,7 @@ fn dispatch(
     Ok(Begun::Answered(answer))
 }
 
-/// What stands beside mail, and searches.
+/// What stands beside mail, mail that brings its numbers along, and searches.
 fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
     let find = |name: &str| find_account(store, name);
     match request {
@@ -431,6 +445,7 @@ fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
         Request::Rights { account, mailbox, lines } => {
             return beside::set_rights(store, &find(&account)?, &mailbox, lines);
         }
+        Request::Numbered { request } => return numbered::answer(store, request),
         Request::Search { account, asked } => {
             return search::answer(store, &account, &asked);
         }
@@ -558,7 +573,7 @@ fn ensure_level(account: &Account, level: &str) -> Result<(), Failure> {
 }
 
 /// Flags by their IMAP names; what is none is left out, for a flag is never worth a message.
-fn flag_list(names: &[String]) -> FlagList {
+pub(crate) fn flag_list(names: &[String]) -> FlagList {
     let mut flags = FlagList::default();
     for name in names {
         let system = SystemFlags::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));

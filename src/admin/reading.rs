@@ -72,7 +72,7 @@ fn view_of(mailbox: Option<&Mailbox>) -> Result<Option<std::sync::Arc<View>>, Re
     mailbox.map_or(Ok(None), Mailbox::view)
 }
 
-fn flag_names(view: &View, row: &Row) -> Vec<String> {
+pub(super) fn flag_names(view: &View, row: &Row) -> Vec<String> {
     let system = SystemFlags::ALL.iter().filter(|(flag, _)| row.flags.contains(*flag));
     let keywords = row.keywords.iter().filter_map(|&index| {
         view.keywords().get(usize_of_u32(u32::from(index))).map(|keyword| keyword.as_str())

@@ -128,6 +128,7 @@ fn read_requests(
         let body_bytes = request.body_bytes();
         if body_bytes > message_bytes_max {
             std::io::copy(&mut input.by_ref().take(body_bytes), &mut std::io::sink())?;
+            together.refuse();
             refused(format!(
                 "the message has {body_bytes} bytes; limits.message_bytes allows \
                  {message_bytes_max}"

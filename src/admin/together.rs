@@ -16,6 +16,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use engine::error::CommitError;
+use engine::ids::Uid;
 use engine::{Appended, Mailbox, NewMessage, Ticket};
 
 use super::{ANSWERS_OWED_MAX, TOGETHER_COUNT_MAX, TOGETHER_MAIL_BYTES_MAX};
@@ -57,6 +58,11 @@ pub(crate) struct Together {
     /// How many batches were committed before.
     batch: u64,
     mailbox: Option<Mailbox>,
+    /// Of messages that bring their UIDs along: what the mailbox gives next before the first of
+    /// them, and the UID of each.
+    numbers: Option<(Uid, Vec<Uid>)>,
+    /// One of those was refused: what was sent behind it must not take its place.
+    is_refused: bool,
     messages: Vec<NewMessage>,
     owed: Vec<Sender<Outcome>>,
     log_bytes: u64,
@@ -71,12 +77,48 @@ impl Together {
 
     /// Holds a message for a mailbox, with those before it if they are for the same.
     pub(super) fn hold(&mut self, mailbox: Mailbox, message: NewMessage) -> Held {
+        if self.numbers.is_some() {
+            self.commit();
+        }
+        self.hold_with(mailbox, None, message)
+    }
+
+    /// The same for a message that brings its UID along: `numbers` is what the mailbox gives next
+    /// before it, and its UID.
+    pub(super) fn hold_numbered(
+        &mut self,
+        mailbox: Mailbox,
+        numbers: (Uid, Uid),
+        message: NewMessage,
+    ) -> Held {
+        if self.is_refused {
+            let why = CommitError::NotPermitted { what: "a message before it was refused" };
+            let (owed, outcome) = channel();
+            let _ = owed.send(Ticket::answered(Err(why)));
+            return Held { outcome, handed: None, batch: self.batch };
+        }
+        let last = self.numbers.as_ref().and_then(|(_, uids)| uids.last());
+        if last.is_none_or(|last| last.0.checked_add(1) != Some(numbers.0.0)) {
+            self.commit();
+        }
+        self.hold_with(mailbox, Some(numbers), message)
+    }
+
+    fn hold_with(
+        &mut self,
+        mailbox: Mailbox,
+        numbers: Option<(Uid, Uid)>,
+        message: NewMessage,
+    ) -> Held {
         let bytes = message.prepared.group_bytes();
         let is_same = self.mailbox.as_ref().is_some_and(|held| held.id() == mailbox.id());
         if !is_same || self.log_bytes + bytes > HELD_BYTES_MAX {
             self.commit();
         }
         self.mailbox = Some(mailbox);
+        if let Some((next, uid)) = numbers {
+            self.numbers.get_or_insert((next, Vec::new())).1.push(uid);
+        }
         self.log_bytes += bytes;
         self.mail_bytes += message.prepared.message_bytes();
         self.messages.push(message);
@@ -92,12 +134,36 @@ impl Together {
         held
     }
 
+    /// One was refused before it came here.
+    pub(super) fn refuse(&mut self) {
+        self.is_refused = true;
+    }
+
+    /// Hands all that is held to the store, for whoever asks something else: it knows, or will know
+    /// before it sends more, what became of all.
+    pub(super) fn end(&mut self) {
+        self.commit();
+        self.is_refused = false;
+    }
+
     /// Hands all that is held to the store.
     pub(super) fn commit(&mut self) {
         let Some(mailbox) = self.mailbox.take() else { return };
-        let next = Together { batch: self.batch + 1, ..Together::default() };
-        let Together { messages, owed, .. } = std::mem::replace(self, next);
-        for (owed, ticket) in owed.into_iter().zip(mailbox.append_each(messages)) {
+        let is_refused = self.is_refused;
+        let next = Together { batch: self.batch + 1, is_refused, ..Together::default() };
+        let Together { messages, owed, numbers, .. } = std::mem::replace(self, next);
+        let tickets = match numbers {
+            None => mailbox.append_each(messages),
+            // What comes next is judged by what became of these.
+            Some((next, uids)) => {
+                let messages = uids.into_iter().zip(messages).collect();
+                let outcomes = mailbox.append_numbered(next, messages).into_iter();
+                let outcomes: Vec<_> = outcomes.map(Ticket::wait).collect();
+                self.is_refused |= outcomes.iter().any(Result::is_err);
+                outcomes.into_iter().map(Ticket::answered).collect()
+            }
+        };
+        for (owed, ticket) in owed.into_iter().zip(tickets) {
             // Nobody listens any more where the conversation has ended.
             let _ = owed.send(ticket);
         }

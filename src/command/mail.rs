@@ -3,11 +3,13 @@
 use std::io::Read;
 
 use crate::admin::Request;
-use crate::cli::{DeliverArguments, ExportArguments, ExportVerb, ImportArguments, ImportVerb};
+use crate::cli::{
+    DeliverArguments, ExportArguments, ExportVerb, ImportArguments, ImportVerb, LiveArguments,
+};
 use crate::command::Place;
 use crate::export::{self, MaildirTarget, MboxTarget, Wanted};
 use crate::failure::{Exit, Failure};
-use crate::import::{import_maildir, import_mbox, with_crlf};
+use crate::import::{Options, Reach, Who, import_live, import_maildir, import_mbox, with_crlf};
 use crate::mail_files::LineEnds;
 use crate::store_access::OpenMode;
 
@@ -68,15 +70,69 @@ fn with_envelope(message: &[u8], arguments: &DeliverArguments) -> Result<Vec<u8>
 
 /// `pillarbox import …`
 pub(crate) fn import(verb: &ImportVerb) -> Result<(), Failure> {
-    let (ImportVerb::Maildir(arguments) | ImportVerb::Mbox(arguments)) = verb;
+    let arguments = match verb {
+        ImportVerb::Imap(arguments) => return live(arguments),
+        ImportVerb::Maildir(arguments) | ImportVerb::Mbox(arguments) => arguments,
+    };
     let ImportArguments { user, path, into, place } = arguments;
     let mut connection = Place::find(place)?.connect(OpenMode::ReadWrite)?;
     let done = match verb {
         ImportVerb::Maildir(_) => import_maildir(&mut connection, user, path, into.as_deref()),
-        ImportVerb::Mbox(_) => import_mbox(&mut connection, user, path, into.as_deref()),
+        _ => import_mbox(&mut connection, user, path, into.as_deref()),
     };
     connection.close();
     println!("{}", done?);
+    Ok(())
+}
+
+/// `pillarbox import imap …`
+fn live(arguments: &LiveArguments) -> Result<(), Failure> {
+    let (account, host) = match (arguments.places.as_slice(), &arguments.users) {
+        ([account, host], None) => (Some(account.clone()), host),
+        ([host], Some(_)) => (None, host),
+        ([_], None) => return Err(Failure::new(Exit::Usage, "name the account and the server")),
+        _ => {
+            let sentence = "with --users the accounts stand in the list: name the server alone";
+            return Err(Failure::new(Exit::Usage, sentence));
+        }
+    };
+    let user = arguments.user.clone();
+    let who = Who {
+        one: account.map(|account| (account.clone(), user.unwrap_or(account))),
+        list: arguments.users.clone(),
+        master: arguments.master.clone(),
+        password_file: arguments.password_file.clone(),
+    };
+    let reach = Reach {
+        host: host.clone(),
+        port: arguments.port,
+        starttls: arguments.starttls,
+        plain: arguments.plain_on_loopback,
+        ca_file: arguments.ca.clone(),
+        fingerprint: arguments.fingerprint.clone(),
+    };
+    let options = Options {
+        include: arguments.include.clone(),
+        exclude: arguments.exclude.clone(),
+        allow_reset: arguments.allow_reset,
+        skip_bad: arguments.skip_bad,
+        overwrite_flags: arguments.overwrite_flags,
+        dry_run: arguments.dry_run,
+        is_final: arguments.last,
+        messages_per_second: arguments.messages_per_second,
+        bytes_per_second: arguments.bytes_per_second,
+    };
+    let place = Place::find(&arguments.place)?;
+    let mode = if options.dry_run { OpenMode::Read } else { OpenMode::ReadWrite };
+    let jobs = match arguments.jobs {
+        1 => 1,
+        // A directory is opened once.
+        _ if !place.is_running()? => 1,
+        jobs => usize::from(jobs),
+    };
+    place.begin_log()?;
+    let connect = || place.connect_quietly(mode);
+    println!("{}", import_live(reach, &who, &options, jobs, &connect)?);
     Ok(())
 }
 

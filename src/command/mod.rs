@@ -63,10 +63,26 @@ impl Place {
 
     /// Connects for requests that change something or, by `mode`, change nothing.
     fn connect(&self, mode: OpenMode) -> Result<Connection, Failure> {
-        // What opening the directory has to complain about.
-        logging::start("warn", LogFormat::Text)?;
+        self.begin_log()?;
+        self.connect_quietly(mode)
+    }
+
+    /// What opening the directory has to complain about is shown.
+    fn begin_log(&self) -> Result<(), Failure> {
+        logging::start("warn", LogFormat::Text)
+    }
+
+    /// Connects once more.
+    fn connect_quietly(&self, mode: OpenMode) -> Result<Connection, Failure> {
         let config = self.config.clone().unwrap_or_default();
         Connection::open(&self.directory, || self.key(), &config, mode)
+    }
+}
+
+impl Place {
+    /// Whether the store serves.
+    fn is_running(&self) -> Result<bool, Failure> {
+        Ok(Connection::running(&self.directory)?.is_some())
     }
 }
 

@@ -8,6 +8,7 @@
 //! Stored mail has CRLF line ends: a bare LF becomes CRLF, nothing else is touched.
 
 mod beside;
+mod live;
 mod maildir;
 mod mbox;
 
@@ -19,6 +20,7 @@ use indicatif::ProgressBar;
 use crate::admin::{Answer, Connection, Request, TOGETHER_COUNT_MAX, TOGETHER_MAIL_BYTES_MAX};
 use crate::failure::{Exit, Failure};
 
+pub(crate) use live::{Options, Reach, Who, fuzz_imap_response, import_live};
 pub(crate) use maildir::import_maildir;
 #[cfg(test)]
 pub(crate) use mbox::received;

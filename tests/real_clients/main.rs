@@ -14,6 +14,7 @@ mod both_sides;
 mod day;
 mod logins;
 mod mbsync;
+mod migration;
 mod neomutt;
 mod offlineimap;
 mod pop3;

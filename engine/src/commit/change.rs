@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::numbered::NumberedChange;
 use super::proposal::Proposed;
 use super::room::RoomTaken;
 use crate::error::CommitError;
@@ -299,6 +300,8 @@ pub(crate) enum Change {
     },
     /// For how long messages are kept, and kept ones.
     Retention(RetentionChange),
+    /// Mail that brings its numbers along.
+    Numbered(NumberedChange),
     /// No more of that message comes without its record; its chunks are dead.
     EndAhead {
         first: Lsn,
@@ -362,6 +365,7 @@ impl Change {
             Change::BaseBegin { promise, .. } => promise.answer(Err(why())),
             Change::BaseDump { promise, .. } => promise.answer(Err(why())),
             Change::Retention(change) => change.refuse(why),
+            Change::Numbered(change) => change.refuse(why),
             Change::EndAhead { .. } => {}
             Change::Proposed(proposed) => proposed.refuse(&why()),
         }
@@ -419,6 +423,7 @@ impl Change {
             Change::BaseImage { parts, .. } => {
                 parts.iter().map(|part| part.units.len() * 48 + 512).sum()
             }
+            Change::Numbered(change) => change.group_bytes(),
             Change::Retention(RetentionChange::Undelete { keys, .. }) => keys.len() * ROW_BYTES,
             Change::Retention(RetentionChange::Purge { keys, .. }) => 1024 + keys.len() * 32,
             Change::Sharing { body: SharingBody::Metadata { entries, .. }, .. } => {

@@ -11,10 +11,10 @@
 //! 1. Every group of the result has the hash of the group that it was made from, and a remnant that
 //!    of the last group which it stands for. A header of a blob that was re-wrapped stands beside a
 //!    hash of its own (`format/item.rs`).
-//! 2. A group that cannot be read ends the rewriting; the old segments stay as they are. So does one
-//!    that does not continue the chain: recovery closes a segment with damage in it by a footer that
-//!    lists the groups around the damage, and what lies there is for `check --repair`, or for the
-//!    other node, to mend.
+//! 2. A group that cannot be read ends the rewriting; the old segments stay as they are. So does
+//!    one that does not continue the chain: recovery closes a segment with damage in it by a footer
+//!    that lists the groups around the damage, and what lies there is for `check --repair`, or for
+//!    the other node, to mend.
 
 use std::path::PathBuf;
 

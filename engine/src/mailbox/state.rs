@@ -118,6 +118,16 @@ impl MailboxState {
         u32::try_from(next).ok().map(Uid)
     }
 
+    /// UIDs below `next` were given, elsewhere: no message here will have them.
+    pub(crate) fn leave_out(&mut self, next: u64, lsn: Lsn, dirty: &mut DirtyPages) {
+        let next = next.min(UID_NEXT_MAX);
+        if next > self.uid_next {
+            self.uid_next = next;
+            self.uid_epoch = self.uid_epoch.max(lsn.epoch());
+            dirty.mailboxes.insert((self.account, self.mailbox));
+        }
+    }
+
     /// No UID from this one on was ever given.
     pub(crate) fn given_below(&self) -> u64 {
         self.uid_next

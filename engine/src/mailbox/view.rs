@@ -61,6 +61,11 @@ impl View {
         self.uid_next
     }
 
+    /// Whether the mailbox never had a message.
+    pub fn is_unused(&self) -> bool {
+        self.state.given_below() == 1
+    }
+
     /// HIGHESTMODSEQ.
     pub fn highest_modseq(&self) -> Lsn {
         self.highest_modseq

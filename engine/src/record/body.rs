@@ -28,6 +28,7 @@
 //!   37  key destroyed    account u64, key generation
 //!   38 to 40           metadata, rights, limits, see `sharing.rs`
 //!   41  answered         request 16, outcome
+//!   42  uid next         mailbox 16, the next UID (at most 2^32)
 //! 8 to 15 and others: queue, digests, Sieve; with their issues.
 //! row: uid, flags u8, keywords, received, saved, size, thread u64, instance 16, email 16,
 //!      content hash 16
@@ -84,6 +85,7 @@ impl Body {
             Body::KeyDestroyed { .. } => 37,
             Body::Sharing(body) => body.kind(),
             Body::Answered { .. } => 41,
+            Body::UidNext { .. } => 42,
         }
     }
 
@@ -170,6 +172,10 @@ impl Body {
                 }
             }
             Body::MailboxDelete { mailbox } => out.raw(&mailbox.0),
+            Body::UidNext { mailbox, next } => {
+                out.raw(&mailbox.0);
+                out.varint(*next);
+            }
             Body::Subscribe { name, subscribed } => {
                 out.text(name);
                 out.u8(u8::from(*subscribed));
@@ -235,6 +241,7 @@ impl Body {
             41 => {
                 Body::Answered { request: RequestId(from.array()?), outcome: from.blob()?.to_vec() }
             }
+            42 => Body::UidNext { mailbox: MailboxId(from.array()?), next: from.varint()? },
             _ => return Err("its type is not known to this version"),
         })
     }

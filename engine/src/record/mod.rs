@@ -111,6 +111,8 @@ pub(crate) enum Body {
     MailboxRename(Vec<(MailboxId, String)>),
     /// A mailbox goes with all that is in it.
     MailboxDelete { mailbox: MailboxId },
+    /// UIDs below that one were given, whether a message here had them or not.
+    UidNext { mailbox: MailboxId, next: u64 },
     /// A name enters or leaves the subscriptions.
     Subscribe { name: String, subscribed: bool },
     /// Base images of these accounts begin: they will hold state as of this record.

@@ -319,3 +319,15 @@ fn records_of_answers_are_written_as_they_were_first() {
     }
     compare_with("records_answered_9.bin", &[alone, in_run]);
 }
+
+#[test]
+fn the_record_of_uids_that_were_given_elsewhere_is_written_as_it_was_first() {
+    let mailbox = MailboxId([7; 16]);
+    let records = [1, 1 << 32].map(|next| Record::new(Stamp(42), Body::UidNext { mailbox, next }));
+    for record in &records {
+        let payload = record.encode();
+        assert!(Record::decode(record.kind(), &payload[..payload.len() - 1]).is_err());
+        assert_eq!(Record::decode(record.kind(), &payload).as_ref(), Ok(record));
+    }
+    compare_with("record_uid_next_9.bin", &records);
+}

@@ -146,7 +146,8 @@ impl RootKeyFile {
     /// first node's.
     ///
     /// # Errors
-    /// Bytes that [`to_second_node`](Self::to_second_node) does not make, and those of the provider.
+    /// Bytes that [`to_second_node`](Self::to_second_node) does not make, and those of the
+    /// provider.
     pub(crate) fn of_first_node(
         sealer: &Sealer,
         bytes: &[u8],

@@ -186,6 +186,11 @@ impl Changes {
             Body::Expunge { mailbox, uids } => {
                 self.expunge(committed, (account, *mailbox), lsn, (uids, record))?;
             }
+            Body::UidNext { mailbox, next } => {
+                if let Some((state, dirty)) = self.mailbox_mut(committed, (account, *mailbox))? {
+                    state.leave_out(*next, lsn, dirty);
+                }
+            }
             Body::MailboxCreate { mailbox, uid_validity, .. } => {
                 let key = (account, *mailbox);
                 if self.mailbox_mut(committed, key)?.is_none() {

@@ -154,8 +154,8 @@ impl Store {
         Ok(())
     }
 
-    /// What the second node of a pair begins with, beside the key table. It opens all mail: only for
-    /// a connection whose other end has proved who it is.
+    /// What the second node of a pair begins with, beside the key table. It opens all mail: only
+    /// for a connection whose other end has proved who it is.
     ///
     /// # Errors
     /// The disk.

@@ -18,9 +18,9 @@ use super::{Appended, Copied, FlagsStored, Inner, NewMessage};
 /// [`CommitError::NoSuchMailbox`] after a deletion.
 #[derive(Clone)]
 pub struct Mailbox {
-    inner: Arc<Inner>,
-    account: AccountNumber,
-    id: MailboxId,
+    pub(super) inner: Arc<Inner>,
+    pub(super) account: AccountNumber,
+    pub(super) id: MailboxId,
     cell: Arc<MailboxCell>,
 }
 
@@ -182,7 +182,7 @@ impl Mailbox {
 
     /// Those of `uids` that exist now. Also brings their pages into memory, so that the committer
     /// need not.
-    fn existing(&self, uids: &UidSet) -> Result<UidSet, CommitError> {
+    pub(super) fn existing(&self, uids: &UidSet) -> Result<UidSet, CommitError> {
         let view = self.cell.view().ok_or(CommitError::NoSuchMailbox)?;
         Ok(view.existing(uids)?)
     }

@@ -58,6 +58,9 @@ mod live_copy;
 mod mailbox;
 #[cfg(test)]
 mod newer_format_tests;
+mod numbered;
+#[cfg(test)]
+mod numbered_tests;
 mod open;
 mod pair;
 #[cfg(test)]
@@ -110,6 +113,7 @@ pub use self::index_maker::{IndexDrive, IndexStatus};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
+pub use self::numbered::Standing;
 use self::open::Beginning;
 pub use self::open::{OpenOptions, OpenReport};
 pub use self::pair::{Epoch, PairStanding, VolumeStanding};

@@ -153,6 +153,7 @@ impl Answer {
             CommitError::AlreadyExists { .. } => "ALREADYEXISTS",
             CommitError::BadName { .. }
             | CommitError::UnfitPassword(_)
+            | CommitError::OtherNumbers { .. }
             | CommitError::NotPermitted { .. } => "CANNOT",
             CommitError::MessagesGone => "EXPUNGEISSUED",
             CommitError::OverQuota { .. } | CommitError::TooManyMessages { .. } => "OVERQUOTA",

@@ -268,7 +268,8 @@ impl Volume {
     fn trouble(&self, why: &str) {
         let mut standing = self.standing.lock();
         if standing.trouble.as_deref() != Some(why) {
-            tracing::warn!(volume = %self.name, reason = %why, "the pair's volumes do not follow each other");
+            let name = &self.name;
+            tracing::warn!(volume = %name, reason = %why, "nothing goes over to the other node");
         }
         standing.trouble = Some(why.to_owned());
     }

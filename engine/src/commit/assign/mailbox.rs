@@ -150,7 +150,7 @@ impl Assigner<'_> {
     }
 }
 
-fn check_count(state: &AccountState) -> Result<(), CommitError> {
+pub(super) fn check_count(state: &AccountState) -> Result<(), CommitError> {
     if state.names.count() < ACCOUNT_MAILBOXES_MAX {
         return Ok(());
     }

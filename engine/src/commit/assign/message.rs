@@ -142,13 +142,34 @@ impl Assigner<'_> {
         messages: &[PendingMessage],
         chosen: &mut Vec<ArrivalPart>,
     ) -> Result<Appended, CommitError> {
+        self.check_room(key.0, messages)?;
+        self.append_beyond_quota(key, messages, chosen)
+    }
+
+    /// The same under UIDs that the caller knows to be free.
+    pub(super) fn append_at(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        uids: &[Uid],
+        messages: &[PendingMessage],
+        chosen: &mut Vec<ArrivalPart>,
+    ) -> Result<(), CommitError> {
+        self.check_room(key.0, messages)?;
+        self.place(key, uids, messages, chosen)
+    }
+
+    /// Refuses more messages than a record or the account has room for.
+    fn check_room(
+        &self,
+        account: AccountNumber,
+        messages: &[PendingMessage],
+    ) -> Result<(), CommitError> {
         if messages.len() > RECORD_MESSAGES_MAX {
             let limit = crate::width::u64_of(RECORD_MESSAGES_MAX);
             return Err(CommitError::TooLarge { what: "the number of messages", limit });
         }
         let bytes = messages.iter().map(|message| u64::from(message.sealed.size)).sum();
-        self.check_quota(key.0, (crate::width::u64_of(messages.len()), bytes))?;
-        self.append_beyond_quota(key, messages, chosen)
+        self.check_quota(account, (crate::width::u64_of(messages.len()), bytes))
     }
 
     /// The same, without asking the quota.
@@ -158,17 +179,30 @@ impl Assigner<'_> {
         messages: &[PendingMessage],
         chosen: &mut Vec<ArrivalPart>,
     ) -> Result<Appended, CommitError> {
+        let count = crate::width::u32_of(messages.len());
+        let first = self.next_uids(key, count)?;
+        let uids: Vec<Uid> = (first.0..).map(Uid).take(messages.len()).collect();
+        self.place(key, &uids, messages, chosen)?;
+        self.appended(key, first, count)
+    }
+
+    /// A record of messages with these UIDs, which are free.
+    fn place(
+        &mut self,
+        key: (AccountNumber, MailboxId),
+        uids: &[Uid],
+        messages: &[PendingMessage],
+        chosen: &mut Vec<ArrivalPart>,
+    ) -> Result<(), CommitError> {
         for message in messages {
             self.check_keywords(key, &message.flags.keywords)?;
             check_keyword_count(&message.flags)?;
         }
         let count = crate::width::u32_of(messages.len());
-        let first = self.next_uids(key, count)?;
         let mut arrivals = Vec::with_capacity(messages.len());
         let mut chunks = Vec::with_capacity(messages.len());
         let mut beside = Brought::default();
-        for (message, index) in messages.iter().zip(0u32..) {
-            let uid = Uid(first.0 + index);
+        for ((message, &uid), index) in messages.iter().zip(uids).zip(0u32..) {
             let sealed = &message.sealed;
             let row = self.new_row(key.0, sealed, uid, &message.flags, message.received);
             let around = (u64::from(count), &mut beside);
@@ -184,7 +218,7 @@ impl Assigner<'_> {
         for (message, lsn) in messages.iter().zip(positions(id)) {
             self.remember_summary(&message.sealed, lsn);
         }
-        self.appended(key, first, count)
+        Ok(())
     }
 
     /// Keeps the summary of a message that is recorded at that position, for its page.

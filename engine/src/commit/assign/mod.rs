@@ -18,6 +18,7 @@ mod level;
 mod mailbox;
 mod message;
 mod name;
+mod numbered;
 mod parts;
 mod proposed;
 mod replace;
@@ -251,6 +252,7 @@ impl<'a> Assigner<'a> {
                 self.reply(promise, result);
             }
             Change::Retention(change) => self.change_retention(change),
+            Change::Numbered(change) => self.change_numbered(change),
             Change::Sharing { account, body, guest_entries_max, promise } => {
                 let result = self.share(account, body, guest_entries_max);
                 self.reply(promise, result);

@@ -18,6 +18,7 @@
 //! | purge | judged by each primary at its time; a follower would only repeat it |
 //! | keys begun and destroyed | the key table is written by the primary alone |
 //! | accounts made, deleted, destroyed | they come with keys, and commit on both nodes first |
+//! | numbers that an import brings | it runs on the primary, which knows what a mailbox gives |
 //! | the format level | the lowest of the pair, which the primary knows |
 //!
 //! # Exactly once

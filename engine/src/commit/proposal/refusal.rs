@@ -53,7 +53,10 @@ pub(super) fn encode_error(error: &CommitError, out: &mut Encoder) {
         CommitError::DiskFull => out.u8(16),
         CommitError::ReadOnly { volume, reason } => texts(17, &[volume, reason], out),
         CommitError::Primary { words } => texts(18, &[words], out),
-        CommitError::Read(error) => texts(18, &[&error.to_string()], out),
+        // Whoever numbers messages itself does so on the primary.
+        error @ (CommitError::Read(_) | CommitError::OtherNumbers { .. }) => {
+            texts(18, &[&error.to_string()], out);
+        }
     }
 }
 
