@@ -19,7 +19,7 @@ use engine::ids::NodeId;
 use engine::pair::{Acknowledgement, Away};
 use engine::seal::Sealer;
 use parking_lot::Mutex;
-use replication::pair::credentials::{Cover, Credentials};
+use replication::pair::credentials::{Cover, Credentials, CredentialsError};
 use replication::pair::host::Host as LinkHost;
 use replication::pair::invitation::Invitation;
 use replication::pair::joining::{self, Joined, Joiner, Keys, Sponsor};
@@ -124,8 +124,12 @@ pub(crate) fn member_mode(
     directory: &Path,
     options: &PairOptions,
 ) -> Result<Option<Acknowledgement>, Failure> {
-    let peer = PeerRecord::load(&folder_of(directory)).map_err(|error| damaged(&error))?;
-    Ok(peer.map(|_| options.acknowledgement))
+    match PeerRecord::load(&folder_of(directory)) {
+        Ok(peer) => Ok(peer.map(|_| options.acknowledgement)),
+        // The store cannot be read either, and says better why; else starting the link says it.
+        Err(CredentialsError::File { .. }) => Ok(None),
+        Err(error) => Err(damaged(&error)),
+    }
 }
 
 impl Pair {

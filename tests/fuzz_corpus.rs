@@ -27,7 +27,6 @@ fn targets() -> Vec<(&'static str, Body)> {
         smtp_ingest::fuzzing::TARGETS,
         replication::fuzzing::TARGETS,
         pillarbox::fuzzing::TARGETS,
-        replication::fuzzing::TARGETS,
     ];
     lists.concat()
 }

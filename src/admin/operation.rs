@@ -381,7 +381,6 @@ fn dispatch(
         Request::AliasAdd { address, targets } => {
             store.add_alias(AliasEntry { address, targets })?
         }
-        Request::AliasList => answer = aliases(store)?,
         Request::AliasDelete { address } => store.delete_alias(&address)?,
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
@@ -426,6 +425,7 @@ fn dispatch(
 fn beside_mail(store: &Store, request: Request) -> Result<Answer, Failure> {
     let find = |name: &str| find_account(store, name);
     match request {
+        Request::AliasList => return aliases(store),
         Request::SpecialUse { account, mailbox, special_use } => {
             let account = find(&account)?;
             let Some(office) = beside::special_use(&special_use) else {

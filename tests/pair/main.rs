@@ -218,6 +218,17 @@ fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goe
     second.configure("[pair]\nacknowledge = \"local\"\n");
     second.start();
     assert!(deliver(second, 7));
+    // The first node comes back and learns that it was deposed.
+    first.announce_error("was made primary");
+    first.start();
+    wait_until("both know of each other", DEADLINE, || {
+        let trouble = |site: &Site| status(site)?["volumes"][0]["trouble"].as_str().map(drop);
+        trouble(first).and(trouble(second))
+    });
+    assert!(!deliver(first, 8), "it takes nothing any more");
+    assert!(first.imap().select("INBOX").is_ok(), "it shows what it has");
+    assert!(deliver(second, 9));
+    first.stop();
     second.stop();
     second.pillarbox(&["check"]).well("check");
 }

@@ -29,7 +29,7 @@ use crate::commit::{
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::format_level;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, VolumeId};
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
     ChainEnd, FooterVersion, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport,
@@ -39,7 +39,7 @@ use crate::mailbox::{PageCache, PageReader};
 use crate::pair::{Acknowledgement, Position};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
-use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile};
+use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile, Sealer};
 use crate::search::Extractor;
 use crate::state::{
     Committed, IndexBounds, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
@@ -150,6 +150,10 @@ struct BeginWith {
     inherited: Inherited,
     /// Damage is given up: what the volume goes on from.
     fork: Option<Fork>,
+    /// When changes are acknowledged, if there is a second node.
+    pair: Option<Acknowledgement>,
+    /// Whether the other node is primary.
+    follows: bool,
 }
 
 /// What a role begins with, at opening or later.
@@ -249,13 +253,10 @@ impl Store {
         let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
         empty_spool(disk.as_ref(), &layout, mode)?;
 
-        let values = Arc::new(Values::new(sealer.clone(), Arc::clone(&keys)));
-        let tables = (surroundings.tables)(&layout.state(), mode)?;
-        let saved = Arc::new(without_leftovers(Saved { tables, values }, mode)?);
+        let saved = Arc::new(saved_of(surroundings, &layout, (&sealer, &keys), mode)?);
         let committed = committed_of(surroundings, &saved, &options)?;
-        let log = with_footers(&committed, log_setup(surroundings, &layout, node.volume)?);
-        let role = last_role(disk.as_ref(), &log)?;
-        let (log, follows) = (LogSetup { role, ..log }, role == Role::Follower);
+        let log = log_of(surroundings, &layout, node.volume, &committed)?;
+        let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
@@ -304,11 +305,8 @@ impl Store {
         });
         let store = Store { inner };
         let fork = giving_up.and_then(|giving_up| giving_up.fork(&recovered));
-        store.inner.pair.set_follows(follows);
-        if let Some(mode) = options.pair {
-            store.begin_pair(mode);
-        }
-        let with = BeginWith { replayed_bytes: report.log.bytes, inherited, fork };
+        let replayed_bytes = report.log.bytes;
+        let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
@@ -317,6 +315,10 @@ impl Store {
     /// Starts what takes changes; or says why none are taken.
     fn begin(&self, with: BeginWith, recovered: Recovered) -> Result<(), OpenError> {
         let inner = &self.inner;
+        inner.pair.set_follows(with.follows);
+        if let Some(mode) = with.pair {
+            self.begin_pair(mode);
+        }
         let ChainEnd { last_lsn: lsn, hash, .. } = recovered.end;
         inner.pair.tail.begin(Position { lsn, hash });
         match recovered.writer {
@@ -639,6 +641,30 @@ impl Store {
 fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> {
     let directory = layout.directory().to_path_buf();
     Room::new(Arc::clone(disk), directory, layout.log(), reserve_bytes)
+}
+
+/// The tables.
+fn saved_of(
+    surroundings: &Surroundings,
+    layout: &Layout,
+    (sealer, keys): (&Sealer, &Arc<KeyTable>),
+    mode: OpenMode,
+) -> Result<Saved, OpenError> {
+    let values = Arc::new(Values::new(sealer.clone(), Arc::clone(keys)));
+    let tables = (surroundings.tables)(&layout.state(), mode)?;
+    without_leftovers(Saved { tables, values }, mode)
+}
+
+/// What the log needs, in the role in which this node wrote last.
+fn log_of(
+    surroundings: &Surroundings,
+    layout: &Layout,
+    volume: VolumeId,
+    committed: &Arc<Committed>,
+) -> Result<LogSetup, OpenError> {
+    let log = with_footers(committed, log_setup(surroundings, layout, volume)?);
+    let role = last_role(surroundings.disk.as_ref(), &log)?;
+    Ok(LogSetup { role, ..log })
 }
 
 /// The same, with segments closed as the volume's level allows at that moment.

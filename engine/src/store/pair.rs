@@ -195,6 +195,16 @@ impl Store {
         inner.commit_status.stopped().is_none()
     }
 
+    /// Takes no changes any more, for that reason: another node is primary. Reads go on.
+    pub fn stand_down(&self, reason: &str) {
+        let inner = &self.inner;
+        inner.queue.set_refusing(true);
+        if inner.commit_status.stop(reason) {
+            tracing::error!("this node takes no more changes: {reason}");
+        }
+        inner.checkpoints.give_up();
+    }
+
     /// This node becomes primary: it opens that epoch, which goes on from where its log ends.
     ///
     /// # Errors

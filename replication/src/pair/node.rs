@@ -370,10 +370,21 @@ impl Volume {
             (true, _) => self.trouble(
                 "neither node is primary: 'pillarbox replica promote' on one of them makes it so",
             ),
-            (false, _) => self.trouble(
-                "both nodes are primary: each has changes that the other lacks; see \
-                 docs/replication.md",
-            ),
+            (false, _) => {
+                self.trouble(
+                    "both nodes are primary: each has changes that the other lacks; see \
+                     docs/replication.md",
+                );
+                let newest = |history: &[Epoch]| history.last().map(|epoch| epoch.number);
+                let own = self.state(id).history;
+                // The other one knows it from us in the same way.
+                if newest(&there.history) > newest(&own) {
+                    self.store.stand_down(
+                        "the other node of the pair was made primary; keep this directory, and \
+                         see docs/replication.md",
+                    );
+                }
+            }
         }
     }
 
