@@ -26,9 +26,9 @@ use parking_lot::Mutex;
 /// How long a client waits for the primary.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Proposals that wait at a time.
-const COUNT_MAX: usize = 10_000;
+pub(crate) const COUNT_MAX: usize = 10_000;
 /// Bytes of them: those of large messages come in pieces.
-const BYTES_MAX: usize = 256 << 20;
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 
 /// The proposals of one volume that wait.
 #[derive(Default)]

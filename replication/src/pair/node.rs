@@ -14,7 +14,9 @@
 //! 1. A follower notes only what survives a power cut on its disk.
 //! 2. What was sent and not noted is bounded by [`UNNOTED_BYTES_MAX`].
 //! 3. A follower counts as there from when it has noted what the primary had when it came.
-//! 4. Two nodes that both call themselves primary, or both follower, exchange nothing.
+//! 4. Proposals have a thread of their own: the committer may make them wait for what only a
+//!    message behind them, *Noted*, can bring.
+//! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +31,7 @@ use engine::pair::{Acknowledgement, Position, Shipment};
 use engine::{ProposalOutcome, Route, RouteReply, Store};
 use parking_lot::{Condvar, Mutex};
 
-use super::asking::Asked;
+use super::asking::{Asked, BYTES_MAX, COUNT_MAX};
 use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
@@ -55,10 +57,33 @@ struct Volume {
     shipping: Mutex<Option<Shipping>>,
     /// What clients of a follower asked for.
     asked: Asked,
+    /// What a follower asked for, on its way to the committer.
+    proposals: Proposals,
     /// The connection, while its other end is primary.
     primary: Mutex<Option<Arc<Connection>>>,
     /// Positions of the past minutes, for requests that nobody will send again.
     passed: Mutex<VecDeque<(Instant, Lsn)>>,
+}
+
+/// Proposals on their way to the committer.
+#[derive(Default)]
+struct Proposals {
+    waiting: Mutex<ProposalsWaiting>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct ProposalsWaiting {
+    queue: VecDeque<Proposal>,
+    bytes: usize,
+    has_thread: bool,
+}
+
+struct Proposal {
+    connection: Arc<Connection>,
+    id: VolumeId,
+    request: RequestId,
+    bytes: Vec<u8>,
 }
 
 /// The way of a follower's changes to the primary.
@@ -131,6 +156,7 @@ impl Node {
                 noted: Condvar::new(),
                 shipping: Mutex::default(),
                 asked: Asked::default(),
+                proposals: Proposals::default(),
                 primary: Mutex::default(),
                 passed: Mutex::default(),
             };
@@ -314,17 +340,52 @@ impl Volume {
         }
     }
 
-    /// A follower's client asks for a change.
-    fn proposed(
-        &self,
-        connection: &Arc<Connection>,
-        (id, request): (VolumeId, RequestId),
-        bytes: &[u8],
-    ) {
+    /// A follower's client asks for a change. A follower keeps to the bounds that it has itself.
+    fn proposed(self: &Arc<Volume>, proposal: Proposal) {
+        let mut waiting = self.proposals.waiting.lock();
+        waiting.bytes += proposal.bytes.len();
+        if waiting.queue.len() >= COUNT_MAX || waiting.bytes > BYTES_MAX {
+            waiting.bytes -= proposal.bytes.len();
+            drop(waiting);
+            self.trouble("the other node asks for more changes at a time than it may");
+            return proposal.connection.close();
+        }
+        waiting.queue.push_back(proposal);
+        if !std::mem::replace(&mut waiting.has_thread, true) {
+            let volume = Arc::downgrade(self);
+            let spawned = std::thread::Builder::new().name("propose".into()).spawn(move || {
+                while let Some(volume) = volume.upgrade() {
+                    volume.propose_next();
+                }
+            });
+            if let Err(error) = spawned {
+                waiting.has_thread = false;
+                drop(waiting);
+                return self.trouble(&format!("no thread could be started: {error}"));
+            }
+        }
+        drop(waiting);
+        self.proposals.arrived.notify_one();
+    }
+
+    /// Hands the next proposal to the committer, if one comes within a moment.
+    fn propose_next(&self) {
+        let mut waiting = self.proposals.waiting.lock();
+        if waiting.queue.is_empty() {
+            self.proposals.arrived.wait_for(&mut waiting, LOOK);
+        }
+        let Some(proposal) = waiting.queue.pop_front() else { return };
+        waiting.bytes -= proposal.bytes.len();
+        drop(waiting);
+        self.propose_here(proposal);
+    }
+
+    fn propose_here(&self, proposal: Proposal) {
+        let Proposal { connection, id, request, bytes } = proposal;
         if self.store.standing().follows {
             return self.trouble("this node follows, and was asked for a change");
         }
-        let back = Arc::clone(connection);
+        let back = Arc::clone(&connection);
         let done = move |ProposalOutcome { at, bytes }| {
             let message = Message::Outcome { request, as_of: at, bytes };
             // The committer waits for nobody; without an answer the follower asks again.
@@ -332,7 +393,7 @@ impl Volume {
                 back.close();
             }
         };
-        if let Err(error) = self.store.propose(request, bytes, done) {
+        if let Err(error) = self.store.propose(request, &bytes, done) {
             self.trouble(&error.to_string());
             connection.close();
         }
@@ -572,7 +633,8 @@ impl Host for Node {
             },
             Message::Behind { .. } => volume.trouble("this node needs a full copy"),
             Message::Propose { request, bytes } => {
-                volume.proposed(connection, (id, request), &bytes);
+                let connection = Arc::clone(connection);
+                volume.proposed(Proposal { connection, id, request, bytes });
             }
             Message::Outcome { request, as_of, bytes } => {
                 let outcome = ProposalOutcome { at: as_of, bytes };
