@@ -199,6 +199,11 @@ pub(crate) enum ReplicaVerb {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Go on alone: the other node is lost for good, and is let in no more
+    Forget {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Make the running node primary, when the other one is gone
     Promote {
         #[command(flatten)]
@@ -739,6 +744,7 @@ mod tests {
             "replica join TOKEN DIR --new-key-file K --address b.example.org:4190",
             "replica status --json",
             "replica promote --data D",
+            "replica forget",
             "search u@example.org hello --explain",
             "search u@example.org FROM ann SINCE 1-Jan-2026 --limit 5",
             "retention 30 --low-space shorten",

@@ -88,6 +88,7 @@ pub(crate) struct Pair {
     node: Arc<Node>,
     link: Link,
     options: PairOptions,
+    folder: PathBuf,
 }
 
 /// Who lets a second node in.
@@ -163,14 +164,15 @@ impl Pair {
             dial: options.peer.clone(),
             ..LinkOptions::default()
         };
-        let host = Arc::new(Host { store: store.clone(), folder, acknowledgement });
+        let host = Arc::new(Host { store: store.clone(), folder: folder.clone(), acknowledgement });
         let behind: Arc<dyn LinkHost> = Arc::<Node>::clone(&node);
         let link = Link::start(identity, credentials, peer, link_options, behind, host);
         let link = link.await.map_err(|cause| {
             let address = options.listen.map(|address| address.to_string()).unwrap_or_default();
             Failure::new(Exit::Later, format!("cannot listen for the pair on {address}: {cause}"))
         })?;
-        let pair = Arc::new(Pair { store: store.clone(), node, link, options: options.clone() });
+        let pair =
+            Arc::new(Pair { store: store.clone(), node, link, options: options.clone(), folder });
         tokio::spawn(Arc::clone(&pair).keep_watch());
         Ok(Some(pair))
     }
@@ -247,6 +249,27 @@ impl Pair {
         Ok(epoch)
     }
 
+    /// The other node is lost for good: this one goes on alone, and lets it in no more.
+    pub(crate) fn forget(&self) -> Result<(), Failure> {
+        if self.link.peer().is_none() {
+            return Err(Failure::new(Exit::Refused, "there is no second node"));
+        }
+        if self.store.standing().follows {
+            return Err(Failure::new(
+                Exit::Refused,
+                "this node follows; 'pillarbox replica promote' it first",
+            ));
+        }
+        if self.node.is_connected() {
+            return Err(Failure::new(Exit::Refused, "the other node is there; stop it first"));
+        }
+        PeerRecord::remove(&self.folder).map_err(|error| damaged(&error))?;
+        self.link.set_peer(None);
+        self.store.end_pair();
+        tracing::warn!("the second node is forgotten: mail is on this node alone");
+        Ok(())
+    }
+
     /// How the pair is.
     pub(crate) fn status(&self) -> PairStatus {
         let peer = self.link.peer();
@@ -300,6 +323,11 @@ pub(crate) fn join(
 ) -> Result<PeerRecord, Failure> {
     let invitation = Invitation::parse(token)
         .map_err(|why| Failure::new(Exit::Usage, format!("this is no invitation: {why}")))?;
+    // Before the first node counts on it.
+    if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let sentence = format!("{} is not empty; nothing was done", directory.display());
+        return Err(Failure::new(Exit::Refused, sentence));
+    }
     // Beside the directory until it is one: what is made there refuses to be made in another's.
     let beside = directory.with_extension("joining");
     let credentials =

@@ -18,6 +18,8 @@ pub(crate) enum PairRequest {
     Status,
     /// This node becomes primary.
     Promote,
+    /// The other node is lost for good.
+    Forget,
 }
 
 /// Answers a request about the pair.
@@ -33,5 +35,9 @@ pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<A
         PairRequest::Invite { address } => Answer::Invitation { token: pair.invite(&address)? },
         PairRequest::Status => Answer::Pair(pair.status()),
         PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
+        PairRequest::Forget => {
+            pair.forget()?;
+            Answer::Done
+        }
     })
 }

@@ -14,6 +14,7 @@ pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
         ReplicaVerb::Join(arguments) => join(&arguments),
         ReplicaVerb::Status { json, place } => status(json, &place),
         ReplicaVerb::Promote { place } => promote(&place),
+        ReplicaVerb::Forget { place } => forget(&place),
     }
 }
 
@@ -91,6 +92,15 @@ fn volume_sentence(line: &PairLine) -> String {
         words.push_str(&format!("; TROUBLE: {trouble}"));
     }
     words
+}
+
+fn forget(place: &PlaceArguments) -> Result<(), Failure> {
+    let Answer::Done = ask(place, &Request::Replica(PairRequest::Forget))? else {
+        return Err(unexpected());
+    };
+    println!("there is no second node any more; mail is on this one alone");
+    println!("'pillarbox replica invite' asks another one");
+    Ok(())
 }
 
 fn promote(place: &PlaceArguments) -> Result<(), Failure> {

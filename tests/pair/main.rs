@@ -151,6 +151,10 @@ fn a_second_node_joins_by_invitation_and_shows_the_same_mail_at_once() {
     let refused = join(&third, &wrong, addresses[1]);
     assert_eq!(refused.code, Some(2), "{}", refused.output());
     assert!(!third.data.exists(), "nothing was made");
+    std::fs::create_dir(&third.data).unwrap();
+    std::fs::write(third.data.join("other"), "").unwrap();
+    let refused = join(&third, &token, addresses[1]);
+    assert!(refused.output().contains("not empty"), "{}", refused.output());
 }
 
 #[test]
@@ -229,6 +233,14 @@ fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goe
     assert!(first.imap().select("INBOX").is_ok(), "it shows what it has");
     assert!(deliver(second, 9));
     first.stop();
+    wait_until("the second node notices", DEADLINE, || {
+        (status(second)?["is_connected"] == false).then_some(())
+    });
+    // In local mode mail goes on, and accounts do not until the other node is given up.
+    let alone = ["account", "add", "alone@example.org"];
+    assert!(second.pillarbox(&alone).output().contains("both nodes"));
+    second.pillarbox(&["replica", "forget"]).well("forget");
+    second.pillarbox(&alone).well("account add");
     second.stop();
     second.pillarbox(&["check"]).well("check");
 }

@@ -102,6 +102,14 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// There is no second node any more.
+    pub(crate) fn forget(&self) {
+        let mut inner = self.inner.lock();
+        (inner.has_other, inner.is_there, inner.is_degraded) = (false, false, false);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
     /// The follower has come, or gone.
     pub(crate) fn set_there(&self, is_there: bool) {
         self.inner.lock().is_there = is_there;

@@ -69,6 +69,13 @@ impl Store {
         inner.queue.nudge();
     }
 
+    /// There is no second node any more: what waited for it is committed, and changes are
+    /// acknowledged here alone.
+    pub fn end_pair(&self) {
+        self.inner.pair.gate.forget();
+        self.inner.queue.nudge();
+    }
+
     /// How this node stands.
     pub fn standing(&self) -> VolumeStanding {
         let inner = &self.inner;

@@ -137,6 +137,17 @@ impl PeerRecord {
         read.map(Some).map_err(|why| CredentialsError::Unusable { path, why })
     }
 
+    /// Removes the file from that folder, durably.
+    ///
+    /// # Errors
+    /// [`CredentialsError`]
+    pub fn remove(folder: &Path) -> Result<(), CredentialsError> {
+        let path = folder.join("peer");
+        let failed = |cause| CredentialsError::File { verb: "remove", path: path.clone(), cause };
+        std::fs::remove_file(&path).map_err(failed)?;
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
     /// Replaces the file in that folder, durably.
     ///
     /// # Errors
