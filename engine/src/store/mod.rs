@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |--|--|
 //! | `create`, `open`, `replay` | making and opening a data directory |
-//! | `layout` | its files |
+//! | `foundation`, `layout` | what is opened; its files |
 //! | `surroundings`, `drive` | what it stands on; what makes its machines go on |
 //! | `prepare` | a message on its way in: parsed, compressed, sealed |
 //! | `deliver` | one message to several recipients; large ones enter ahead |
@@ -40,6 +40,7 @@ mod create;
 mod deliver;
 mod directory;
 mod drive;
+mod foundation;
 pub(crate) mod fuzzing;
 mod give_up;
 mod index_maker;

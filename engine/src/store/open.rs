@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::create::{KeySource, log_setup};
+use super::create::KeySource;
 use super::drive::{Driver, Steps};
+use super::foundation::{keys_of, log_of, saved_of, with_switched};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::index_maker::{IndexDrive, Indexing};
 use super::keys::Ending;
@@ -28,22 +29,18 @@ use crate::commit::{
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
-use crate::format_level;
-use crate::ids::{Lsn, VolumeId};
+use crate::ids::Lsn;
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
-    ChainEnd, FooterVersion, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport,
-    Role, SegmentFile, SegmentNumber, Severity,
+    ChainEnd, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, Role, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
 use crate::pair::{Acknowledgement, Position};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
-use crate::seal::{Argon2Cost, KeyTable, RootKey, RootKeyFile, Sealer};
+use crate::seal::{Argon2Cost, RootKey, RootKeyFile};
 use crate::search::Extractor;
-use crate::state::{
-    Committed, IndexBounds, IndexFeed, MemoryTables, Saved, SummaryPages, Table, TableBatch, Values,
-};
+use crate::state::{Committed, IndexBounds, IndexFeed, Saved, SummaryPages};
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -248,11 +245,8 @@ impl Store {
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));
-        let (root, healed_root_key) = unlock(disk.as_ref(), &layout, &options.key, mode)?;
-        let loaded = KeyTable::load(&disk, &layout.keys(), &sealer, &root, node.volume, mode)?;
-        let (keys, key_report) = (Arc::new(loaded.0), loaded.1);
+        let (keys, healed) = keys_of(surroundings, &layout, &options, node.volume)?;
         empty_spool(disk.as_ref(), &layout, mode)?;
-
         let saved = Arc::new(saved_of(surroundings, &layout, (&sealer, &keys), mode)?);
         let committed = committed_of(surroundings, &saved, &options)?;
         let log = log_of(surroundings, &layout, node.volume, &committed)?;
@@ -263,9 +257,7 @@ impl Store {
         replay.survey(giving_up.as_deref_mut());
         let recovered = replay.run(with_switched(&saved, &log)?, mode)?;
         let (mut report, inherited) = replay.finish()?;
-        report.healed_root_key = healed_root_key;
-        report.healed_key_table = key_report.healed.map(|(copy, why)| format!("{copy:?}: {why}"));
-
+        (report.healed_root_key, report.healed_key_table) = healed;
         let of = (&layout, &sealer, &keys, &committed);
         let indexing = Indexing::begin(surroundings, of, &options, &recovered);
         let inner = Arc::new(Inner {
@@ -643,46 +635,6 @@ fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> 
     Room::new(Arc::clone(disk), directory, layout.log(), reserve_bytes)
 }
 
-/// The tables.
-fn saved_of(
-    surroundings: &Surroundings,
-    layout: &Layout,
-    (sealer, keys): (&Sealer, &Arc<KeyTable>),
-    mode: OpenMode,
-) -> Result<Saved, OpenError> {
-    let values = Arc::new(Values::new(sealer.clone(), Arc::clone(keys)));
-    let tables = (surroundings.tables)(&layout.state(), mode)?;
-    without_leftovers(Saved { tables, values }, mode)
-}
-
-/// What the log needs, in the role in which this node wrote last.
-fn log_of(
-    surroundings: &Surroundings,
-    layout: &Layout,
-    volume: VolumeId,
-    committed: &Arc<Committed>,
-) -> Result<LogSetup, OpenError> {
-    let log = with_footers(committed, log_setup(surroundings, layout, volume)?);
-    let role = last_role(surroundings.disk.as_ref(), &log)?;
-    Ok(LogSetup { role, ..log })
-}
-
-/// The same, with segments closed as the volume's level allows at that moment.
-fn with_footers(committed: &Arc<Committed>, log: LogSetup) -> LogSetup {
-    let committed = Arc::clone(committed);
-    let footer = move || match committed.format_level() {
-        level if level < format_level::SHORT_FOOTERS => FooterVersion::ListsChunks,
-        _ => FooterVersion::CountsChunks,
-    };
-    LogSetup { footer: Arc::new(footer), ..log }
-}
-
-/// The same, with what the tables know of rewritten segments.
-fn with_switched(saved: &Saved, log: &LogSetup) -> Result<LogSetup, ReadError> {
-    let switched = saved.switched()?.into_iter().map(SegmentNumber).collect();
-    Ok(LogSetup { switched, ..log.clone() })
-}
-
 /// What readers see, as the tables have it.
 fn committed_of(
     surroundings: &Surroundings,
@@ -697,50 +649,12 @@ fn committed_of(
     Ok(Arc::new(committed.with_summary_pages(runs).with_index_feed(feed)))
 }
 
-/// In which role this node wrote last: the newest segment says so, for a role begins with one.
-fn last_role(disk: &dyn Disk, log: &LogSetup) -> Result<Role, OpenError> {
-    let files = disk.list(&log.directory)?;
-    let mut numbers: Vec<SegmentNumber> =
-        files.iter().filter_map(|path| SegmentNumber::of(path)).collect();
-    numbers.sort_unstable_by_key(|number| std::cmp::Reverse(number.place()));
-    for number in numbers {
-        match SegmentFile::open_cached(disk, &number.path(&log.directory)) {
-            Ok(file) if file.header.role != Role::Reclaimed => return Ok(file.header.role),
-            Ok(_) => {}
-            Err(ReadError::Disk(error)) => return Err(error.into()),
-            // Recovery says what is wrong with it.
-            Err(_) => {}
-        }
-    }
-    Ok(Role::Primary)
-}
-
 fn steps_of(drive: Drive) -> Option<Arc<Steps>> {
     match drive {
         Drive::Threads => None,
         #[cfg(test)]
         Drive::Stepped => Some(Arc::default()),
     }
-}
-
-/// Tables without a stamp hold nothing that counts: what a stop left of making them from base
-/// images goes. When reading only, memory takes their place.
-fn without_leftovers(saved: Saved, mode: OpenMode) -> Result<Saved, OpenError> {
-    if saved.stamp()?.is_some() {
-        return Ok(saved);
-    }
-    if mode == OpenMode::Read {
-        return Ok(Saved { tables: Arc::new(MemoryTables::default()), ..saved });
-    }
-    for table in Table::ALL {
-        let mut batch = TableBatch::new();
-        saved.tables.scan_prefix(table, &[], &mut |key, _| {
-            batch.delete(table, key);
-            Ok(true)
-        })?;
-        saved.tables.write(batch)?;
-    }
-    Ok(saved)
 }
 
 /// The root key; and what was wrong with its file, if that was healed.
