@@ -1,4 +1,4 @@
-//! What a store is opened over: its keys, its tables, its log, and the role in which this node wrote
+//! What a store is opened over: keys, tables, log, and the role in which this node wrote
 //! last.
 
 use std::sync::Arc;
