@@ -41,6 +41,7 @@ mod state;
 mod store;
 mod ticket;
 pub mod uid_set;
+mod way_back;
 pub mod width;
 
 pub use check::{CheckProgress, CheckReport, Loss, Problem};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::committer::{CheckpointSlot, CommitterStatus, Frozen};
 use crate::error::ReadError;
 use crate::state::{Committed, Saved, SpaceChange, SpaceUse, confirm_checkpoint, write_checkpoint};
+use crate::way_back::Held;
 
 /// Writes checkpoints of one volume.
 pub(crate) struct Checkpointer {
@@ -16,6 +17,7 @@ pub(crate) struct Checkpointer {
     slot: Arc<CheckpointSlot>,
     status: Arc<CommitterStatus>,
     space: Arc<SpaceUse>,
+    held: Arc<Held>,
     phase: Phase,
 }
 
@@ -41,9 +43,9 @@ impl Checkpointer {
         committed: Arc<Committed>,
         slot: Arc<CheckpointSlot>,
         status: Arc<CommitterStatus>,
-        space: Arc<SpaceUse>,
+        (space, held): (Arc<SpaceUse>, Arc<Held>),
     ) -> Checkpointer {
-        Checkpointer { saved, committed, slot, status, space, phase: Phase::Waiting }
+        Checkpointer { saved, committed, slot, status, space, held, phase: Phase::Waiting }
     }
 
     /// Waits until there is something to do, and does it.
@@ -68,6 +70,7 @@ impl Checkpointer {
             }
             Phase::Flushed(frozen, space) => self.confirm(&frozen).map(|()| {
                 self.space.apply(&space);
+                self.held.renew(frozen.stamp, self.saved.tables.as_ref());
                 self.slot.done();
                 Phase::Waiting
             }),

@@ -59,6 +59,10 @@ impl Disk for PlainDisk {
         fs::rename(from, to).map_err(|cause| failed("rename", from, None, cause))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        fs::hard_link(from, to).map_err(|cause| failed("link", from, None, cause))
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         fs::remove_file(path).map_err(|cause| failed("unlink", path, None, cause))
     }

@@ -12,7 +12,7 @@
 //! A write that the device puts elsewhere ([`Fault::Misdirect`]) is seen by readers as it was
 //! meant, because they read the cache; the device shows it after the power went.
 //!
-//! Calls that change something are counted from 1: `create`, `rename`, `remove`, `create_dir_all`,
+//! Calls that change something are counted from 1: `create`, `rename`, `link`, `remove`, `create_dir_all`,
 //! `sync_dir`, `write_at`, `set_byte_count`, `sync_data`. Everything random follows from one seed.
 //!
 //! # Invariants
@@ -539,6 +539,18 @@ impl Disk for SimulatedDisk {
             return state.fail_to_change_name(change).map_err(problem);
         }
         state.change_name(change).map_err(problem)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        let mut state = self.state.lock();
+        let file = state.names.get(from).copied();
+        let file =
+            file.ok_or_else(|| failed("link", from, None, io::ErrorKind::NotFound.into()))?;
+        if state.names.contains_key(to) {
+            return Err(failed("link", to, None, io::ErrorKind::AlreadyExists.into()));
+        }
+        let change = NameChange::Named { path: to.to_path_buf(), file };
+        state.change_name(change).map_err(|cause| failed("link", to, None, cause))
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {

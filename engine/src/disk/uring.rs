@@ -218,6 +218,10 @@ impl Disk for UringDisk {
         PlainDisk.rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        PlainDisk.link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         PlainDisk.remove(path)
     }

@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use gate::{Acknowledgement, Away};
 pub(crate) use gate::{Gate, Judged};
-pub(crate) use shipper::ShipperSetup;
 pub use shipper::{Shipment, Shipper};
+pub(crate) use shipper::{ShipperSetup, offset_behind};
 pub(crate) use tail::Tail;
 
 use crate::ids::Lsn;

@@ -233,7 +233,7 @@ enum Step {
 }
 
 /// Where the group ends in that file that has this hash.
-fn offset_behind(file: &SegmentFile, at: Position) -> Result<Option<u64>, ReadError> {
+pub(crate) fn offset_behind(file: &SegmentFile, at: Position) -> Result<Option<u64>, ReadError> {
     let mut buffer = Vec::new();
     if let Some(footer) = file.footer()? {
         let ends_there = footer.groups.iter().filter(|entry| entry.last_lsn == at.lsn);

@@ -54,11 +54,13 @@ use crate::log::{
 use crate::pair::PairState;
 use crate::sabotage::{Sabotage, breaks};
 use crate::state::{Committed, Coverage, Places, Saved, SpaceUse, StateChunkPlace};
+use crate::way_back::Held;
 
 /// What reclaim needs.
 pub(crate) struct ReclaimSetup {
     pub(crate) log: LogSetup,
     pub(crate) pair: Arc<PairState>,
+    pub(crate) held: Arc<Held>,
     pub(crate) saved: Arc<Saved>,
     pub(crate) committed: Arc<Committed>,
     pub(crate) checkpoints: Arc<CheckpointSlot>,
@@ -238,12 +240,14 @@ impl Reclaimer {
             self.named = (horizon, named_bytes(images.values().map(AsRef::as_ref)));
         }
         let accounts = self.setup.committed.accounts();
-        // What the other node lacks is shipped as it was written.
+        // What the other node lacks is shipped as it was written; and what came since the held
+        // checkpoint is replayed, if this node has to go back.
         let shippable = self.setup.pair.gate.noted().unwrap_or(Lsn::MAX);
+        let replayable = self.setup.held.floor();
         let LogSetup { disk, directory, .. } = &self.setup.log;
         let situation = Situation {
             live,
-            below: stamp.lsn.min(stamp.open_lsn).min(shippable),
+            below: stamp.lsn.min(stamp.open_lsn).min(shippable).min(replayable),
             horizon,
             named: &self.named.1,
             free: disk.free_bytes(directory)?,
@@ -419,7 +423,12 @@ impl Reclaimer {
         let ReclaimSetup { log, committed, .. } = &self.setup;
         let is_written_ahead = number.generation() == 0;
         let has_room = log.disk.free_bytes(&log.directory)? >= self.setup.reserve_bytes * 2;
-        if is_written_ahead && has_room && committed.format_level() >= format_level::SPARES {
+        let is_held = self.setup.held.has_segment(number)?;
+        if is_written_ahead
+            && has_room
+            && !is_held
+            && committed.format_level() >= format_level::SPARES
+        {
             return release(log, number, self.segments.byte_count() / self.setup.spare_part);
         }
         log.disk.remove(&number.path(&log.directory))?;

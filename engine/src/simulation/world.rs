@@ -153,6 +153,7 @@ impl World {
             tables: Arc::new(move |_, _| -> Result<Arc<dyn TableStore>, _> {
                 Ok(Arc::new(tables.clone()))
             }),
+            kept: Arc::new(self.tables.clone()),
             drive: Drive::Stepped,
             zeros: Some(ZerosAhead::Inline { step_bytes: self.bounds.zeros_bytes }),
             segment_bytes: self.bounds.segment_bytes,

@@ -80,7 +80,9 @@ pub(crate) use saved::{
 pub(crate) use space::count as count_space;
 pub(crate) use space::{SpaceChange, SpaceUse};
 pub(crate) use summaries::{MadePage, SummaryPages, SummarySpan, SummaryWork};
-pub(crate) use table::{MemoryTables, RocksTables, Table, TableBatch, TableStore};
+pub(crate) use table::{
+    KeptTables, MemoryTables, RocksKept, RocksTables, Table, TableBatch, TableStore,
+};
 pub(crate) use values::Values;
 
 /// The formats of the tables, for the list in `tests/golden/constants.txt`.

@@ -13,8 +13,10 @@ use crate::error::{OpenError, ReadError};
 use crate::format_level;
 use crate::ids::VolumeId;
 use crate::log::{FooterVersion, LogSetup, Role, SegmentFile, SegmentNumber};
+use crate::pair::PairState;
 use crate::seal::{KeyTable, Sealer};
 use crate::state::{Committed, MemoryTables, Saved, Table, TableBatch, Values};
+use crate::way_back::{Held, HeldFolders, RewindOrder, rewind};
 
 /// What was wrong with the file of the root key, and with a copy of the key table.
 type Healed = (Option<String>, Option<String>);
@@ -44,6 +46,37 @@ pub(super) fn saved_of(
     let values = Arc::new(Values::new(sealer.clone(), Arc::clone(keys)));
     let tables = (surroundings.tables)(&layout.state(), mode)?;
     without_leftovers(Saved { tables, values }, mode)
+}
+
+/// What is held for the other node's sake; and whether the volume went back to what both have,
+/// because that had begun.
+pub(super) fn held_of(
+    surroundings: &Surroundings,
+    layout: &Layout,
+    pair: &Arc<PairState>,
+    options: &OpenOptions,
+) -> Result<(Arc<Held>, bool), OpenError> {
+    let Surroundings { disk, kept, .. } = surroundings;
+    let folders = HeldFolders {
+        log: layout.log(),
+        index: layout.index(),
+        held: layout.held(),
+        way_back: layout.way_back(),
+    };
+    let held = Held::load(disk, kept, pair, folders.clone(), options.held_bytes_max)?;
+    let Some(order) = RewindOrder::load(disk.as_ref(), &folders.way_back)? else {
+        return Ok((Arc::new(held), false));
+    };
+    if options.mode == OpenMode::Read {
+        return Err(OpenError::Invalid(
+            "this node is on its way back to what both nodes of its pair have; start the server, \
+             which goes on with it"
+                .to_owned(),
+        ));
+    }
+    let on = (disk.as_ref(), kept.as_ref());
+    rewind(on, &folders, &layout.state(), &held, &order)?;
+    Ok((Arc::new(held), true))
 }
 
 /// What the log needs, in the role in which this node wrote last.

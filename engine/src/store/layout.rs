@@ -11,6 +11,9 @@
 //! DATA/volumes/main/index/    full-text index (search/folder.rs)
 //! DATA/volumes/main/state.old/  those from before a rebuild that is under way
 //! DATA/volumes/main/giving-up   damage is being given up (store/give_up/marker.rs)
+//! DATA/volumes/main/held/     a checkpoint that the other node of a pair has reached
+//!                             (way_back/held.rs)
+//! DATA/volumes/main/way-back/ what this node alone had, until it is merged (way_back/mod.rs)
 //! DATA/volumes/main/quarantine/ bytes that were given up, as they were on the disk, by file and
 //!                               place: SEGMENT.FROM-TO, or a whole file
 //! ```
@@ -85,6 +88,16 @@ impl Layout {
     /// Damaged bytes that were given up.
     pub(super) fn quarantine(&self) -> PathBuf {
         self.volume().join("quarantine")
+    }
+
+    /// A checkpoint that the other node has reached.
+    pub(super) fn held(&self) -> PathBuf {
+        self.volume().join("held")
+    }
+
+    /// What this node alone had.
+    pub(super) fn way_back(&self) -> PathBuf {
+        self.volume().join("way-back")
     }
 
     /// The state from before a rebuild that is under way.

@@ -160,6 +160,7 @@ use crate::seal::{Argon2Cost, KeyTable, Sealer};
 use crate::state::{Committed, Saved, SpaceUse};
 pub use crate::state::{History, RetainedKey, RetentionSetting, VolumeRetention};
 use crate::ticket::{Promise, Pump, Ticket, ticket};
+use crate::way_back::Held;
 
 /// The format of the directory, for the list in `tests/golden/constants.txt`.
 #[cfg(test)]
@@ -182,6 +183,8 @@ pub(crate) struct Inner {
     queue: Arc<Queue>,
     /// What serves the second node.
     pair: Arc<PairState>,
+    /// The checkpoint that the other node has reached.
+    held: Arc<Held>,
     /// Takes the other node's groups, where this one follows.
     follower: Mutex<Option<Follower>>,
     /// What a role begins with that is taken on later.

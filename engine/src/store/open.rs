@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::create::KeySource;
 use super::drive::{Driver, Steps};
-use super::foundation::{keys_of, log_of, saved_of, with_switched};
+use super::foundation::{held_of, keys_of, log_of, saved_of, with_switched};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::index_maker::{IndexDrive, Indexing};
 use super::keys::Ending;
@@ -35,12 +35,13 @@ use crate::log::{
     ChainEnd, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, Role, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
-use crate::pair::{Acknowledgement, Position};
+use crate::pair::{Acknowledgement, PairState, Position};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, RootKey, RootKeyFile};
 use crate::search::Extractor;
 use crate::state::{Committed, IndexBounds, IndexFeed, Saved, SummaryPages};
+use crate::way_back::RewindOrder;
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -84,6 +85,9 @@ pub struct OpenOptions {
     pub mode: OpenMode,
     /// There is a second node, and changes are acknowledged like this.
     pub pair: Option<Acknowledgement>,
+    /// Bytes that may be kept so that this node can go back to what the other one has; beyond, it
+    /// needs a full copy then. 0: no bound.
+    pub held_bytes_max: u64,
     /// How the log is written.
     pub io: IoChoice,
 }
@@ -111,6 +115,7 @@ impl OpenOptions {
             extractor_search_time: Duration::from_secs(10),
             mode: OpenMode::ReadWrite,
             pair: None,
+            held_bytes_max: 64 << 30,
             io: IoChoice::Auto,
         }
     }
@@ -245,11 +250,16 @@ impl Store {
         let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));
+        let pair: Arc<PairState> = Arc::default();
+        let (held, is_rewound) = held_of(surroundings, &layout, &pair, &options)?;
         let (keys, healed) = keys_of(surroundings, &layout, &options, node.volume)?;
         empty_spool(disk.as_ref(), &layout, mode)?;
         let saved = Arc::new(saved_of(surroundings, &layout, (&sealer, &keys), mode)?);
         let committed = committed_of(surroundings, &saved, &options)?;
-        let log = log_of(surroundings, &layout, node.volume, &committed)?;
+        let mut log = log_of(surroundings, &layout, node.volume, &committed)?;
+        if is_rewound {
+            log.role = Role::Follower;
+        }
         let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
@@ -269,7 +279,8 @@ impl Store {
             committed,
             saved,
             queue: Arc::default(),
-            pair: Arc::default(),
+            pair,
+            held,
             follower: Mutex::default(),
             beginning: Beginning { surroundings: surroundings.clone(), log, node, upkeep },
             route: RwLock::default(),
@@ -300,6 +311,9 @@ impl Store {
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;
+        if is_rewound {
+            RewindOrder::remove(surroundings.disk.as_ref(), &layout.way_back())?;
+        }
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))
     }
@@ -530,7 +544,7 @@ impl Store {
             Arc::clone(&inner.committed),
             Arc::clone(&inner.checkpoints),
             Arc::clone(&inner.commit_status),
-            Arc::clone(&inner.space),
+            (Arc::clone(&inner.space), Arc::clone(&inner.held)),
         )
     }
 
@@ -541,6 +555,7 @@ impl Store {
         let setup = ReclaimSetup {
             log: inner.beginning.log.clone(),
             pair: Arc::clone(&inner.pair),
+            held: Arc::clone(&inner.held),
             saved: Arc::clone(&inner.saved),
             committed: Arc::clone(&inner.committed),
             checkpoints: Arc::clone(&inner.checkpoints),

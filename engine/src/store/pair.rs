@@ -74,6 +74,9 @@ impl Store {
     pub fn end_pair(&self) {
         self.inner.pair.gate.forget();
         self.inner.queue.nudge();
+        if let Err(error) = self.inner.held.give_up() {
+            tracing::warn!(%error, "what was held for the other node's sake stays on the disk");
+        }
     }
 
     /// How this node stands.
@@ -229,6 +232,8 @@ impl Store {
             })?;
         let (writer, replayed_bytes) = follower.end()?;
         let end = self.position();
+        // The other node wrote what was taken here.
+        inner.pair.gate.note(end.lsn);
         inner.keys.begin_epoch(epoch)?;
         inner.pair.set_follows(false);
         let parent = volume.history.last().map(|link| (link.id, end.lsn));

@@ -11,7 +11,7 @@ use crate::disk::{Clock, Disk, OpenMode, SystemClock};
 use crate::error::ReadError;
 use crate::log::ZerosAhead;
 use crate::seal::Sealer;
-use crate::state::{RocksTables, TableStore};
+use crate::state::{KeptTables, RocksKept, RocksTables, TableStore};
 
 /// Records worth a base image: 16 MiB.
 const IMAGE_BYTES_MIN: u64 = 16 << 20;
@@ -39,6 +39,8 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Sealer,
     pub(crate) tables: Arc<OpenTables>,
+    /// Tables that were put aside.
+    pub(crate) kept: Arc<dyn KeptTables>,
     pub(crate) drive: Drive,
     /// Of the log; `None`: what suits the file system.
     pub(crate) zeros: Option<ZerosAhead>,
@@ -64,6 +66,7 @@ impl Surroundings {
             clock: Arc::new(SystemClock::new()),
             sealer: Sealer::system(),
             tables: Arc::new(RocksTables::open_in),
+            kept: Arc::new(RocksKept),
             drive: Drive::Threads,
             zeros: None,
             segment_bytes,

@@ -123,6 +123,9 @@ impl Disk for Failing {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.below.rename(from, to)
     }
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.below.link(from, to)
+    }
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         self.below.remove(path)
     }

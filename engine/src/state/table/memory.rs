@@ -7,16 +7,21 @@
 //! Versions share nothing but values.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::error::ReadError;
 use crate::state::table::{
-    ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot, TableStore,
+    KeptTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot,
+    TableStore,
 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Arc<[u8]>>;
+
+/// What was put aside, by folder.
+type Shelf = Arc<Mutex<BTreeMap<PathBuf, Arc<Rows>>>>;
 
 #[derive(Default)]
 struct Versions {
@@ -29,6 +34,7 @@ struct Versions {
 #[derive(Clone, Default)]
 pub(crate) struct MemoryTables {
     versions: Arc<Mutex<Versions>>,
+    shelf: Shelf,
 }
 
 #[cfg(test)]
@@ -42,7 +48,9 @@ impl MemoryTables {
     pub(crate) fn flushed(&self) -> MemoryTables {
         let now = self.versions.lock().flushed.last().cloned().unwrap_or_default();
         let versions = Versions { now: Arc::clone(&now), flushed: vec![now], fails_next: false };
-        MemoryTables { versions: Arc::new(Mutex::new(versions)) }
+        // What was put aside is there whatever becomes of the power.
+        let shelf = Arc::new(Mutex::new(self.shelf.lock().clone()));
+        MemoryTables { versions: Arc::new(Mutex::new(versions)), shelf }
     }
 
     /// A flush that nobody asked for, as RocksDB does when memory is short.
@@ -113,7 +121,8 @@ impl TableStore for MemoryTables {
     fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError> {
         let now = Arc::clone(&self.versions.lock().now);
         let versions = Versions { now, ..Versions::default() };
-        Ok(Arc::new(MemoryTables { versions: Arc::new(Mutex::new(versions)) }))
+        let versions = Arc::new(Mutex::new(versions));
+        Ok(Arc::new(MemoryTables { versions, shelf: Shelf::default() }))
     }
 
     fn at_one_moment(&self, body: &mut SnapshotBody<'_>) -> Result<(), ReadError> {
@@ -140,6 +149,28 @@ impl TableStore for MemoryTables {
         }
         let now = versions.now.clone();
         versions.flushed.push(now);
+        Ok(())
+    }
+
+    fn keep(&self, folder: &Path) -> Result<(), ReadError> {
+        let now = Arc::clone(&self.versions.lock().now);
+        self.shelf.lock().insert(folder.to_path_buf(), now);
+        Ok(())
+    }
+}
+
+impl KeptTables for MemoryTables {
+    fn restore(&self, from: &Path, _: &Path) -> Result<(), ReadError> {
+        let kept = self.shelf.lock().get(from).cloned();
+        let kept = kept.ok_or_else(|| ReadError::Table(format!("{} is gone", from.display())))?;
+        let mut versions = self.versions.lock();
+        versions.now = Arc::clone(&kept);
+        versions.flushed.push(kept);
+        Ok(())
+    }
+
+    fn remove(&self, folder: &Path) -> Result<(), ReadError> {
+        self.shelf.lock().remove(folder);
         Ok(())
     }
 }

@@ -15,8 +15,9 @@ mod memory;
 mod rocks;
 
 pub(crate) use self::memory::MemoryTables;
-pub(crate) use self::rocks::RocksTables;
+pub(crate) use self::rocks::{RocksKept, RocksTables};
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::ReadError;
@@ -260,6 +261,19 @@ pub(crate) trait TableStore: Send + Sync {
 
     /// Makes everything written so far durable, over all tables at once.
     fn flush(&self) -> Result<(), ReadError>;
+
+    /// Puts aside, durably, what the tables hold now: hard links in that folder, which takes the
+    /// place of one that is there. [`KeptTables`] brings it back.
+    fn keep(&self, folder: &Path) -> Result<(), ReadError>;
+}
+
+/// Tables that were put aside, by folder; nobody has them open.
+pub(crate) trait KeptTables: Send + Sync {
+    /// Makes the tables in `to` what was put aside in `from`, which stays.
+    fn restore(&self, from: &Path, to: &Path) -> Result<(), ReadError>;
+
+    /// Removes what was put aside, if it is there.
+    fn remove(&self, folder: &Path) -> Result<(), ReadError>;
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! checkpoint fails and the volume takes no more writes. A block whose checksum is wrong is an
 //! error where it is read.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,11 +33,12 @@ use rocksdb::{
 };
 
 use crate::disk::OpenMode;
+use crate::disk::durable::folder_of;
 use crate::error::ReadError;
 use crate::format_level;
 use crate::state::table::{
-    MemoryTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot,
-    TableStore,
+    KeptTables, MemoryTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange,
+    TableSnapshot, TableStore,
 };
 
 /// Of one column family.
@@ -346,6 +348,57 @@ impl TableStore for RocksTables {
         options.set_wait(true);
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
+
+    fn keep(&self, folder: &Path) -> Result<(), ReadError> {
+        RocksKept.remove(folder)?;
+        let checkpoint = Checkpoint::new(&self.db);
+        checkpoint.and_then(|made| made.create_checkpoint(folder)).map_err(failed)?;
+        sync_folder(folder).and_then(|()| sync_folder(folder_of(folder))).map_err(not_kept)
+    }
+}
+
+/// Folders that [`TableStore::keep`] made.
+pub(crate) struct RocksKept;
+
+impl KeptTables for RocksKept {
+    fn restore(&self, from: &Path, to: &Path) -> Result<(), ReadError> {
+        self.remove(to)?;
+        copy_folder(from, to).map_err(not_kept)
+    }
+
+    fn remove(&self, folder: &Path) -> Result<(), ReadError> {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(not_kept(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Files of rows are never written to again, so a second name will do; RocksDB goes on writing
+/// others.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name() else { continue };
+        let copy = to.join(name);
+        if path.extension().is_some_and(|ending| ending == "sst") {
+            std::fs::hard_link(&path, &copy)?;
+            continue;
+        }
+        std::fs::copy(&path, &copy)?;
+        std::fs::File::open(&copy)?.sync_all()?;
+    }
+    sync_folder(to)?;
+    sync_folder(folder_of(to))
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn not_kept(error: std::io::Error) -> ReadError {
+    ReadError::Table(format!("a checkpoint of state: {error}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,306 @@
+//! The held checkpoint: state, log and index as of a position that the other node has.
+//!
+//! ```text
+//! held/current   magic "PBheld", version u16, slot u8, zeros 7, LSN u64, hash of its group 32,
+//!                last place of the log u64, BLAKE3 of all before
+//! held/a, held/b     log/     hard links to the segments that there were
+//!                    index/   hard links to the files of the full-text index
+//!                    state/   the tables (TableStore::keep)
+//! ```
+//! A segment that reclaim releases keeps its bytes as long as it has a name here. It is not made a
+//! spare then, whose bytes are written over.
+//!
+//! # Invariants
+//! 1. `current` names a slot that is complete and flushed; the other is garbage, or being made.
+//! 2. The state is that of a checkpoint; the segments are those that it needs, and those behind it
+//!    that there were.
+//!
+//! # What can go wrong
+//! It cannot be made (no room, no hard links): the one before stays, and it is said. What has gone
+//! since takes more room than it may: it is given up, and a way back needs a full copy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, OpenMode, durable};
+use crate::encoding::{Decoder, Encoder};
+use crate::error::{DiskError, ReadError};
+use crate::ids::Lsn;
+use crate::log::{GroupHash, SegmentNumber};
+use crate::pair::{PairState, Position};
+use crate::state::{CheckpointStamp, KeptTables, TableStore};
+
+const MAGIC: [u8; 8] = *b"PBheld\x01\0";
+const FILE_BYTES: usize = 8 + 8 + 8 + 32 + 8 + 32;
+const SLOTS: [&str; 2] = ["a", "b"];
+
+/// Where things lie.
+#[derive(Clone)]
+pub(crate) struct HeldFolders {
+    pub(crate) log: PathBuf,
+    pub(crate) index: PathBuf,
+    pub(crate) held: PathBuf,
+    pub(crate) way_back: PathBuf,
+}
+
+/// What is held, and what makes the next.
+pub(crate) struct Held {
+    disk: Arc<dyn Disk>,
+    kept: Arc<dyn KeptTables>,
+    pair: Arc<PairState>,
+    folders: HeldFolders,
+    current: Mutex<Option<Current>>,
+    /// Bytes that may be on the disk for its sake alone; 0: no bound.
+    bytes_max: u64,
+}
+
+/// The checkpoint that is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Current {
+    slot: u8,
+    /// What it holds.
+    pub(crate) at: Position,
+    /// The newest segment that there was.
+    pub(crate) last_place: u64,
+}
+
+impl Current {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.raw(&MAGIC);
+        out.raw(&[self.slot, 0, 0, 0, 0, 0, 0, 0]);
+        out.lsn(self.at.lsn);
+        out.raw(&self.at.hash.0);
+        out.u64(self.last_place);
+        let check = *blake3::hash(&out.bytes).as_bytes();
+        out.raw(&check);
+        out.bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Current> {
+        let (body, check) = bytes.split_last_chunk::<32>()?;
+        if *blake3::hash(body).as_bytes() != *check {
+            return None;
+        }
+        let mut from = Decoder::new(body);
+        let magic: [u8; 8] = from.array().ok()?;
+        let slot: [u8; 8] = from.array().ok()?;
+        let at = Position { lsn: from.lsn().ok()?, hash: GroupHash(from.array().ok()?) };
+        let last_place = from.u64().ok()?;
+        from.end().ok()?;
+        (magic == MAGIC && slot[0] < 2).then_some(Current { slot: slot[0], at, last_place })
+    }
+}
+
+impl Held {
+    /// What an opening found. A file that cannot be read counts as none.
+    pub(crate) fn load(
+        disk: &Arc<dyn Disk>,
+        kept: &Arc<dyn KeptTables>,
+        pair: &Arc<PairState>,
+        folders: HeldFolders,
+        bytes_max: u64,
+    ) -> Result<Held, DiskError> {
+        let path = folders.held.join("current");
+        let current = match disk.exists(&path)? {
+            true => durable::read_file(disk.as_ref(), &path, FILE_BYTES)?
+                .and_then(|bytes| Current::decode(&bytes)),
+            false => None,
+        };
+        Ok(Held {
+            disk: Arc::clone(disk),
+            kept: Arc::clone(kept),
+            pair: Arc::clone(pair),
+            folders,
+            current: Mutex::new(current),
+            bytes_max,
+        })
+    }
+
+    /// What it holds, if anything.
+    pub(crate) fn current(&self) -> Option<Current> {
+        *self.current.lock()
+    }
+
+    /// A folder of what is held.
+    pub(crate) fn folder(&self, current: &Current, name: &str) -> PathBuf {
+        let slot = SLOTS.get(usize::from(current.slot)).copied().unwrap_or_default();
+        self.folders.held.join(slot).join(name)
+    }
+
+    /// Everything above that stays as it was written; [`Lsn::MAX`]: nothing must.
+    pub(crate) fn floor(&self) -> Lsn {
+        self.current.lock().map_or(Lsn::MAX, |current| current.at.lsn)
+    }
+
+    /// Whether a segment keeps its bytes for the sake of what is held.
+    pub(crate) fn has_segment(&self, number: SegmentNumber) -> Result<bool, DiskError> {
+        let Some(current) = self.current() else { return Ok(false) };
+        self.disk.exists(&number.path(&self.folder(&current, "log")))
+    }
+
+    /// A checkpoint was flushed: it is held from now on, if the other node has all of it.
+    pub(crate) fn renew(&self, stamp: CheckpointStamp, tables: &dyn TableStore) {
+        if let Err(error) = self.try_renew(stamp, tables) {
+            tracing::warn!(
+                lsn = %stamp.lsn,
+                "no checkpoint is held for the other node's sake, the one before stays: {error}"
+            );
+        }
+    }
+
+    fn try_renew(&self, stamp: CheckpointStamp, tables: &dyn TableStore) -> Result<(), ReadError> {
+        if !self.is_due(stamp.lsn)? {
+            return Ok(());
+        }
+        let before = self.current();
+        let slot = before.map_or(0, |current| 1 - current.slot);
+        let at = Position { lsn: stamp.lsn, hash: GroupHash(stamp.group_hash) };
+        let mut current = Current { slot, at, last_place: 0 };
+        self.empty(&current)?;
+        let (log, index) = (self.folder(&current, "log"), self.folder(&current, "index"));
+        for number in self
+            .link_all(&self.folders.log, &log)?
+            .iter()
+            .filter_map(|path| SegmentNumber::of(path))
+        {
+            current.last_place = current.last_place.max(number.place());
+        }
+        if self.disk.exists(&self.folders.index)? {
+            self.link_all(&self.folders.index, &index)?;
+        }
+        tables.keep(&self.folder(&current, "state"))?;
+        let path = self.folders.held.join("current");
+        durable::replace_file(self.disk.as_ref(), &path, &current.encode())?;
+        *self.current.lock() = Some(current);
+        if let Some(before) = before {
+            self.empty(&before)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint there is worth holding, and may be.
+    fn is_due(&self, lsn: Lsn) -> Result<bool, DiskError> {
+        let pair = &self.pair;
+        let is_there = match pair.gate.noted() {
+            None => return Ok(false),
+            Some(noted) => pair.follows() || noted >= lsn,
+        };
+        let is_later = self.current().is_none_or(|current| current.at.lsn < lsn);
+        // What is merged yet is judged from what both did since.
+        Ok(is_there && is_later && !self.disk.exists(&self.folders.way_back.join("steps"))?)
+    }
+
+    /// Gives it up where it keeps more on the disk than it may; answers whether it did.
+    pub(crate) fn give_up_if_large(&self) -> Result<bool, DiskError> {
+        let Some(current) = self.current() else { return Ok(false) };
+        if self.bytes_max == 0 || self.pinned_bytes(&current)? <= self.bytes_max {
+            return Ok(false);
+        }
+        tracing::warn!(
+            lsn = %current.at.lsn,
+            "the other node has been away for so long that the way back is given up: if this node \
+             is deposed, it needs a full copy"
+        );
+        self.give_up()?;
+        Ok(true)
+    }
+
+    /// Nothing is held any more.
+    pub(crate) fn give_up(&self) -> Result<(), DiskError> {
+        let Some(current) = self.current.lock().take() else { return Ok(()) };
+        let path = self.folders.held.join("current");
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.folders.held)?;
+        self.empty(&current).map_err(|error| match error {
+            ReadError::Disk(error) => error,
+            other => DiskError {
+                call: "remove",
+                path,
+                offset: None,
+                cause: std::io::Error::other(other.to_string()),
+            },
+        })
+    }
+
+    /// Bytes of segments that would be gone, or could be made smaller, without it.
+    fn pinned_bytes(&self, current: &Current) -> Result<u64, DiskError> {
+        let disk = self.disk.as_ref();
+        let size = |path: &Path| disk.open(path, OpenMode::Read).and_then(|file| file.byte_count());
+        let mut bytes = 0;
+        for path in disk.list(&self.folder(current, "log"))? {
+            let name = path.file_name().unwrap_or_default();
+            if !disk.exists(&self.folders.log.join(name))? {
+                bytes += size(&path)?;
+            }
+        }
+        for path in disk.list(&self.folders.log)? {
+            if SegmentNumber::of(&path).is_some_and(|number| number.place() > current.last_place) {
+                bytes += size(&path).unwrap_or(0);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Gives every file of a folder a second name; answers those that got one. What goes meanwhile
+    /// is not needed.
+    fn link_all(&self, from: &Path, to: &Path) -> Result<Vec<PathBuf>, DiskError> {
+        let disk = self.disk.as_ref();
+        durable::create_dir_durable(disk, to)?;
+        let mut linked = Vec::new();
+        for path in disk.list(from)? {
+            let is_log = from == self.folders.log;
+            if is_log && SegmentNumber::of(&path).is_none() {
+                continue;
+            }
+            let Some(name) = path.file_name() else { continue };
+            match disk.link(&path, &to.join(name)) {
+                Ok(()) => linked.push(path),
+                Err(error) if disk.exists(&path)? => return Err(error),
+                Err(_) => {}
+            }
+        }
+        disk.sync_dir(to)?;
+        Ok(linked)
+    }
+
+    fn empty(&self, current: &Current) -> Result<(), ReadError> {
+        for name in ["log", "index"] {
+            let folder = self.folder(current, name);
+            if self.disk.exists(&folder)? {
+                remove_files(self.disk.as_ref(), &folder)?;
+            }
+        }
+        self.kept.remove(&self.folder(current, "state"))
+    }
+}
+
+/// Removes the files of a folder.
+pub(super) fn remove_files(disk: &dyn Disk, folder: &Path) -> Result<(), DiskError> {
+    for path in disk.list(folder)? {
+        disk.remove(&path)?;
+    }
+    disk.sync_dir(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_reads_back_and_a_damaged_one_counts_as_none() {
+        let at = Position { lsn: Lsn::new(3, 77).unwrap(), hash: GroupHash([5; 32]) };
+        let current = Current { slot: 1, at, last_place: 9 };
+        let bytes = current.encode();
+        assert_eq!(bytes.len(), FILE_BYTES);
+        assert_eq!(Current::decode(&bytes), Some(current));
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            assert_eq!(Current::decode(&bytes), None, "byte {at}");
+        }
+        crate::golden::compare("held_1.bin", &bytes);
+    }
+}

@@ -1,0 +1,151 @@
+//! Going back to a common position: files alone, before anything of the volume is open.
+//!
+//! 1. Segments that reclaim has made since the checkpoint was held go; those that it released come
+//!    back by their second names.
+//! 2. The log ends behind the common group: its segment is copied up to there, what lies behind it
+//!    is removed. Nothing of it becomes a spare.
+//! 3. The tables and the index are those that are held.
+//!
+//! Opening then replays from the held position to the common one, in the role of a follower. Every
+//! step may be repeated.
+
+use std::path::{Path, PathBuf};
+
+use super::held::{Current, Held, HeldFolders, remove_files};
+use super::order::RewindOrder;
+use crate::disk::{Disk, OpenMode, durable};
+use crate::error::{Damage, DiskError, OpenError, ReadError};
+use crate::log::{SegmentFile, SegmentNumber};
+use crate::pair::{Position, offset_behind};
+use crate::state::KeptTables;
+use crate::width::{u64_of, usize_of};
+
+const COPY_BYTES: u64 = 1 << 20;
+
+/// Does what the order says; the tables are in `state`.
+///
+/// # Errors
+/// [`OpenError`]: nothing is held that reaches, or a call failed; it can be repeated.
+pub(crate) fn rewind(
+    (disk, kept): (&dyn Disk, &dyn KeptTables),
+    folders: &HeldFolders,
+    state: &Path,
+    held: &Held,
+    order: &RewindOrder,
+) -> Result<(), OpenError> {
+    let common = order.common;
+    let current = held.current().filter(|current| current.at.lsn <= common.lsn);
+    let current = current.ok_or_else(|| {
+        OpenError::Invalid(format!(
+            "the way back to {} has begun, and no checkpoint is held from which to go there; this \
+             node needs a full copy",
+            common.lsn
+        ))
+    })?;
+    bring_back(disk, &folders.log, &held.folder(&current, "log"), &current)?;
+    cut(disk, &folders.log, common)?;
+    kept.restore(&held.folder(&current, "state"), state)?;
+    if disk.exists(&folders.index)? {
+        remove_files(disk, &folders.index)?;
+    }
+    let index = held.folder(&current, "index");
+    if disk.exists(&index)? {
+        durable::create_dir_durable(disk, &folders.index)?;
+        link_missing(disk, &index, &folders.index)?;
+    }
+    Ok(())
+}
+
+/// The segments as they were when the checkpoint was held, and those that came since.
+fn bring_back(
+    disk: &dyn Disk,
+    log: &Path,
+    held: &Path,
+    current: &Current,
+) -> Result<(), DiskError> {
+    for path in disk.list(log)? {
+        let stays = match (SegmentNumber::of(&path), path.file_name()) {
+            (Some(number), Some(_)) if number.place() > current.last_place => true,
+            (Some(_), Some(name)) => disk.exists(&held.join(name))?,
+            // Spares, and what was not finished.
+            _ => false,
+        };
+        if !stays {
+            disk.remove(&path)?;
+        }
+    }
+    link_missing(disk, held, log)
+}
+
+fn link_missing(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), DiskError> {
+    for path in disk.list(from)? {
+        let Some(name) = path.file_name() else { continue };
+        let own = to.join(name);
+        if !disk.exists(&own)? {
+            disk.link(&path, &own)?;
+        }
+    }
+    disk.sync_dir(to)
+}
+
+/// Ends the log behind that group.
+fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
+    let mut numbers: Vec<(SegmentNumber, PathBuf)> = disk
+        .list(log)?
+        .into_iter()
+        .filter_map(|path| SegmentNumber::of(&path).map(|number| (number, path)))
+        .collect();
+    numbers.sort_unstable_by_key(|(number, _)| (number.place(), number.generation()));
+    let mut going: Vec<PathBuf> = Vec::new();
+    while let Some((_, path)) = numbers.pop() {
+        let file = SegmentFile::open_cached(disk, &path)?;
+        if let Some(end) = offset_behind(&file, common)? {
+            // What comes first must be whole when what comes last is gone already.
+            let ends_there = file.footer()?.is_some_and(|footer| footer.last == common.hash);
+            if !ends_there && end < file.byte_count {
+                copy_up_to(disk, &path, end)?;
+            }
+            for path in going {
+                disk.remove(&path)?;
+            }
+            disk.sync_dir(log)?;
+            return Ok(());
+        }
+        going.push(path);
+    }
+    Err(ReadError::Damage(Damage {
+        file: log.to_path_buf(),
+        offset: 0,
+        what: format!(
+            "the group at {}, to which this node is to go back, is not in its log; the node needs \
+             a full copy",
+            common.lsn
+        ),
+    })
+    .into())
+}
+
+/// The file gets a content of its own, which ends there: its bytes may have another name.
+fn copy_up_to(disk: &dyn Disk, path: &Path, end: u64) -> Result<(), DiskError> {
+    let unfinished = durable::unfinished(path);
+    if disk.exists(&unfinished)? {
+        disk.remove(&unfinished)?;
+    }
+    let from = disk.open(path, OpenMode::Read)?;
+    let to = disk.create_log(&unfinished)?;
+    let mut buffer = vec![0; usize_of(COPY_BYTES)];
+    let mut at = 0;
+    while at < end {
+        let wanted = usize_of(COPY_BYTES.min(end - at));
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        let found = from.read_at(at, piece)?;
+        let bytes = piece.get(..found).unwrap_or_default();
+        if bytes.is_empty() {
+            break;
+        }
+        to.write_at(at, bytes)?;
+        at += u64_of(found);
+    }
+    to.sync_data()?;
+    disk.rename(&unfinished, path)
+}
