@@ -49,12 +49,12 @@ pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
     Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
-    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MessageReader, MetadataChange,
-    MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage, OpenOptions, OpenReport,
-    Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome, RebuildReport,
-    RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey, RetentionSetting,
-    RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode, SpecialUse, SpoolFile,
-    Staging, Standing, Status, Store, Subscription, Summaries, Undeleted, Upgrade, Usage,
-    VolumeRetention, VolumeStanding, verify_backup,
+    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally, MessageReader,
+    MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage,
+    OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome,
+    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
+    RetentionSetting, RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode,
+    SpecialUse, SpoolFile, Staging, Standing, Status, Store, Subscription, Summaries, Undeleted,
+    Upgrade, Usage, VolumeRetention, VolumeStanding, WayBackError, common_position, verify_backup,
 };
 pub use ticket::Ticket;

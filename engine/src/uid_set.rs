@@ -46,6 +46,12 @@ impl UidSet {
         self.ranges.push((first, last));
     }
 
+    /// The UIDs of both.
+    #[must_use]
+    pub fn union(&self, other: &UidSet) -> UidSet {
+        UidSet::from_ranges(self.ranges.iter().chain(&other.ranges).copied())
+    }
+
     /// Whether the UID is in the set.
     pub fn contains(&self, uid: Uid) -> bool {
         let after = self.ranges.partition_point(|&(first, _)| first <= uid.0);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::merged::Merged;
 use super::numbered::NumberedChange;
 use super::proposal::Proposed;
 use super::room::RoomTaken;
@@ -326,6 +327,8 @@ pub(crate) enum Change {
     },
     /// A change of another node.
     Proposed(Box<Proposed>),
+    /// A change from the time when two nodes were apart.
+    Merged(Box<Merged>),
 }
 
 impl Change {
@@ -368,6 +371,7 @@ impl Change {
             Change::Numbered(change) => change.refuse(why),
             Change::EndAhead { .. } => {}
             Change::Proposed(proposed) => proposed.refuse(&why()),
+            Change::Merged(merged) => merged.change.refuse(why),
         }
     }
 
@@ -417,6 +421,7 @@ impl Change {
             }
             Change::ChunkAhead { chunk, .. } => chunk.bytes.len() + 64,
             Change::Proposed(proposed) => proposed.change.group_bytes() + 1024,
+            Change::Merged(merged) => merged.change.group_bytes(),
             Change::BaseDump { units, .. } => {
                 units.iter().flatten().map(|row| row.key.len() + row.value.len() + 8).sum()
             }

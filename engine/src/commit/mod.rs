@@ -26,6 +26,7 @@ mod due;
 mod entering;
 mod follower;
 mod gather;
+pub(crate) mod merged;
 pub(crate) mod numbered;
 pub(crate) mod proposal;
 mod queue;

@@ -242,7 +242,11 @@ impl Reclaimer {
         let accounts = self.setup.committed.accounts();
         // What the other node lacks is shipped as it was written; and what came since the held
         // checkpoint is replayed, if this node has to go back.
-        let shippable = self.setup.pair.gate.noted().unwrap_or(Lsn::MAX);
+        if self.setup.held.give_up_if_large()? {
+            tracing::warn!("what the other node lacks is reclaimed: it needs a full copy");
+        }
+        let noted = self.setup.pair.gate.noted().filter(|_| !self.setup.held.is_given_up());
+        let shippable = noted.unwrap_or(Lsn::MAX);
         let replayable = self.setup.held.floor();
         let LogSetup { disk, directory, .. } = &self.setup.log;
         let situation = Situation {

@@ -17,7 +17,7 @@
 //!    that part. Who named it last is a hint where to look and never believed.
 //! 3. Which parts a blob names never changes.
 
-use super::blob::{BlobRow, reference_key};
+use super::blob::{BlobRow, mailbox_of_reference, reference_key};
 use super::changes::{Changes, MailboxKey, ReferenceKey};
 use super::saved::{FORMAT, Saved, refuse_newer};
 use super::table::Table;
@@ -179,6 +179,26 @@ impl Saved {
 }
 
 impl Saved {
+    /// Rows of an account that name a blob.
+    pub(crate) fn rows_of_blob(
+        &self,
+        blob: Lsn,
+        account: AccountNumber,
+    ) -> Result<Vec<(MailboxId, Uid)>, ReadError> {
+        let prefix = [blob.bits().to_be_bytes(), account.0.to_be_bytes()].concat();
+        let mut rows = Vec::new();
+        self.tables.scan_prefix(Table::Reference, &prefix, &mut |key, _| {
+            let uid = key.last_chunk().map(|uid| Uid(u32::from_be_bytes(*uid)));
+            if let (Some((_, mailbox)), Some(uid)) = (mailbox_of_reference(key), uid)
+                && uid != Uid(0)
+            {
+                rows.push((mailbox, uid));
+            }
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+
     /// Blobs that name a part, some of them.
     pub(crate) fn naming(&self, part: BlobId, count_max: usize) -> Result<Vec<BlobId>, ReadError> {
         let mut blobs = Vec::new();

@@ -28,6 +28,7 @@
 //! | `pair` | what the link to a second node uses: shipping, taking, changing roles |
 //! | `keys/` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
+//! | `way_back`, `merge/` | what only this node has is put aside; it is done once more |
 
 mod account;
 #[cfg(test)]
@@ -57,6 +58,7 @@ mod leak_tests;
 #[cfg(test)]
 mod live_copy;
 mod mailbox;
+mod merge;
 #[cfg(test)]
 mod newer_format_tests;
 mod numbered;
@@ -100,6 +102,9 @@ mod surroundings;
 mod text_cache;
 mod types;
 mod upgrade;
+mod way_back;
+#[cfg(test)]
+mod way_back_tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,10 +119,11 @@ pub use self::index_maker::{IndexDrive, IndexStatus};
 use self::keys::Ending;
 pub use self::keys::{RetiredKey, RewrapProgress};
 pub use self::mailbox::{Mailbox, Subscription};
+pub use self::merge::{MergeError, MergeTally};
 pub use self::numbered::Standing;
 use self::open::Beginning;
 pub use self::open::{OpenOptions, OpenReport};
-pub use self::pair::{Epoch, PairStanding, VolumeStanding};
+pub use self::pair::{Epoch, PairStanding, VolumeStanding, common_position};
 pub use self::prepare::PreparedMessage;
 pub use self::propose::{ProposalError, Route, RouteReply};
 pub use self::read::MessageReader;
@@ -137,6 +143,7 @@ pub use self::types::{
     NewAccount, NewMessage, Resolution, SpecialUse,
 };
 pub use self::upgrade::Upgrade;
+pub use self::way_back::WayBackError;
 
 use self::drive::{Driver, Steps};
 use self::prepare::Permits;

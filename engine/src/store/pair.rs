@@ -59,6 +59,30 @@ pub struct PairStanding {
     pub last: Lsn,
 }
 
+/// The last position that two logs have in common: each is told by its epochs, oldest first, and
+/// its end.
+pub fn common_position(one: (&[Epoch], Lsn), other: (&[Epoch], Lsn)) -> Option<Lsn> {
+    let others = chain(other);
+    chain(one).into_iter().find_map(|(id, last)| {
+        let (_, other_last) = others.iter().find(|(other, _)| *other == id)?;
+        Some(last.min(*other_last))
+    })
+}
+
+/// The epochs of a history with the last position of each, newest first.
+fn chain((history, end): (&[Epoch], Lsn)) -> Vec<(EpochId, Lsn)> {
+    let mut chain = Vec::new();
+    let mut next = history.last().map(|epoch| (epoch, end));
+    while let Some((epoch, last)) = next.take() {
+        chain.push((epoch.id, last));
+        if let Some((parent, fork)) = epoch.parent {
+            let parent = history.iter().find(|other| other.id == parent);
+            next = parent.map(|parent| (parent, fork));
+        }
+    }
+    chain
+}
+
 impl Store {
     /// There is a second node, and changes are acknowledged like this. Groups are kept in memory
     /// for it from now on.

@@ -74,6 +74,26 @@ impl Store {
         Ok(())
     }
 
+    /// Makes a change under that id, wherever changes of this node are made.
+    pub(crate) fn push_as(&self, request: RequestId, change: Change) {
+        let route = self.inner.route.read().clone();
+        let (proposal, reply) = match change.into_proposal() {
+            Ok(proposed) => proposed,
+            Err(not_proposed) => return not_proposed.refuse(),
+        };
+        let answer = |outcome: Result<ProposalOutcome, CommitError>| match outcome {
+            Ok(outcome) => reply.answer(&outcome.bytes),
+            Err(error) => reply.refuse(&error),
+        };
+        match route {
+            Some(route) => route.propose(request, proposal, Box::new(answer)),
+            None => {
+                let taken = self.propose(request, &proposal, |outcome| answer(Ok(outcome)));
+                debug_assert!(taken.is_ok(), "it was just written");
+            }
+        }
+    }
+
     /// What a request was answered, if it took effect and was not forgotten: for whoever inherits
     /// the log.
     pub fn outcome_of(&self, request: RequestId) -> Option<ProposalOutcome> {

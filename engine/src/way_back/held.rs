@@ -21,6 +21,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -54,6 +55,8 @@ pub(crate) struct Held {
     current: Mutex<Option<Current>>,
     /// Bytes that may be on the disk for its sake alone; 0: no bound.
     bytes_max: u64,
+    /// The other node was away for too long.
+    is_given_up: AtomicBool,
 }
 
 /// The checkpoint that is held.
@@ -116,6 +119,7 @@ impl Held {
             folders,
             current: Mutex::new(current),
             bytes_max,
+            is_given_up: AtomicBool::new(false),
         })
     }
 
@@ -175,6 +179,7 @@ impl Held {
         let path = self.folders.held.join("current");
         durable::replace_file(self.disk.as_ref(), &path, &current.encode())?;
         *self.current.lock() = Some(current);
+        self.is_given_up.store(false, Ordering::Relaxed);
         if let Some(before) = before {
             self.empty(&before)?;
         }
@@ -204,8 +209,14 @@ impl Held {
             "the other node has been away for so long that the way back is given up: if this node \
              is deposed, it needs a full copy"
         );
+        self.is_given_up.store(true, Ordering::Relaxed);
         self.give_up()?;
         Ok(true)
+    }
+
+    /// Whether nothing is kept for the other node any more, until it is back.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
     }
 
     /// Nothing is held any more.

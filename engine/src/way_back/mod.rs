@@ -1,6 +1,6 @@
 //! The way back of a node that was primary: what only it had is put aside, the volume goes back to
 //! the last position that both nodes have, follows the other node, and what was put aside is merged
-//! (`merge/`).
+//! (`store/merge/`).
 //!
 //! ```text
 //!             held        common                        end
@@ -18,6 +18,7 @@
 //! | `held` | the checkpoint at or below what the other node has |
 //! | `order` | the file `way-back/rewind`: what opening is to do |
 //! | `rewind` | opening does it |
+//! | `position` | which group ends at a position |
 //!
 //! # Invariants
 //! 1. What is held lies at or below a position that the other node has on its disk. It is replaced
@@ -28,8 +29,10 @@
 
 mod held;
 mod order;
+mod position;
 mod rewind;
 
 pub(crate) use held::{Held, HeldFolders};
 pub(crate) use order::RewindOrder;
+pub(crate) use position::group_ending_at;
 pub(crate) use rewind::rewind;

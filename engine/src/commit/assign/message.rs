@@ -376,6 +376,9 @@ impl Assigner<'_> {
         account: AccountNumber,
         (more, more_bytes): (u64, u64),
     ) -> Result<(), CommitError> {
+        if self.executing.is_merged {
+            return Ok(());
+        }
         let state = self
             .changes
             .account(self.context.committed, account)

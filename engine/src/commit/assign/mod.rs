@@ -243,6 +243,7 @@ impl<'a> Assigner<'a> {
             }
             Change::Fence { promise } => self.reply(promise, Ok(())),
             Change::Proposed(proposed) => self.propose(*proposed),
+            Change::Merged(merged) => self.merge(*merged),
             Change::GiveUp { account, mailbox, uids, messages, promise } => {
                 let result = self.give_up((account, mailbox), &uids, &messages);
                 self.reply(promise, result);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::commit::change::Change;
+use crate::commit::merged::{Merged, Unchanged, has_changed};
 use crate::commit::proposal::{Collected, Done, ProposalOutcome, Proposed, refusal};
 use crate::commit::room::RoomTaken;
 use crate::error::CommitError;
@@ -25,6 +26,8 @@ pub(super) struct Executing {
     pub(super) answer_bytes: usize,
     /// The run of its records that what it is answered ends.
     pub(super) open_run: Option<Lsn>,
+    /// It was acknowledged before, on the other node: no quota refuses it.
+    pub(super) is_merged: bool,
 }
 
 impl Assigner<'_> {
@@ -46,6 +49,7 @@ impl Assigner<'_> {
             request: Some(request),
             answer_bytes: outcome_bytes + ANSWERED_BYTES,
             open_run: None,
+            is_merged: false,
         };
         let bytes = self.execute(change, &collected, outcome_bytes);
         let Executing { open_run, .. } = std::mem::take(&mut self.executing);
@@ -56,6 +60,23 @@ impl Assigner<'_> {
         }
         let outcome = ProposalOutcome { at: self.last_position(), bytes };
         self.reply_outcome(done, outcome, room);
+    }
+
+    /// A change that was acknowledged on the other node, if what it was judged by still holds.
+    pub(super) fn merge(&mut self, merged: Merged) {
+        let Merged { change, unchanged } = merged;
+        if let Some(Unchanged { account, mailbox, since }) = unchanged {
+            // Whether it is there, and can be read, the change itself finds out.
+            let found = self.changes.mailbox_mut(self.context.committed, (account, mailbox));
+            if let Ok(Some((state, _))) = found
+                && state.highest_modseq() > since
+            {
+                return change.refuse(&has_changed);
+            }
+        }
+        self.executing.is_merged = true;
+        self.assign(change);
+        self.executing.is_merged = false;
     }
 
     /// What the request was answered, in this batch or before.

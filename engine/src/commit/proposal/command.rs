@@ -19,6 +19,10 @@
 //!   19 chunk ahead      option(first u64), tag 16, number, chunk       20 end ahead: first u64
 //!   21 fence                                                           22 give up: account u64,
 //!                                                          mailbox 16, uids, list(pending)
+//!   23 merged           option(account u64, mailbox 16, its MODSEQ u64), kind u8 (not 23), and
+//!                       what belongs to it
+//!   24 remove           account u64, mailbox 16, uids
+//!   25 leave out        account u64, mailbox 16, next uid expected, next uid
 //! ```
 //! Messages, chunks and flags: `message.rs`; uids as ranges (`encoding.rs`).
 
@@ -29,6 +33,8 @@ use super::message::{decode_chunk, decode_flags, decode_tag, encode_chunk, encod
 use crate::commit::change::{
     Change, CopyKind, PendingMessage, RecipientCopy, RetentionChange, SealedMessage,
 };
+use crate::commit::merged::{Merged, Unchanged};
+use crate::commit::numbered::NumberedChange;
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::flags::FlagChange;
 use crate::ids::{AccountNumber, MailboxId, Uid, UnixSeconds};
@@ -42,6 +48,18 @@ const VERSION: u8 = 1;
 pub(super) fn encode(change: &Change) -> Option<Vec<u8>> {
     let mut out = Encoder::default();
     out.u8(VERSION);
+    let change = match change {
+        Change::Merged(merged) => {
+            out.u8(23);
+            out.option(merged.unchanged, |out, unchanged: Unchanged| {
+                out.u64(unchanged.account.0);
+                out.raw(&unchanged.mailbox.0);
+                out.lsn(unchanged.since);
+            });
+            &merged.change
+        }
+        change => change,
+    };
     let is_known = encode_messages(change, &mut out)
         || encode_mailboxes(change, &mut out)
         || encode_rest(change, &mut out);
@@ -55,12 +73,34 @@ pub(super) fn decode(bytes: &[u8], collected: &Arc<Collected>) -> Result<Change,
         return Err("the version of a proposal is not known here");
     }
     let change = match from.u8()? {
-        kind @ 1..=7 => decode_messages(kind, &mut from, collected)?,
-        kind @ 8..=12 => decode_mailboxes(kind, &mut from, collected)?,
-        kind => decode_rest(kind, &mut from, collected)?,
+        23 => {
+            let unchanged = from.option(|from| {
+                Ok(Unchanged {
+                    account: AccountNumber(from.u64()?),
+                    mailbox: MailboxId(from.array()?),
+                    since: from.lsn()?,
+                })
+            })?;
+            let kind = from.u8()?;
+            let change = decode_kind(kind, &mut from, collected)?;
+            Change::Merged(Box::new(Merged { change, unchanged }))
+        }
+        kind => decode_kind(kind, &mut from, collected)?,
     };
     from.end()?;
     Ok(change)
+}
+
+fn decode_kind(
+    kind: u8,
+    from: &mut Decoder<'_>,
+    collected: &Arc<Collected>,
+) -> Result<Change, Broken> {
+    match kind {
+        1..=7 => decode_messages(kind, from, collected),
+        8..=12 => decode_mailboxes(kind, from, collected),
+        kind => decode_rest(kind, from, collected),
+    }
 }
 
 fn begin(kind: u8, account: AccountNumber, out: &mut Encoder) {
@@ -322,6 +362,15 @@ fn encode_rest(change: &Change, out: &mut Encoder) -> bool {
             out.uids(uids);
             pending(messages, out);
         }
+        Change::Numbered(NumberedChange::Remove { account, mailbox, uids, .. }) => {
+            of_mailbox(24, (*account, *mailbox), out);
+            out.uids(uids);
+        }
+        Change::Numbered(NumberedChange::LeaveOut { account, mailbox, expected, next, .. }) => {
+            of_mailbox(25, (*account, *mailbox), out);
+            out.varint(u64::from(expected.0));
+            out.varint(u64::from(next.0));
+        }
         _ => return false,
     }
     true
@@ -371,6 +420,19 @@ fn decode_rest(kind: u8, from: &mut Decoder<'_>, to: &Arc<Collected>) -> Result<
             messages: from.list(PendingMessage::decode)?,
             promise: to.one(),
         },
+        24 => Change::Numbered(NumberedChange::Remove {
+            account: AccountNumber(from.u64()?),
+            mailbox: MailboxId(from.array()?),
+            uids: from.uids()?,
+            promise: to.one(),
+        }),
+        25 => Change::Numbered(NumberedChange::LeaveOut {
+            account: AccountNumber(from.u64()?),
+            mailbox: MailboxId(from.array()?),
+            expected: Uid(from.u32()?),
+            next: Uid(from.u32()?),
+            promise: to.one(),
+        }),
         _ => return Err("a proposal is of no known kind"),
     })
 }

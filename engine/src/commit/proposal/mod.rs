@@ -18,7 +18,8 @@
 //! | purge | judged by each primary at its time; a follower would only repeat it |
 //! | keys begun and destroyed | the key table is written by the primary alone |
 //! | accounts made, deleted, destroyed | they come with keys, and commit on both nodes first |
-//! | numbers that an import brings | it runs on the primary, which knows what a mailbox gives |
+//! | numbers that an import brings | it runs on the primary, which knows what a mailbox gives; but
+//! |  | a merge removes messages, and leaves numbers out |
 //! | the format level | the lowest of the pair, which the primary knows |
 //!
 //! # Exactly once
@@ -59,6 +60,7 @@ pub(crate) use self::outcome::refusal;
 pub(crate) use self::reply::Reply;
 
 use super::change::{Change, RetentionChange};
+use super::numbered::NumberedChange;
 use super::room::RoomTaken;
 use crate::encoding::Broken;
 use crate::error::CommitError;
@@ -138,6 +140,14 @@ impl Change {
         Err(NotProposed { change: Box::new(self), why })
     }
 
+    /// Answers whoever waits for the change with what an earlier proposal of it was answered.
+    pub(crate) fn answer_from(self, outcome: &[u8]) {
+        match Reply::to(self) {
+            Ok(reply) => reply.answer(outcome),
+            Err(change) => NotProposed { change, why: Why::OnlyPrimary }.refuse(),
+        }
+    }
+
     /// A proposal as a change for the queue; `done` takes its outcome.
     ///
     /// # Errors
@@ -182,7 +192,11 @@ impl Change {
             | Change::Retention(
                 RetentionChange::Account { account, .. }
                 | RetentionChange::Undelete { account, .. },
+            )
+            | Change::Numbered(
+                NumberedChange::Remove { account, .. } | NumberedChange::LeaveOut { account, .. },
             ) => *account,
+            Change::Merged(merged) => merged.change.account(),
             _ => AccountNumber::VOLUME,
         }
     }
@@ -195,7 +209,9 @@ impl Change {
             Change::Transfer { .. }
             | Change::Flags { .. }
             | Change::Expunge { .. }
+            | Change::Numbered(NumberedChange::Remove { .. })
             | Change::Retention(RetentionChange::Undelete { .. }) => usize::MAX,
+            Change::Merged(merged) => return merged.change.outcome_bytes_max(),
             // One UID a message, but they follow each other.
             _ => 1,
         };
@@ -212,6 +228,7 @@ impl Change {
                 messages.iter().map(|message| u64::from(message.sealed.size)).sum()
             }
             Change::Replace { message, .. } => u64::from(message.sealed.size),
+            Change::Merged(merged) => merged.change.message_bytes(),
             _ => 0,
         }
     }
@@ -226,6 +243,7 @@ impl Change {
                 messages.iter().map(|message| &message.sealed).collect()
             }
             Change::Replace { message, .. } => vec![&message.sealed],
+            Change::Merged(merged) => return merged.change.all_ahead(),
             _ => Vec::new(),
         };
         let parts = messages.iter().flat_map(|message| &message.parts);

@@ -2,6 +2,7 @@
 
 use super::outcome::{Outcome, Told, begin, decode_result};
 use crate::commit::change::{Answer, Change, PendingMessage, RetentionChange, SealedMessage};
+use crate::commit::numbered::NumberedChange;
 use crate::commit::room::RoomTaken;
 use crate::encoding::{Broken, Decoder};
 use crate::error::CommitError;
@@ -36,7 +37,13 @@ impl Reply {
     /// Whoever waits for the change; the change, if it is none that is proposed.
     pub(super) fn to(change: Change) -> Result<Reply, Box<Change>> {
         let mut rooms = Vec::new();
+        let change = match change {
+            Change::Merged(merged) => merged.change,
+            change => change,
+        };
         let waiting = match change {
+            Change::Numbered(NumberedChange::Remove { promise, .. }) => Waiting::Expunged(promise),
+            Change::Numbered(NumberedChange::LeaveOut { promise, .. }) => Waiting::Done(promise),
             Change::Deliver { message, recipients, promise, .. } => {
                 rooms.extend(room_of(message));
                 Waiting::Deliveries(recipients.len(), promise)

@@ -10,6 +10,7 @@ use super::*;
 use crate::commit::change::{
     Answer, CopyKind, PendingMessage, RecipientCopy, SealedMessage, SealedPart,
 };
+use crate::commit::merged::{Merged, Unchanged};
 use crate::disk::simulated::Dice;
 use crate::encoding::{Decoder, Encoder};
 use crate::error::{ReadError, UnfitPassword};
@@ -289,6 +290,31 @@ impl Draw {
             }
             20 => Change::EndAhead { first: self.lsn() },
             21 => Change::Fence { promise: nobody() },
+            23 => {
+                let unchanged = self.some(|draw| Unchanged {
+                    account: draw.account(),
+                    mailbox: draw.mailbox(),
+                    since: draw.lsn(),
+                });
+                let kind = [2, 4, 5, 11, 24][self.below(5)];
+                Change::Merged(Box::new(Merged { change: self.change(kind), unchanged }))
+            }
+            24 => {
+                let uids = self.uids();
+                Change::Numbered(NumberedChange::Remove {
+                    account,
+                    mailbox,
+                    uids,
+                    promise: nobody(),
+                })
+            }
+            25 => Change::Numbered(NumberedChange::LeaveOut {
+                account,
+                mailbox,
+                expected: self.uid(),
+                next: self.uid(),
+                promise: nobody(),
+            }),
             _ => {
                 let (uids, messages) = (self.uids(), self.list(2, Draw::pending));
                 Change::GiveUp { account, mailbox, uids, messages, promise: nobody() }
@@ -297,7 +323,7 @@ impl Draw {
     }
 }
 
-const KINDS: usize = 22;
+const KINDS: usize = 25;
 
 fn nobody<T: 'static>() -> Answer<T> {
     Promise::calling(drop)

@@ -1,0 +1,42 @@
+//! What a merge did, by rule.
+
+/// Counts of what became of the steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MergeTally {
+    /// Steps in all.
+    pub steps: u64,
+    /// Messages that came anew.
+    pub messages_added: u64,
+    /// Of them, those whose mailbox the others had deleted.
+    pub messages_recovered: u64,
+    /// Messages copied from where the others have them.
+    pub messages_copied: u64,
+    /// Messages moved.
+    pub messages_moved: u64,
+    /// Moves that stayed where the others had moved or expunged the message.
+    pub moves_dropped: u64,
+    /// Messages that were there already, by their request.
+    pub requests_there: u64,
+    /// Messages whose flags were set.
+    pub flags_set: u64,
+    /// Flags of messages where the others set them later.
+    pub flags_dropped: u64,
+    /// Messages expunged.
+    pub messages_expunged: u64,
+    /// Mailboxes made.
+    pub mailboxes_made: u64,
+    /// Mailboxes that both sides made, or had, by the same name.
+    pub mailboxes_same: u64,
+    /// Mailboxes deleted.
+    pub mailboxes_deleted: u64,
+    /// Mailboxes that stay because mail came into them.
+    pub mailboxes_kept: u64,
+    /// Names, subscriptions, metadata, rights, limits, accounts, policy taken over.
+    pub settings_taken: u64,
+    /// The same where the others set them later, or it means nothing any more.
+    pub settings_dropped: u64,
+    /// Steps of accounts that were deleted.
+    pub of_deleted_accounts: u64,
+    /// Messages that got another UID, because theirs had been given on both sides.
+    pub messages_renumbered: u64,
+}

@@ -1,0 +1,95 @@
+//! The way back: what only this node has is put aside, and the volume goes back to what both have.
+
+use std::path::PathBuf;
+
+use super::Store;
+use super::layout::Layout;
+use super::merge::{StepsWriter, Suffix};
+use crate::error::{DiskError, ReadError};
+use crate::ids::Lsn;
+
+use crate::pair::Position;
+use crate::way_back::{RewindOrder, group_ending_at};
+
+/// Why the way back was not begun. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum WayBackError {
+    /// Nothing to go back from.
+    #[error(
+        "no checkpoint is held at or below {common}, so this node cannot go back to what both \
+         nodes have; it needs a full copy"
+    )]
+    NothingHeld {
+        /// Where both have the same.
+        common: Lsn,
+    },
+    /// The position is not in the log.
+    #[error("no group ends at {common} in the log here; the node needs a full copy")]
+    NotHere {
+        /// Where both should have the same.
+        common: Lsn,
+    },
+    /// The log, state or a message cannot be read.
+    #[error("the way back is not begun: {0}")]
+    Read(#[from] ReadError),
+}
+
+impl From<DiskError> for WayBackError {
+    fn from(error: DiskError) -> WayBackError {
+        WayBackError::Read(error.into())
+    }
+}
+
+impl Store {
+    pub(crate) fn way_back_folder(&self) -> PathBuf {
+        Layout::of(&self.inner.directory).way_back()
+    }
+
+    /// The group of the log that ends at a position, if one does: what is behind it may be given
+    /// up only by [`Store::go_back`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn group_ending_at(&self, lsn: Lsn) -> Result<Option<Position>, ReadError> {
+        let switched = self.inner.committed.switched()?;
+        group_ending_at(&self.log_source(), &switched, lsn)
+    }
+
+    /// Puts aside what lies behind `common`, for good: the volume takes no changes any more, and
+    /// when it is opened next, it goes back to there, follows, and has something to merge. Answers
+    /// how many steps that will be. It may be repeated until it has succeeded.
+    ///
+    /// # Errors
+    /// [`WayBackError`]; the volume takes no changes all the same.
+    pub fn go_back(&self, common: Lsn) -> Result<u64, WayBackError> {
+        let inner = &self.inner;
+        let disk = inner.disk.as_ref();
+        let held = inner.held.current().filter(|current| current.at.lsn <= common);
+        if held.is_none() {
+            return Err(WayBackError::NothingHeld { common });
+        }
+        let common_group = self.group_ending_at(common)?.ok_or(WayBackError::NotHere { common })?;
+        self.stand_down(
+            "the other node of the pair was made primary; this one goes back to what both have, \
+             and what it had alone is merged",
+        );
+        // Nothing is written behind the end that is read now.
+        inner.queue.close();
+        inner.driver.join("committer");
+        *inner.follower.lock() = None;
+        let suffix = Suffix::read(self, common_group)?;
+        let history = inner.committed.volume().history;
+        let epoch = history.last().map(|link| link.id).unwrap_or_default();
+        let folder = self.way_back_folder();
+        let sealing = (&inner.sealer, inner.keys.snapshot());
+        let mut steps = StepsWriter::begin(disk, &folder, sealing, (epoch, common_group))?;
+        suffix.write(self, &mut steps)?;
+        let count = steps.finish()?;
+        RewindOrder { common: common_group }.write(disk, &folder)?;
+        tracing::warn!(
+            common = %common, steps = count,
+            "this node goes back to what both nodes have; what it had alone is kept to be merged"
+        );
+        Ok(count)
+    }
+}
