@@ -13,6 +13,7 @@
 //! | `keys` | keys of accounts that begin and end, at every point |
 //! | `index` | what the full-text index answers |
 //! | `pair` | two nodes, what is on its way between them, and either of them dying |
+//! | `way_back` | two nodes that were apart come together |
 //! | `proposals` | changes of another node, which take effect once |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
@@ -38,4 +39,5 @@ mod proof;
 mod proposals;
 mod run;
 mod seeds;
+mod way_back;
 mod world;

@@ -503,6 +503,7 @@ impl Committed {
         if let Some(policy) = &changes.policy {
             *self.policy.write() = Arc::clone(policy);
         }
+        let epoch_before = self.epoch_begin();
         if let Some(volume) = &changes.volume {
             *self.volume.write() = volume.clone();
         }
@@ -545,6 +546,12 @@ impl Committed {
             if let Some(state) = state.as_ref().filter(|_| has_pages) {
                 self.summary_pages.note_growth(*key, before, state.given_below());
             }
+        }
+        if epoch_begin != epoch_before {
+            touched.extend(self.mailboxes.read().values().cloned().inspect(|cell| {
+                // UIDNEXT and HIGHESTMODSEQ follow from the epoch.
+                cell.replace(cell.state(), epoch_begin);
+            }));
         }
         touched
     }

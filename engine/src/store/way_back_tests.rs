@@ -237,6 +237,24 @@ fn mail_of_both_sides_is_there_after_the_way_back_and_no_uid_changes_its_meaning
 }
 
 #[test]
+fn b3_a_new_epoch_shows_at_once_in_mailboxes_that_are_open_on_either_node() {
+    let mut apart = Apart::after(|store| {
+        append(store, "INBOX", "both");
+    });
+    let next = |store: &Store| {
+        let view = mailbox(store, "INBOX").view().unwrap().unwrap();
+        (view.uid_next().unwrap(), view.highest_modseq())
+    };
+    assert_eq!(next(&apart.second).0, Uid(2));
+    apart.second.promote(2).unwrap();
+    let (uid, modseq) = next(&apart.second);
+    assert!(uid.0 > 65_536 && modseq.epoch() == 2, "{uid} {modseq}");
+    apart.meet();
+    let told = [next(&apart.first), next(&apart.second)];
+    assert_eq!(told[0], told[1]);
+}
+
+#[test]
 fn b10_what_each_side_did_to_the_same_message_is_united_by_rule() {
     let mut apart = Apart::after(|store| {
         for subject in ["flags", "expunged", "moved", "moved twice", "gone", "copied"] {

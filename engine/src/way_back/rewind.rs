@@ -101,7 +101,10 @@ fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
         let file = SegmentFile::open_cached(disk, &path)?;
         if let Some(end) = offset_behind(&file, common)? {
             // What comes first must be whole when what comes last is gone already.
-            let ends_there = file.footer()?.is_some_and(|footer| footer.last == common.hash);
+            // A footer may know of more that is durable than its segment has.
+            let ends_there = file.footer()?.is_some_and(|footer| {
+                footer.last == common.hash && footer.durable_lsn <= common.lsn
+            });
             if !ends_there && end < file.byte_count {
                 copy_up_to(disk, &path, end)?;
             }

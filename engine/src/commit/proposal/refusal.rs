@@ -8,7 +8,7 @@
 //!   10 too many messages: n  11 too many entries: n  12 too large: text, limit
 //!   13 part gone             14 out of UIDs          15 queue full
 //!   16 disk full             17 read-only: volume, reason
-//!   18 the primary could not: its words
+//!   18 the primary could not: its words               19 other numbers: expected, found
 //! ```
 //! What the primary could not read is its operator's affair: only the words travel.
 
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::{CommitError, UnfitPassword};
+use crate::ids::Uid;
 
 /// Bytes of a text that travel; a longer one is cut.
 const TEXT_BYTES_MAX: usize = 800;
@@ -53,10 +54,11 @@ pub(super) fn encode_error(error: &CommitError, out: &mut Encoder) {
         CommitError::DiskFull => out.u8(16),
         CommitError::ReadOnly { volume, reason } => texts(17, &[volume, reason], out),
         CommitError::Primary { words } => texts(18, &[words], out),
-        // Whoever numbers messages itself does so on the primary.
-        error @ (CommitError::Read(_) | CommitError::OtherNumbers { .. }) => {
-            texts(18, &[&error.to_string()], out);
+        CommitError::OtherNumbers { expected, found } => {
+            number(19, u64::from(expected.0), out);
+            out.varint(u64::from(found.0));
         }
+        CommitError::Read(error) => texts(18, &[&error.to_string()], out),
     }
 }
 
@@ -98,6 +100,7 @@ pub(super) fn decode_error(from: &mut Decoder<'_>) -> Result<CommitError, Broken
         16 => CommitError::DiskFull,
         17 => CommitError::ReadOnly { volume: text(from)?, reason: text(from)? },
         18 => CommitError::Primary { words: text(from)? },
+        19 => CommitError::OtherNumbers { expected: Uid(from.u32()?), found: Uid(from.u32()?) },
         _ => return Err("an error is of no known kind"),
     })
 }

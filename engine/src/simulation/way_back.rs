@@ -1,0 +1,497 @@
+//! Two nodes of a pair that are apart time and again: both take changes, power is cut at any call
+//! of either disk, and then one goes back, follows, and what it had alone is merged.
+//!
+//! # What is checked
+//! 1. Afterwards both nodes show the same.
+//! 2. What either acknowledged is there once, unless somebody expunged it; what either acknowledged
+//!    as expunged is gone.
+//! 3. Nothing is there that was not submitted.
+//! 4. No UID that any node ever showed names two messages.
+//! 5. `check` finds nothing wrong with either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::world::World;
+use crate::disk::simulated::Dice;
+use crate::error::CommitError;
+use crate::flags::{FlagChange, FlagList, SystemFlags};
+use crate::ids::{RequestId, Uid, UnixSeconds};
+use crate::pair::{Acknowledgement, Shipment};
+use crate::seal::Secret;
+use crate::store::{
+    Mailbox, MergeError, NewAccount, NewMessage, ProposalOutcome, Route, RouteReply, Store,
+    WayBackError, common_position,
+};
+use crate::uid_set::UidSet;
+
+const ANNA: &str = "anna@example.org";
+const BOXES: [&str; 2] = ["INBOX", "Archive"];
+
+struct Node {
+    world: World,
+    store: Store,
+}
+
+impl Node {
+    /// Opens it, again and again if the power goes meanwhile; answers how often that was.
+    fn opened(mut world: World) -> (Node, u64) {
+        let mut cuts = 0;
+        loop {
+            match world.open() {
+                Ok((store, report)) => {
+                    assert_eq!(report.damage, []);
+                    store.begin_pair(Acknowledgement::Local);
+                    return (Node { world, store }, cuts);
+                }
+                Err(error) => {
+                    assert!(world.disk.is_off(), "it does not open: {error}");
+                    cuts += 1;
+                    world = world.after_power_loss(1).into_iter().next().unwrap();
+                }
+            }
+        }
+    }
+
+    fn is_off(&self) -> bool {
+        self.world.disk.is_off()
+    }
+}
+
+/// What clients know.
+#[derive(Default)]
+struct Known {
+    submitted: u64,
+    acknowledged: BTreeSet<u64>,
+    /// Whoever asked for it was told so; or was told nothing.
+    expunged: BTreeSet<u64>,
+    maybe_expunged: BTreeSet<u64>,
+    /// What every UID that was ever shown names.
+    named: BTreeMap<(usize, u32), u64>,
+}
+
+struct Run {
+    dice: Dice,
+    nodes: [Node; 2],
+    /// Which of them is primary, while they are together.
+    primary: usize,
+    epoch: u16,
+    known: Known,
+    figures: Figures,
+}
+
+#[derive(Default)]
+struct Figures {
+    cuts: u64,
+    merged: u64,
+    meetings: u64,
+}
+
+fn text(number: u64, large: bool) -> Vec<u8> {
+    let mut bytes = format!("Subject: {number}\r\n\r\n").into_bytes();
+    let mut noise = vec![0; if large { 20_000 } else { 200 }];
+    blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
+    bytes.extend(noise.iter().map(|byte| b' ' + byte % 90));
+    bytes
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap();
+    let number = std::str::from_utf8(line).unwrap().strip_prefix("Subject: ").unwrap();
+    let number = number.parse().unwrap();
+    assert!(bytes == text(number, false) || bytes == text(number, true), "it was altered");
+    number
+}
+
+fn mailbox(store: &Store, name: &str) -> Mailbox {
+    store.account(ANNA).unwrap().unwrap().mailbox(name).unwrap().unwrap()
+}
+
+/// Mailbox, UID, flags and number of each message.
+fn shown(store: &Store) -> Vec<(usize, u32, u8, u64)> {
+    let Some(account) = store.account(ANNA).unwrap() else { return Vec::new() };
+    let mut all = Vec::new();
+    for (place, name) in BOXES.iter().enumerate() {
+        let Some(mailbox) = account.mailbox(name).unwrap() else { continue };
+        let rows = mailbox.view().unwrap().unwrap().rows_from(Uid(1), usize::MAX).unwrap();
+        all.extend(rows.into_iter().map(|row| {
+            let bytes = account.message(&row).unwrap().read_all().unwrap();
+            (place, row.uid.0, row.flags.0, number_of(&bytes))
+        }));
+    }
+    all
+}
+
+/// The way of a follower's changes to the primary, without a wire: what was committed is shipped
+/// before the answer is given.
+struct Direct {
+    primary: Store,
+    follower: Store,
+}
+
+type Cell = Arc<Mutex<Option<ProposalOutcome>>>;
+
+impl Route for Direct {
+    fn propose(&self, request: RequestId, proposal: Vec<u8>, reply: RouteReply) {
+        let cell: Cell = Arc::default();
+        let filled = Arc::clone(&cell);
+        let done = move |outcome| *filled.lock() = Some(outcome);
+        self.primary.propose(request, &proposal, done).unwrap();
+        for _ in 0..1000 {
+            if cell.lock().is_some() {
+                break;
+            }
+            self.primary.steps().commit();
+            self.primary.steps().checkpoint();
+        }
+        let away = || CommitError::Primary { words: "the power is gone".into() };
+        let outcome = cell.lock().take().ok_or_else(away);
+        reply(outcome.and_then(|outcome| match ship(&self.primary, &self.follower) {
+            Ok(()) => Ok(outcome),
+            Err(_) => Err(away()),
+        }));
+    }
+}
+
+/// Ships all there is; an error is that of the follower's disk.
+fn ship(from: &Store, to: &Store) -> Result<(), String> {
+    let mut shipper = from.ship_behind(to.position());
+    loop {
+        match shipper.next(4_000, Duration::ZERO).map_err(|error| error.to_string())? {
+            Shipment::Groups { bytes, keys, .. } => {
+                if to.standing().keys < keys {
+                    to.take_key_table(&from.key_table().1).map_err(|error| error.to_string())?;
+                }
+                let end = to.take_groups(&bytes).map_err(|error| error.to_string())?;
+                from.note_follower(end.lsn);
+            }
+            Shipment::Nothing => return Ok(()),
+            other => panic!("the follower is at {:?}: {other:?}", shipper.position()),
+        }
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut dice = Dice::new(seed ^ 0x77ba);
+        let world = World::new(seed).with_reserve(0);
+        let (store, _) = world.open().unwrap();
+        let other = world.second_of(&store);
+        let (follower, _) = other.open().unwrap();
+        store.add_domain("example.org").unwrap();
+        let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
+        store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+        store.begin_pair(Acknowledgement::Local);
+        follower.begin_pair(Acknowledgement::Local);
+        ship(&store, &follower).unwrap();
+        let nodes = [Node { world, store }, Node { world: other, store: follower }];
+        let primary = 0;
+        let _ = dice.next();
+        let (known, figures) = (Known::default(), Figures::default());
+        let mut run = Run { dice, nodes, primary, epoch: 1, known, figures };
+        // From the first moment there is something to go back to.
+        run.checkpoint(0);
+        run.checkpoint(1);
+        run
+    }
+
+    fn checkpoint(&mut self, at: usize) {
+        self.nodes[at].store.checkpoint();
+    }
+
+    fn note_shown(&mut self, at: usize) {
+        if self.nodes[at].is_off() {
+            return;
+        }
+        for (place, uid, _, number) in shown(&self.nodes[at].store) {
+            let named = *self.known.named.entry((place, uid)).or_insert(number);
+            assert_eq!(named, number, "UID {uid} of {} named another message", BOXES[place]);
+            assert!(number <= self.known.submitted, "nobody submitted {number}");
+        }
+    }
+
+    /// The power of a node goes, and comes back.
+    fn crash(&mut self, at: usize) {
+        self.figures.cuts += 1;
+        let world = self.nodes[at].world.after_power_loss(1).into_iter().next().unwrap();
+        let (node, cuts) = Node::opened(world);
+        self.figures.cuts += cuts;
+        self.nodes[at] = node;
+    }
+
+    fn cut_soon(&mut self, at: usize, within: u64) {
+        let disk = &self.nodes[at].world.disk;
+        disk.cut_power_at_call(disk.calls() + 1 + self.dice.below(within));
+    }
+
+    /// A client of a node that is primary asks for something.
+    fn ask(&mut self, at: usize) {
+        let store = self.nodes[at].store.clone();
+        let there = shown(&store);
+        let pick = |dice: &mut Dice| {
+            let count = u64::try_from(there.len()).unwrap();
+            there.get(usize::try_from(dice.below(count.max(1))).unwrap()).copied()
+        };
+        match self.dice.below(8) {
+            0..=3 => self.append(&store),
+            4 => {
+                let Some((place, uid, ..)) = pick(&mut self.dice) else { return };
+                let system = SystemFlags(1 << self.dice.below(3));
+                let change = [FlagChange::Add, FlagChange::Remove][usize::from(uid % 2 == 0)];
+                let flags = FlagList { system, keywords: Vec::new() };
+                let uids: UidSet = [Uid(uid)].into_iter().collect();
+                let _ =
+                    mailbox(&store, BOXES[place]).store_flags(&uids, change, &flags, None).wait();
+            }
+            5 | 6 => {
+                let Some((place, uid, ..)) = pick(&mut self.dice) else { return };
+                let to = mailbox(&store, BOXES[1 - place]);
+                let uids: UidSet = [Uid(uid)].into_iter().collect();
+                let _ = mailbox(&store, BOXES[place]).move_to(&uids, &to).wait();
+            }
+            _ => {
+                let Some((place, uid, _, number)) = pick(&mut self.dice) else { return };
+                let uids: UidSet = [Uid(uid)].into_iter().collect();
+                let flags = FlagList { system: SystemFlags::DELETED, keywords: Vec::new() };
+                let own = mailbox(&store, BOXES[place]);
+                if own.store_flags(&uids, FlagChange::Add, &flags, None).wait().is_ok() {
+                    match own.expunge(&uids).wait() {
+                        Ok(_) => drop(self.known.expunged.insert(number)),
+                        Err(_) => drop(self.known.maybe_expunged.insert(number)),
+                    }
+                }
+            }
+        }
+        self.note_shown(at);
+    }
+
+    fn append(&mut self, store: &Store) {
+        self.known.submitted += 1;
+        let number = self.known.submitted;
+        let large = self.dice.below(6) == 0;
+        let account = store.account(ANNA).unwrap().unwrap();
+        let Ok(prepared) = store.prepare(&text(number, large), &[account.number()]) else { return };
+        let (flags, received) = (FlagList::default(), UnixSeconds(7));
+        let message = NewMessage { prepared, flags, received };
+        if mailbox(store, BOXES[0]).append(vec![message]).wait().is_ok() {
+            self.known.acknowledged.insert(number);
+        }
+    }
+
+    /// Something happens at a node that is primary, with the other or alone.
+    fn step(&mut self, at: usize) {
+        if self.nodes[at].is_off() {
+            return self.crash(at);
+        }
+        let steps = self.nodes[at].store.steps();
+        match self.dice.below(16) {
+            0..=7 => self.ask(at),
+            8 => steps.commit(),
+            9..=11 => {
+                self.nodes[at].store.want_checkpoint();
+                for _ in 0..4 {
+                    steps.commit();
+                    steps.checkpoint();
+                }
+            }
+            12 | 13 => drop(steps.reclaim()),
+            14 => self.cut_soon(at, 20),
+            _ => self.crash(at),
+        }
+    }
+
+    /// Both are there: what the primary does, the follower takes.
+    fn together(&mut self) {
+        let (primary, follower) = (self.primary, 1 - self.primary);
+        for _ in 0..20 {
+            self.step(primary);
+            if self.dice.below(3) > 0 {
+                self.ship_over();
+            }
+            let store = &self.nodes[follower].store;
+            if self.dice.below(4) == 0 {
+                store.want_checkpoint();
+                drop(store.steps().reclaim());
+            }
+            self.nodes[follower].store.steps().checkpoint();
+        }
+    }
+
+    /// Ships what the follower lacks; mends whoever lost its power.
+    fn ship_over(&mut self) -> bool {
+        let (primary, follower) = (self.primary, 1 - self.primary);
+        for at in [primary, follower] {
+            if self.nodes[at].is_off() {
+                self.crash(at);
+            }
+        }
+        let done = ship(&self.nodes[primary].store, &self.nodes[follower].store);
+        if let Err(why) = &done {
+            let off = self.nodes.iter().any(Node::is_off);
+            assert!(off, "the follower does not take it: {why}");
+        }
+        done.is_ok()
+    }
+
+    /// Both take changes, and neither hears of the other.
+    fn apart(&mut self) {
+        let other = 1 - self.primary;
+        if self.nodes[other].is_off() {
+            self.crash(other);
+        }
+        self.nodes[other].world.disk.cut_power_at_call(u64::MAX);
+        self.epoch += 1;
+        self.nodes[other].store.promote(self.epoch).unwrap();
+        self.nodes[other].store.begin_pair(Acknowledgement::Local);
+        let steps = 5 + self.dice.below(25);
+        for _ in 0..steps {
+            let at = usize::try_from(self.dice.below(2)).unwrap();
+            // It may never have heard of the account.
+            if self.nodes[at].store.account(ANNA).unwrap().is_some() {
+                self.step(at);
+            }
+        }
+        self.primary = other;
+    }
+
+    fn common(&self) -> crate::ids::Lsn {
+        let [one, other] = [0, 1].map(|at| self.nodes[at].store.standing());
+        let (first, second) = (&one.history, &other.history);
+        common_position((first, one.position.lsn), (second, other.position.lsn)).unwrap()
+    }
+
+    /// The node that is primary no longer goes back.
+    fn go_back(&mut self) {
+        let (winner, loser) = (self.primary, 1 - self.primary);
+        loop {
+            for at in [winner, loser] {
+                if self.nodes[at].is_off() {
+                    self.crash(at);
+                }
+            }
+            self.nodes[winner].world.disk.cut_power_at_call(u64::MAX);
+            let common = self.common();
+            let store = &self.nodes[loser].store;
+            if store.standing().follows && store.position().lsn == common {
+                return;
+            }
+            if self.dice.below(2) == 0 {
+                self.cut_soon(loser, 80);
+            }
+            match self.nodes[loser].store.go_back(common) {
+                Ok(_) => {
+                    let world = &self.nodes[loser].world;
+                    let world = match self.dice.below(2) {
+                        0 => world.after_kill(),
+                        _ => world.after_power_loss(1).into_iter().next().unwrap(),
+                    };
+                    if self.dice.below(2) == 0 {
+                        world.disk.cut_power_at_call(1 + self.dice.below(60));
+                    }
+                    let (node, cuts) = Node::opened(world);
+                    self.figures.cuts += cuts;
+                    self.nodes[loser] = node;
+                }
+                Err(WayBackError::Read(error)) if self.nodes[loser].is_off() => drop(error),
+                Err(error) => panic!("it does not go back: {error}"),
+            }
+        }
+    }
+
+    /// It follows, and what it had alone is merged.
+    fn merge(&mut self) {
+        let (winner, loser) = (self.primary, 1 - self.primary);
+        for attempt in 0.. {
+            if !self.ship_over() {
+                continue;
+            }
+            if attempt < 6 && self.dice.below(2) == 0 {
+                let at = usize::try_from(self.dice.below(2)).unwrap();
+                self.cut_soon(at, 40);
+            }
+            let (primary, follower) = (&self.nodes[winner].store, &self.nodes[loser].store);
+            let direct = Direct { primary: primary.clone(), follower: follower.clone() };
+            follower.set_route(Some(Arc::new(direct)));
+            let stops = Mutex::new(if attempt < 6 { self.dice.below(30) } else { u64::MAX });
+            let goes_on = || {
+                let mut left = stops.lock();
+                *left = left.saturating_sub(1);
+                *left > 0
+            };
+            let merged = follower.merge(&goes_on);
+            self.nodes[loser].store.set_route(None);
+            let off = self.nodes.iter().any(Node::is_off);
+            match merged {
+                Ok(tally) => {
+                    if self.ship_over() {
+                        self.figures.merged += tally.map_or(0, |tally| tally.steps);
+                        return;
+                    }
+                }
+                Err(MergeError::Stopped) => {}
+                Err(MergeError::Later(_) | MergeError::Read(_)) if off => {}
+                Err(error) => panic!("it is not merged: {error}"),
+            }
+            if self.dice.below(3) == 0 {
+                self.crash(loser);
+            }
+        }
+    }
+
+    fn meet(&mut self) {
+        self.figures.meetings += 1;
+        self.go_back();
+        self.merge();
+        for at in [0, 1] {
+            self.nodes[at].world.disk.cut_power_at_call(u64::MAX);
+            self.note_shown(at);
+        }
+        let [one, other] = [0, 1].map(|at| shown(&self.nodes[at].store));
+        assert!(one == other, "they differ: {one:?}\n{other:?}");
+        self.compare(&one);
+        for node in &self.nodes {
+            assert_eq!(node.store.check(&mut |_| {}).unwrap().problems, []);
+        }
+    }
+
+    fn compare(&self, shown: &[(usize, u32, u8, u64)]) {
+        let Known { submitted, acknowledged, expunged, maybe_expunged, .. } = &self.known;
+        for number in 1..=*submitted {
+            let count = shown.iter().filter(|(.., found)| *found == number).count();
+            let is_certain = acknowledged.contains(&number) && !maybe_expunged.contains(&number);
+            match expunged.contains(&number) {
+                true => assert_eq!(count, 0, "{number} was expunged"),
+                false if is_certain => assert_eq!(count, 1, "{number} was acknowledged"),
+                false => assert!(count < 2, "{number} is there {count} times"),
+            }
+        }
+    }
+}
+
+#[test]
+fn b2_b10_nodes_that_were_apart_come_together_and_nothing_is_lost_or_doubled() {
+    let count = std::env::var("PILLARBOX_SEEDS").ok().and_then(|count| count.parse().ok());
+    let first = std::env::var("PILLARBOX_SEED").ok().and_then(|seed| seed.parse().ok());
+    let first: u64 = first.unwrap_or(0);
+    let mut all = Figures::default();
+    for seed in first..first + count.unwrap_or(300) {
+        let run = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            for _ in 0..3 {
+                run.together();
+                run.apart();
+                run.meet();
+            }
+            run.figures
+        });
+        let figures = run.unwrap_or_else(|_| panic!("seed {seed}"));
+        all.cuts += figures.cuts;
+        all.merged += figures.merged;
+        all.meetings += figures.meetings;
+    }
+    println!("{} meetings, {} steps merged, {} power cuts", all.meetings, all.merged, all.cuts);
+    assert!(count.is_some() || (all.cuts > 1000 && all.merged > 1000));
+}
