@@ -9,6 +9,7 @@
 //! 1. A node without `[pair] listen` and without a second node opens no socket for one.
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use replication::pair::node::{Node, VolumeReport};
 use replication::pair::options::LinkOptions;
 use replication::pair::peer::{Parity, PeerRecord};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource};
@@ -68,6 +70,10 @@ pub(crate) struct PairLine {
     pub(crate) is_degraded: bool,
     /// Why nothing goes over, if so.
     pub(crate) trouble: Option<String>,
+    /// Something that this node had alone is to be merged yet.
+    pub(crate) is_merging: bool,
+    /// What was merged last, by rule.
+    pub(crate) merged: Option<BTreeMap<String, u64>>,
 }
 
 /// What `replica status` shows.
@@ -89,6 +95,8 @@ pub(crate) struct Pair {
     link: Link,
     options: PairOptions,
     folder: PathBuf,
+    /// The store is to be closed and opened again.
+    goes_back: Arc<Notify>,
 }
 
 /// Who lets a second node in.
@@ -171,8 +179,11 @@ impl Pair {
             let address = options.listen.map(|address| address.to_string()).unwrap_or_default();
             Failure::new(Exit::Later, format!("cannot listen for the pair on {address}: {cause}"))
         })?;
-        let pair =
-            Arc::new(Pair { store: store.clone(), node, link, options: options.clone(), folder });
+        let goes_back: Arc<Notify> = Arc::default();
+        let told = Arc::clone(&goes_back);
+        node.on_way_back(Box::new(move || told.notify_one()));
+        let (store, options) = (store.clone(), options.clone());
+        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back });
         tokio::spawn(Arc::clone(&pair).keep_watch());
         Ok(Some(pair))
     }
@@ -205,6 +216,12 @@ impl Pair {
                 );
             }
         }
+    }
+
+    /// Returns when the store is to be closed and opened again, because it goes back to what both
+    /// nodes have.
+    pub(crate) async fn goes_back(&self) {
+        self.goes_back.notified().await;
     }
 
     /// An invitation for a second node, which reaches this one there.
@@ -303,6 +320,11 @@ fn line_of(report: VolumeReport) -> PairLine {
         is_there: report.is_there,
         is_degraded: report.is_degraded,
         trouble: report.trouble,
+        is_merging: report.merge.is_pending,
+        merged: report.merge.last.map(|tally| {
+            let counts = tally.counts().into_iter();
+            counts.map(|(rule, count)| (rule.to_owned(), count)).collect()
+        }),
     }
 }
 

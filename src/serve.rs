@@ -3,6 +3,9 @@
 //! Life cycle: certificate → sockets → store → admin socket → accept … SIGTERM or SIGINT → no new
 //! connections → sessions end (at most `limits.shutdown_seconds`) → store closed. A second signal
 //! ends the process at once, which is as safe as a crash: everything acknowledged is durable.
+//!
+//! A node of a pair that was deposed goes back to what both nodes have: all of this ends in the
+//! same way, sessions with BYE, and begins again.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
@@ -45,40 +48,54 @@ pub(crate) struct Plain;
 
 impl Occasion for Plain {}
 
+/// How serving ended.
+enum Ended {
+    /// The store is to be closed.
+    Stopped(Store),
+    /// It is to be closed and opened again.
+    Again(Store),
+    /// A second signal asked for haste.
+    Haste,
+}
+
 /// Serves until a signal asks to stop.
 pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(), Failure> {
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("front")
-        .build()
-        .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
-    let grace = options.shutdown;
-    let served = runtime.block_on(answer(options, occasion));
-    // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
-    // closes.
-    runtime.shutdown_timeout(grace);
-    if let Some(store) = served? {
-        store_access::close(store);
-        tracing::info!("the store is closed");
+    loop {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("front")
+            .build()
+            .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
+        let ended = runtime.block_on(answer(&options, occasion));
+        // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
+        // closes.
+        runtime.shutdown_timeout(options.shutdown);
+        match ended? {
+            Ended::Stopped(store) => {
+                store_access::close(store);
+                tracing::info!("the store is closed");
+                return Ok(());
+            }
+            Ended::Again(store) => {
+                store_access::close(store);
+                tracing::warn!("the store is opened again, as of what both nodes have");
+            }
+            Ended::Haste => return Ok(()),
+        }
     }
-    Ok(())
 }
 
-/// Gives the store back for closing; `None` if a second signal asked for haste.
-async fn answer(
-    mut options: ServerOptions,
-    occasion: &dyn Occasion,
-) -> Result<Option<Store>, Failure> {
+/// Gives the store back for closing.
+async fn answer(options: &ServerOptions, occasion: &dyn Occasion) -> Result<Ended, Failure> {
     let mut stop = StopSignals::new()?;
     let certificate =
         tls::server_config(&options.certificate, &options.host_name, &options.client_ca_file)?;
-    let mail_config = service::mail_config(&options, &certificate)?;
+    let mail_config = service::mail_config(options, &certificate)?;
     // Before the store: a wrong address should not cost a recovery first.
-    let sockets = Sockets::bind(&options).await?;
+    let sockets = Sockets::bind(options).await?;
 
-    let key =
-        std::mem::replace(&mut options.key, store_access::KeySource::Credential(String::new()));
+    let key = options.key.clone();
     for program in options.store.documents.missing_programs() {
         tracing::warn!(program, "an extractor's program is not there: its documents wait for it");
     }
@@ -93,7 +110,7 @@ async fn answer(
         .map_err(|why| Failure::new(Exit::Damage, format!("opening the store failed: {why}")))??;
     tracing::info!(directory = %options.directory.display(), "{report}");
     occasion.opened(&store)?;
-    refuse_open_demo(&store, &options)?;
+    refuse_open_demo(&store, options)?;
 
     let pair = Pair::start(&store, &options.directory, &options.pair).await?;
     let (stopping, shutdown) = watch::channel(false);
@@ -107,7 +124,7 @@ async fn answer(
         options.receiving.message_bytes_max,
         shutdown.clone(),
     )?;
-    let fronts = Fronts::new(&store, &options, &certificate, mail_config, &shutdown);
+    let fronts = Fronts::new(&store, options, &certificate, mail_config, &shutdown);
     let listeners = Listeners::new(shutdown);
     sockets.start(&listeners, &fronts);
     drop(fronts);
@@ -115,22 +132,38 @@ async fn answer(
     tracing::info!(addresses = ?options.addresses().collect::<Vec<_>>(), "serving");
     occasion.ready();
 
-    stop.received().await;
-    tracing::info!("stopping; a second signal stops at once");
-    tell_systemd("STOPPING=1");
+    let again = tokio::select! {
+        () = stop.received() => false,
+        () = goes_back(pair.as_deref()) => true,
+    };
+    if again {
+        tracing::warn!("this node goes back to what both nodes of the pair have; sessions end");
+        tell_systemd("RELOADING=1");
+    } else {
+        tracing::info!("stopping; a second signal stops at once");
+        tell_systemd("STOPPING=1");
+    }
     let _ = stopping.send(true);
     tokio::select! {
         () = listeners.drained() => {}
         () = tokio::time::sleep(options.shutdown) => {
             tracing::warn!("some sessions did not end in time and are cut");
         }
-        () = stop.received() => return Ok(None),
+        () = stop.received() => return Ok(Ended::Haste),
     }
     admin.remove();
     if let Some(pair) = pair {
         let _ = tokio::task::spawn_blocking(move || pair.stop()).await;
     }
-    Ok(Some(store))
+    Ok(if again { Ended::Again(store) } else { Ended::Stopped(store) })
+}
+
+/// Returns when the pair says that the store is to be opened again.
+async fn goes_back(pair: Option<&Pair>) {
+    match pair {
+        Some(pair) => pair.goes_back().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Listening sockets by kind.

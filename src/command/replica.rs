@@ -88,6 +88,14 @@ fn volume_sentence(line: &PairLine) -> String {
     if line.is_degraded {
         words.push_str("; mail is acknowledged that is on THIS NODE ALONE");
     }
+    if line.is_merging {
+        words.push_str("; what this node had alone is being merged");
+    }
+    if let Some(merged) = &line.merged {
+        let counts = merged.iter().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(rule, count)| format!("{rule} {count}")).collect();
+        words.push_str(&format!("; merged: {}", counts.join(", ")));
+    }
     if let Some(trouble) = &line.trouble {
         words.push_str(&format!("; TROUBLE: {trouble}"));
     }

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 /// A password or key text: prints nothing, and is wiped when dropped.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {

@@ -22,7 +22,7 @@ use crate::seal::{
 const FIRST_EPOCH: u16 = 1;
 
 /// Where the key comes from that opens the store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum KeySource {
     /// Typed or handed over by the environment; stretched with Argon2id.
     Passphrase(Secret),

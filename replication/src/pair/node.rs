@@ -18,6 +18,8 @@
 //!    message behind them, *Noted*, can bring.
 //! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
+mod way_back;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -35,6 +37,8 @@ use super::asking::{Asked, BYTES_MAX, COUNT_MAX};
 use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
+
+pub use way_back::{MergeReport, Reopen};
 
 /// Bytes of groups that were sent and not noted.
 pub const UNNOTED_BYTES_MAX: u64 = 16 << 20;
@@ -63,6 +67,12 @@ struct Volume {
     primary: Mutex<Option<Arc<Connection>>>,
     /// Positions of the past minutes, for requests that nobody will send again.
     passed: Mutex<VecDeque<(Instant, Lsn)>>,
+    /// Who opens the store again when it goes back.
+    reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
+    goes_back: AtomicBool,
+    merges: AtomicBool,
+    stops: AtomicBool,
+    merge: Mutex<MergeReport>,
 }
 
 /// Proposals on their way to the committer.
@@ -133,12 +143,15 @@ pub struct VolumeReport {
     pub is_degraded: bool,
     /// Why nothing goes over, if so.
     pub trouble: Option<String>,
+    /// What this node had alone.
+    pub merge: MergeReport,
 }
 
 /// A node of a pair.
 pub struct Node {
     volumes: BTreeMap<VolumeId, Arc<Volume>>,
     connection: Mutex<Option<Arc<Connection>>>,
+    reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
     /// Counts what was taken, for tests and figures.
     taken_bytes: AtomicU64,
 }
@@ -146,6 +159,7 @@ pub struct Node {
 impl Node {
     /// A node with these volumes, whose stores were opened for a pair.
     pub fn new(volumes: Vec<(String, Store, Acknowledgement)>) -> Arc<Node> {
+        let reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>> = Arc::default();
         let volume = |(name, store, mode): (String, Store, Acknowledgement)| {
             let id = store.standing().volume;
             let volume = Volume {
@@ -159,6 +173,11 @@ impl Node {
                 proposals: Proposals::default(),
                 primary: Mutex::default(),
                 passed: Mutex::default(),
+                reopen: Arc::clone(&reopen),
+                goes_back: AtomicBool::new(false),
+                merges: AtomicBool::new(false),
+                stops: AtomicBool::new(false),
+                merge: Mutex::default(),
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
@@ -167,6 +186,7 @@ impl Node {
         Arc::new(Node {
             volumes: volumes.into_iter().map(volume).collect(),
             connection: Mutex::default(),
+            reopen,
             taken_bytes: AtomicU64::new(0),
         })
     }
@@ -202,6 +222,7 @@ impl Node {
                 });
             }
             volume.forget();
+            volume.merge_if_due(*id);
         }
     }
 
@@ -221,7 +242,10 @@ impl Node {
 
     /// Stops shipping.
     pub fn stop(&self) {
-        self.volumes.values().for_each(|volume| volume.stop_shipping());
+        for volume in self.volumes.values() {
+            volume.stops.store(true, Ordering::SeqCst);
+            volume.stop_shipping();
+        }
     }
 
     fn take(&self, volume: &Volume, connection: &Connection, id: VolumeId, bytes: &[u8]) {
@@ -287,6 +311,7 @@ impl Volume {
             is_there: pair.is_there,
             is_degraded: pair.is_degraded,
             trouble: standing.trouble.clone(),
+            merge: *self.merge.lock(),
         }
     }
 
@@ -414,11 +439,12 @@ impl Volume {
     }
 
     /// The other node has come.
-    fn connected(&self, connection: &Arc<Connection>, id: VolumeId) {
+    fn connected(self: &Arc<Volume>, connection: &Arc<Connection>, id: VolumeId) {
         let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
         let Some(there) = there else { return };
         let follows = self.store.standing().follows;
         match (follows, there.role) {
+            (false, Role::Primary) if self.is_deposed_by(there) => self.go_back(there),
             (true, Role::Primary) => {
                 let position = self.store.position();
                 self.say(connection, id, Message::Follow(end_of(position)));
@@ -432,19 +458,11 @@ impl Volume {
                 "neither node is primary: 'pillarbox replica promote' on one of them makes it so",
             ),
             (false, _) => {
-                self.trouble(
-                    "both nodes are primary: each has changes that the other lacks; see \
-                     docs/replication.md",
-                );
-                let newest = |history: &[Epoch]| history.last().map(|epoch| epoch.number);
-                let own = self.state(id).history;
                 // The other one knows it from us in the same way.
-                if newest(&there.history) > newest(&own) {
-                    self.store.stand_down(
-                        "the other node of the pair was made primary; keep this directory, and \
-                         see docs/replication.md",
-                    );
-                }
+                self.trouble(
+                    "the other node has not heard that this one was made primary; it goes back to \
+                     what both have, and what it had alone is merged",
+                );
             }
         }
     }

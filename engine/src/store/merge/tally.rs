@@ -40,3 +40,29 @@ pub struct MergeTally {
     /// Messages that got another UID, because theirs had been given on both sides.
     pub messages_renumbered: u64,
 }
+
+impl MergeTally {
+    /// Every count with its name, for people.
+    pub fn counts(&self) -> [(&'static str, u64); 18] {
+        [
+            ("steps", self.steps),
+            ("messages added", self.messages_added),
+            ("recovered", self.messages_recovered),
+            ("copied", self.messages_copied),
+            ("moved", self.messages_moved),
+            ("moves dropped", self.moves_dropped),
+            ("there already", self.requests_there),
+            ("flags set", self.flags_set),
+            ("flags dropped", self.flags_dropped),
+            ("expunged", self.messages_expunged),
+            ("mailboxes made", self.mailboxes_made),
+            ("mailboxes of equal name", self.mailboxes_same),
+            ("mailboxes deleted", self.mailboxes_deleted),
+            ("mailboxes kept", self.mailboxes_kept),
+            ("settings taken", self.settings_taken),
+            ("settings dropped", self.settings_dropped),
+            ("of deleted accounts", self.of_deleted_accounts),
+            ("renumbered", self.messages_renumbered),
+        ]
+    }
+}
