@@ -23,15 +23,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::extractor::{DocumentKind, ExtractorSection};
 pub(crate) use self::sections::{
     Acknowledge, BareNewlines, ClientsSection, Connections, DeliverySection, DocumentsSection,
-    ImapSection, Io, KeySection, LimitsSection, LmtpSection, LogFormat, LogSection, OtherAway,
-    OverQuota, PairSection, PlainPasswords, Pop3Section, SmtpSection, StoreSection, TlsSection,
-    TokensSection,
+    EtcdSection, ImapSection, Io, KeySection, LimitsSection, LmtpSection, LogFormat, LogSection,
+    OtherAway, OverQuota, PairSection, PlainPasswords, Pop3Section, SmtpSection, StoreSection,
+    TlsSection, TokensSection,
 };
 
 use crate::extract::DocumentOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::ConnectionBounds;
-use crate::pair::PairOptions;
+use crate::pair::{EtcdSettings, PairOptions};
 use crate::secrets;
 use crate::store_access::{IoChoice, KeySource, StoreBounds};
 
@@ -299,6 +299,7 @@ impl Config {
                 extractors: self.extractors.clone(),
             },
             pair: None,
+            held_bytes: self.pair.log_keep_bytes.get(),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,
                 Io::Uring => IoChoice::Uring,
@@ -309,7 +310,7 @@ impl Config {
 
     /// The second node.
     fn pair(&self) -> Result<PairOptions, Failure> {
-        let PairSection { listen, peer, acknowledge, away, degrade_seconds } = &self.pair;
+        let PairSection { listen, peer, acknowledge, away, degrade_seconds, etcd, .. } = &self.pair;
         let address = |text: &str| {
             let why = format!("pair.listen: {text:?} is not an address; write \"0.0.0.0:4190\"");
             text.parse().map_err(|_| wrong(why))
@@ -326,7 +327,28 @@ impl Config {
                 Acknowledge::Durable => Acknowledgement::Durable(away),
             },
             degrade_after: degrade_seconds.seconds(),
+            etcd: Config::etcd(etcd)?,
         })
+    }
+
+    /// The etcd that says who is primary, if one does.
+    fn etcd(section: &EtcdSection) -> Result<Option<EtcdSettings>, Failure> {
+        let EtcdSection { endpoints, prefix, ca_file, user, password_file, .. } = section;
+        if endpoints.is_empty() {
+            return Ok(None);
+        }
+        if user.is_empty() != password_file.is_empty() {
+            return Err(wrong("pair.etcd: user and password_file go together".to_owned()));
+        }
+        Ok(Some(EtcdSettings {
+            endpoints: endpoints.clone(),
+            prefix: prefix.clone(),
+            ca_file: Some(ca_file).filter(|file| !file.is_empty()).map(PathBuf::from),
+            login: Some((user.clone(), PathBuf::from(password_file)))
+                .filter(|(user, _)| !user.is_empty()),
+            failover_after: Duration::from_millis(section.failover_milliseconds.get()),
+            lease_seconds: u32::try_from(section.lease_seconds.get()).unwrap_or(u32::MAX),
+        }))
     }
 
     /// Tokens, where they are taken and everything is set for it.

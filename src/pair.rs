@@ -9,6 +9,8 @@
 //! 1. A node without `[pair] listen` and without a second node opens no socket for one.
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
+mod failover;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use engine::ids::NodeId;
 use engine::pair::{Acknowledgement, Away};
 use engine::seal::Sealer;
 use parking_lot::Mutex;
+use replication::failover::Terms;
 use replication::pair::credentials::{Cover, Credentials, CredentialsError};
 use replication::pair::host::Host as LinkHost;
 use replication::pair::invitation::Invitation;
@@ -32,6 +35,8 @@ use replication::pair::peer::{Parity, PeerRecord};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+pub(crate) use self::failover::EtcdSettings;
+use self::failover::Watch;
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource};
 
@@ -49,6 +54,8 @@ pub(crate) struct PairOptions {
     pub(crate) acknowledgement: Acknowledgement,
     /// After which time without the other node changes are acknowledged without it.
     pub(crate) degrade_after: Duration,
+    /// Who says which node is primary, if a third party does.
+    pub(crate) etcd: Option<EtcdSettings>,
 }
 
 /// A volume of the pair, for `replica status`.
@@ -85,6 +92,8 @@ pub(crate) struct PairStatus {
     pub(crate) address: String,
     pub(crate) is_connected: bool,
     pub(crate) round_trip_microseconds: u64,
+    /// What etcd said last, where one is asked.
+    pub(crate) etcd: Option<String>,
     pub(crate) volumes: Vec<PairLine>,
 }
 
@@ -97,6 +106,8 @@ pub(crate) struct Pair {
     folder: PathBuf,
     /// The store is to be closed and opened again.
     goes_back: Arc<Notify>,
+    /// Tells an etcd, and takes over.
+    watch: Option<Watch>,
 }
 
 /// Who lets a second node in.
@@ -182,8 +193,21 @@ impl Pair {
         let goes_back: Arc<Notify> = Arc::default();
         let told = Arc::clone(&goes_back);
         node.on_way_back(Box::new(move || told.notify_one()));
+        let terms = |settings: &EtcdSettings| Terms {
+            acknowledgement,
+            degrade_after: options.degrade_after,
+            failover_after: settings.failover_after,
+            lease_seconds: settings.lease_seconds,
+            is_odd: link.peer().is_none_or(|peer| peer.parity == Parity::Even),
+        };
+        let watch = options.etcd.as_ref();
+        let watch = watch.map(|settings| Watch::new(store, settings, terms(settings)));
+        let watch = watch.transpose()?;
         let (store, options) = (store.clone(), options.clone());
-        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back });
+        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back, watch });
+        if let Some(watch) = &pair.watch {
+            watch.start(&pair)?;
+        }
         tokio::spawn(Arc::clone(&pair).keep_watch());
         Ok(Some(pair))
     }
@@ -196,7 +220,9 @@ impl Pair {
             tokio::time::sleep(LOOK).await;
             let node = Arc::clone(&self.node);
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
-            if self.options.acknowledgement != Acknowledgement::Durable(Away::Degrade) {
+            let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
+            // With an etcd, it is told first.
+            if !degrades || self.watch.is_some() {
                 continue;
             }
             let standing = self.store.pair_standing();
@@ -256,6 +282,13 @@ impl Pair {
                 "the other node is primary and is there; stop it first",
             ));
         }
+        if let Some(watch) = &self.watch {
+            let promoted = watch.failover.lock().promote_by_hand();
+            let epoch = promoted.map_err(|why| Failure::new(Exit::Refused, why))?;
+            self.node.roles_changed();
+            tracing::warn!(epoch, "this node is primary now");
+            return Ok(epoch);
+        }
         let newest = standing.history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
         let is_odd = self.link.peer().is_none_or(|peer| peer.parity == Parity::Even);
         let next = newest.saturating_add(1);
@@ -298,12 +331,16 @@ impl Pair {
             peer: peer.map(|peer| peer.node.to_string()),
             is_connected: self.node.is_connected(),
             round_trip_microseconds: self.link.figures().round_trip.smoothed_us,
+            etcd: self.watch.as_ref().map(|watch| watch.failover.lock().word().to_owned()),
             volumes: self.node.report().into_iter().map(line_of).collect(),
         }
     }
 
     /// Tells the other node, and stops.
     pub(crate) fn stop(&self) {
+        if let Some(watch) = &self.watch {
+            watch.stop();
+        }
         self.node.stop();
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct StoreBounds {
     pub(crate) io: IoChoice,
     /// There is a second node, and changes are acknowledged like this.
     pub(crate) pair: Option<Acknowledgement>,
+    /// Bytes that may be kept for the other node's sake, in bytes; 0: no bound.
+    pub(crate) held_bytes: u64,
 }
 
 /// What `status` shows.
@@ -129,6 +131,7 @@ pub(crate) fn open(
     options.io = bounds.io;
     options.mode = mode;
     options.pair = bounds.pair;
+    options.held_bytes_max = bounds.held_bytes;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_root_key {
         tracing::warn!("a damaged file of the root key was healed from the other: {healed}");

@@ -1,5 +1,5 @@
 //! A second node: the link between two nodes (`pair`), and who says which of them is primary where
-//! a third party does (`directory`).
+//! a third party does (`directory`, `failover`).
 //!
 //! # Invariants
 //! 1. Nothing here writes to a volume but through the engine, which checks every group's chain.
@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests count small things"))]
 
 pub mod directory;
+pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod pair;

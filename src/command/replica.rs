@@ -51,6 +51,9 @@ fn status(json: bool, place: &PlaceArguments) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", node_sentence(&status));
+    if let Some(word) = &status.etcd {
+        println!("{word}");
+    }
     status.volumes.iter().for_each(|line| println!("{}", volume_sentence(line)));
     Ok(())
 }

@@ -464,6 +464,45 @@ pub(crate) struct PairSection {
     pub(crate) away: OtherAway,
     /// Seconds without the other node after which to degrade.
     pub(crate) degrade_seconds: Within<1, 86400>,
+    /// Bytes of disk that may be kept so that this node can go back to what the other one has, and
+    /// that one can be sent what it lacks; beyond, it takes a full copy. 0: no bound.
+    pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
+    /// Who is primary, said by an etcd: then a node takes over by itself.
+    pub(crate) etcd: EtcdSection,
+}
+
+/// An etcd that says which node is primary.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EtcdSection {
+    /// Its members, "http://HOST:PORT" or "https://HOST:PORT". None: no node takes over by itself.
+    pub(crate) endpoints: Vec<String>,
+    /// What its keys begin with.
+    pub(crate) prefix: String,
+    /// A file with the certificates, in PEM, of the authorities that signed etcd's. For https.
+    pub(crate) ca_file: String,
+    /// A name, where etcd asks for one.
+    pub(crate) user: String,
+    /// A file with its password, readable by this user alone.
+    pub(crate) password_file: String,
+    /// Milliseconds without the primary after which the other node takes over.
+    pub(crate) failover_milliseconds: Within<100, 600_000>,
+    /// Seconds of the primary's lease, with acknowledge = "local"; etcd may make them more.
+    pub(crate) lease_seconds: Within<2, 60>,
+}
+
+impl Default for EtcdSection {
+    fn default() -> EtcdSection {
+        EtcdSection {
+            endpoints: Vec::new(),
+            prefix: "pillarbox".into(),
+            ca_file: String::new(),
+            user: String::new(),
+            password_file: String::new(),
+            failover_milliseconds: Within::of(300),
+            lease_seconds: Within::of(2),
+        }
+    }
 }
 
 impl Default for PairSection {
@@ -474,6 +513,8 @@ impl Default for PairSection {
             acknowledge: Acknowledge::Local,
             away: OtherAway::Refuse,
             degrade_seconds: Within::of(30),
+            log_keep_bytes: Within::of(64 << 30),
+            etcd: EtcdSection::default(),
         }
     }
 }

@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod failover;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +56,17 @@ impl Two {
     fn await_there(&self) {
         wait_until("the second node catches up", DEADLINE, || {
             let status = status(&self.first)?;
+            let volume = &status["volumes"][0];
+            (volume["is_there"] == true && volume["last"] == volume["noted"]).then_some(())
+        });
+    }
+}
+
+impl Two {
+    /// Waits until the first node has all that the second one has, which is primary now.
+    fn await_second(&self) {
+        wait_until("the first node catches up", DEADLINE, || {
+            let status = status(&self.second)?;
             let volume = &status["volumes"][0];
             (volume["is_there"] == true && volume["last"] == volume["noted"]).then_some(())
         });
@@ -157,10 +170,81 @@ fn a_second_node_joins_by_invitation_and_shows_the_same_mail_at_once() {
     assert!(refused.output().contains("not empty"), "{}", refused.output());
 }
 
+/// Waits until a node could go back.
+fn await_held(site: &Site) {
+    wait_until("a checkpoint is held", DEADLINE, || {
+        site.data.join("volumes/main/held/current").exists().then_some(())
+    });
+}
+
+/// Waits until a node that was primary follows, and what it had alone is merged.
+fn await_merged(site: &Site) {
+    wait_until("it goes back, follows, and merges", DEADLINE, || {
+        let volume = &status(site)?["volumes"][0];
+        let is_done = volume["role"] == "follower" && volume["merged"].is_object();
+        (is_done && volume["is_merging"] == false).then_some(())
+    });
+}
+
+#[test]
+fn what_each_node_took_alone_is_on_both_when_they_have_met() {
+    let mut two = Two::joined("");
+    let Two { first, second, .. } = &mut two;
+    [&*first, &*second].into_iter().for_each(await_held);
+    second.kill9();
+    (10..15).for_each(|number| assert!(deliver(first, number)));
+    let mut imap = first.imap();
+    imap.select("INBOX").unwrap();
+    imap.ok("STORE 1 +FLAGS (\\Flagged)").unwrap();
+    imap.ok("STORE 2 +FLAGS (\\Deleted)").unwrap();
+    imap.ok("EXPUNGE").unwrap();
+    imap.ok("CREATE \"Of the first\"").unwrap();
+    imap.ok("UID COPY 1 \"Of the first\"").unwrap();
+    imap.ok("UID MOVE 3 Archive").unwrap();
+    drop(imap);
+    first.kill9();
+    second.start();
+    second.pillarbox(&["replica", "promote"]).well("promote");
+    (20..25).for_each(|number| assert!(deliver(second, number)));
+    let mut imap = second.imap();
+    imap.select("INBOX").unwrap();
+    imap.ok("STORE 1 +FLAGS (\\Answered)").unwrap();
+    imap.ok("CREATE \"Of the second\"").unwrap();
+    drop(imap);
+    first.announce_error("was made primary");
+    first.start();
+    await_merged(first);
+    let [mut here, mut there] = [&*first, &*second].map(Site::imap);
+    for (mailbox, expected) in [
+        ("INBOX", [1].into_iter().chain(20..25).chain(10..15).collect::<Vec<usize>>()),
+        ("Archive", vec![3]),
+        ("Of the first", vec![1]),
+        ("Of the second", vec![]),
+    ] {
+        here.select(mailbox).unwrap();
+        there.select(mailbox).unwrap();
+        let [one, other] = [numbers(&mut here), numbers(&mut there)];
+        assert_eq!(one, other, "{mailbox}: the same UIDs on both");
+        let found: Vec<usize> = one.into_iter().map(|(_, number)| number).collect();
+        assert_eq!(found, expected, "{mailbox}");
+    }
+    here.select("INBOX").unwrap();
+    assert_eq!(here.search("FLAGGED ANSWERED").unwrap().len(), 1, "flags of both sides");
+    assert!(deliver(first, 30) && deliver(second, 31));
+    let human = first.pillarbox(&["replica", "status"]).well("status").stdout;
+    assert!(human.contains("merged: ") && human.contains("expunged 1"), "{human}");
+    first.stop();
+    second.stop();
+    for site in [&*first, &*second] {
+        site.pillarbox(&["check"]).well("check");
+    }
+}
+
 #[test]
 fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goes_on() {
     let mut two = Two::joined("acknowledge = \"durable\"\n");
     let Two { first, second, .. } = &mut two;
+    await_held(first);
     second.kill9();
     wait_until("the first node notices", DEADLINE, || {
         (status(first)?["volumes"][0]["is_there"] == false).then_some(())
@@ -222,16 +306,19 @@ fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goe
     second.configure("[pair]\nacknowledge = \"local\"\n");
     second.start();
     assert!(deliver(second, 7));
-    // The first node comes back and learns that it was deposed.
+    // The first node comes back, learns that it was deposed, and follows.
     first.announce_error("was made primary");
     first.start();
-    wait_until("both know of each other", DEADLINE, || {
-        let trouble = |site: &Site| status(site)?["volumes"][0]["trouble"].as_str().map(drop);
-        trouble(first).and(trouble(second))
-    });
-    assert!(!deliver(first, 8), "it takes nothing any more");
-    assert!(first.imap().select("INBOX").is_ok(), "it shows what it has");
+    await_merged(first);
+    assert!(deliver(first, 8), "the other node does it");
     assert!(deliver(second, 9));
+    let mut imap = second.imap();
+    imap.select("INBOX").unwrap();
+    let there: Vec<usize> = numbers(&mut imap).into_iter().map(|(_, number)| number).collect();
+    let once: BTreeSet<usize> = there.iter().copied().collect();
+    assert_eq!(once.len(), there.len(), "nothing came twice by the way back");
+    assert!(once.is_superset(&accepted) && [7, 8, 9].iter().all(|number| once.contains(number)));
+    drop(imap);
     first.stop();
     wait_until("the second node notices", DEADLINE, || {
         (status(second)?["is_connected"] == false).then_some(())

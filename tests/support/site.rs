@@ -308,6 +308,20 @@ impl Site {
         self.judge(server);
     }
 
+    /// The server stands still, as on a machine that is paused.
+    #[allow(dead_code, reason = "only tests of pairs do this")]
+    pub(crate) fn pause(&self) {
+        let server = self.server.as_ref().expect("the server runs");
+        kill_process_group(Pid::from_child(&server.child), Signal::STOP).unwrap();
+    }
+
+    /// It goes on.
+    #[allow(dead_code, reason = "only tests of pairs do this")]
+    pub(crate) fn resume(&self) {
+        let server = self.server.as_ref().expect("the server runs");
+        kill_process_group(Pid::from_child(&server.child), Signal::CONT).unwrap();
+    }
+
     /// SIGTERM; the server must end well.
     pub(crate) fn stop(&mut self) {
         let mut server = self.server.take().expect("the server runs");

@@ -202,9 +202,12 @@ impl Committer {
 
     /// Begins an epoch: its first record; and, where there is no history, its one member and its
     /// format level. `parent`: the epoch that it goes on from, and the last position inherited.
-    pub(crate) fn begin_epoch(&mut self, node: NodeId, parent: Option<(EpochId, Lsn)>) {
-        let number = self.setup.epoch;
-        let epoch = EpochBegin { number, id: EpochId(self.setup.sealer.random_id()), parent, node };
+    pub(crate) fn begin_epoch(
+        &mut self,
+        (id, node): (EpochId, NodeId),
+        parent: Option<(EpochId, Lsn)>,
+    ) {
+        let epoch = EpochBegin { number: self.setup.epoch, id, parent, node };
         let members = Body::Members(vec![(node, self.setup.parity)]);
         let level = Body::FormatLevel(format_level::NEWEST);
         let is_new = self.setup.committed.volume().history.is_empty();

@@ -26,7 +26,7 @@ use crate::format_level;
 use crate::ids::{Lsn, VolumeId};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::log::format::group::Group;
-use crate::log::{BuiltGroup, GroupPlace, Item, LogWriter, Role};
+use crate::log::{BuiltGroup, GroupHash, GroupPlace, Item, LogWriter, Role};
 use crate::pair::Position;
 use crate::record::{Body, Record, open_record};
 use crate::seal::{KeyTable, KeyTableSnapshot};
@@ -61,6 +61,9 @@ pub(crate) struct Follower {
     writer: LogWriter,
     begun: Inherited,
     due: CheckpointDue,
+    /// The last group that took a position: what state is stamped with. The primary may lack
+    /// watermarks behind it.
+    last_hash: GroupHash,
 }
 
 impl Follower {
@@ -73,7 +76,8 @@ impl Follower {
     ) -> Follower {
         let due = CheckpointDue::new(setup.bounds, setup.clock.monotonic(), replayed_bytes);
         setup.status.note_position(writer.end().last_lsn);
-        Follower { setup, writer, begun, due }
+        let last_hash = writer.durable_hash();
+        Follower { setup, writer, begun, due, last_hash }
     }
 
     /// Where its log ends: what it asks the primary to go on from.
@@ -97,6 +101,9 @@ impl Follower {
         let places = self.write(&groups).map_err(|reason| self.stop(reason))?;
         for (group, place) in groups.iter().zip(&places) {
             self.apply(group, place).map_err(|reason| self.stop(reason))?;
+            if group.header().item_count > 0 {
+                self.last_hash = group.hash();
+            }
             self.due.written(u64::from(place.stored_len));
             self.setup.status.count_group(u64_of(group.bytes().len()));
         }
@@ -123,7 +130,7 @@ impl Follower {
         let stamp = CheckpointStamp {
             lsn,
             open_lsn: self.begun.open_lsn,
-            group_hash: self.writer.durable_hash().0,
+            group_hash: self.last_hash.0,
             stamp: committed.highest_stamp(),
         };
         let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: false };

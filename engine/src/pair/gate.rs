@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  mode      follower                   a durable group is committed
-//!  local     any                        at once
+//!  local     any                        at once; with a lease that has lapsed, when the follower has
+//!                                       noted it
 //!  durable   there                      when the follower has noted it
 //!            away, Refuse               not before it is back; new changes are refused
 //!            away, Degrade              when degrading was allowed, until it is there again
@@ -15,6 +16,7 @@
 //! 2. Degrading is allowed from outside, after whoever could promote the follower was told so; here
 //!    nobody decides it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -40,6 +42,9 @@ pub enum Away {
     Degrade,
 }
 
+/// Whether nobody else can have become primary by now.
+pub type LeaseCheck = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What the gate says of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Judged {
@@ -63,14 +68,20 @@ struct Inner {
     is_there: bool,
     is_degraded: bool,
     noted: Lsn,
+    lease: Option<LeaseCheck>,
 }
 
 impl Inner {
+    /// Somebody else may be primary, unless the other node still takes what this one writes.
+    fn is_lapsed(&self) -> bool {
+        self.lease.as_ref().is_some_and(|is_held| !is_held())
+    }
+
     fn judge(&self, last: Lsn, needs_both: bool) -> Judged {
         let waits = match self.mode {
             _ if !self.has_other => false,
             _ if needs_both => true,
-            Acknowledgement::Local => false,
+            Acknowledgement::Local => self.is_lapsed(),
             Acknowledgement::Durable(_) => !self.is_degraded,
         };
         if waits && self.noted < last { Judged::Waiting } else { Judged::Committed }
@@ -88,6 +99,10 @@ impl Inner {
             Acknowledgement::Durable(_) if !self.is_degraded => {
                 Some("the other node of the pair is away, and mail is to be on both")
             }
+            Acknowledgement::Local if self.is_lapsed() => Some(
+                "the other node of the pair is away, and etcd does not say that this one is \
+                 still primary",
+            ),
             _ => None,
         }
     }
@@ -99,6 +114,12 @@ impl Gate {
         let mut inner = self.inner.lock();
         (inner.mode, inner.has_other) = (mode, true);
         drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// What says that this node is still primary, where that can end by itself.
+    pub(crate) fn set_lease(&self, lease: Option<LeaseCheck>) {
+        self.inner.lock().lease = lease;
         self.changed.notify_all();
     }
 

@@ -24,7 +24,7 @@ mod tail;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use gate::{Acknowledgement, Away};
+pub use gate::{Acknowledgement, Away, LeaseCheck};
 pub(crate) use gate::{Gate, Judged};
 pub use shipper::{Shipment, Shipper};
 pub(crate) use shipper::{ShipperSetup, offset_behind};
@@ -48,12 +48,23 @@ pub(crate) struct PairState {
     pub(crate) tail: Tail,
     pub(crate) gate: Gate,
     follows: AtomicBool,
+    paused: AtomicBool,
 }
 
 impl PairState {
     /// Whether the other node is primary.
     pub(crate) fn follows(&self) -> bool {
         self.follows.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is taken of the primary for the moment.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Nothing is taken of the primary for the moment, or it is again.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
     }
 
     /// This node follows from now on, or no longer.

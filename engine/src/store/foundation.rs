@@ -52,12 +52,13 @@ pub(super) fn saved_of(
 /// because that had begun.
 pub(super) fn held_of(
     surroundings: &Surroundings,
-    layout: &Layout,
+    (layout, volume): (&Layout, VolumeId),
     pair: &Arc<PairState>,
     options: &OpenOptions,
 ) -> Result<(Arc<Held>, bool), OpenError> {
     let Surroundings { disk, kept, .. } = surroundings;
     let folders = HeldFolders {
+        volume,
         log: layout.log(),
         index: layout.index(),
         held: layout.held(),

@@ -29,7 +29,7 @@ use crate::commit::{
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
 use crate::error::{CommitError, OpenError, ReadError};
-use crate::ids::Lsn;
+use crate::ids::{EpochId, Lsn};
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
     ChainEnd, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, Role, Severity,
@@ -251,7 +251,7 @@ impl Store {
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));
         let pair: Arc<PairState> = Arc::default();
-        let (held, is_rewound) = held_of(surroundings, &layout, &pair, &options)?;
+        let (held, is_rewound) = held_of(surroundings, (&layout, node.volume), &pair, &options)?;
         let (keys, healed) = keys_of(surroundings, &layout, &options, node.volume)?;
         empty_spool(disk.as_ref(), &layout, mode)?;
         let saved = Arc::new(saved_of(surroundings, &layout, (&sealer, &keys), mode)?);
@@ -464,7 +464,8 @@ impl Store {
             let parent = begins.and_then(|(_, fork)| {
                 volume.parent_at(fork.inherited).map(|link| (link.id, fork.inherited))
             });
-            committer.begin_epoch(inner.beginning.node.node, parent);
+            let id = EpochId(inner.sealer.random_id());
+            committer.begin_epoch((id, inner.beginning.node.node), parent);
         }
         let (checkpointer, reclaimer) = (self.checkpointer(), self.reclaimer());
         match &inner.steps {
@@ -492,7 +493,7 @@ impl Store {
             volume: node.volume,
             volume_name: MAIN_VOLUME.to_owned(),
             epoch,
-            parity: 1,
+            parity: u8::from(epoch % 2 == 1),
             committed: Arc::clone(&inner.committed),
             keys: Arc::clone(&inner.keys),
             sealer: inner.sealer.clone(),

@@ -7,7 +7,7 @@ use super::open::Beginning;
 use crate::error::{OpenError, TakeError};
 use crate::format_level;
 use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
-use crate::pair::{Acknowledgement, Position, Shipper, ShipperSetup};
+use crate::pair::{Acknowledgement, LeaseCheck, Position, Shipper, ShipperSetup};
 use crate::seal::{Key, KeyError, Sealer};
 
 /// A volume as one node of a pair tells the other of it.
@@ -183,9 +183,27 @@ impl Store {
     /// [`TakeError`].
     pub fn take_groups(&self, bytes: &[u8]) -> Result<Position, TakeError> {
         let mut follower = self.inner.follower.lock();
+        if self.inner.pair.is_paused() {
+            return Err(TakeError::NotFollower);
+        }
         let end = follower.as_mut().ok_or(TakeError::NotFollower)?.take(bytes)?;
         self.inner.pair.tail.begin(end);
         Ok(end)
+    }
+
+    /// Whether groups of the primary are taken: not while it may be that this node is to become
+    /// primary, so that the old one can acknowledge nothing by it. Whatever was taken before is
+    /// part of [`Store::position`] when this returns.
+    pub fn set_following_paused(&self, is_paused: bool) {
+        let _none_is_taken = self.inner.follower.lock();
+        self.inner.pair.set_paused(is_paused);
+    }
+
+    /// In [`Acknowledgement::Local`], changes are acknowledged without the other node only while
+    /// `is_held` says that nobody else can have become primary; it is asked after the flush.
+    pub fn set_lease(&self, is_held: Option<LeaseCheck>) {
+        self.inner.pair.gate.set_lease(is_held);
+        self.inner.queue.nudge();
     }
 
     /// The follower has come, or gone.
@@ -244,6 +262,14 @@ impl Store {
     /// # Errors
     /// [`OpenError::Invalid`], if it does not follow, or the number is not above all before.
     pub fn promote(&self, epoch: u16) -> Result<Lsn, OpenError> {
+        self.promote_as(epoch, EpochId(self.inner.sealer.random_id()))
+    }
+
+    /// The same, with an identity of the epoch that others know already.
+    ///
+    /// # Errors
+    /// As for [`Store::promote`].
+    pub fn promote_as(&self, epoch: u16, id: EpochId) -> Result<Lsn, OpenError> {
         let inner = &self.inner;
         let volume = inner.committed.volume();
         let newest = volume.history.iter().map(|link| link.number).max().unwrap_or(0);
@@ -262,7 +288,7 @@ impl Store {
         inner.pair.set_follows(false);
         let parent = volume.history.last().map(|link| (link.id, end.lsn));
         let mut committer = self.committer(writer, (epoch, first), replayed_bytes);
-        committer.begin_epoch(inner.beginning.node.node, parent);
+        committer.begin_epoch((id, inner.beginning.node.node), parent);
         inner.queue.set_refusing(false);
         match &inner.steps {
             Some(steps) => steps.take_seat(committer),

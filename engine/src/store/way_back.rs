@@ -45,6 +45,11 @@ impl Store {
         Layout::of(&self.inner.directory).way_back()
     }
 
+    /// Whether there is a checkpoint from which this node can go back.
+    pub fn holds_checkpoint(&self) -> bool {
+        self.inner.held.current().is_some()
+    }
+
     /// The group of the log that ends at a position, if one does: what is behind it may be given
     /// up only by [`Store::go_back`].
     ///

@@ -12,7 +12,9 @@
 //!
 //! # Invariants
 //! 1. `current` names a slot that is complete and flushed; the other is garbage, or being made.
-//! 2. The state is that of a checkpoint; the segments are those that it needs, and those behind it
+//! 2. It was stamped by the first group that ends at its position: where both nodes have the
+//!    position, both have that group.
+//! 3. The state is that of a checkpoint; the segments are those that it needs, and those behind it
 //!    that there were.
 //!
 //! # What can go wrong
@@ -25,10 +27,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::position::group_ending_at;
+use crate::check::LogSource;
 use crate::disk::{Disk, OpenMode, durable};
 use crate::encoding::{Decoder, Encoder};
 use crate::error::{DiskError, ReadError};
-use crate::ids::Lsn;
+use crate::ids::{Lsn, VolumeId};
 use crate::log::{GroupHash, SegmentNumber};
 use crate::pair::{PairState, Position};
 use crate::state::{CheckpointStamp, KeptTables, TableStore};
@@ -40,6 +44,7 @@ const SLOTS: [&str; 2] = ["a", "b"];
 /// Where things lie.
 #[derive(Clone)]
 pub(crate) struct HeldFolders {
+    pub(crate) volume: VolumeId,
     pub(crate) log: PathBuf,
     pub(crate) index: PathBuf,
     pub(crate) held: PathBuf,
@@ -159,9 +164,13 @@ impl Held {
         if !self.is_due(stamp.lsn)? {
             return Ok(());
         }
+        let at = Position { lsn: stamp.lsn, hash: GroupHash(stamp.group_hash) };
+        // Stamped by a watermark, which the other node may lack: the next one will do.
+        if group_ending_at(&self.source(), &[], at.lsn)? != Some(at) {
+            return Ok(());
+        }
         let before = self.current();
         let slot = before.map_or(0, |current| 1 - current.slot);
-        let at = Position { lsn: stamp.lsn, hash: GroupHash(stamp.group_hash) };
         let mut current = Current { slot, at, last_place: 0 };
         self.empty(&current)?;
         let (log, index) = (self.folder(&current, "log"), self.folder(&current, "index"));
@@ -184,6 +193,14 @@ impl Held {
             self.empty(&before)?;
         }
         Ok(())
+    }
+
+    fn source(&self) -> LogSource {
+        LogSource {
+            disk: Arc::clone(&self.disk),
+            directory: self.folders.log.clone(),
+            volume: self.folders.volume,
+        }
     }
 
     /// Whether a checkpoint there is worth holding, and may be.

@@ -73,6 +73,7 @@ struct Volume {
     merges: AtomicBool,
     stops: AtomicBool,
     merge: Mutex<MergeReport>,
+    held_tried: Mutex<Option<Instant>>,
 }
 
 /// Proposals on their way to the committer.
@@ -178,6 +179,7 @@ impl Node {
                 merges: AtomicBool::new(false),
                 stops: AtomicBool::new(false),
                 merge: Mutex::default(),
+                held_tried: Mutex::default(),
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
@@ -206,6 +208,11 @@ impl Node {
         self.connection.lock().is_some()
     }
 
+    /// The other node is connected, and primary of what this one follows.
+    pub fn sees_primary(&self) -> bool {
+        self.volumes.values().all(|volume| volume.primary.lock().is_some())
+    }
+
     /// Bytes of groups that were taken since the start.
     pub fn taken_bytes(&self) -> u64 {
         self.taken_bytes.load(Ordering::Relaxed)
@@ -222,6 +229,7 @@ impl Node {
                 });
             }
             volume.forget();
+            volume.hold_if_due();
             volume.merge_if_due(*id);
         }
     }

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use engine::ids::{Lsn, VolumeId};
 use engine::{MergeError, MergeTally, common_position};
@@ -16,6 +17,9 @@ use engine::{MergeError, MergeTally, common_position};
 use super::super::host::Connection;
 use super::super::message::VolumeState;
 use super::{Node, Volume};
+
+/// How often a checkpoint is made for the other node's sake until one is held.
+const HOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a volume's merge stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -110,6 +114,18 @@ impl Volume {
         if let Err(error) = spawned {
             self.merges.store(false, Ordering::SeqCst);
             self.trouble(&format!("no thread could be started: {error}"));
+        }
+    }
+
+    /// Sees to it that this node could go back, as soon as the two nodes are together.
+    pub(super) fn hold_if_due(&self) {
+        let is_together = self.standing.lock().is_there || self.primary.lock().is_some();
+        let mut tried = self.held_tried.lock();
+        let is_time = tried.is_none_or(|at| at.elapsed() >= HOLD_AGAIN);
+        if is_together && is_time && !self.store.holds_checkpoint() {
+            *tried = Some(Instant::now());
+            drop(tried);
+            self.store.checkpoint();
         }
     }
 
