@@ -31,6 +31,9 @@ enum Verb {
         /// The configuration file
         #[arg(long, env = "PILLARBOX_CONFIG")]
         config: PathBuf,
+        /// After a crash, do not ask the other node of the pair first
+        #[arg(long)]
+        alone: bool,
     },
     /// Serve a store with a demo account on loopback ports (what 'make run' does)
     Demo {
@@ -201,6 +204,11 @@ pub(crate) enum ReplicaVerb {
     },
     /// Go on alone: the other node is lost for good, and is let in no more
     Forget {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Hand over, as planned: the node that follows becomes primary; said on either node
+    Switch {
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -664,7 +672,7 @@ fn message_limit(text: &str) -> Result<LimitChange, String> {
 pub(crate) fn run() -> Result<(), Failure> {
     match CommandLine::parse().verb {
         Verb::Init(arguments) => command::store::init(&arguments),
-        Verb::Serve { config } => command::store::serve(&config),
+        Verb::Serve { config, alone } => command::store::serve(&config, alone),
         Verb::Confined(arguments) => extract::confined(arguments),
         Verb::Demo { directory, port_base, listen } => {
             demo::run(&DemoOptions { directory, port_base, listen })

@@ -299,6 +299,7 @@ impl Config {
                 extractors: self.extractors.clone(),
             },
             pair: None,
+            begins_epoch: false,
             held_bytes: self.pair.log_keep_bytes.get(),
             io: match self.store.io {
                 Io::Auto => IoChoice::Auto,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Store;
 use engine::ids::NodeId;
@@ -42,6 +42,8 @@ use crate::store_access::{self, KeySource};
 
 /// How often is looked whether to go on without the other node.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a hand-over may take.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// The pair as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +159,7 @@ impl Pair {
     pub(crate) async fn start(
         store: &Store,
         directory: &Path,
-        options: &PairOptions,
+        (options, is_alone): (&PairOptions, bool),
     ) -> Result<Option<Arc<Pair>>, Failure> {
         let folder = folder_of(directory);
         let peer = PeerRecord::load(&folder).map_err(|error| damaged(&error))?;
@@ -208,6 +210,17 @@ impl Pair {
         if let Some(watch) = &pair.watch {
             watch.start(&pair)?;
         }
+        let asks = !standing.follows && !pair.store.was_closed() && !is_alone;
+        if asks && pair.link.peer().is_some() {
+            pair.node.ask_first();
+        }
+        let weak = Arc::downgrade(&pair);
+        pair.node.on_hand_over(Arc::new(move || {
+            let Some(pair) = weak.upgrade() else { return };
+            if let Err(failure) = pair.handed_over() {
+                tracing::error!("the hand-over failed: {}", failure.sentence);
+            }
+        }));
         tokio::spawn(Arc::clone(&pair).keep_watch());
         Ok(Some(pair))
     }
@@ -279,9 +292,65 @@ impl Pair {
         if self.node.is_connected() {
             return Err(Failure::new(
                 Exit::Refused,
-                "the other node is primary and is there; stop it first",
+                "the other node is primary and is there; 'pillarbox replica switch' makes it hand \
+                 over",
             ));
         }
+        self.take_over()
+    }
+
+    /// The other node hands over to this one, or asks this one to.
+    fn handed_over(&self) -> Result<(), Failure> {
+        match self.store.standing().follows {
+            true => self.take_over().map(drop),
+            false => self.hand_over(),
+        }
+    }
+
+    /// A planned hand-over: the follower becomes primary, and nothing is missing.
+    pub(crate) fn switch(&self) -> Result<(), Failure> {
+        if !self.store.standing().follows {
+            return self.hand_over();
+        }
+        let refused = |why| Failure::new(Exit::Refused, why);
+        self.node.ask_hand_over().map_err(refused)?;
+        self.wait_until("this node took over", || !self.store.standing().follows)
+    }
+
+    fn hand_over(&self) -> Result<(), Failure> {
+        let watch = self.watch.as_ref();
+        let lay_down = || {
+            if let Some(watch) = watch {
+                watch.failover.lock().lay_down();
+            }
+        };
+        let handed = self.node.hand_over(&lay_down);
+        handed.map_err(|why| Failure::new(Exit::Refused, why))?;
+        let done = self.wait_until("the other node took over", || self.node.is_going_back());
+        if done.is_err() {
+            if let Some(watch) = watch {
+                watch.failover.lock().take_up();
+            }
+            self.node.meet_again();
+        }
+        done
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while !is_so() {
+            if begun.elapsed() >= HAND_OVER {
+                let sentence = format!("it is not known yet whether {what}; see 'replica status'");
+                return Err(Failure::new(Exit::Later, sentence));
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Opens the next epoch.
+    fn take_over(&self) -> Result<u16, Failure> {
+        let standing = self.store.standing();
         if let Some(watch) = &self.watch {
             let promoted = watch.failover.lock().promote_by_hand();
             let epoch = promoted.map_err(|why| Failure::new(Exit::Refused, why))?;

@@ -60,6 +60,15 @@ enum Ended {
 
 /// Serves until a signal asks to stop.
 pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(), Failure> {
+    serve_perhaps_alone(options, occasion, false)
+}
+
+/// The same; `is_alone`: in an epoch of its own, whatever the other node of the pair may have.
+pub(crate) fn serve_perhaps_alone(
+    options: ServerOptions,
+    occasion: &dyn Occasion,
+    mut is_alone: bool,
+) -> Result<(), Failure> {
     raise_file_limit();
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -67,7 +76,8 @@ pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(
             .thread_name("front")
             .build()
             .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
-        let ended = runtime.block_on(answer(&options, occasion));
+        let ended = runtime.block_on(answer(&options, occasion, is_alone));
+        is_alone = false;
         // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
         // closes.
         runtime.shutdown_timeout(options.shutdown);
@@ -78,7 +88,7 @@ pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(
                 return Ok(());
             }
             Ended::Again(store) => {
-                store_access::close(store);
+                store_access::close_for_good(store)?;
                 tracing::warn!("the store is opened again, as of what both nodes have");
             }
             Ended::Haste => return Ok(()),
@@ -87,7 +97,11 @@ pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(
 }
 
 /// Gives the store back for closing.
-async fn answer(options: &ServerOptions, occasion: &dyn Occasion) -> Result<Ended, Failure> {
+async fn answer(
+    options: &ServerOptions,
+    occasion: &dyn Occasion,
+    is_alone: bool,
+) -> Result<Ended, Failure> {
     let mut stop = StopSignals::new()?;
     let certificate =
         tls::server_config(&options.certificate, &options.host_name, &options.client_ca_file)?;
@@ -101,7 +115,7 @@ async fn answer(options: &ServerOptions, occasion: &dyn Occasion) -> Result<Ende
     }
     let directory = options.directory.clone();
     let member = pair::member_mode(&directory, &options.pair)?;
-    let bounds = StoreBounds { pair: member, ..options.store.clone() };
+    let bounds = StoreBounds { pair: member, begins_epoch: is_alone, ..options.store.clone() };
     let opening = tokio::task::spawn_blocking(move || {
         store_access::open(&directory, key, bounds, store_access::OpenMode::ReadWrite)
     });
@@ -112,7 +126,7 @@ async fn answer(options: &ServerOptions, occasion: &dyn Occasion) -> Result<Ende
     occasion.opened(&store)?;
     refuse_open_demo(&store, options)?;
 
-    let pair = Pair::start(&store, &options.directory, &options.pair).await?;
+    let pair = Pair::start(&store, &options.directory, (&options.pair, is_alone)).await?;
     let (stopping, shutdown) = watch::channel(false);
     let admin = admin::Server::start(
         &options.directory,

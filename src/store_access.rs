@@ -4,7 +4,7 @@
 //! opening, state and condition is put into words here.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::ids::NodeId;
 use engine::log::Severity;
@@ -18,11 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::when;
 use crate::extract::DocumentOptions;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::key_words;
 
 pub(crate) use engine::KeySource;
 pub(crate) use engine::disk::{IoChoice, OpenMode};
+
+/// How long threads may take to let go of a store that was closed.
+const LET_GO: Duration = Duration::from_secs(30);
 
 /// Memory, sizes and reserves of an open store.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,6 +56,8 @@ pub(crate) struct StoreBounds {
     pub(crate) io: IoChoice,
     /// There is a second node, and changes are acknowledged like this.
     pub(crate) pair: Option<Acknowledgement>,
+    /// A primary goes on in an epoch of its own.
+    pub(crate) begins_epoch: bool,
     /// Bytes that may be kept for the other node's sake, in bytes; 0: no bound.
     pub(crate) held_bytes: u64,
 }
@@ -131,6 +136,7 @@ pub(crate) fn open(
     options.io = bounds.io;
     options.mode = mode;
     options.pair = bounds.pair;
+    options.begins_epoch = bounds.begins_epoch;
     options.held_bytes_max = bounds.held_bytes;
     let (store, report) = Store::open(directory, options)?;
     if let Some(healed) = &report.healed_root_key {
@@ -173,6 +179,20 @@ fn opened_words(report: &OpenReport) -> String {
     }
     words.push_str(&format!("; {}", report.io));
     words
+}
+
+/// Closes a store that is opened again by this process: waits until nobody has it any more.
+pub(crate) fn close_for_good(store: Store) -> Result<(), Failure> {
+    store.close();
+    let begun = Instant::now();
+    while !store.is_only_handle() {
+        if begun.elapsed() >= LET_GO {
+            let sentence = "something holds on to the store; start the server again";
+            return Err(Failure::new(Exit::Later, sentence));
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Flushes and closes a store.

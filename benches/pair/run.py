@@ -45,10 +45,10 @@ class Node:
         self.binary, self.data = arguments.pillarbox, os.path.join(folder, name)
         self.config = os.path.join(folder, f"{name}.toml")
         self.imap, self.lmtp, self.pair = free_port(), free_port(), free_port()
-        self.server = None
+        self.server, self.more = None, ""
 
     def configure(self, mode):
-        pair = f'[pair]\nlisten = "127.0.0.1:{self.pair}"\nacknowledge = "{mode}"\n' if mode else ""
+        pair = f'[pair]\nlisten = "127.0.0.1:{self.pair}"\nacknowledge = "{mode}"\n{self.more}' if mode else ""
         with open(self.config, "w") as file:
             file.write(
                 f'[store]\ndirectory = "{self.data}"\n[imap]\nlisten = ["127.0.0.1:{self.imap}"]\n'

@@ -90,6 +90,8 @@ pub struct Failover {
     /// The follower is marked when it has this.
     in_sync_at: Option<Lsn>,
     is_deposed: bool,
+    /// This node hands over.
+    is_laid_down: bool,
     /// What etcd said last, for people.
     word: String,
 }
@@ -108,6 +110,7 @@ impl Failover {
             is_asked_first: false,
             in_sync_at: None,
             is_deposed: false,
+            is_laid_down: false,
             word: "etcd was not asked yet".to_owned(),
         };
         if failover.is_local() && !failover.store.standing().follows {
@@ -124,7 +127,7 @@ impl Failover {
 
     /// Looks once, and does what is to be done; answers what that was, and when to look again.
     pub fn step(&mut self, sight: Sight) -> (Turn, Duration) {
-        if self.is_deposed || sight.other.is_none() {
+        if self.is_deposed || self.is_laid_down || sight.other.is_none() {
             return (Turn::Nothing, AGAIN);
         }
         let standing = self.store.standing();
@@ -307,6 +310,23 @@ impl Failover {
         let (sealer, _) = self.store.pair_cover();
         let id = EpochId(sealer.random_id());
         Epoch::new(number, id, standing.node, standing.position.lsn)
+    }
+
+    /// This node hands over: its lease ends, so that the other one need not wait for it.
+    pub fn lay_down(&mut self) {
+        self.is_laid_down = true;
+        if self.keeping.take().is_some() {
+            self.store.set_lease(Some(Arc::new(|| false)));
+        }
+    }
+
+    /// It does not hand over after all.
+    pub fn take_up(&mut self) {
+        if std::mem::take(&mut self.is_laid_down)
+            && let Some(holding) = self.holding
+        {
+            self.held(holding);
+        }
     }
 
     /// Makes this node primary, because somebody says so who knows what may be lost.

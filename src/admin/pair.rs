@@ -18,6 +18,8 @@ pub(crate) enum PairRequest {
     Status,
     /// This node becomes primary.
     Promote,
+    /// The follower becomes primary, as planned.
+    Switch,
     /// The other node is lost for good.
     Forget,
 }
@@ -35,6 +37,10 @@ pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<A
         PairRequest::Invite { address } => Answer::Invitation { token: pair.invite(&address)? },
         PairRequest::Status => Answer::Pair(pair.status()),
         PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
+        PairRequest::Switch => {
+            pair.switch()?;
+            Answer::Done
+        }
         PairRequest::Forget => {
             pair.forget()?;
             Answer::Done

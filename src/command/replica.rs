@@ -14,6 +14,7 @@ pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
         ReplicaVerb::Join(arguments) => join(&arguments),
         ReplicaVerb::Status { json, place } => status(json, &place),
         ReplicaVerb::Promote { place } => promote(&place),
+        ReplicaVerb::Switch { place } => switch(&place),
         ReplicaVerb::Forget { place } => forget(&place),
     }
 }
@@ -111,6 +112,14 @@ fn forget(place: &PlaceArguments) -> Result<(), Failure> {
     };
     println!("there is no second node any more; mail is on this one alone");
     println!("'pillarbox replica invite' asks another one");
+    Ok(())
+}
+
+fn switch(place: &PlaceArguments) -> Result<(), Failure> {
+    let Answer::Done = ask(place, &Request::Replica(PairRequest::Switch))? else {
+        return Err(unexpected());
+    };
+    println!("the node that followed is primary now, and the other one follows it");
     Ok(())
 }
 

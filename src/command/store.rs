@@ -84,11 +84,11 @@ pub(crate) fn refuse_inside(file: &Path, directory: &Path) -> Result<(), Failure
 }
 
 /// `pillarbox serve --config FILE`
-pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
+pub(crate) fn serve(file: &Path, is_alone: bool) -> Result<(), Failure> {
     let config = Config::read(file)?;
     let options = config.server_options()?;
     logging::start(&config.log.level, config.log.format)?;
-    serve::serve(options, &serve::Plain)
+    serve::serve_perhaps_alone(options, &serve::Plain, is_alone)
 }
 
 /// `pillarbox config check FILE`

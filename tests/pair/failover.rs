@@ -151,3 +151,35 @@ fn in_local_mode_the_other_node_takes_over_when_the_lease_has_run_out_and_mail_i
     await_merged(&two.first);
     compare(&two, &accepted);
 }
+
+#[test]
+fn b9_a_primary_that_was_not_closed_asks_its_follower_first_or_is_told_to_serve_alone() {
+    let mut two = Two::joined("");
+    let Two { first, second, .. } = &mut two;
+    second.kill9();
+    wait_until("the first node notices", DEADLINE, || {
+        (status(first)?["is_connected"] == false).then_some(())
+    });
+    assert!(deliver(first, 4));
+    first.kill9();
+    first.start();
+    assert!(!deliver(first, 5), "the other node may have more");
+    let trouble = status(first).unwrap()["volumes"][0]["trouble"].clone();
+    assert!(trouble.as_str().unwrap().contains("serve --alone"), "{trouble}");
+    second.start();
+    two.await_there();
+    let Two { first, second, .. } = &mut two;
+    assert!(deliver(first, 6), "it was asked, and has no more");
+    second.kill9();
+    first.kill9();
+    first.start_with(&["--alone"]);
+    assert!(deliver(first, 7));
+    let last = status(first).unwrap()["volumes"][0]["last"].clone();
+    assert!(last.as_str().unwrap().starts_with("3."), "in an epoch of its own: {last}");
+    first.stop();
+    first.start();
+    assert!(deliver(first, 8), "it was closed");
+    second.start();
+    two.await_there();
+    compare(&two, &[1, 2, 3, 4, 6, 7, 8].into_iter().collect());
+}

@@ -241,6 +241,44 @@ fn what_each_node_took_alone_is_on_both_when_they_have_met() {
 }
 
 #[test]
+fn a_planned_hand_over_loses_nothing_and_each_node_can_ask_for_it() {
+    let mut two = Two::joined("");
+    let Two { first, second, .. } = &mut two;
+    [&*first, &*second].into_iter().for_each(await_held);
+    first.announce_error("was made primary");
+    second.announce_error("was made primary");
+    first.pillarbox(&["replica", "switch"]).well("switch");
+    let role = |site: &Site| status(site).map(|status| status["volumes"][0]["role"].clone());
+    wait_until("the first node follows", DEADLINE, || {
+        (role(first)? == "follower" && role(second)? == "primary").then_some(())
+    });
+    two.await_second();
+    let Two { first, second, .. } = &mut two;
+    assert!(deliver(first, 4) && deliver(second, 5));
+    first.pillarbox(&["replica", "switch"]).well("switch, asked by the follower");
+    wait_until("the second node follows", DEADLINE, || {
+        (role(first)? == "primary" && role(second)? == "follower").then_some(())
+    });
+    two.await_there();
+    let Two { first, second, .. } = &mut two;
+    assert!(deliver(first, 6) && deliver(second, 7));
+    let [mut here, mut there] = [&*first, &*second].map(Site::imap);
+    here.select("INBOX").unwrap();
+    there.select("INBOX").unwrap();
+    let found: Vec<usize> = numbers(&mut here).into_iter().map(|(_, number)| number).collect();
+    assert_eq!(found, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(numbers(&mut here), numbers(&mut there));
+    drop((here, there));
+    second.kill9();
+    wait_until("the first node notices", DEADLINE, || {
+        (status(first)?["is_connected"] == false).then_some(())
+    });
+    let refused = first.pillarbox(&["replica", "switch"]);
+    assert!(refused.output().contains("not connected"), "{}", refused.output());
+    assert!(deliver(first, 8), "it goes on as before");
+}
+
+#[test]
 fn in_durable_mode_mail_is_on_both_nodes_or_not_accepted_and_a_promoted_node_goes_on() {
     let mut two = Two::joined("acknowledge = \"durable\"\n");
     let Two { first, second, .. } = &mut two;

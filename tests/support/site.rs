@@ -240,13 +240,24 @@ impl Site {
         self.await_greeting();
     }
 
+    /// The same, with more arguments.
+    #[allow(dead_code, reason = "only tests of pairs do this")]
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
+        self.spawn_with(arguments);
+        self.await_greeting();
+    }
+
     /// Starts the server without waiting for it.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    fn spawn_with(&mut self, arguments: &[&str]) {
         assert!(self.server.is_none(), "started twice");
         let mut command = match self.kind {
             Kind::Pillarbox => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
-                command.args(["serve", "--config"]).arg(self.config_file());
+                command.args(["serve", "--config"]).arg(self.config_file()).args(arguments);
                 command
             }
             Kind::Dovecot => dovecot::command(&self.folder, &self.data, self.imap, self.lmtp),

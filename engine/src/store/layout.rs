@@ -10,6 +10,7 @@
 //! DATA/volumes/main/state/    tables
 //! DATA/volumes/main/index/    full-text index (search/folder.rs)
 //! DATA/volumes/main/state.old/  those from before a rebuild that is under way
+//! DATA/volumes/main/closed    the store was closed, and nothing was written since
 //! DATA/volumes/main/giving-up   damage is being given up (store/give_up/marker.rs)
 //! DATA/volumes/main/held/     a checkpoint that the other node of a pair has reached
 //!                             (way_back/held.rs)
@@ -78,6 +79,11 @@ impl Layout {
     /// Files of the full-text index.
     pub(super) fn index(&self) -> PathBuf {
         self.volume().join("index")
+    }
+
+    /// Says that the store was closed.
+    pub(super) fn closed(&self) -> PathBuf {
+        self.volume().join("closed")
     }
 
     /// Says that damage is being given up.

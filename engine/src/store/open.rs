@@ -28,7 +28,7 @@ use crate::commit::{
     Inherited, Queue, Room,
 };
 use crate::disk::{Disk, IoChoice, IoReport, Lock, OpenMode, PlainDisk, durable, system_disk};
-use crate::error::{CommitError, OpenError, ReadError};
+use crate::error::{CommitError, DiskError, OpenError, ReadError};
 use crate::ids::{EpochId, Lsn};
 use crate::limits::SEGMENT_BYTES;
 use crate::log::{
@@ -83,6 +83,9 @@ pub struct OpenOptions {
     pub extractor_search_time: Duration,
     /// Whether it may be changed. [`OpenMode::Read`] leaves every file as it is.
     pub mode: OpenMode,
+    /// A primary goes on in an epoch of its own, because nobody can be asked whether the other node
+    /// has more of the one before.
+    pub begins_epoch: bool,
     /// There is a second node, and changes are acknowledged like this.
     pub pair: Option<Acknowledgement>,
     /// Bytes that may be kept so that this node can go back to what the other one has; beyond, it
@@ -114,6 +117,7 @@ impl OpenOptions {
             extractor: None,
             extractor_search_time: Duration::from_secs(10),
             mode: OpenMode::ReadWrite,
+            begins_epoch: false,
             pair: None,
             held_bytes_max: 64 << 30,
             io: IoChoice::Auto,
@@ -164,6 +168,8 @@ pub(crate) struct Beginning {
     pub(super) log: LogSetup,
     pub(super) node: NodeFile,
     upkeep: Upkeep,
+    /// Nothing was written since the store was closed.
+    was_closed: bool,
 }
 
 /// How much is done in the background.
@@ -262,6 +268,7 @@ impl Store {
         }
         let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
+        let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
@@ -282,7 +289,13 @@ impl Store {
             pair,
             held,
             follower: Mutex::default(),
-            beginning: Beginning { surroundings: surroundings.clone(), log, node, upkeep },
+            beginning: Beginning {
+                surroundings: surroundings.clone(),
+                log,
+                node,
+                upkeep,
+                was_closed,
+            },
             route: RwLock::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
@@ -308,6 +321,8 @@ impl Store {
         });
         let store = Store { inner };
         let fork = giving_up.and_then(|giving_up| giving_up.fork(&recovered));
+        let alone = || Fork::at_the_end(recovered.end.last_lsn);
+        let fork = fork.or_else(|| (options.begins_epoch && !follows).then(alone));
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;
@@ -378,6 +393,22 @@ impl Store {
         *inner.follower.lock() = None;
         inner.checkpoints.close();
         inner.driver.join("checkpointer");
+        if inner.mode == OpenMode::ReadWrite {
+            let closed = Layout::of(&inner.directory).closed();
+            if let Err(error) = durable::replace_file(inner.disk.as_ref(), &closed, &[]) {
+                tracing::warn!(%error, "the next start will take this for a crash");
+            }
+        }
+    }
+
+    /// Whether no other handle is left: dropped, the directory is free.
+    pub fn is_only_handle(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+
+    /// Whether the store had been closed when it was opened; else its last process ended otherwise.
+    pub fn was_closed(&self) -> bool {
+        self.inner.beginning.was_closed
     }
 
     /// Asks for a checkpoint and waits until it is flushed; answers whether it was. Returns at once
@@ -707,6 +738,17 @@ pub(super) fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, Op
     let bytes = durable::read_file(disk, &layout.node(), 64 << 10)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     NodeFile::decode(&layout.node(), &text)
+}
+
+/// Whether the store had been closed. From now on it counts as not.
+fn take_closed(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<bool, DiskError> {
+    let path = layout.closed();
+    let was_closed = disk.exists(&path)?;
+    if was_closed && mode == OpenMode::ReadWrite {
+        disk.remove(&path)?;
+        disk.sync_dir(&layout.volume())?;
+    }
+    Ok(was_closed)
 }
 
 fn empty_spool(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<(), OpenError> {

@@ -98,9 +98,7 @@ impl Store {
     pub fn end_pair(&self) {
         self.inner.pair.gate.forget();
         self.inner.queue.nudge();
-        if let Err(error) = self.inner.held.give_up() {
-            tracing::warn!(%error, "what was held for the other node's sake stays on the disk");
-        }
+        self.give_up_held();
     }
 
     /// How this node stands.
@@ -174,7 +172,19 @@ impl Store {
         if before.accounts().any(|account| taken.current(account).is_none()) {
             self.checkpoint();
         }
+        // Values that the held tables have could not be opened any more.
+        let is_gone = |(account, generation)| taken.key(account, generation).is_none();
+        if before.retired().any(is_gone) {
+            self.give_up_held();
+        }
         inner.keys.adopt(bytes)
+    }
+
+    /// What is held is of no use any more; the next checkpoint is held in its place.
+    pub(super) fn give_up_held(&self) {
+        if let Err(error) = self.inner.held.give_up() {
+            tracing::warn!(%error, "what was held for the other node's sake stays on the disk");
+        }
     }
 
     /// Takes groups of the primary; durable here, and seen, when it returns.
@@ -197,6 +207,11 @@ impl Store {
     pub fn set_following_paused(&self, is_paused: bool) {
         let _none_is_taken = self.inner.follower.lock();
         self.inner.pair.set_paused(is_paused);
+    }
+
+    /// Takes no changes for the moment, or takes them again; what waits is still committed.
+    pub fn set_changes_refused(&self, refused: bool) {
+        self.inner.queue.set_refusing(refused);
     }
 
     /// In [`Acknowledgement::Local`], changes are acknowledged without the other node only while

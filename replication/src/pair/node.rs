@@ -18,6 +18,7 @@
 //!    message behind them, *Noted*, can bring.
 //! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
+mod hand_over;
 mod way_back;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +39,7 @@ use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
 
+pub use hand_over::HandedOver;
 pub use way_back::{MergeReport, Reopen};
 
 /// Bytes of groups that were sent and not noted.
@@ -70,6 +72,9 @@ struct Volume {
     /// Who opens the store again when it goes back.
     reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
     goes_back: AtomicBool,
+    hands_over: AtomicBool,
+    /// It is not known whether the follower has more of this epoch.
+    asks_first: AtomicBool,
     merges: AtomicBool,
     stops: AtomicBool,
     merge: Mutex<MergeReport>,
@@ -153,6 +158,7 @@ pub struct Node {
     volumes: BTreeMap<VolumeId, Arc<Volume>>,
     connection: Mutex<Option<Arc<Connection>>>,
     reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
+    hand_over: Mutex<Option<HandedOver>>,
     /// Counts what was taken, for tests and figures.
     taken_bytes: AtomicU64,
 }
@@ -176,6 +182,8 @@ impl Node {
                 passed: Mutex::default(),
                 reopen: Arc::clone(&reopen),
                 goes_back: AtomicBool::new(false),
+                hands_over: AtomicBool::new(false),
+                asks_first: AtomicBool::new(false),
                 merges: AtomicBool::new(false),
                 stops: AtomicBool::new(false),
                 merge: Mutex::default(),
@@ -189,6 +197,7 @@ impl Node {
             volumes: volumes.into_iter().map(volume).collect(),
             connection: Mutex::default(),
             reopen,
+            hand_over: Mutex::default(),
             taken_bytes: AtomicU64::new(0),
         })
     }
@@ -461,7 +470,7 @@ impl Volume {
                     self.propose_by(connection, id, request, &proposal);
                 }
             }
-            (false, Role::Follower) => {}
+            (false, Role::Follower) => self.met_follower(connection, id, there),
             (true, _) => self.trouble(
                 "neither node is primary: 'pillarbox replica promote' on one of them makes it so",
             ),
@@ -657,6 +666,7 @@ impl Host for Node {
                     connection.close();
                 }
             },
+            Message::HandOver(end) => self.handed_over(volume, end),
             Message::Behind { .. } => volume.trouble("this node needs a full copy"),
             Message::Propose { request, bytes } => {
                 let connection = Arc::clone(connection);

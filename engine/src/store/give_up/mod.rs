@@ -108,6 +108,11 @@ pub(super) struct Fork {
 }
 
 impl Fork {
+    /// Nothing is lost, and an epoch begins.
+    pub(super) fn at_the_end(inherited: Lsn) -> Fork {
+        Fork { inherited, above: 0, lost: 0 }
+    }
+
     /// The number of the epoch that begins, of the same parity; so far above that its UIDs begin
     /// above all that may have been given.
     pub(super) fn epoch(&self, current: u16) -> u16 {

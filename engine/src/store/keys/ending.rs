@@ -75,6 +75,7 @@ impl Store {
         })?;
         for key in keys.iter_mut().filter(|key| !key.is_named() || breaks(Sabotage::Key)) {
             let (account, generation) = (key.account, key.generation);
+            self.give_up_held();
             match inner.keys.remove_generation(account, generation) {
                 // The account was deleted meanwhile, with all its keys.
                 Ok(_) | Err(KeyError::NoAccount(_)) => key.is_destroyed = true,

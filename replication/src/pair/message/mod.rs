@@ -19,6 +19,8 @@
 //!   32  Propose    request 16, changes (rest)
 //!   33  Outcome    request 16, as_of 8, answer (rest)
 //!   34  Withdraw   request 16
+//!   40  HandOver   lsn 8, hash 32: from a primary: this is all, take over; from a follower: please
+//!                  do, whatever the position
 //!   64 …  full copy, 80 … compare, 96 … merge: not yet; 120 … joining, see `joining`
 //! ```
 //!
@@ -100,6 +102,9 @@ pub enum Message {
     },
     /// That key table is durable on the sender's disk.
     KeysNoted(KeyTableVersion),
+    /// From a primary that acknowledges nothing any more: this is all there is, open the next epoch.
+    /// From a follower: please hand over.
+    HandOver(GroupEnd),
     /// Changes that the sender's clients ask for.
     Propose {
         /// Names the request, so that it takes effect once.
@@ -145,6 +150,7 @@ pub enum Kind {
     Committed,
     KeyTable,
     KeysNoted,
+    HandOver,
     Propose,
     Outcome,
     Withdraw,
@@ -184,6 +190,7 @@ const KINDS: &[(Kind, u8, &str)] = &[
     (Kind::Committed, 20, "Committed"),
     (Kind::KeyTable, 24, "KeyTable"),
     (Kind::KeysNoted, 25, "KeysNoted"),
+    (Kind::HandOver, 40, "HandOver"),
     (Kind::Propose, 32, "Propose"),
     (Kind::Outcome, 33, "Outcome"),
     (Kind::Withdraw, 34, "Withdraw"),
@@ -253,6 +260,7 @@ impl Message {
             Message::Committed(_) => Kind::Committed,
             Message::KeyTable { .. } => Kind::KeyTable,
             Message::KeysNoted(_) => Kind::KeysNoted,
+            Message::HandOver(_) => Kind::HandOver,
             Message::Propose { .. } => Kind::Propose,
             Message::Outcome { .. } => Kind::Outcome,
             Message::Withdraw(_) => Kind::Withdraw,
@@ -263,7 +271,7 @@ impl Message {
     pub fn payload_bytes(&self) -> usize {
         match self {
             Message::Groups(bytes) => bytes.len(),
-            Message::Follow(_) | Message::Noted(_) => 40,
+            Message::Follow(_) | Message::Noted(_) | Message::HandOver(_) => 40,
             Message::Behind { .. } | Message::Committed(_) | Message::KeysNoted(_) => 8,
             Message::KeyTable { bytes, .. } => 8 + bytes.len(),
             Message::Propose { bytes, .. } => 16 + bytes.len(),
@@ -284,6 +292,7 @@ impl Message {
                 (Kind::KeyTable, [&version.0.to_le_bytes(), bytes.as_slice()].concat())
             }
             Message::KeysNoted(version) => (Kind::KeysNoted, numbers(&[version.0])),
+            Message::HandOver(last) => (Kind::HandOver, group_end(&last)),
             Message::Propose { request, bytes } => {
                 (Kind::Propose, [&request.0, bytes.as_slice()].concat())
             }
@@ -353,6 +362,7 @@ impl Message {
                 return Ok(Message::KeyTable { version, bytes: payload });
             }
             Kind::KeysNoted => Message::KeysNoted(KeyTableVersion(fields.u64("version")?)),
+            Kind::HandOver => Message::HandOver(read_group_end(&mut fields)?),
             Kind::Propose => {
                 let request = RequestId(fields.array("request")?);
                 payload.drain(..16);

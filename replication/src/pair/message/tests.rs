@@ -68,6 +68,7 @@ fn examples() -> Vec<Said> {
         about(Message::Committed(lsn(21))),
         about(Message::KeyTable { version: KeyTableVersion(22), bytes: b"PBKT".to_vec() }),
         about(Message::KeysNoted(KeyTableVersion(22))),
+        about(Message::HandOver(end)),
         about(Message::Propose { request, bytes: b"append".to_vec() }),
         about(Message::Outcome { request, as_of: lsn(23), bytes: b"uid 5".to_vec() }),
         about(Message::Withdraw(request)),
@@ -177,6 +178,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         any_end().prop_map(|end| Message::Committed(end.lsn)),
         (version(), bytes()).prop_map(|(version, bytes)| Message::KeyTable { version, bytes }),
         version().prop_map(Message::KeysNoted),
+        any_end().prop_map(Message::HandOver),
         (request(), bytes()).prop_map(|(request, bytes)| Message::Propose { request, bytes }),
         (request(), any_end(), bytes()).prop_map(|(request, end, bytes)| Message::Outcome {
             request,
