@@ -329,6 +329,7 @@ impl Config {
             },
             degrade_after: degrade_seconds.seconds(),
             etcd: Config::etcd(etcd)?,
+            role_command: self.pair.role_command.clone(),
         })
     }
 

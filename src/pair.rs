@@ -10,6 +10,7 @@
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
 mod failover;
+mod role;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::failover::EtcdSettings;
 use self::failover::Watch;
+use self::role::{Role, Teller};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource};
 
@@ -58,6 +60,8 @@ pub(crate) struct PairOptions {
     pub(crate) degrade_after: Duration,
     /// Who says which node is primary, if a third party does.
     pub(crate) etcd: Option<EtcdSettings>,
+    /// A program that is told this node's role; empty: none.
+    pub(crate) role_command: Vec<String>,
 }
 
 /// A volume of the pair, for `replica status`.
@@ -110,6 +114,7 @@ pub(crate) struct Pair {
     goes_back: Arc<Notify>,
     /// Tells an etcd, and takes over.
     watch: Option<Watch>,
+    teller: Teller,
 }
 
 /// Who lets a second node in.
@@ -206,7 +211,9 @@ impl Pair {
         let watch = watch.map(|settings| Watch::new(store, settings, terms(settings)));
         let watch = watch.transpose()?;
         let (store, options) = (store.clone(), options.clone());
-        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back, watch });
+        let teller = Teller::new(&options.role_command);
+        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back, watch, teller });
+        pair.tell_role();
         if let Some(watch) = &pair.watch {
             watch.start(&pair)?;
         }
@@ -231,6 +238,7 @@ impl Pair {
         let mut alone = Duration::ZERO;
         loop {
             tokio::time::sleep(LOOK).await;
+            self.tell_role();
             let node = Arc::clone(&self.node);
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
             let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
@@ -255,6 +263,13 @@ impl Pair {
                 );
             }
         }
+    }
+
+    /// Tells which node is primary, if that is news.
+    fn tell_role(&self) {
+        let standing = self.store.standing();
+        let epoch = standing.history.last().map_or(0, |epoch| epoch.number);
+        self.teller.tell(Role { follows: standing.follows, epoch });
     }
 
     /// Returns when the store is to be closed and opened again, because it goes back to what both
@@ -355,6 +370,7 @@ impl Pair {
             let promoted = watch.failover.lock().promote_by_hand();
             let epoch = promoted.map_err(|why| Failure::new(Exit::Refused, why))?;
             self.node.roles_changed();
+            self.tell_role();
             tracing::warn!(epoch, "this node is primary now");
             return Ok(epoch);
         }
@@ -364,6 +380,7 @@ impl Pair {
         let epoch = if (next % 2 == 1) == is_odd { next } else { next.saturating_add(1) };
         self.store.promote(epoch)?;
         self.node.roles_changed();
+        self.tell_role();
         tracing::warn!(epoch, "this node is primary now");
         Ok(epoch)
     }

@@ -9,6 +9,7 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::time::Duration;
 
 use engine::Store;
 use engine::error::AuthError;
@@ -31,6 +32,9 @@ use crate::tls;
 pub(crate) const DEMO_ACCOUNT: &str = "demo@example.org";
 /// Its password.
 pub(crate) const DEMO_PASSWORD: &str = "demo";
+
+/// How long is waited for a store that this process had a moment ago.
+const REOPENING: Duration = Duration::from_secs(30);
 
 /// What a caller adds to serving.
 pub(crate) trait Occasion {
@@ -70,14 +74,16 @@ pub(crate) fn serve_perhaps_alone(
     mut is_alone: bool,
 ) -> Result<(), Failure> {
     raise_file_limit();
+    let mut patience = Duration::ZERO;
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("front")
             .build()
             .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
-        let ended = runtime.block_on(answer(&options, occasion, is_alone));
-        is_alone = false;
+        let ended = runtime.block_on(answer(&options, occasion, (is_alone, patience)));
+        // A command that found no server may have the store for a moment.
+        (is_alone, patience) = (false, REOPENING);
         // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
         // closes.
         runtime.shutdown_timeout(options.shutdown);
@@ -100,7 +106,7 @@ pub(crate) fn serve_perhaps_alone(
 async fn answer(
     options: &ServerOptions,
     occasion: &dyn Occasion,
-    is_alone: bool,
+    (is_alone, patience): (bool, Duration),
 ) -> Result<Ended, Failure> {
     let mut stop = StopSignals::new()?;
     let certificate =
@@ -117,7 +123,7 @@ async fn answer(
     let member = pair::member_mode(&directory, &options.pair)?;
     let bounds = StoreBounds { pair: member, begins_epoch: is_alone, ..options.store.clone() };
     let opening = tokio::task::spawn_blocking(move || {
-        store_access::open(&directory, key, bounds, store_access::OpenMode::ReadWrite)
+        store_access::open_patiently(&directory, &key, &bounds, patience)
     });
     let (store, report) = opening
         .await

@@ -110,6 +110,24 @@ fn part_of_memory() -> u64 {
     (kibibytes.unwrap_or(0).saturating_mul(1024) / PART).clamp(64 << 20, 1 << 30)
 }
 
+/// Opens a store for serving; where another process has it, waits so long for it.
+pub(crate) fn open_patiently(
+    directory: &Path,
+    key: &KeySource,
+    bounds: &StoreBounds,
+    patience: Duration,
+) -> Result<(Store, String), Failure> {
+    let begun = Instant::now();
+    loop {
+        match open(directory, key.clone(), bounds.clone(), OpenMode::ReadWrite) {
+            Err(failure) if failure.exit == Exit::Later && begun.elapsed() < patience => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Opens a store; the sentence says what opening found and did.
 pub(crate) fn open(
     directory: &Path,

@@ -467,6 +467,10 @@ pub(crate) struct PairSection {
     /// Bytes of disk that may be kept so that this node can go back to what the other one has, and
     /// that one can be sent what it lacks; beyond, it takes a full copy. 0: no bound.
     pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
+    /// A program, with arguments, that is told this node's role at the start and when it changes,
+    /// in PILLARBOX_ROLE: "primary" or "follower"; also PILLARBOX_EPOCH, PILLARBOX_VOLUME. Empty:
+    /// none.
+    pub(crate) role_command: Vec<String>,
     /// Who is primary, said by an etcd: then a node takes over by itself.
     pub(crate) etcd: EtcdSection,
 }
@@ -514,6 +518,7 @@ impl Default for PairSection {
             away: OtherAway::Refuse,
             degrade_seconds: Within::of(30),
             log_keep_bytes: Within::of(64 << 30),
+            role_command: Vec::new(),
             etcd: EtcdSection::default(),
         }
     }

@@ -106,6 +106,7 @@ fn keep(pair: &Weak<Pair>, failover: &Mutex<Failover>, stops: &AtomicBool) {
         let (turn, wait) = failover.lock().step(sight);
         if let Turn::Promoted(epoch) = turn {
             pair.node.roles_changed();
+            pair.tell_role();
             tracing::warn!(epoch, "the primary is gone: this node is primary now");
         }
         drop(pair);

@@ -91,8 +91,8 @@ fn compare(two: &Two, accepted: &BTreeSet<usize>) {
     assert_eq!(lost, [] as [&usize; 0], "what was accepted is there");
 }
 
-/// The first node stands still in the middle of deliveries, and goes on when the other one has taken
-/// over; answers what was accepted in all.
+/// The first node stands still in the middle of deliveries, and goes on when the other one has
+/// taken over; answers what was accepted in all.
 fn fail_over(two: &Two) -> BTreeSet<usize> {
     let Two { first, second, .. } = two;
     let began = status(second).unwrap()["volumes"][0]["last"].clone();

@@ -242,7 +242,11 @@ fn what_each_node_took_alone_is_on_both_when_they_have_met() {
 
 #[test]
 fn a_planned_hand_over_loses_nothing_and_each_node_can_ask_for_it() {
-    let mut two = Two::joined("");
+    // Each node tells a program of the operator's; both write into the same folder.
+    let told = tempfile::tempdir().unwrap();
+    let roles = told.path().join("roles");
+    let script = format!("echo $PILLARBOX_ROLE $PILLARBOX_EPOCH >> {}", roles.display());
+    let mut two = Two::joined(&format!("role_command = [\"sh\", \"-c\", \"{script}\"]\n"));
     let Two { first, second, .. } = &mut two;
     [&*first, &*second].into_iter().for_each(await_held);
     first.announce_error("was made primary");
@@ -253,6 +257,11 @@ fn a_planned_hand_over_loses_nothing_and_each_node_can_ask_for_it() {
         (role(first)? == "follower" && role(second)? == "primary").then_some(())
     });
     two.await_second();
+    wait_until("the roles are told", DEADLINE, || {
+        let text = std::fs::read_to_string(&roles).ok()?;
+        let told: BTreeSet<&str> = text.lines().collect();
+        (told == ["follower 1", "follower 2", "primary 1", "primary 2"].into()).then_some(())
+    });
     let Two { first, second, .. } = &mut two;
     assert!(deliver(first, 4) && deliver(second, 5));
     first.pillarbox(&["replica", "switch"]).well("switch, asked by the follower");

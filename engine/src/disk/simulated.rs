@@ -12,8 +12,9 @@
 //! A write that the device puts elsewhere ([`Fault::Misdirect`]) is seen by readers as it was
 //! meant, because they read the cache; the device shows it after the power went.
 //!
-//! Calls that change something are counted from 1: `create`, `rename`, `link`, `remove`, `create_dir_all`,
-//! `sync_dir`, `write_at`, `set_byte_count`, `sync_data`. Everything random follows from one seed.
+//! Calls that change something are counted from 1: `create`, `rename`, `link`, `remove`,
+//! `create_dir_all`, `sync_dir`, `write_at`, `set_byte_count`, `sync_data`. Everything random
+//! follows from one seed.
 //!
 //! # Invariants
 //! 1. What was flushed is in every image.

@@ -102,8 +102,8 @@ pub enum Message {
     },
     /// That key table is durable on the sender's disk.
     KeysNoted(KeyTableVersion),
-    /// From a primary that acknowledges nothing any more: this is all there is, open the next epoch.
-    /// From a follower: please hand over.
+    /// From a primary that acknowledges nothing any more: this is all there is, open the next
+    /// epoch. From a follower: please hand over.
     HandOver(GroupEnd),
     /// Changes that the sender's clients ask for.
     Propose {

@@ -1,5 +1,5 @@
-//! A planned hand-over: the primary stops taking changes, the follower has everything, and opens the
-//! next epoch.
+//! A planned hand-over: the primary stops taking changes, the follower has everything, and opens
+//! the next epoch.
 //!
 //! ```text
 //!  primary                                       follower
