@@ -418,3 +418,59 @@ fn what_a_request_of_the_other_node_did_is_not_done_again() {
     assert_eq!(tally.requests_there, 1);
     assert_eq!(subjects(&apart.second, "INBOX"), ["both", "routed"]);
 }
+
+/// The value of an entry of INBOX that all see.
+fn entry(store: &Store, name: &str) -> Option<Vec<u8>> {
+    let inbox = mailbox(store, "INBOX").id();
+    let entries = account(store).metadata(Some(inbox), account(store).number()).into_iter();
+    let mut own = entries.filter(|entry| entry.name == name);
+    own.next().map(|entry| entry.value)
+}
+
+fn set_entry(store: &Store, name: &str, value: &str) {
+    let inbox = mailbox(store, "INBOX").id();
+    let (scope, value) = (MetadataScope::Shared, Some(value.as_bytes().to_vec()));
+    let change = MetadataChange { scope, name: name.to_owned(), value };
+    account(store).set_metadata(Some(inbox), vec![change]).wait().unwrap();
+}
+
+#[test]
+fn settings_of_both_sides_stay_and_of_one_thing_the_later_setting_counts() {
+    let mut apart = Apart::after(|store| {
+        append(store, "INBOX", "both");
+    });
+    let Apart { first, second, .. } = &apart;
+    let (number, inbox) = (account(first).number(), mailbox(first, "INBOX").id());
+    let secret = |text: &str| Secret::new(text.to_owned());
+    set_entry(first, "/comment", "of the first");
+    set_entry(first, "/color", "red");
+    let rights = crate::rights::Rights::from_letters("lr").unwrap();
+    let anyone = crate::rights::Identifier::ANYONE;
+    account(first).set_rights(inbox, anyone, Some(rights)).wait().unwrap();
+    first.set_password(number, &secret("new")).unwrap();
+    let alias =
+        |address: &str| AliasEntry { address: address.to_owned(), targets: vec![NAME.to_owned()] };
+    first.add_alias(alias("info@example.org")).unwrap();
+    first.add_alias(alias("gone@example.org")).unwrap();
+    append(first, "INBOX", "over the quota of the other side");
+    second.promote(2).unwrap();
+    std::thread::sleep(Duration::from_millis(5));
+    set_entry(second, "/comment", "of the second");
+    second.add_alias(alias("gone@example.org")).unwrap();
+    second.delete_alias("gone@example.org").unwrap();
+    second.set_message_limit(number, Some(1)).unwrap();
+    let tally = apart.meet();
+    for store in [&apart.first, &apart.second] {
+        assert_eq!(entry(store, "/comment").unwrap(), b"of the second");
+        assert_eq!(entry(store, "/color").unwrap(), b"red");
+        let access = account(store).access_list(mailbox(store, "INBOX").id());
+        assert!(access.iter().any(|entry| entry.identifier == anyone), "{access:?}");
+        assert!(store.authenticate(NAME, &secret("new")).is_ok());
+        let aliases = store.aliases().unwrap();
+        let addresses: Vec<&str> = aliases.iter().map(|alias| alias.address.as_str()).collect();
+        assert_eq!(addresses, ["info@example.org"]);
+    }
+    let all = ["both", "over the quota of the other side"];
+    assert_eq!(subjects(&apart.second, "INBOX"), all, "it was acknowledged");
+    assert_eq!((tally.settings_taken, tally.settings_dropped), (4, 2));
+}
