@@ -268,8 +268,10 @@ impl Pair {
     /// Tells which node is primary, if that is news.
     fn tell_role(&self) {
         let standing = self.store.standing();
-        let epoch = standing.history.last().map_or(0, |epoch| epoch.number);
-        self.teller.tell(Role { follows: standing.follows, epoch });
+        // A second node that has nothing yet is nobody.
+        if let Some(epoch) = standing.history.last() {
+            self.teller.tell(Role { follows: standing.follows, epoch: epoch.number });
+        }
     }
 
     /// Returns when the store is to be closed and opened again, because it goes back to what both

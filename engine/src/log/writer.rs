@@ -218,6 +218,12 @@ impl LogWriter {
         self.durable_hash
     }
 
+    /// State is stamped with that group until another one is flushed: the first that ends where the
+    /// chain does, before watermarks.
+    pub(crate) fn stamp_with(&mut self, hash: GroupHash) {
+        self.durable_hash = hash;
+    }
+
     /// Closes the segment before the next group, so that what lies in it can be rewritten.
     pub(crate) fn begin_another(&mut self) {
         self.rolls = true;

@@ -342,7 +342,13 @@ impl Store {
         }
         let ChainEnd { last_lsn: lsn, hash, .. } = recovered.end;
         inner.pair.tail.begin(Position { lsn, hash });
-        match recovered.writer {
+        let mut writer = recovered.writer;
+        if let Some(writer) = &mut writer
+            && let Some(group) = self.group_ending_at(lsn)?
+        {
+            writer.stamp_with(group.hash);
+        }
+        match writer {
             Some(writer) if inner.pair.follows() => self.start_following(writer, with),
             Some(writer) => {
                 let is_given_up = with.fork.is_some();

@@ -380,6 +380,9 @@ fn a_suffix_is_merged_once_whatever_is_interrupted() {
     }
 }
 
+/// Requests and what they propose, on their way to nobody.
+type Sent = Arc<Mutex<Vec<(RequestId, Vec<u8>)>>>;
+
 #[test]
 fn what_a_request_of_the_other_node_did_is_not_done_again() {
     let mut apart = Apart::after(|store| {
@@ -387,8 +390,8 @@ fn what_a_request_of_the_other_node_did_is_not_done_again() {
     });
     let keyword = Keyword::new("$Junk").unwrap();
     // The follower's client asks; the primary commits, and dies before anybody hears of it.
-    let asked: Arc<Mutex<Vec<(RequestId, Vec<u8>)>>> = Arc::default();
-    struct Lost(Arc<Mutex<Vec<(RequestId, Vec<u8>)>>>);
+    let asked: Sent = Arc::default();
+    struct Lost(Sent);
     impl Route for Lost {
         fn propose(&self, request: RequestId, proposal: Vec<u8>, reply: RouteReply) {
             self.0.lock().push((request, proposal));

@@ -53,6 +53,9 @@ const REQUESTS_KEPT: Duration = Duration::from_secs(600);
 /// How often a thread that ships looks whether it still should.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Who opens the stores again when one of them goes back.
+type Reopening = Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>;
+
 /// A volume of a pair, at this node.
 struct Volume {
     store: Store,
@@ -70,7 +73,7 @@ struct Volume {
     /// Positions of the past minutes, for requests that nobody will send again.
     passed: Mutex<VecDeque<(Instant, Lsn)>>,
     /// Who opens the store again when it goes back.
-    reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
+    reopen: Reopening,
     goes_back: AtomicBool,
     hands_over: AtomicBool,
     /// It is not known whether the follower has more of this epoch.
@@ -157,7 +160,7 @@ pub struct VolumeReport {
 pub struct Node {
     volumes: BTreeMap<VolumeId, Arc<Volume>>,
     connection: Mutex<Option<Arc<Connection>>>,
-    reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>>,
+    reopen: Reopening,
     hand_over: Mutex<Option<HandedOver>>,
     /// Counts what was taken, for tests and figures.
     taken_bytes: AtomicU64,
@@ -166,7 +169,7 @@ pub struct Node {
 impl Node {
     /// A node with these volumes, whose stores were opened for a pair.
     pub fn new(volumes: Vec<(String, Store, Acknowledgement)>) -> Arc<Node> {
-        let reopen: Arc<Mutex<Option<Arc<dyn Fn() + Send + Sync>>>> = Arc::default();
+        let reopen: Reopening = Arc::default();
         let volume = |(name, store, mode): (String, Store, Acknowledgement)| {
             let id = store.standing().volume;
             let volume = Volume {

@@ -32,7 +32,7 @@
 //! 1. Each step takes effect once, however often it is begun.
 //! 2. Steps are removed when all are done, which is when the log here has what became of them.
 //! 3. No UID changes its meaning: numbers that the suffix gave are not given again. They lie below
-//! those of the epoch that goes on; where they do not, they are left out and what has them moves.
+//!    those of the epoch that goes on; else they are left out, and what has them moves.
 
 mod file;
 mod run;

@@ -143,7 +143,7 @@ impl Store {
         let Some(file) = StepsFile::open(disk, &folder)? else { return Ok(None) };
         // So that references are found in the tables.
         self.checkpoint();
-        let tally = Run::new(self, &file)?.to_the_end(&file, goes_on)?;
+        let tally = Run::new(self, &file)?.go_to_the_end(&file, goes_on)?;
         // Everything was answered, so the log here has what became of it.
         StepsFile::remove(disk, &folder).map_err(ReadError::from)?;
         Ok(Some(tally))
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    fn to_the_end(
+    fn go_to_the_end(
         mut self,
         file: &StepsFile,
         goes_on: &dyn Fn() -> bool,

@@ -65,7 +65,7 @@ impl Since {
                 answered.insert(request, outcome);
                 return;
             }
-            let own = record.request.is_some_and(|request| is_own(request));
+            let own = record.request.is_some_and(&*is_own);
             seen.see(header, record, own);
         })
     }
