@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! 1. All groups of a batch are looked at before the first byte of any is written: the chain, the
-//!    hash of each chunk, the key table that they need, records that this version reads.
+//!    hash of each chunk, the key table that they need, records that this version reads. What was
+//!    opened to look at it is what is applied: nothing is read or opened a second time.
 //! 2. What is answered as taken survives a power cut here.
 //! 3. A chunk that came ahead of its record is alive until the primary's `open_lsn` has passed the
 //!    first of its message.
@@ -26,7 +27,7 @@ use crate::format_level;
 use crate::ids::{Lsn, VolumeId};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::log::format::group::Group;
-use crate::log::{BuiltGroup, GroupHash, GroupPlace, Item, LogWriter, Role};
+use crate::log::{BuiltGroup, GroupHash, GroupPlace, Item, LogWriter, RecordHeader, Role};
 use crate::pair::Position;
 use crate::record::{Body, Record, open_record};
 use crate::seal::{KeyTable, KeyTableSnapshot};
@@ -54,6 +55,10 @@ pub(crate) struct Inherited {
     /// Where the oldest message begins that is entering.
     pub(crate) open_lsn: Lsn,
 }
+
+/// A group's records, opened. Of an account whose keys are destroyed there are none: they mean
+/// nothing any more.
+struct Opened(Vec<(RecordHeader, Record)>);
 
 /// The follower of one volume.
 pub(crate) struct Follower {
@@ -94,13 +99,13 @@ impl Follower {
         if let Some(reason) = self.setup.status.stopped() {
             return Err(TakeError::Stopped { reason });
         }
-        let groups = self.judged(bytes)?;
+        let (groups, opened) = self.judged(bytes)?;
         if !self.setup.room.has_for_reclaim(bytes.len()) {
             return Err(TakeError::DiskFull);
         }
         let places = self.write(&groups).map_err(|reason| self.stop(reason))?;
-        for (group, place) in groups.iter().zip(&places) {
-            self.apply(group, place).map_err(|reason| self.stop(reason))?;
+        for ((group, records), place) in groups.iter().zip(opened).zip(&places) {
+            self.apply(group, records, place).map_err(|reason| self.stop(reason))?;
             if group.header().item_count > 0 {
                 self.last_hash = group.hash();
             }
@@ -150,16 +155,16 @@ impl Follower {
         Ok((self.writer, self.due.log_bytes()))
     }
 
-    /// The groups, if all of them can be taken.
-    fn judged(&self, mut bytes: &[u8]) -> Result<Vec<BuiltGroup>, TakeError> {
+    /// The groups and the records of each, if all of them can be taken.
+    fn judged(&self, mut bytes: &[u8]) -> Result<(Vec<BuiltGroup>, Vec<Opened>), TakeError> {
         let mut end = self.position();
-        let mut groups = Vec::new();
+        let (mut groups, mut records) = (Vec::new(), Vec::new());
         let keys = self.setup.keys.snapshot();
         while !bytes.is_empty() {
             let malformed = |why| TakeError::Malformed { behind: end.lsn, why };
-            let length = Group::decode(bytes).map_err(malformed)?.stored_len();
-            let (own, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
-            let group = BuiltGroup::from_bytes(own.to_vec()).map_err(malformed)?;
+            let read = Group::decode(bytes).map_err(malformed)?;
+            let length = read.stored_len();
+            let group = BuiltGroup::of(&read, bytes).map_err(malformed)?;
             let stamp = &group.header().stamp;
             if stamp.volume != self.setup.volume {
                 return Err(TakeError::OtherVolume { found: stamp.volume });
@@ -172,32 +177,11 @@ impl Follower {
                 return Err(TakeError::OlderKeys { needed: stamp.key_version });
             }
             end = Position { lsn: stamp.last_lsn, hash: group.hash() };
-            self.refuse_newer(&group, &keys)?;
+            records.push(opened(&read, &keys)?);
             groups.push(group);
-            bytes = rest;
+            bytes = bytes.get(length..).unwrap_or_default();
         }
-        Ok(groups)
-    }
-
-    /// Refuses a group of which this version would not understand everything.
-    fn refuse_newer(&self, group: &BuiltGroup, keys: &KeyTableSnapshot) -> Result<(), TakeError> {
-        let newer = |level| TakeError::NewerFormat { level, known: format_level::NEWEST };
-        let read = Group::decode(group.bytes());
-        let read = read.map_err(|why| TakeError::Malformed { behind: self.position().lsn, why })?;
-        for placed in read.items() {
-            let Item::Record { header, payload } = placed.item else { continue };
-            if format_level::of_record(header.record_type).is_none() {
-                return Err(newer(format_level::NEWEST + 1));
-            }
-            let record = open_record(keys, &header, payload)
-                .map_err(|what| TakeError::Unreadable { lsn: header.lsn, what })?;
-            if let Some(Record { body: Body::FormatLevel(level), .. }) = record
-                && level > format_level::NEWEST
-            {
-                return Err(newer(level));
-            }
-        }
-        Ok(())
+        Ok((groups, records))
     }
 
     fn write(&mut self, groups: &[BuiltGroup]) -> Result<Vec<GroupPlace>, String> {
@@ -210,17 +194,17 @@ impl Follower {
         written.map_err(|error| error.to_string())
     }
 
-    fn apply(&mut self, group: &BuiltGroup, place: &GroupPlace) -> Result<(), String> {
+    fn apply(
+        &mut self,
+        group: &BuiltGroup,
+        Opened(records): Opened,
+        place: &GroupPlace,
+    ) -> Result<(), String> {
         let committed = Arc::clone(&self.setup.committed);
-        let keys = self.setup.keys.snapshot();
         let mut changes = Changes::default();
         changes.places.extend(places_of(group, place));
         changes.named.push(named_in(group, place));
-        let read = Group::decode(group.bytes()).map_err(|error| error.to_string())?;
-        for placed in read.items() {
-            let Item::Record { header, payload } = placed.item else { continue };
-            // Of an account whose keys are destroyed: its records mean nothing any more.
-            let Some(record) = open_record(&keys, &header, payload)? else { continue };
+        for (header, record) in records {
             let applied = self.begun.applier.apply(&committed, &mut changes, header, record);
             applied.map_err(|error| error.to_string())?;
         }
@@ -249,4 +233,26 @@ impl Follower {
         checkpoints.give_up();
         TakeError::Stopped { reason }
     }
+}
+
+/// The records of a group, opened; refused if this version would not understand everything.
+fn opened(group: &Group<'_>, keys: &KeyTableSnapshot) -> Result<Opened, TakeError> {
+    let newer = |level| TakeError::NewerFormat { level, known: format_level::NEWEST };
+    let mut records = Vec::new();
+    for placed in group.items() {
+        let Item::Record { header, payload } = placed.item else { continue };
+        if format_level::of_record(header.record_type).is_none() {
+            return Err(newer(format_level::NEWEST + 1));
+        }
+        let record = open_record(keys, &header, payload)
+            .map_err(|what| TakeError::Unreadable { lsn: header.lsn, what })?;
+        let Some(record) = record else { continue };
+        if let Body::FormatLevel(level) = record.body
+            && level > format_level::NEWEST
+        {
+            return Err(newer(level));
+        }
+        records.push((header, record));
+    }
+    Ok(Opened(records))
 }

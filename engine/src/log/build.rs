@@ -160,6 +160,21 @@ impl BuiltGroup {
         Ok(BuiltGroup::padded(bytes, header, hash, contents))
     }
 
+    /// The group that was just decoded from the start of `bytes`, which may go on behind it. Its
+    /// bytes are copied once, into a buffer that has room for the padding.
+    ///
+    /// # Errors
+    /// A chunk differs from its hash.
+    pub(crate) fn of(group: &Group<'_>, bytes: &[u8]) -> Result<BuiltGroup, FormatError> {
+        group.verify_chunks()?;
+        let own = bytes.get(..group.stored_len());
+        let own = own.ok_or(FormatError::Short { what: "a group" })?;
+        let mut copy = Vec::with_capacity(own.len().next_multiple_of(GROUP_ALIGNMENT));
+        copy.extend_from_slice(own);
+        let contents = (chunks_of(group), KeyNames::of_group(group));
+        Ok(BuiltGroup::padded(copy, group.header, group.hash, contents))
+    }
+
     fn padded(
         mut bytes: Vec<u8>,
         header: GroupHeader,

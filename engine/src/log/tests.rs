@@ -694,6 +694,19 @@ mod formats {
         }
     }
 
+    #[test]
+    fn a_group_is_taken_from_the_front_of_a_batch_unless_a_chunk_of_it_is_damaged() {
+        let whole = group(begin(), "some text ");
+        let mut batch = [whole.bytes(), b"and what follows it"].concat();
+        let taken = BuiltGroup::of(&Group::decode(&batch).unwrap(), &batch).unwrap();
+        assert_eq!(taken.bytes(), whole.bytes());
+        assert_eq!(taken.padded_bytes(), whole.padded_bytes(), "zeros follow, not the batch");
+        assert_eq!((taken.hash(), taken.chunks()), (whole.hash(), whole.chunks()));
+        // Decoding does not look at the bytes of chunks.
+        batch[usize::try_from(whole.chunks()[0].offset).unwrap()] ^= 1;
+        BuiltGroup::of(&Group::decode(&batch).unwrap(), &batch).unwrap_err();
+    }
+
     proptest! {
         #[test]
         fn every_flipped_bit_of_a_group_is_noticed(at in 0_usize..2000, bit in 0_u8..8) {
