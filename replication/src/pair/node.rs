@@ -372,13 +372,14 @@ impl Volume {
         proposal: &[u8],
     ) {
         let begun = Instant::now();
+        let mut message = Message::Propose { request, bytes: proposal.to_vec() };
         loop {
-            let message = Message::Propose { request, bytes: proposal.to_vec() };
             match connection.send(id, message) {
                 // What is lost with the connection is sent again by the next.
                 Ok(()) | Err(SendError::Closed) => return,
-                Err(SendError::Full(_)) if begun.elapsed() < SEND_PATIENCE => {
+                Err(SendError::Full(refused)) if begun.elapsed() < SEND_PATIENCE => {
                     connection.wait_for_room(proposal.len(), LOOK);
+                    message = *refused;
                 }
                 Err(error) => return self.asked.refuse(request, &error.to_string()),
             }
@@ -565,16 +566,12 @@ impl Volume {
                         let (version, table) = self.store.key_table();
                         keys_sent = Some(version);
                         let table = Message::KeyTable { version, bytes: table };
-                        if !send(connection, table.payload_bytes(), stop, |link| {
-                            link.send(id, table.clone())
-                        }) {
+                        if !send(connection, (id, end.lsn), table, stop) {
                             return;
                         }
                     }
                     self.standing.lock().sent.push_back((end.lsn, Instant::now()));
-                    send(connection, bytes.len(), stop, |link| {
-                        link.send_groups(id, end.lsn, bytes.clone())
-                    })
+                    send(connection, (id, end.lsn), Message::Groups(bytes), stop)
                 }
                 Ok(Shipment::Nothing) => true,
                 Ok(Shipment::TooOld) => {
@@ -603,18 +600,25 @@ impl Volume {
     }
 }
 
-/// Sends, as soon as there is room; answers whether it was sent.
+/// Sends, as soon as there is room; answers whether it was sent. A message that found no room comes
+/// back and is tried again: it is not copied for that. Groups end with `last`.
 fn send(
     connection: &Connection,
-    bytes: usize,
+    (id, last): (VolumeId, Lsn),
+    mut message: Message,
     stop: &AtomicBool,
-    send: impl Fn(&Connection) -> Result<(), SendError>,
 ) -> bool {
     loop {
-        match send(connection) {
+        let bytes = message.payload_bytes();
+        let sent = match message {
+            Message::Groups(groups) => connection.send_groups(id, last, groups),
+            other => connection.send(id, other),
+        };
+        match sent {
             Ok(()) => return true,
-            Err(SendError::Full(_)) if !stop.load(Ordering::Relaxed) => {
+            Err(SendError::Full(refused)) if !stop.load(Ordering::Relaxed) => {
                 connection.wait_for_room(bytes, LOOK);
+                message = *refused;
             }
             Err(_) => return false,
         }
