@@ -19,6 +19,8 @@
 //! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
 mod hand_over;
+mod lag;
+mod levels;
 mod way_back;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,9 +33,11 @@ use engine::error::CommitError;
 use engine::ids::{Lsn, RequestId, VolumeId};
 use engine::log::GroupHash;
 use engine::pair::{Acknowledgement, Position, Shipment};
-use engine::{ProposalOutcome, Route, RouteReply, Store};
+use engine::{ProposalOutcome, Route, RouteReply, Store, VolumeStanding};
 use parking_lot::{Condvar, Mutex};
 
+use self::lag::{Lag, exposed, records_between};
+pub use self::levels::LevelRefusal;
 use super::asking::{Asked, BYTES_MAX, COUNT_MAX};
 use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
@@ -70,6 +74,8 @@ struct Volume {
     proposals: Proposals,
     /// The connection, while its other end is primary.
     primary: Mutex<Option<Arc<Connection>>>,
+    /// Since when the other node is behind.
+    lag: Mutex<Lag>,
     /// Positions of the past minutes, for requests that nobody will send again.
     passed: Mutex<VecDeque<(Instant, Lsn)>>,
     /// Who opens the store again when it goes back.
@@ -144,8 +150,10 @@ pub struct VolumeReport {
     pub lag_records: Option<u64>,
     /// Bytes on their way.
     pub lag_bytes: u64,
-    /// How long the oldest group that is on its way has been.
+    /// For how long the other node has been behind.
     pub lag: Duration,
+    /// At most so many records are acknowledged that the other node lacks, if that is known.
+    pub exposed_records: Option<u64>,
     /// The follower is there.
     pub is_there: bool,
     /// Changes are acknowledged without it that should not be.
@@ -182,6 +190,7 @@ impl Node {
                 asked: Asked::default(),
                 proposals: Proposals::default(),
                 primary: Mutex::default(),
+                lag: Mutex::default(),
                 passed: Mutex::default(),
                 reopen: Arc::clone(&reopen),
                 goes_back: AtomicBool::new(false),
@@ -240,6 +249,7 @@ impl Node {
                     volume.say(&connection, *id, Message::Withdraw(request));
                 });
             }
+            volume.observe_lag();
             volume.forget();
             volume.hold_if_due();
             volume.merge_if_due(*id);
@@ -317,21 +327,37 @@ impl Volume {
 
     fn report(&self, lag_bytes: u64) -> VolumeReport {
         let pair = self.store.pair_standing();
+        let VolumeStanding { follows, history, .. } = self.store.standing();
+        let lag_records = pair.noted.and_then(|noted| records_between(&history, noted, pair.last));
+        let now = Instant::now();
+        let behind = pair.noted.map_or(Duration::ZERO, |noted| self.lag.lock().since(noted, now));
         let standing = self.standing.lock();
-        let same_epoch = pair.noted.filter(|noted| noted.epoch() == pair.last.epoch());
+        let on_its_way = standing.sent.front();
+        let on_its_way =
+            on_its_way.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since));
         VolumeReport {
             name: self.name.clone(),
-            follows: self.store.standing().follows,
+            follows,
             last: pair.last,
             noted: pair.noted,
-            lag_records: same_epoch
-                .map(|noted| pair.last.sequence().saturating_sub(noted.sequence())),
+            lag_records,
             lag_bytes,
-            lag: standing.sent.front().map_or(Duration::ZERO, |(_, since)| since.elapsed()),
+            lag: behind.max(on_its_way),
+            exposed_records: exposed(self.mode, (pair.is_there, pair.is_degraded), lag_records),
             is_there: pair.is_there,
             is_degraded: pair.is_degraded,
             trouble: standing.trouble.clone(),
             merge: *self.merge.lock(),
+        }
+    }
+
+    /// Looks whether the other node is behind.
+    fn observe_lag(&self) {
+        let pair = self.store.pair_standing();
+        let mut lag = self.lag.lock();
+        match pair.noted.filter(|_| !self.store.standing().follows) {
+            Some(noted) => lag.observe(pair.last, noted, Instant::now()),
+            None => lag.clear(),
         }
     }
 
