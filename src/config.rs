@@ -328,6 +328,7 @@ impl Config {
                 Acknowledge::Durable => Acknowledgement::Durable(away),
             },
             degrade_after: degrade_seconds.seconds(),
+            lag_alarm: Some(self.pair.lag_alarm_seconds.seconds()).filter(|time| !time.is_zero()),
             etcd: Config::etcd(etcd)?,
             role_command: self.pair.role_command.clone(),
         })

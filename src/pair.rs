@@ -9,6 +9,7 @@
 //! 1. A node without `[pair] listen` and without a second node opens no socket for one.
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
+mod alarm;
 mod failover;
 mod role;
 
@@ -36,6 +37,7 @@ use replication::pair::peer::{Parity, PeerRecord};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use self::alarm::LagAlarm;
 pub(crate) use self::failover::EtcdSettings;
 use self::failover::Watch;
 use self::role::{Role, Teller};
@@ -58,6 +60,8 @@ pub(crate) struct PairOptions {
     pub(crate) acknowledgement: Acknowledgement,
     /// After which time without the other node changes are acknowledged without it.
     pub(crate) degrade_after: Duration,
+    /// For how long the other node may be behind before the log says so; `None`: for ever.
+    pub(crate) lag_alarm: Option<Duration>,
     /// Who says which node is primary, if a third party does.
     pub(crate) etcd: Option<EtcdSettings>,
     /// A program that is told this node's role; empty: none.
@@ -77,6 +81,10 @@ pub(crate) struct PairLine {
     pub(crate) lag_records: Option<u64>,
     pub(crate) lag_bytes: u64,
     pub(crate) lag_milliseconds: u64,
+    /// It has been behind for longer than it may be.
+    pub(crate) is_late: bool,
+    /// At most so many changes are acknowledged that are on this node alone, if that is known.
+    pub(crate) exposed_records: Option<u64>,
     /// The follower is there, and has caught up.
     pub(crate) is_there: bool,
     /// Changes are acknowledged without it that should not be.
@@ -159,6 +167,16 @@ pub(crate) fn member_mode(
     }
 }
 
+/// Whether the node of that directory is one of a pair.
+pub(crate) fn has_second(directory: &Path) -> Result<bool, Failure> {
+    match PeerRecord::load(&folder_of(directory)) {
+        Ok(peer) => Ok(peer.is_some()),
+        // As in `member_mode`.
+        Err(CredentialsError::File { .. }) => Ok(false),
+        Err(error) => Err(damaged(&error)),
+    }
+}
+
 impl Pair {
     /// Listens and dials, if there is anything to; within a runtime.
     pub(crate) async fn start(
@@ -235,12 +253,13 @@ impl Pair {
     /// What time brings. Goes on without the other node after a set time, where that is configured,
     /// and loudly.
     async fn keep_watch(self: Arc<Pair>) {
-        let mut alone = Duration::ZERO;
+        let (mut alone, mut alarm) = (Duration::ZERO, LagAlarm::default());
         loop {
             tokio::time::sleep(LOOK).await;
             self.tell_role();
             let node = Arc::clone(&self.node);
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
+            alarm.look(&self.node.report(), self.options.lag_alarm);
             let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
             // With an etcd, it is told first.
             if !degrades || self.watch.is_some() {
@@ -298,6 +317,15 @@ impl Pair {
         let invitation = invitation
             .map_err(|error| Failure::new(Exit::Later, format!("no random numbers: {error}")))?;
         Ok(invitation.to_token().to_string())
+    }
+
+    /// Whether the store's format level may be raised.
+    pub(crate) fn may_raise_level(&self) -> Result<(), Failure> {
+        if self.link.peer().is_none() {
+            return Ok(());
+        }
+        let may = self.node.may_raise_level();
+        may.map_err(|refusal| Failure::new(Exit::Refused, refusal.to_string()))
     }
 
     /// This node becomes primary; answers the epoch that it opened.
@@ -420,7 +448,10 @@ impl Pair {
             is_connected: self.node.is_connected(),
             round_trip_microseconds: self.link.figures().round_trip.smoothed_us,
             etcd: self.watch.as_ref().map(|watch| watch.failover.lock().word().to_owned()),
-            volumes: self.node.report().into_iter().map(line_of).collect(),
+            volumes: {
+                let line = |report| line_of(report, self.options.lag_alarm);
+                self.node.report().into_iter().map(line).collect()
+            },
         }
     }
 
@@ -433,7 +464,7 @@ impl Pair {
     }
 }
 
-fn line_of(report: VolumeReport) -> PairLine {
+fn line_of(report: VolumeReport, lag_alarm: Option<Duration>) -> PairLine {
     PairLine {
         volume: report.name,
         role: if report.follows { "follower" } else { "primary" }.to_owned(),
@@ -442,6 +473,8 @@ fn line_of(report: VolumeReport) -> PairLine {
         lag_records: report.lag_records,
         lag_bytes: report.lag_bytes,
         lag_milliseconds: u64::try_from(report.lag.as_millis()).unwrap_or(u64::MAX),
+        is_late: alarm::is_late(report.lag, lag_alarm),
+        exposed_records: report.exposed_records,
         is_there: report.is_there,
         is_degraded: report.is_degraded,
         trouble: report.trouble,

@@ -385,7 +385,7 @@ fn dispatch(
         Request::Check => answer = Answer::Checked(store_access::check(store, progress)?),
         Request::Status => answer = Answer::Status(store_access::status(store)),
         Request::Key { request } => answer = keys::answer(store, request, progress)?,
-        Request::UpgradeFinish => answer = upgraded(store.finish_upgrade()?),
+        Request::UpgradeFinish => answer = upgraded(desk)?,
         Request::Deliver { recipient, mailbox, .. } => {
             return deliver(desk, &recipient, mailbox.as_deref(), body);
         }
@@ -464,8 +464,13 @@ fn aliases(store: &Store) -> Result<Answer, Failure> {
     Ok(Answer::Aliases { aliases: store.aliases()?.into_iter().map(line).collect() })
 }
 
-fn upgraded(Upgrade { before, now }: Upgrade) -> Answer {
-    Answer::Upgraded { before, now }
+/// In a pair, only to what both nodes read.
+fn upgraded(desk: &Desk) -> Result<Answer, Failure> {
+    if let Some(pair) = &desk.pair {
+        pair.may_raise_level()?;
+    }
+    let Upgrade { before, now } = desk.store.finish_upgrade()?;
+    Ok(Answer::Upgraded { before, now })
 }
 
 /// Of several failures the one to answer with: one that may pass goes first, so that the sender

@@ -85,6 +85,16 @@ fn volume_sentence(line: &PairLine) -> String {
             bytes(line.lag_bytes),
             line.lag_milliseconds
         ));
+        match line.exposed_records {
+            Some(0) => {}
+            Some(count) => {
+                words.push_str(&format!("; up to {count} acknowledged ones are here alone"))
+            }
+            None => words.push_str("; how many acknowledged ones are here alone is not known"),
+        }
+        if line.is_late {
+            words.push_str("; that is LATE");
+        }
         if !line.is_there {
             words.push_str("; it is AWAY or catching up");
         }

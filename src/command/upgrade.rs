@@ -2,11 +2,20 @@
 
 use crate::admin::{Answer, Request};
 use crate::cli::PlaceArguments;
-use crate::command::{ask, unexpected};
-use crate::failure::Failure;
+use crate::command::{Place, ask, unexpected};
+use crate::failure::{Exit, Failure};
+use crate::pair;
 
 /// `pillarbox upgrade finish`
 pub(crate) fn finish(place: &PlaceArguments) -> Result<(), Failure> {
+    let found = Place::find(place)?;
+    if !found.is_running()? && pair::has_second(&found.directory)? {
+        return Err(Failure::new(
+            Exit::Refused,
+            "this node is one of a pair: start both, so that this one hears up to which format \
+             level the other one reads, and ask again; nothing was changed",
+        ));
+    }
     let Answer::Upgraded { before, now } = ask(place, &Request::UpgradeFinish)? else {
         return Err(unexpected());
     };

@@ -464,6 +464,8 @@ pub(crate) struct PairSection {
     pub(crate) away: OtherAway,
     /// Seconds without the other node after which to degrade.
     pub(crate) degrade_seconds: Within<1, 86400>,
+    /// Seconds that the other node may be behind before the log says so as an error. 0: never.
+    pub(crate) lag_alarm_seconds: Within<0, 86400>,
     /// Bytes of disk that may be kept so that this node can go back to what the other one has, and
     /// that one can be sent what it lacks; beyond, it takes a full copy. 0: no bound.
     pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
@@ -517,6 +519,7 @@ impl Default for PairSection {
             acknowledge: Acknowledge::Local,
             away: OtherAway::Refuse,
             degrade_seconds: Within::of(30),
+            lag_alarm_seconds: Within::of(60),
             log_keep_bytes: Within::of(64 << 30),
             role_command: Vec::new(),
             etcd: EtcdSection::default(),

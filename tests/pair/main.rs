@@ -11,6 +11,7 @@
 mod support;
 
 mod failover;
+mod lag;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
