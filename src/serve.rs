@@ -156,13 +156,7 @@ async fn answer(
         () = stop.received() => false,
         () = goes_back(pair.as_deref()) => true,
     };
-    if again {
-        tracing::warn!("this node goes back to what both nodes of the pair have; sessions end");
-        tell_systemd("RELOADING=1");
-    } else {
-        tracing::info!("stopping; a second signal stops at once");
-        tell_systemd("STOPPING=1");
-    }
+    say_that_it_ends(again);
     let _ = stopping.send(true);
     tokio::select! {
         () = listeners.drained() => {}
@@ -176,6 +170,16 @@ async fn answer(
         let _ = tokio::task::spawn_blocking(move || pair.stop()).await;
     }
     Ok(if again { Ended::Again(store) } else { Ended::Stopped(store) })
+}
+
+fn say_that_it_ends(again: bool) {
+    if again {
+        tracing::warn!("this node goes back to what both nodes of the pair have; sessions end");
+        tell_systemd("RELOADING=1");
+    } else {
+        tracing::info!("stopping; a second signal stops at once");
+        tell_systemd("STOPPING=1");
+    }
 }
 
 /// Returns when the pair says that the store is to be opened again.

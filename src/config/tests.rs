@@ -26,29 +26,43 @@ fn example() -> String {
         "smtp",
         "delivery",
         "documents",
+        "pair",
         "limits",
         "log",
     ] {
-        let body = push_head(&mut text, SECTIONS, section);
-        text.push_str(&format!("[{section}]\n"));
-        for line in body.lines().take_while(|line| *line != "}") {
-            let line = line.trim();
-            if let Some(comment) = line.strip_prefix("///") {
-                text.push_str(&format!("#{comment}\n"));
-            } else if let Some(field) = line.strip_prefix("pub(crate) ") {
-                let name = field.split(':').next().unwrap();
-                let value = &defaults[section].as_table().unwrap()[name];
-                if let Some(range) = range_of(section, name) {
-                    text.push_str(&format!("# From {range}.\n"));
-                }
-                text.push_str(&format!("{name} = {value}\n"));
-            }
-        }
+        push_section(&mut text, section, section, &defaults[section]);
         if section == "documents" {
             push_extractor(&mut text);
         }
+        if section == "pair" {
+            push_section(&mut text, "etcd", "pair.etcd", &defaults["pair"]["etcd"]);
+        }
     }
     text
+}
+
+/// Adds a section with its defaults; tables in it stand by themselves.
+fn push_section(text: &mut String, section: &str, header: &str, defaults: &toml::Value) {
+    let body = push_head(text, SECTIONS, section);
+    text.push_str(&format!("[{header}]\n"));
+    let mut comments = String::new();
+    for line in body.lines().take_while(|line| *line != "}") {
+        let line = line.trim();
+        if let Some(comment) = line.strip_prefix("///") {
+            comments.push_str(&format!("#{comment}\n"));
+        } else if let Some(field) = line.strip_prefix("pub(crate) ") {
+            let name = field.split(':').next().unwrap();
+            let (comment, value) = (std::mem::take(&mut comments), &defaults[name]);
+            if value.is_table() {
+                continue;
+            }
+            text.push_str(&comment);
+            if let Some(range) = range_of(header, name) {
+                text.push_str(&format!("# From {range}.\n"));
+            }
+            text.push_str(&format!("{name} = {value}\n"));
+        }
+    }
 }
 
 /// Adds the comment of a section; answers the fields behind it.

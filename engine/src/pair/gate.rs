@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  mode      follower                   a durable group is committed
-//!  local     any                        at once; with a lease that has lapsed, when the follower has
-//!                                       noted it
+//!  local     any                        at once
+//!            lease has lapsed           when the follower has noted it
 //!  durable   there                      when the follower has noted it
 //!            away, Refuse               not before it is back; new changes are refused
 //!            away, Degrade              when degrading was allowed, until it is there again

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::OpenOptions;
 use super::create::log_setup;
-use super::layout::Layout;
-use super::open::unlock;
+use super::layout::{Layout, NodeFile};
+use super::open::{committed_of, empty_spool, read_node, unlock};
 use super::surroundings::Surroundings;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, ReadError};
@@ -21,8 +21,44 @@ use crate::way_back::{Held, HeldFolders, RewindOrder, rewind};
 /// What was wrong with the file of the root key, and with a copy of the key table.
 type Healed = (Option<String>, Option<String>);
 
+/// What a store is opened over.
+pub(super) struct Foundation {
+    pub(super) node: NodeFile,
+    pub(super) pair: Arc<PairState>,
+    pub(super) held: Arc<Held>,
+    /// The volume went back to what both nodes have.
+    pub(super) is_rewound: bool,
+    pub(super) keys: Arc<KeyTable>,
+    pub(super) healed: Healed,
+    pub(super) saved: Arc<Saved>,
+    pub(super) committed: Arc<Committed>,
+    pub(super) log: LogSetup,
+}
+
+/// Lays it, from the bottom up; what was not finished before is.
+pub(super) fn foundation(
+    surroundings: &Surroundings,
+    layout: &Layout,
+    options: &OpenOptions,
+) -> Result<Foundation, OpenError> {
+    let (disk, mode) = (surroundings.disk.as_ref(), options.mode);
+    let node = read_node(disk, layout)?;
+    let pair: Arc<PairState> = Arc::default();
+    let (held, is_rewound) = held_of(surroundings, (layout, node.volume), &pair, options)?;
+    let (keys, healed) = keys_of(surroundings, layout, options, node.volume)?;
+    empty_spool(disk, layout, mode)?;
+    let saved = saved_of(surroundings, layout, (&surroundings.sealer, &keys), mode)?;
+    let saved = Arc::new(saved);
+    let committed = committed_of(surroundings, &saved, options)?;
+    let mut log = log_of(surroundings, layout, node.volume, &committed)?;
+    if is_rewound {
+        log.role = Role::Follower;
+    }
+    Ok(Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log })
+}
+
 /// The key table, and what was wrong with the file of the root key and with a copy of the table.
-pub(super) fn keys_of(
+fn keys_of(
     surroundings: &Surroundings,
     layout: &Layout,
     options: &OpenOptions,
@@ -37,7 +73,7 @@ pub(super) fn keys_of(
 }
 
 /// The tables.
-pub(super) fn saved_of(
+fn saved_of(
     surroundings: &Surroundings,
     layout: &Layout,
     (sealer, keys): (&Sealer, &Arc<KeyTable>),
@@ -50,7 +86,7 @@ pub(super) fn saved_of(
 
 /// What is held for the other node's sake; and whether the volume went back to what both have,
 /// because that had begun.
-pub(super) fn held_of(
+fn held_of(
     surroundings: &Surroundings,
     (layout, volume): (&Layout, VolumeId),
     pair: &Arc<PairState>,
@@ -81,7 +117,7 @@ pub(super) fn held_of(
 }
 
 /// What the log needs, in the role in which this node wrote last.
-pub(super) fn log_of(
+fn log_of(
     surroundings: &Surroundings,
     layout: &Layout,
     volume: VolumeId,

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::create::KeySource;
 use super::drive::{Driver, Steps};
-use super::foundation::{held_of, keys_of, log_of, saved_of, with_switched};
+use super::foundation::{Foundation, foundation, with_switched};
 use super::give_up::{Fork, GivingUp, refuse_unfinished};
 use super::index_maker::{IndexDrive, Indexing};
 use super::keys::Ending;
@@ -35,7 +35,7 @@ use crate::log::{
     ChainEnd, LogDamage, LogReader, LogSetup, LogWriter, Recovered, RecoveryReport, Role, Severity,
 };
 use crate::mailbox::{PageCache, PageReader};
-use crate::pair::{Acknowledgement, PairState, Position};
+use crate::pair::{Acknowledgement, Position};
 use crate::purge::{PurgeSetup, Purger};
 use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, RootKey, RootKeyFile};
@@ -172,6 +172,17 @@ pub(crate) struct Beginning {
     was_closed: bool,
 }
 
+impl Beginning {
+    fn of(
+        surroundings: &Surroundings,
+        (log, node): (LogSetup, NodeFile),
+        upkeep: Upkeep,
+    ) -> Beginning {
+        let surroundings = surroundings.clone();
+        Beginning { surroundings, log, node, upkeep, was_closed: false }
+    }
+}
+
 /// How much is done in the background.
 #[derive(Clone, Copy)]
 struct Upkeep {
@@ -253,19 +264,10 @@ impl Store {
     ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
         let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
-        let node = read_node(disk.as_ref(), &layout)?;
         let sealer = surroundings.sealer.clone();
         let (mode, upkeep) = (options.mode, Upkeep::of(&options));
-        let pair: Arc<PairState> = Arc::default();
-        let (held, is_rewound) = held_of(surroundings, (&layout, node.volume), &pair, &options)?;
-        let (keys, healed) = keys_of(surroundings, &layout, &options, node.volume)?;
-        empty_spool(disk.as_ref(), &layout, mode)?;
-        let saved = Arc::new(saved_of(surroundings, &layout, (&sealer, &keys), mode)?);
-        let committed = committed_of(surroundings, &saved, &options)?;
-        let mut log = log_of(surroundings, &layout, node.volume, &committed)?;
-        if is_rewound {
-            log.role = Role::Follower;
-        }
+        let Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log } =
+            foundation(surroundings, &layout, &options)?;
         let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
         let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
@@ -289,13 +291,7 @@ impl Store {
             pair,
             held,
             follower: Mutex::default(),
-            beginning: Beginning {
-                surroundings: surroundings.clone(),
-                log,
-                node,
-                upkeep,
-                was_closed,
-            },
+            beginning: Beginning { was_closed, ..Beginning::of(surroundings, (log, node), upkeep) },
             route: RwLock::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
@@ -320,9 +316,8 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        let fork = giving_up.and_then(|giving_up| giving_up.fork(&recovered));
-        let alone = || Fork::at_the_end(recovered.end.last_lsn);
-        let fork = fork.or_else(|| (options.begins_epoch && !follows).then(alone));
+        let begins_epoch = options.begins_epoch && !follows;
+        let fork = fork_of(giving_up.as_deref(), begins_epoch, &recovered);
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;
@@ -689,7 +684,7 @@ fn room(disk: &Arc<dyn Disk>, layout: &Layout, reserve_bytes: u64) -> Arc<Room> 
 }
 
 /// What readers see, as the tables have it.
-fn committed_of(
+pub(super) fn committed_of(
     surroundings: &Surroundings,
     saved: &Arc<Saved>,
     options: &OpenOptions,
@@ -746,6 +741,17 @@ pub(super) fn read_node(disk: &dyn Disk, layout: &Layout) -> Result<NodeFile, Op
     NodeFile::decode(&layout.node(), &text)
 }
 
+/// From where a primary goes on in another epoch, if it does.
+fn fork_of(
+    giving_up: Option<&GivingUp>,
+    begins_epoch: bool,
+    recovered: &Recovered,
+) -> Option<Fork> {
+    let given_up = giving_up.and_then(|giving_up| giving_up.fork(recovered));
+    let alone = || Fork::at_the_end(recovered.end.last_lsn);
+    given_up.or_else(|| begins_epoch.then(alone))
+}
+
 /// Whether the store had been closed. From now on it counts as not.
 fn take_closed(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<bool, DiskError> {
     let path = layout.closed();
@@ -757,7 +763,11 @@ fn take_closed(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<bool,
     Ok(was_closed)
 }
 
-fn empty_spool(disk: &dyn Disk, layout: &Layout, mode: OpenMode) -> Result<(), OpenError> {
+pub(super) fn empty_spool(
+    disk: &dyn Disk,
+    layout: &Layout,
+    mode: OpenMode,
+) -> Result<(), OpenError> {
     if mode == OpenMode::Read {
         return Ok(());
     }
