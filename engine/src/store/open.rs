@@ -270,7 +270,6 @@ impl Store {
             foundation(surroundings, &layout, &options)?;
         let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
-        let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
