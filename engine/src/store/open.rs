@@ -176,10 +176,10 @@ impl Beginning {
     fn of(
         surroundings: &Surroundings,
         (log, node): (LogSetup, NodeFile),
-        upkeep: Upkeep,
+        (upkeep, was_closed): (Upkeep, bool),
     ) -> Beginning {
         let surroundings = surroundings.clone();
-        Beginning { surroundings, log, node, upkeep, was_closed: false }
+        Beginning { surroundings, log, node, upkeep, was_closed }
     }
 }
 
@@ -264,8 +264,8 @@ impl Store {
     ) -> Result<(Store, OpenReport), OpenError> {
         let begin = surroundings.clock.monotonic();
         let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
-        let sealer = surroundings.sealer.clone();
-        let (mode, upkeep) = (options.mode, Upkeep::of(&options));
+        let (sealer, mode) = (surroundings.sealer.clone(), options.mode);
+        let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log } =
             foundation(surroundings, &layout, &options)?;
         let follows = log.role == Role::Follower;
@@ -290,7 +290,7 @@ impl Store {
             pair,
             held,
             follower: Mutex::default(),
-            beginning: Beginning { was_closed, ..Beginning::of(surroundings, (log, node), upkeep) },
+            beginning: Beginning::of(surroundings, (log, node), (Upkeep::of(&options), was_closed)),
             route: RwLock::default(),
             checkpoints: Arc::default(),
             commit_status: Arc::default(),
