@@ -265,9 +265,9 @@ impl Store {
         let begin = surroundings.clock.monotonic();
         let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
         let (sealer, mode) = (surroundings.sealer.clone(), options.mode);
-        let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log } =
             foundation(surroundings, &layout, &options)?;
+        let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let follows = log.role == Role::Follower;
         let bytes = options.replay_checkpoint_bytes;
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
