@@ -5,7 +5,7 @@
 //! | `write_at` | all bytes are in the cache, or an error; durable only after `sync_data` |
 //! | `sync_data` | every earlier `write_at` and `set_len` of this file survives a power cut |
 //! | `write_and_sync` | both in one call, which io_uring makes of one submission; for the log |
-//! | `create`, `rename`, `link`, `remove` | visible at once; durable after `sync_dir` of the folder |
+//! | `create`, `rename`, `link`, `remove` | visible at once; durable after `sync_dir` |
 //!
 //! [`PlainDisk`] is the system's, [`UringDisk`] is the same with io_uring under the log, and
 //! [`system_disk`] chooses between them; [`SimulatedDisk`](simulated::SimulatedDisk) lives in
