@@ -531,3 +531,10 @@ fn b3_seed_36_a_follower_shows_the_numbers_of_an_epoch_that_begins() {
 fn b2_seed_3011_a_checkpoint_that_a_watermark_stamped_is_not_held() {
     run_seeds(3011, 1);
 }
+
+/// Found: an opening that was cut short had carried the common group, and the cut kept what lay
+/// between.
+#[test]
+fn b2_seed_1000668_of_several_segments_that_have_the_common_group_the_oldest_counts() {
+    run_seeds(1_000_668, 1);
+}

@@ -97,24 +97,35 @@ fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
         .collect();
     numbers.sort_unstable_by_key(|(number, _)| (number.place(), number.generation()));
     let mut going: Vec<PathBuf> = Vec::new();
+    let mut found: Option<(PathBuf, u64, bool)> = None;
     while let Some((_, path)) = numbers.pop() {
         let file = SegmentFile::open_cached(disk, &path)?;
-        if let Some(end) = offset_behind(&file, common)? {
-            // What comes first must be whole when what comes last is gone already.
-            // A footer may know of more that is durable than its segment has.
-            let ends_there = file.footer()?.is_some_and(|footer| {
-                footer.last == common.hash && footer.durable_lsn <= common.lsn
-            });
-            if !ends_there && end < file.byte_count {
-                copy_up_to(disk, &path, end)?;
+        match offset_behind(&file, common)? {
+            Some(end) => {
+                // A footer may know of more that is durable than its segment has.
+                let ends_there = file.footer()?.is_some_and(|footer| {
+                    footer.last == common.hash && footer.durable_lsn <= common.lsn
+                });
+                let is_cut = !ends_there && end < file.byte_count;
+                // An opening that was cut short may have carried the group into another segment;
+                // the oldest that has it counts.
+                let newer = found.replace((path, end, is_cut));
+                going.extend(newer.map(|(path, ..)| path));
             }
-            for path in going {
-                disk.remove(&path)?;
-            }
-            disk.sync_dir(log)?;
-            return Ok(());
+            None if found.is_some() => break,
+            None => going.push(path),
         }
-        going.push(path);
+    }
+    if let Some((path, end, is_cut)) = found {
+        // What comes first must be whole when what comes last is gone already.
+        if is_cut {
+            copy_up_to(disk, &path, end)?;
+        }
+        for path in going {
+            disk.remove(&path)?;
+        }
+        disk.sync_dir(log)?;
+        return Ok(());
     }
     Err(ReadError::Damage(Damage {
         file: log.to_path_buf(),
