@@ -432,6 +432,7 @@ impl Pair {
         PeerRecord::remove(&self.folder).map_err(|error| damaged(&error))?;
         self.link.set_peer(None);
         self.store.end_pair();
+        self.node.ask_nobody();
         tracing::warn!("the second node is forgotten: mail is on this node alone");
         Ok(())
     }

@@ -78,6 +78,13 @@ impl Encoder {
         }
     }
 
+    /// All of it, and its hash behind it: a small file that tells when it is damaged.
+    pub(crate) fn checked(mut self) -> Vec<u8> {
+        let check = *blake3::hash(&self.bytes).as_bytes();
+        self.raw(&check);
+        self.bytes
+    }
+
     /// Ranges as differences: `first − previous last`, `last − first`.
     pub(crate) fn uids(&mut self, uids: &UidSet) {
         self.count(uids.ranges().len());
@@ -98,6 +105,12 @@ pub(crate) struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Decoder<'a> {
         Decoder { left: bytes }
+    }
+
+    /// What [`Encoder::checked`] wrote, if its hash is right.
+    pub(crate) fn checked(bytes: &'a [u8]) -> Option<Decoder<'a>> {
+        let (body, check) = bytes.split_last_chunk::<32>()?;
+        (*blake3::hash(body).as_bytes() == *check).then(|| Decoder::new(body))
     }
 
     /// How many bytes are left.

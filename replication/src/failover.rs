@@ -292,6 +292,11 @@ impl Failover {
         if self.alone() < self.terms.failover_after {
             return (Turn::Nothing, LOOK);
         }
+        // Without etcd nobody is promoted, and then nothing is to stop either: the primary may be
+        // back before etcd is.
+        if let Err(error) = self.directory.read() {
+            return self.later(&error);
+        }
         match self.next_epoch() {
             Ok(epoch) => self.ask(&epoch),
             Err(error) => self.refused(&error),
@@ -337,16 +342,22 @@ impl Failover {
         if !self.store.standing().follows {
             return Err("this node is primary already".to_owned());
         }
-        let opened = self.next_epoch().map_err(|error| error.to_string()).and_then(|epoch| {
-            self.directory.open(&epoch, Demand::Nothing).map_err(|error| error.to_string())
-        });
-        match opened.map(|holding| self.promote(holding)) {
-            Ok((Turn::Promoted(epoch), _)) => Ok(epoch),
-            Ok(_) => Err(self.word.clone()),
-            Err(why) => {
-                let _ = self.refused(&why);
-                Err(why)
+        self.directory.read().map_err(|error| error.to_string())?;
+        let opened =
+            self.next_epoch().map(|epoch| (epoch, self.directory.open(&epoch, Demand::Nothing)));
+        let (turn, _) = match opened {
+            Ok((_, Ok(holding))) => self.promote(holding),
+            // It may have been opened: the same is asked until that is known.
+            Ok((epoch, Err(OpenError::Directory(error)))) => {
+                self.asked = Some(epoch);
+                self.later(&error)
             }
+            Ok((_, Err(error))) => self.refused(&error),
+            Err(error) => self.refused(&error),
+        };
+        match turn {
+            Turn::Promoted(epoch) => Ok(epoch),
+            _ => Err(self.word.clone()),
         }
     }
 

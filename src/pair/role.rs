@@ -8,6 +8,7 @@
 //! It fails, or does not end: that is logged, and after a minute it is killed. Mail goes on.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -27,12 +28,14 @@ pub(super) struct Role {
 /// What is told, and what was told last.
 pub(super) struct Teller {
     command: Vec<String>,
-    told: Mutex<Option<Role>>,
+    told: Arc<Mutex<Option<Role>>>,
+    /// One at a time, so that the last word is the newest.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Teller {
     pub(super) fn new(command: &[String]) -> Teller {
-        Teller { command: command.to_vec(), told: Mutex::default() }
+        Teller { command: command.to_vec(), told: Arc::default(), turn: Arc::default() }
     }
 
     /// Tells it in a thread, if it is news.
@@ -40,9 +43,15 @@ impl Teller {
         if self.command.is_empty() || self.told.lock().replace(role) == Some(role) {
             return;
         }
-        let command = self.command.clone();
+        let (command, told) = (self.command.clone(), Arc::clone(&self.told));
+        let turn = Arc::clone(&self.turn);
         let spawned = std::thread::Builder::new().name("role".into()).spawn(move || {
-            run(&command, role);
+            let _turn = turn.lock();
+            // Passed over if it is news no longer.
+            let newest = *told.lock();
+            if newest == Some(role) {
+                run(&command, role);
+            }
         });
         if let Err(error) = spawned {
             tracing::error!("the role is not told: no thread could be started: {error}");

@@ -182,4 +182,12 @@ fn b9_a_primary_that_was_not_closed_asks_its_follower_first_or_is_told_to_serve_
     second.start();
     two.await_there();
     compare(&two, &[1, 2, 3, 4, 6, 7, 8].into_iter().collect());
+    // The other one is lost for good: there is nobody to ask any more.
+    let Two { first, second, .. } = &mut two;
+    second.kill9();
+    first.kill9();
+    first.start();
+    assert!(!deliver(first, 9));
+    first.pillarbox(&["replica", "forget"]).well("forget");
+    assert!(deliver(first, 10));
 }

@@ -58,8 +58,14 @@ struct Run {
 }
 
 fn text(number: u64, large: bool) -> Vec<u8> {
+    numbered(number, if large { 20_000 } else { 300 })
+}
+
+/// A message that says its number and is of about that length; nothing in it can be compressed
+/// much.
+pub(super) fn numbered(number: u64, byte_count: usize) -> Vec<u8> {
     let mut bytes = format!("Subject: {number}\r\n\r\n").into_bytes();
-    let mut noise = vec![0; if large { 20_000 } else { 300 }];
+    let mut noise = vec![0; byte_count];
     blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
     bytes.extend(noise.iter().map(|byte| b' ' + byte % 90));
     bytes

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::pair::numbered;
 use super::world::World;
 use crate::disk::simulated::Dice;
 use crate::error::CommitError;
@@ -91,11 +92,7 @@ struct Figures {
 }
 
 fn text(number: u64, large: bool) -> Vec<u8> {
-    let mut bytes = format!("Subject: {number}\r\n\r\n").into_bytes();
-    let mut noise = vec![0; if large { 20_000 } else { 200 }];
-    blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
-    bytes.extend(noise.iter().map(|byte| b' ' + byte % 90));
-    bytes
+    numbered(number, if large { 20_000 } else { 200 })
 }
 
 fn number_of(bytes: &[u8]) -> u64 {

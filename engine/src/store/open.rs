@@ -393,7 +393,8 @@ impl Store {
         *inner.follower.lock() = None;
         inner.checkpoints.close();
         inner.driver.join("checkpointer");
-        if inner.mode == OpenMode::ReadWrite {
+        // After a failed write nobody knows what the disk has.
+        if inner.mode == OpenMode::ReadWrite && inner.commit_status.stopped().is_none() {
             let closed = Layout::of(&inner.directory).closed();
             if let Err(error) = durable::replace_file(inner.disk.as_ref(), &closed, &[]) {
                 tracing::warn!(%error, "the next start will take this for a crash");

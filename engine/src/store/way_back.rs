@@ -55,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn group_ending_at(&self, lsn: Lsn) -> Result<Option<Position>, ReadError> {
+    pub(super) fn group_ending_at(&self, lsn: Lsn) -> Result<Option<Position>, ReadError> {
         let switched = self.inner.committed.switched()?;
         group_ending_at(&self.log_source(), &switched, lsn)
     }

@@ -109,6 +109,15 @@ fn append(store: &Store, name: &str, subject: &str) -> Uid {
     mailbox(store, name).append(vec![message]).wait().unwrap().uids[0]
 }
 
+/// Returns when stamps of either node are later than all before: those of the first node may be
+/// some ahead of its clock, one for each record.
+fn await_later_stamps() {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(2) {
+        std::thread::yield_now();
+    }
+}
+
 fn only(uid: Uid) -> UidSet {
     std::iter::once(uid).collect()
 }
@@ -230,6 +239,14 @@ fn mail_of_both_sides_is_there_after_the_way_back_and_no_uid_changes_its_meaning
     second.promote(2).unwrap();
     let other = append(second, "INBOX", "of the second");
     assert!(alone.0 == 2 && other.0 > 65_536);
+    let common = apart.common();
+    apart.first.go_back(common).unwrap();
+    let [a, _] = &apart.directories;
+    let steps = std::fs::read(a.join("volumes/main/way-back/steps")).unwrap();
+    for word in ["of the first", "Subject", "INBOX", "example.org"] {
+        let is_there = steps.windows(word.len()).any(|bytes| bytes == word.as_bytes());
+        assert!(!is_there, "{word} can be read on the disk");
+    }
     let tally = apart.meet();
     assert_eq!((tally.steps, tally.messages_added), (2, 1), "the message, and its mailbox's floor");
     assert_eq!(subjects(&apart.first, "INBOX"), ["both", "of the second", "of the first"]);
@@ -273,7 +290,7 @@ fn b10_what_each_side_did_to_the_same_message_is_united_by_rule() {
     mailbox(first, "INBOX").copy(&only(copied), &mailbox(first, "Archive")).wait().unwrap();
     second.promote(2).unwrap();
     // Later than what the first node did: the other takes \Flagged away, and moves.
-    std::thread::sleep(Duration::from_millis(5));
+    await_later_stamps();
     flag(second, "INBOX", flags, FlagChange::Add, SystemFlags::FLAGGED);
     flag(second, "INBOX", flags, FlagChange::Remove, SystemFlags::FLAGGED);
     flag(second, "INBOX", expunged, FlagChange::Add, SystemFlags::SEEN);
@@ -314,7 +331,7 @@ fn mailboxes_made_renamed_and_deleted_on_both_sides_come_together() {
     append(first, "Lost", "late");
     one.subscribe("New").wait().unwrap();
     second.promote(2).unwrap();
-    std::thread::sleep(Duration::from_millis(5));
+    await_later_stamps();
     other.create_mailbox("Both", None).wait().unwrap();
     append(second, "Both", "in both, of the second");
     other.rename_mailbox("Renamed", "Renamed by the second").wait().unwrap();
@@ -457,7 +474,7 @@ fn settings_of_both_sides_stay_and_of_one_thing_the_later_setting_counts() {
     first.add_alias(alias("gone@example.org")).unwrap();
     append(first, "INBOX", "over the quota of the other side");
     second.promote(2).unwrap();
-    std::thread::sleep(Duration::from_millis(5));
+    await_later_stamps();
     set_entry(second, "/comment", "of the second");
     second.add_alias(alias("gone@example.org")).unwrap();
     second.delete_alias("gone@example.org").unwrap();

@@ -82,17 +82,11 @@ impl Current {
         out.lsn(self.at.lsn);
         out.raw(&self.at.hash.0);
         out.u64(self.last_place);
-        let check = *blake3::hash(&out.bytes).as_bytes();
-        out.raw(&check);
-        out.bytes
+        out.checked()
     }
 
     fn decode(bytes: &[u8]) -> Option<Current> {
-        let (body, check) = bytes.split_last_chunk::<32>()?;
-        if *blake3::hash(body).as_bytes() != *check {
-            return None;
-        }
-        let mut from = Decoder::new(body);
+        let mut from = Decoder::checked(bytes)?;
         let magic: [u8; 8] = from.array().ok()?;
         let slot: [u8; 8] = from.array().ok()?;
         let at = Position { lsn: from.lsn().ok()?, hash: GroupHash(from.array().ok()?) };

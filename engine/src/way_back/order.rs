@@ -66,17 +66,11 @@ impl RewindOrder {
         out.raw(&[0; 6]);
         out.lsn(self.common.lsn);
         out.raw(&self.common.hash.0);
-        let check = *blake3::hash(&out.bytes).as_bytes();
-        out.raw(&check);
-        out.bytes
+        out.checked()
     }
 
     fn decode(bytes: &[u8]) -> Option<RewindOrder> {
-        let (body, check) = bytes.split_last_chunk::<32>()?;
-        if *blake3::hash(body).as_bytes() != *check {
-            return None;
-        }
-        let mut from = Decoder::new(body);
+        let mut from = Decoder::checked(bytes)?;
         let magic: [u8; 8] = from.array().ok()?;
         let version = u16::from_le_bytes(from.array().ok()?);
         let _: [u8; 6] = from.array().ok()?;

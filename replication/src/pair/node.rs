@@ -87,7 +87,8 @@ struct Volume {
     merges: AtomicBool,
     stops: AtomicBool,
     merge: Mutex<MergeReport>,
-    held_tried: Mutex<Option<Instant>>,
+    /// When a checkpoint was made to be held, and after which time it is again.
+    held_tried: Mutex<Option<(Instant, Duration)>>,
 }
 
 /// Proposals on their way to the committer.
@@ -355,7 +356,9 @@ impl Volume {
     fn observe_lag(&self) {
         let pair = self.store.pair_standing();
         let mut lag = self.lag.lock();
-        match pair.noted.filter(|_| !self.store.standing().follows) {
+        // Zero: not heard of since the start, and what it has is not known.
+        let is_known = |noted: &Lsn| *noted > Lsn::ZERO && !self.store.standing().follows;
+        match pair.noted.filter(is_known) {
             Some(noted) => lag.observe(pair.last, noted, Instant::now()),
             None => lag.clear(),
         }

@@ -15,7 +15,7 @@ use crate::commit::merged::{Merged, Unchanged};
 use crate::commit::numbered::NumberedChange;
 use crate::commit::{Change, CopyKind, PendingMessage};
 use crate::error::{CommitError, ReadError};
-use crate::flags::{FlagChange, FlagList};
+use crate::flags::FlagChange;
 use crate::ids::{AccountNumber, EpochId, Lsn, MailboxId, RequestId, Uid};
 use crate::mailbox::View;
 use crate::state::AccountState;
@@ -381,31 +381,12 @@ impl<'a> Run<'a> {
         self.by_blob.insert((account, step.blob), (destination, uid));
         self.filled.insert((account, destination));
         self.tally.messages_copied += 1;
-        self.set_all_flags((account, destination), uid, &step.flags)?;
+        // Its flags are those that it had in the end. Too many keywords, or gone again: it stays as
+        // it was copied.
+        let (uids, flags) = (std::iter::once(uid).collect(), step.flags.clone());
+        let _ =
+            self.store_flags((account, destination), uids, (FlagChange::Replace, flags), None)?;
         Ok(true)
-    }
-
-    /// The flags of a copy are those that it had in the end.
-    fn set_all_flags(
-        &mut self,
-        (account, mailbox): Mailbox,
-        uid: Uid,
-        flags: &FlagList,
-    ) -> Result<(), MergeError> {
-        let (uids, flags): (UidSet, _) = (std::iter::once(uid).collect(), flags.clone());
-        let change = FlagChange::Replace;
-        let stored = self.asked(self.another_id(), None, |promise| Change::Flags {
-            account,
-            mailbox,
-            uids,
-            change,
-            flags,
-            unchanged_since: None,
-            promise,
-        })?;
-        // Too many keywords, or it is gone again: it is there, as it was.
-        drop(stored);
-        Ok(())
     }
 
     /// A message with these bytes, of that account.

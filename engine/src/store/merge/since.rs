@@ -90,8 +90,7 @@ impl Since {
         self.added.get(&mailbox)
     }
 
-    /// Where a message is that was there at the common position, as far as it was moved; and
-    /// whether the others moved it.
+    /// Where a message is that was there at the common position, as far as it was moved.
     pub(super) fn place(&self, account: AccountNumber, from: Place) -> Place {
         let mut place = from;
         // A message that is moved has another UID each time, so this ends.

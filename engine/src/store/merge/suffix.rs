@@ -51,8 +51,6 @@ pub(crate) struct Suffix {
     flags: Vec<(Mailbox, FlagsChanged, Stamp)>,
     expunged: BTreeMap<Mailbox, UidSet>,
     floors: BTreeMap<Mailbox, u64>,
-    /// Records, but for those of accounts that were made or deleted.
-    pub(crate) record_count: u64,
 }
 
 impl Suffix {
@@ -77,7 +75,6 @@ impl Suffix {
             _ if self.passed_over.contains(&account) => return,
             _ => {}
         }
-        self.record_count += 1;
         let at = header.lsn;
         for (subject, body) in subjects(account, &record.body) {
             if let Subject::Name(..) = subject {

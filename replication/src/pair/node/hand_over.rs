@@ -40,6 +40,11 @@ impl Node {
         }
     }
 
+    /// There is no other node any more that could be asked.
+    pub fn ask_nobody(&self) {
+        self.volumes.values().for_each(|volume| volume.take_changes());
+    }
+
     /// What is done when the other node hands over to this one, or asks this one to.
     pub fn on_hand_over(&self, asked: HandedOver) {
         *self.hand_over.lock() = Some(asked);
@@ -100,6 +105,14 @@ impl Node {
 }
 
 impl Volume {
+    /// What was to be asked of the other node is known.
+    fn take_changes(&self) {
+        if self.asks_first.swap(false, Ordering::SeqCst) {
+            self.store.set_changes_refused(false);
+            self.standing.lock().trouble = None;
+        }
+    }
+
     /// Takes no changes any more, and waits until the follower has all there is.
     fn drain(&self) -> Result<(), String> {
         if self.store.standing().follows {
@@ -144,10 +157,7 @@ impl Volume {
             );
             return self.say(connection, id, Message::HandOver(there.last));
         }
-        if self.asks_first.swap(false, Ordering::SeqCst) {
-            self.store.set_changes_refused(false);
-            self.standing.lock().trouble = None;
-        }
+        self.take_changes();
         if self.hands_over.swap(false, Ordering::SeqCst) {
             self.store.set_changes_refused(false);
             tracing::warn!(volume = %self.name, "the other node did not take over");

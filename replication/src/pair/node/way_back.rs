@@ -18,8 +18,9 @@ use super::super::host::Connection;
 use super::super::message::VolumeState;
 use super::{Node, Volume};
 
-/// How often a checkpoint is made for the other node's sake until one is held.
-const HOLD_AGAIN: Duration = Duration::from_secs(1);
+/// After which time a checkpoint is made again for the other node's sake, until one is held: at
+/// first, and at last, for a file system may be unable to hold any.
+const HOLD_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 
 /// How a volume's merge stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -121,9 +122,11 @@ impl Volume {
     pub(super) fn hold_if_due(&self) {
         let is_together = self.standing.lock().is_there || self.primary.lock().is_some();
         let mut tried = self.held_tried.lock();
-        let is_time = tried.is_none_or(|at| at.elapsed() >= HOLD_AGAIN);
+        let [first, last] = HOLD_AGAIN;
+        let is_time = tried.is_none_or(|(at, again)| at.elapsed() >= again);
         if is_together && is_time && !self.store.holds_checkpoint() {
-            *tried = Some(Instant::now());
+            let again = tried.map_or(first, |(_, again)| last.min(again * 2));
+            *tried = Some((Instant::now(), again));
             drop(tried);
             self.store.checkpoint();
         }

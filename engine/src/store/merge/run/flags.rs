@@ -2,9 +2,11 @@
 
 use super::{Mailbox, MergeError, Run, TRIES};
 use crate::commit::Change;
+use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
-use crate::ids::Stamp;
+use crate::ids::{Lsn, Stamp};
 use crate::record::FlagsChanged;
+use crate::store::FlagsStored;
 use crate::store::merge::since::Flag;
 use crate::uid_set::UidSet;
 
@@ -44,19 +46,9 @@ impl Run<'_> {
             }
             let mut modified = UidSet::new();
             for Same { uids, change, flags } in self.same(key, &left, changed, stamp) {
-                let (account, mailbox) = key;
                 // What is newer than what was judged is judged anew.
-                let unchanged_since = Some(self.since.position());
-                let stored = self.asked(self.another_id(), None, |promise| Change::Flags {
-                    account,
-                    mailbox,
-                    uids,
-                    change,
-                    flags,
-                    unchanged_since,
-                    promise,
-                })?;
-                if let Ok(stored) = stored {
+                let judged = Some(self.since.position());
+                if let Ok(stored) = self.store_flags(key, uids, (change, flags), judged)? {
                     self.tally.flags_set += stored.changed.count();
                     modified = modified.union(&stored.modified);
                     // Those that were changed just now are newer than what was judged, too.
@@ -67,6 +59,25 @@ impl Run<'_> {
             self.read_on()?;
         }
         Ok(())
+    }
+
+    /// Asks for flags, only where no message has changed since.
+    pub(super) fn store_flags(
+        &self,
+        (account, mailbox): Mailbox,
+        uids: UidSet,
+        (change, flags): (FlagChange, FlagList),
+        unchanged_since: Option<Lsn>,
+    ) -> Result<Result<FlagsStored, CommitError>, MergeError> {
+        self.asked(self.another_id(), None, |promise| Change::Flags {
+            account,
+            mailbox,
+            uids,
+            change,
+            flags,
+            unchanged_since,
+            promise,
+        })
     }
 
     /// The flags of a record, by the messages at which each of them still counts.
