@@ -15,7 +15,7 @@ pub(super) fn capability(talk: &mut Talk) -> Answer {
 
 /// LOGOUT (RFC 3501 section 6.1.3)
 pub(super) fn logout(talk: &mut Talk) -> Answer {
-    talk.session.selected = None;
+    talk.session.leave();
     talk.wire.line("* BYE Good-bye");
     Answer::ok("Logged out").then(Then::Close)
 }

@@ -129,6 +129,12 @@ impl Session {
         self.seat = Some(seat);
     }
 
+    /// They go: who hears of it may come again at once, also where the account has no other place.
+    pub(crate) fn leave(&mut self) {
+        self.selected = None;
+        self.seat = None;
+    }
+
     /// As it was before anybody logged in (RFC 8437): what is new in a session is forgotten without
     /// being named here. The connection's TLS and its failures stay.
     pub(crate) fn forget(&mut self) {
