@@ -17,6 +17,7 @@ mod encoding;
 pub mod error;
 pub mod flags;
 mod format_level;
+mod full_copy;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod way_back;
 pub mod width;
 
 pub use check::{CheckProgress, CheckReport, Loss, Problem};
+pub use full_copy::{Arrival, ArrivalError, Ask, LoanError};
 pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,

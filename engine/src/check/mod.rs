@@ -31,4 +31,4 @@ pub(crate) use self::log::{LogSource, ReadGroup};
 pub(crate) use self::mail::{Check, CheckSetup};
 pub(crate) use self::repair::Mended;
 pub(crate) use self::scrub::{ScrubFigures, ScrubSetup, ScrubStep, Scrubber};
-pub(crate) use self::segment::{Flaw, FlawKind};
+pub(crate) use self::segment::{Flaw, FlawKind, ScanStep, SegmentScan};

@@ -113,6 +113,25 @@ fn open_log(
     Ok((texts, recovered))
 }
 
+/// Found by the simulation of pairs: a node that had taken nothing since its start was made primary,
+/// wrote into a segment that called it a follower, and was one after the next start.
+#[test]
+fn a_segment_says_in_which_role_its_groups_were_written_even_if_it_was_empty_before() {
+    let disk = SimulatedDisk::new(1);
+    crate::disk::durable::create_dir_durable(&disk, Path::new(FOLDER)).unwrap();
+    let follower = LogSetup { role: Role::Follower, ..setup(&disk) };
+    let mut writer = LogWriter::create(follower, begin()).unwrap();
+    writer.set_role(Role::Primary);
+    let first = group(writer.end(), "first");
+    let places = writer.append(std::slice::from_ref(&first)).unwrap();
+    let paths = disk.list(Path::new(FOLDER)).unwrap();
+    assert_eq!(paths, [places[0].segment.path(Path::new(FOLDER))], "the empty one is gone");
+    let file = SegmentFile::open_cached(&disk, &paths[0]).unwrap();
+    assert_eq!(file.header.role, Role::Primary);
+    drop(writer);
+    assert_eq!(open(&disk.images_after_power_loss(1)[0], None).unwrap().0, ["first"]);
+}
+
 /// Submits groups, two per flush every third time, until a call fails; then nothing more.
 struct Sender {
     submitted: Vec<String>,

@@ -66,6 +66,8 @@ pub struct ChainEnd {
 
 /// The open end of the log.
 pub struct LogWriter {
+    /// What the open segment says of this node.
+    role: Role,
     setup: LogSetup,
     file: Box<dyn DiskFile>,
     path: PathBuf,
@@ -132,6 +134,7 @@ impl LogWriter {
         let version = (setup.footer)();
         let contents = Footer { durable_lsn, last: before.hash, ..Footer::new(version) };
         let mut writer = LogWriter {
+            role: setup.role,
             setup,
             file,
             path: path.clone(),
@@ -302,6 +305,8 @@ impl LogWriter {
         let is_full = self.position.saturating_add(batch_bytes) > self.setup.segment_bytes;
         if (is_full || self.rolls) && self.position > GROUPS_AT {
             self.roll()?;
+        } else if self.role != self.setup.role {
+            self.replace_empty()?;
         }
         self.rolls = false;
         self.gather_zeros(self.position + batch_bytes)
@@ -343,6 +348,16 @@ impl LogWriter {
         let next = self.number.next_place().unwrap_or(self.number);
         *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
         Ok(())
+    }
+
+    /// The open segment, which has no group and says that this node has another role, makes room
+    /// for one that says this one.
+    fn replace_empty(&mut self) -> Result<(), DiskError> {
+        self.wait_for_zeros()?;
+        let (old, next) = (self.path.clone(), self.number.next_place().unwrap_or(self.number));
+        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
+        self.setup.disk.remove(&old)?;
+        self.setup.disk.sync_dir(&self.setup.directory)
     }
 
     fn wants_zeros(&self) -> bool {

@@ -245,16 +245,17 @@ impl Reclaimer {
         if self.setup.held.give_up_if_large()? {
             tracing::warn!("what the other node lacks is reclaimed: it needs a full copy");
         }
+        let free = self.setup.log.disk.free_bytes(&self.setup.log.directory)?;
+        self.setup.held.loan.end_if_short(free, self.setup.reserve_bytes)?;
         let noted = self.setup.pair.gate.noted().filter(|_| !self.setup.held.is_given_up());
         let shippable = noted.unwrap_or(Lsn::MAX);
         let replayable = self.setup.held.floor();
-        let LogSetup { disk, directory, .. } = &self.setup.log;
         let situation = Situation {
             live,
             below: stamp.lsn.min(stamp.open_lsn).min(shippable).min(replayable),
             horizon,
             named: &self.named.1,
-            free: disk.free_bytes(directory)?,
+            free,
             message_count: accounts.iter().map(|account| account.usage.message_count).sum(),
             allows_images: self.allows_images(),
             image_bytes_min: self.image_bytes_min(),

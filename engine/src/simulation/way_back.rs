@@ -1,5 +1,6 @@
 //! Two nodes of a pair that are apart time and again: both take changes, power is cut at any call
-//! of either disk, and then one goes back, follows, and what it had alone is merged.
+//! of either disk, and then one goes back, follows, and what it had alone is merged. While they are
+//! together, the follower is made anew now and then, by a full copy.
 //!
 //! # What is checked
 //! 1. Afterwards both nodes show the same.
@@ -20,6 +21,7 @@ use super::world::World;
 use crate::disk::simulated::Dice;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
+use crate::full_copy::Ask;
 use crate::ids::{RequestId, Uid, UnixSeconds};
 use crate::pair::{Acknowledgement, Shipment};
 use crate::seal::Secret;
@@ -89,6 +91,7 @@ struct Figures {
     cuts: u64,
     merged: u64,
     meetings: u64,
+    copies: u64,
 }
 
 fn text(number: u64, large: bool) -> Vec<u8> {
@@ -305,8 +308,10 @@ impl Run {
         let (primary, follower) = (self.primary, 1 - self.primary);
         for _ in 0..20 {
             self.step(primary);
-            if self.dice.below(3) > 0 {
-                self.ship_over();
+            match self.dice.below(30) {
+                0 => self.copy_over(),
+                1..=20 => drop(self.ship_over()),
+                _ => {}
             }
             let store = &self.nodes[follower].store;
             if self.dice.below(4) == 0 {
@@ -331,6 +336,79 @@ impl Run {
             assert!(off, "the follower does not take it: {why}");
         }
         done.is_ok()
+    }
+
+    /// The follower is made anew from what the primary lends, whoever loses its power meanwhile.
+    fn copy_over(&mut self) {
+        let (primary, follower) = (self.primary, 1 - self.primary);
+        self.figures.copies += 1;
+        for attempt in 0.. {
+            for at in [primary, follower] {
+                if self.nodes[at].is_off() {
+                    self.crash(at);
+                }
+            }
+            if attempt < 6 && self.dice.below(2) == 0 {
+                let at = usize::try_from(self.dice.below(2)).unwrap();
+                self.cut_soon(at, 60);
+            }
+            match self.copy_once(attempt) {
+                Ok(at) => {
+                    assert!(self.nodes[follower].store.position().lsn >= at);
+                    break;
+                }
+                Err(why) => {
+                    let off = self.nodes.iter().any(Node::is_off);
+                    assert!(off, "the copy does not go on: {why}");
+                }
+            }
+        }
+        if self.ship_over() && self.nodes[primary].store.end_loan().is_err() {
+            assert!(self.nodes[primary].is_off());
+        }
+    }
+
+    fn copy_once(&mut self, attempt: u64) -> Result<crate::ids::Lsn, String> {
+        let (primary, follower) = (self.primary, 1 - self.primary);
+        let to_copy = self.nodes[primary].store.lend_copy().map_err(|error| error.to_string())?;
+        let (from, to) = (self.nodes[primary].store.clone(), self.nodes[follower].store.clone());
+        let keys = from.key_table().1;
+        to.take_key_table(&keys).map_err(|error| error.to_string())?;
+        let mut arrival = to.begin_arrival(&to_copy).map_err(|error| error.to_string())?;
+        while let Some(ask) = arrival.next_ask().map_err(|error| error.to_string())? {
+            let taken = match ask {
+                Ask::Piece { file, offset, length } => {
+                    let piece = from.lent_piece(file, offset, length);
+                    let piece = piece.map_err(|error| error.to_string())?;
+                    arrival.take_piece(file, offset, &piece)
+                }
+                Ask::Check { file, length, hash } => {
+                    let is_same = from.lent_begins_with(file, length, hash);
+                    arrival.take_checked(file, is_same.map_err(|error| error.to_string())?)
+                }
+            };
+            taken.map_err(|error| error.to_string())?;
+            // Mail comes meanwhile, and space is reclaimed.
+            match self.dice.below(40) {
+                0 if !self.nodes[primary].is_off() => self.append(&from),
+                1 => drop(from.steps().reclaim()),
+                _ => {}
+            }
+        }
+        assert!(arrival.is_complete());
+        to.become_copy(&arrival).map_err(|error| error.to_string())?;
+        let world = &self.nodes[follower].world;
+        let world = match self.dice.below(2) {
+            0 => world.after_kill(),
+            _ => world.after_power_loss(1).into_iter().next().unwrap(),
+        };
+        if attempt < 6 && self.dice.below(2) == 0 {
+            world.disk.cut_power_at_call(1 + self.dice.below(60));
+        }
+        let (node, cuts) = Node::opened(world);
+        self.figures.cuts += cuts;
+        self.nodes[follower] = node;
+        Ok(arrival.at())
     }
 
     /// Both take changes, and neither hears of the other.
@@ -430,7 +508,11 @@ impl Run {
                 }
                 Err(MergeError::Stopped) => {}
                 Err(MergeError::Later(_) | MergeError::Read(_)) if off => {}
-                Err(error) => panic!("it is not merged: {error}"),
+                Err(error) => panic!(
+                    "it is not merged: {error}; {winner} follows: {}, {loser} follows: {}",
+                    self.nodes[winner].store.standing().follows,
+                    self.nodes[loser].store.standing().follows
+                ),
             }
             if self.dice.below(3) == 0 {
                 self.crash(loser);
@@ -486,10 +568,14 @@ fn run_seeds(first: u64, count: u64) {
         all.cuts += figures.cuts;
         all.merged += figures.merged;
         all.meetings += figures.meetings;
+        all.copies += figures.copies;
     }
-    println!("{} meetings, {} steps merged, {} power cuts", all.meetings, all.merged, all.cuts);
+    let Figures { cuts, merged, meetings, copies } = all;
+    println!("{meetings} meetings, {copies} full copies, {merged} steps merged, {cuts} power cuts");
     assert!(
-        wanted.is_some() || count < 100 || (all.cuts > count && all.merged > count),
+        wanted.is_some()
+            || count < 100
+            || (all.cuts > count && all.merged > count && all.copies > count),
         "{}",
         all.cuts
     );

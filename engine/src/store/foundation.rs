@@ -26,8 +26,8 @@ pub(super) struct Foundation {
     pub(super) node: NodeFile,
     pub(super) pair: Arc<PairState>,
     pub(super) held: Arc<Held>,
-    /// The volume went back to what both nodes have.
-    pub(super) is_rewound: bool,
+    /// The volume went back to what both nodes have, or is a full copy.
+    pub(super) rewound: Option<RewindOrder>,
     pub(super) keys: Arc<KeyTable>,
     pub(super) healed: Healed,
     pub(super) saved: Arc<Saved>,
@@ -44,17 +44,17 @@ pub(super) fn foundation(
     let (disk, mode) = (surroundings.disk.as_ref(), options.mode);
     let node = read_node(disk, layout)?;
     let pair: Arc<PairState> = Arc::default();
-    let (held, is_rewound) = held_of(surroundings, (layout, node.volume), &pair, options)?;
+    let (held, rewound) = held_of(surroundings, (layout, node.volume), &pair, options)?;
     let (keys, healed) = keys_of(surroundings, layout, options, node.volume)?;
     empty_spool(disk, layout, mode)?;
     let saved = saved_of(surroundings, layout, (&surroundings.sealer, &keys), mode)?;
     let saved = Arc::new(saved);
     let committed = committed_of(surroundings, &saved, options)?;
     let mut log = log_of(surroundings, layout, node.volume, &committed)?;
-    if is_rewound {
+    if rewound.is_some() {
         log.role = Role::Follower;
     }
-    Ok(Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log })
+    Ok(Foundation { node, pair, held, rewound, keys, healed, saved, committed, log })
 }
 
 /// The key table, and what was wrong with the file of the root key and with a copy of the table.
@@ -84,36 +84,33 @@ fn saved_of(
     without_leftovers(Saved { tables, values }, mode)
 }
 
-/// What is held for the other node's sake; and whether the volume went back to what both have,
-/// because that had begun.
+/// What is held for the other node's sake; and what was done because it had begun: going back to
+/// what both have, or taking over a full copy.
 fn held_of(
     surroundings: &Surroundings,
     (layout, volume): (&Layout, VolumeId),
     pair: &Arc<PairState>,
     options: &OpenOptions,
-) -> Result<(Arc<Held>, bool), OpenError> {
-    let Surroundings { disk, kept, .. } = surroundings;
-    let folders = HeldFolders {
-        volume,
-        log: layout.log(),
-        index: layout.index(),
-        held: layout.held(),
-        way_back: layout.way_back(),
-    };
-    let held = Held::load(disk, kept, pair, folders.clone(), options.held_bytes_max)?;
+) -> Result<(Arc<Held>, Option<RewindOrder>), OpenError> {
+    let Surroundings { disk, kept, sealer, .. } = surroundings;
+    let folders = HeldFolders::of(layout, volume);
+    let held = Held::load(disk, kept, pair, folders.clone(), (options.held_bytes_max, sealer))?;
     let Some(order) = RewindOrder::load(disk.as_ref(), &folders.way_back)? else {
-        return Ok((Arc::new(held), false));
+        if options.mode == OpenMode::ReadWrite {
+            held.loan.remove_leftovers()?;
+        }
+        return Ok((Arc::new(held), None));
     };
     if options.mode == OpenMode::Read {
         return Err(OpenError::Invalid(
-            "this node is on its way back to what both nodes of its pair have; start the server, \
-             which goes on with it"
+            "this node is on its way back to what both nodes of its pair have, or takes over a full \
+             copy; start the server, which goes on with it"
                 .to_owned(),
         ));
     }
     let on = (disk.as_ref(), kept.as_ref());
     rewind(on, &folders, &layout.state(), &held, &order)?;
-    Ok((Arc::new(held), true))
+    Ok((Arc::new(held), Some(order)))
 }
 
 /// What the log needs, in the role in which this node wrote last.

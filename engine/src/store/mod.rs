@@ -28,6 +28,7 @@
 //! | `pair` | what the link to a second node uses: shipping, taking, changing roles |
 //! | `keys/` | keys of accounts: new generations, re-wrapping, destroying |
 //! | `upgrade` | raising the format level |
+//! | `full_copy` | lending a checkpoint to the other node; becoming one of the other node |
 //! | `way_back`, `merge/` | what only this node has is put aside; it is done once more |
 
 mod account;
@@ -42,6 +43,9 @@ mod deliver;
 mod directory;
 mod drive;
 mod foundation;
+mod full_copy;
+#[cfg(test)]
+mod full_copy_tests;
 pub(crate) mod fuzzing;
 mod give_up;
 mod index_maker;

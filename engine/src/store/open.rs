@@ -41,7 +41,6 @@ use crate::reclaim::{ReclaimSetup, Reclaimer, Rewrapper};
 use crate::seal::{Argon2Cost, RootKey, RootKeyFile};
 use crate::search::Extractor;
 use crate::state::{Committed, IndexBounds, IndexFeed, Saved, SummaryPages};
-use crate::way_back::RewindOrder;
 
 /// How a store is opened.
 pub struct OpenOptions {
@@ -265,7 +264,7 @@ impl Store {
         let begin = surroundings.clock.monotonic();
         let (disk, layout) = (Arc::clone(&surroundings.disk), Layout::of(directory));
         let (sealer, mode) = (surroundings.sealer.clone(), options.mode);
-        let Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log } =
+        let Foundation { node, pair, held, rewound, keys, healed, saved, committed, log } =
             foundation(surroundings, &layout, &options)?;
         let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
         let follows = log.role == Role::Follower;
@@ -320,8 +319,8 @@ impl Store {
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;
-        if is_rewound {
-            RewindOrder::remove(surroundings.disk.as_ref(), &layout.way_back())?;
+        if let Some(order) = rewound {
+            store.rewound(&order)?;
         }
         report.elapsed = surroundings.clock.monotonic().saturating_sub(begin);
         Ok((store, report))

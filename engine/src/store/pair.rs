@@ -182,7 +182,8 @@ impl Store {
 
     /// What is held is of no use any more; the next checkpoint is held in its place.
     pub(super) fn give_up_held(&self) {
-        if let Err(error) = self.inner.held.give_up() {
+        let held = &self.inner.held;
+        if let Err(error) = held.give_up().and_then(|()| held.loan.end()) {
             tracing::warn!(%error, "what was held for the other node's sake stays on the disk");
         }
     }
@@ -291,6 +292,13 @@ impl Store {
         let first = Lsn::new(epoch, 1).filter(|_| epoch > newest).ok_or_else(|| {
             OpenError::Invalid(format!("an epoch of number {epoch} cannot follow {newest}"))
         })?;
+        if self.has_arrival()? {
+            return Err(OpenError::Invalid(
+                "a full copy of the other node is on its way here, and what this node has is older; \
+                 'pillarbox replica full-sync --stop' gives the copy up"
+                    .into(),
+            ));
+        }
         let follower =
             inner.follower.lock().take().ok_or_else(|| {
                 OpenError::Invalid("only a node that follows can be promoted".into())

@@ -6,10 +6,10 @@ use super::Store;
 use super::layout::Layout;
 use super::merge::{StepsWriter, Suffix};
 use crate::error::{DiskError, ReadError};
-use crate::ids::Lsn;
+use crate::ids::{Lsn, VolumeId};
 
 use crate::pair::Position;
-use crate::way_back::{RewindOrder, group_ending_at};
+use crate::way_back::{HeldFolders, RewindOrder, group_ending_at};
 
 /// Why the way back was not begun. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,18 @@ pub enum WayBackError {
 impl From<DiskError> for WayBackError {
     fn from(error: DiskError) -> WayBackError {
         WayBackError::Read(error.into())
+    }
+}
+
+impl HeldFolders {
+    pub(super) fn of(layout: &Layout, volume: VolumeId) -> HeldFolders {
+        HeldFolders {
+            volume,
+            log: layout.log(),
+            index: layout.index(),
+            held: layout.held(),
+            way_back: layout.way_back(),
+        }
     }
 }
 
@@ -90,7 +102,7 @@ impl Store {
         let mut steps = StepsWriter::begin(disk, &folder, sealing, (epoch, common_group))?;
         suffix.write(self, &mut steps)?;
         let count = steps.finish()?;
-        RewindOrder { common: common_group }.write(disk, &folder)?;
+        RewindOrder { common: common_group, takes_copy: false }.write(disk, &folder)?;
         tracing::warn!(
             common = %common, steps = count,
             "this node goes back to what both nodes have; what it had alone is kept to be merged"

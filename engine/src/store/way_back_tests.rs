@@ -15,17 +15,17 @@ use crate::pair::{Acknowledgement, Shipment};
 use crate::seal::{Argon2Cost, Secret};
 use crate::uid_set::UidSet;
 
-const NAME: &str = "anna@example.org";
+pub(super) const NAME: &str = "anna@example.org";
 
 /// Two directories. The first node is primary in the beginning.
-struct Apart {
+pub(super) struct Apart {
     _folder: tempfile::TempDir,
-    directories: [PathBuf; 2],
-    first: Store,
-    second: Store,
+    pub(super) directories: [PathBuf; 2],
+    pub(super) first: Store,
+    pub(super) second: Store,
 }
 
-fn options(directory: &Path) -> OpenOptions {
+pub(super) fn options(directory: &Path) -> OpenOptions {
     let mut options = OpenOptions::new(KeySource::KeyFile(directory.with_extension("key")));
     options.password_cost = Argon2Cost::CHEAP;
     options.reserve_bytes = 0;
@@ -34,7 +34,7 @@ fn options(directory: &Path) -> OpenOptions {
 }
 
 /// Ships what `to` lacks.
-fn ship(from: &Store, to: &Store) {
+pub(super) fn ship(from: &Store, to: &Store) {
     let mut shipper = from.ship_behind(to.position());
     loop {
         match shipper.next(1 << 20, Duration::ZERO).unwrap() {
@@ -66,7 +66,11 @@ impl Route for Direct {
 }
 
 /// Does `work` while what `primary` commits is shipped to `follower`, whose changes go there.
-fn linked<T: Send>(primary: &Store, follower: &Store, work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn linked<T: Send>(
+    primary: &Store,
+    follower: &Store,
+    work: impl FnOnce() -> T + Send,
+) -> T {
     let asked = Arc::default();
     let direct = Direct { primary: primary.clone(), asked: Arc::clone(&asked) };
     follower.set_route(Some(Arc::new(direct)));
@@ -92,15 +96,15 @@ fn linked<T: Send>(primary: &Store, follower: &Store, work: impl FnOnce() -> T +
     done
 }
 
-fn account(store: &Store) -> Account {
+pub(super) fn account(store: &Store) -> Account {
     store.account(NAME).unwrap().unwrap()
 }
 
-fn mailbox(store: &Store, name: &str) -> Mailbox {
+pub(super) fn mailbox(store: &Store, name: &str) -> Mailbox {
     account(store).mailbox(name).unwrap().unwrap_or_else(|| panic!("there is no {name}"))
 }
 
-fn append(store: &Store, name: &str, subject: &str) -> Uid {
+pub(super) fn append(store: &Store, name: &str, subject: &str) -> Uid {
     let account = account(store);
     let text = format!("Subject: {subject}\r\n\r\nof {subject}\r\n");
     let prepared = store.prepare(text.as_bytes(), &[account.number()]).unwrap();
@@ -128,7 +132,7 @@ fn flag(store: &Store, name: &str, uid: Uid, change: FlagChange, flags: SystemFl
     assert!(!stored.unwrap().changed.is_empty());
 }
 
-fn expunge(store: &Store, name: &str, uid: Uid) {
+pub(super) fn expunge(store: &Store, name: &str, uid: Uid) {
     flag(store, name, uid, FlagChange::Add, SystemFlags::DELETED);
     assert_eq!(mailbox(store, name).expunge(&only(uid)).wait().unwrap(), only(uid));
 }
@@ -139,7 +143,7 @@ fn move_to(store: &Store, from: &str, uid: Uid, to: &str) -> Uid {
 }
 
 /// Subjects and flags of what is in a mailbox, by UID.
-fn content(store: &Store, name: &str) -> BTreeMap<u32, (String, SystemFlags)> {
+pub(super) fn content(store: &Store, name: &str) -> BTreeMap<u32, (String, SystemFlags)> {
     let account = account(store);
     let view = mailbox(store, name).view().unwrap().unwrap();
     let rows = view.rows_from(Uid(1), usize::MAX).unwrap();
@@ -152,18 +156,18 @@ fn content(store: &Store, name: &str) -> BTreeMap<u32, (String, SystemFlags)> {
     rows.into_iter().map(one).collect()
 }
 
-fn subjects(store: &Store, name: &str) -> Vec<String> {
+pub(super) fn subjects(store: &Store, name: &str) -> Vec<String> {
     content(store, name).into_values().map(|(subject, _)| subject).collect()
 }
 
-fn names(store: &Store) -> Vec<String> {
+pub(super) fn names(store: &Store) -> Vec<String> {
     let listing = account(store).listing().unwrap();
     listing.mailboxes.iter().map(|entry| entry.name.clone()).collect()
 }
 
 impl Apart {
     /// Both nodes have what `begin` does; then the first one is alone.
-    fn after(begin: impl FnOnce(&Store) + Send) -> Apart {
+    pub(super) fn after(begin: impl FnOnce(&Store) + Send) -> Apart {
         let folder = tempfile::tempdir().unwrap();
         let directories = [folder.path().join("a"), folder.path().join("b")];
         let [a, b] = &directories;

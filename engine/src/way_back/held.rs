@@ -3,6 +3,7 @@
 //! ```text
 //! held/current   magic "PBheld", version u16, slot u8, zeros 7, LSN u64, hash of its group 32,
 //!                last place of the log u64, BLAKE3 of all before
+//! held/copy          a full copy, lent or on its way here (full_copy/), laid out like these:
 //! held/a, held/b     log/     hard links to the segments that there were
 //!                    index/   hard links to the files of the full-text index
 //!                    state/   the tables (TableStore::keep)
@@ -32,9 +33,11 @@ use crate::check::LogSource;
 use crate::disk::{Disk, OpenMode, durable};
 use crate::encoding::{Decoder, Encoder};
 use crate::error::{DiskError, ReadError};
+use crate::full_copy::Loan;
 use crate::ids::{Lsn, VolumeId};
 use crate::log::{GroupHash, SegmentNumber};
 use crate::pair::{PairState, Position};
+use crate::seal::Sealer;
 use crate::state::{CheckpointStamp, KeptTables, TableStore};
 
 const MAGIC: [u8; 8] = *b"PBheld\x01\0";
@@ -58,6 +61,8 @@ pub(crate) struct Held {
     pair: Arc<PairState>,
     folders: HeldFolders,
     current: Mutex<Option<Current>>,
+    /// What the other node copies.
+    pub(crate) loan: Loan,
     /// Bytes that may be on the disk for its sake alone; 0: no bound.
     bytes_max: u64,
     /// The other node was away for too long.
@@ -103,7 +108,7 @@ impl Held {
         kept: &Arc<dyn KeptTables>,
         pair: &Arc<PairState>,
         folders: HeldFolders,
-        bytes_max: u64,
+        (bytes_max, sealer): (u64, &Sealer),
     ) -> Result<Held, DiskError> {
         let path = folders.held.join("current");
         let current = match disk.exists(&path)? {
@@ -112,6 +117,7 @@ impl Held {
             false => None,
         };
         Ok(Held {
+            loan: Loan::load((disk, kept), folders.clone(), sealer)?,
             disk: Arc::clone(disk),
             kept: Arc::clone(kept),
             pair: Arc::clone(pair),
@@ -135,17 +141,22 @@ impl Held {
 
     /// Everything above that stays as it was written; [`Lsn::MAX`]: nothing must.
     pub(crate) fn floor(&self) -> Lsn {
-        self.current.lock().map_or(Lsn::MAX, |current| current.at.lsn)
+        let held = self.current.lock().map_or(Lsn::MAX, |current| current.at.lsn);
+        held.min(self.loan.floor())
     }
 
     /// Whether a segment keeps its bytes for the sake of what is held.
     pub(crate) fn has_segment(&self, number: SegmentNumber) -> Result<bool, DiskError> {
+        if self.loan.has_segment(number)? {
+            return Ok(true);
+        }
         let Some(current) = self.current() else { return Ok(false) };
         self.disk.exists(&number.path(&self.folder(&current, "log")))
     }
 
     /// A checkpoint was flushed: it is held from now on, if the other node has all of it.
     pub(crate) fn renew(&self, stamp: CheckpointStamp, tables: &dyn TableStore) {
+        self.loan.renew(stamp, tables);
         if let Err(error) = self.try_renew(stamp, tables) {
             tracing::warn!(
                 lsn = %stamp.lsn,
@@ -168,15 +179,13 @@ impl Held {
         let mut current = Current { slot, at, last_place: 0 };
         self.empty(&current)?;
         let (log, index) = (self.folder(&current, "log"), self.folder(&current, "index"));
-        for number in self
-            .link_all(&self.folders.log, &log)?
-            .iter()
-            .filter_map(|path| SegmentNumber::of(path))
-        {
+        let disk = self.disk.as_ref();
+        let linked = link_all(disk, &self.folders.log, &log)?;
+        for number in linked.iter().filter_map(|path| SegmentNumber::of(path)) {
             current.last_place = current.last_place.max(number.place());
         }
         if self.disk.exists(&self.folders.index)? {
-            self.link_all(&self.folders.index, &index)?;
+            link_all(disk, &self.folders.index, &index)?;
         }
         tables.keep(&self.folder(&current, "state"))?;
         let path = self.folders.held.join("current");
@@ -266,28 +275,6 @@ impl Held {
         Ok(bytes)
     }
 
-    /// Gives every file of a folder a second name; answers those that got one. What goes meanwhile
-    /// is not needed.
-    fn link_all(&self, from: &Path, to: &Path) -> Result<Vec<PathBuf>, DiskError> {
-        let disk = self.disk.as_ref();
-        durable::create_dir_durable(disk, to)?;
-        let mut linked = Vec::new();
-        for path in disk.list(from)? {
-            let is_log = from == self.folders.log;
-            if is_log && SegmentNumber::of(&path).is_none() {
-                continue;
-            }
-            let Some(name) = path.file_name() else { continue };
-            match disk.link(&path, &to.join(name)) {
-                Ok(()) => linked.push(path),
-                Err(error) if disk.exists(&path)? => return Err(error),
-                Err(_) => {}
-            }
-        }
-        disk.sync_dir(to)?;
-        Ok(linked)
-    }
-
     fn empty(&self, current: &Current) -> Result<(), ReadError> {
         for name in ["log", "index"] {
             let folder = self.folder(current, name);
@@ -299,8 +286,29 @@ impl Held {
     }
 }
 
+/// Gives every file of a folder a second name, of the log's the segments; answers those that got
+/// one. What goes meanwhile is not needed.
+pub(crate) fn link_all(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    durable::create_dir_durable(disk, to)?;
+    let is_log = to.file_name().is_some_and(|name| name == "log");
+    let mut linked = Vec::new();
+    for path in disk.list(from)? {
+        if is_log && SegmentNumber::of(&path).is_none() {
+            continue;
+        }
+        let Some(name) = path.file_name() else { continue };
+        match disk.link(&path, &to.join(name)) {
+            Ok(()) => linked.push(path),
+            Err(error) if disk.exists(&path)? => return Err(error),
+            Err(_) => {}
+        }
+    }
+    disk.sync_dir(to)?;
+    Ok(linked)
+}
+
 /// Removes the files of a folder.
-pub(super) fn remove_files(disk: &dyn Disk, folder: &Path) -> Result<(), DiskError> {
+pub(crate) fn remove_files(disk: &dyn Disk, folder: &Path) -> Result<(), DiskError> {
     for path in disk.list(folder)? {
         disk.remove(&path)?;
     }

@@ -32,7 +32,7 @@ mod order;
 mod position;
 mod rewind;
 
-pub(crate) use held::{Held, HeldFolders};
+pub(crate) use held::{Held, HeldFolders, link_all, remove_files};
 pub(crate) use order::RewindOrder;
 pub(crate) use position::group_ending_at;
 pub(crate) use rewind::rewind;

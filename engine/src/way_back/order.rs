@@ -1,7 +1,8 @@
 //! What opening is to do first: the file `way-back/rewind`.
 //!
 //! ```text
-//! magic "PBrewind", version u16, zeros 6, LSN u64, hash of its group 32, BLAKE3 of all before
+//! magic "PBrewind", version u16, takes copy u8, zeros 5, LSN u64, hash of its group 32,
+//! BLAKE3 of all before
 //! ```
 
 use std::path::Path;
@@ -22,6 +23,8 @@ const NAME: &str = "rewind";
 pub(crate) struct RewindOrder {
     /// The last position that both nodes have.
     pub(crate) common: Position,
+    /// Nothing of what is here counts: all of it is that of the full copy, which is complete.
+    pub(crate) takes_copy: bool,
 }
 
 impl RewindOrder {
@@ -63,7 +66,8 @@ impl RewindOrder {
         let mut out = Encoder::default();
         out.raw(&MAGIC);
         out.raw(&VERSION.to_le_bytes());
-        out.raw(&[0; 6]);
+        out.u8(self.takes_copy.into());
+        out.raw(&[0; 5]);
         out.lsn(self.common.lsn);
         out.raw(&self.common.hash.0);
         out.checked()
@@ -73,12 +77,13 @@ impl RewindOrder {
         let mut from = Decoder::checked(bytes)?;
         let magic: [u8; 8] = from.array().ok()?;
         let version = u16::from_le_bytes(from.array().ok()?);
-        let _: [u8; 6] = from.array().ok()?;
+        let takes_copy = from.u8().ok()? == 1;
+        let _: [u8; 5] = from.array().ok()?;
         let lsn = from.lsn().ok()?;
         let hash = GroupHash(from.array().ok()?);
         from.end().ok()?;
         let common = Position { lsn, hash };
-        (magic == MAGIC && version == VERSION).then_some(RewindOrder { common })
+        (magic == MAGIC && version == VERSION).then_some(RewindOrder { common, takes_copy })
     }
 }
 
@@ -92,8 +97,11 @@ mod tests {
     fn an_order_is_found_until_it_is_done_and_a_damaged_one_is_refused() {
         let (disk, folder) = (SimulatedDisk::new(1), Path::new("/v/way-back"));
         let common = Position { lsn: Lsn::new(1, 9).unwrap(), hash: GroupHash([7; 32]) };
-        let order = RewindOrder { common };
+        let order = RewindOrder { common, takes_copy: false };
         crate::golden::compare("rewind_1.bin", &order.encode());
+        let copy = RewindOrder { common, takes_copy: true };
+        crate::golden::compare("rewind_copy_1.bin", &copy.encode());
+        assert_eq!(RewindOrder::decode(&copy.encode()), Some(copy));
         assert_eq!(RewindOrder::load(&disk, folder).unwrap(), None);
         order.write(&disk, folder).unwrap();
         assert_eq!(RewindOrder::load(&disk, folder).unwrap(), Some(order));

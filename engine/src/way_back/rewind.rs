@@ -6,6 +6,9 @@
 //!    is removed. Nothing of it becomes a spare.
 //! 3. The tables and the index are those that are held.
 //!
+//! With a full copy the same is done from its files, of which nothing that is here is part, and
+//! what was held goes.
+//!
 //! Opening then replays from the held position to the common one, in the role of a follower. Every
 //! step may be repeated.
 
@@ -34,26 +37,42 @@ pub(crate) fn rewind(
     order: &RewindOrder,
 ) -> Result<(), OpenError> {
     let common = order.common;
-    let current = held.current().filter(|current| current.at.lsn <= common.lsn);
-    let current = current.ok_or_else(|| {
-        OpenError::Invalid(format!(
-            "the way back to {} has begun, and no checkpoint is held from which to go there; this \
-             node needs a full copy",
-            common.lsn
-        ))
-    })?;
-    bring_back(disk, &folders.log, &held.folder(&current, "log"), &current)?;
+    let source = match order.takes_copy {
+        true => {
+            held.give_up()?;
+            remove_files(disk, &folders.log)?;
+            let source = folders.held.join("copy");
+            link_missing(disk, &source.join("log"), &folders.log)?;
+            source
+        }
+        false => {
+            let current = held.current().filter(|current| current.at.lsn <= common.lsn);
+            let current = current.ok_or_else(|| nothing_held(common))?;
+            // It may have what goes now.
+            held.loan.end()?;
+            bring_back(disk, &folders.log, &held.folder(&current, "log"), &current)?;
+            held.folder(&current, "")
+        }
+    };
     cut(disk, &folders.log, common)?;
-    kept.restore(&held.folder(&current, "state"), state)?;
+    kept.restore(&source.join("state"), state)?;
     if disk.exists(&folders.index)? {
         remove_files(disk, &folders.index)?;
     }
-    let index = held.folder(&current, "index");
+    let index = source.join("index");
     if disk.exists(&index)? {
         durable::create_dir_durable(disk, &folders.index)?;
         link_missing(disk, &index, &folders.index)?;
     }
     Ok(())
+}
+
+fn nothing_held(common: Position) -> OpenError {
+    OpenError::Invalid(format!(
+        "the way back to {} has begun, and no checkpoint is held from which to go there; this node \
+         needs a full copy",
+        common.lsn
+    ))
 }
 
 /// The segments as they were when the checkpoint was held, and those that came since.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk::{Disk, durable};
+use crate::encoding::{Broken, Decoder, Encoder};
 use crate::error::ReadError;
 use crate::state::table::{
     KeptTables, ScanVisitor, SnapshotBody, Table, TableBatch, TableChange, TableSnapshot,
@@ -173,4 +175,39 @@ impl KeptTables for MemoryTables {
         self.shelf.lock().remove(folder);
         Ok(())
     }
+
+    fn export(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
+        let rows = self.shelf.lock().get(folder).cloned().unwrap_or_default();
+        let mut out = Encoder::default();
+        out.count(rows.len());
+        for ((table, key), value) in rows.iter() {
+            out.u8(table.number());
+            out.blob(key);
+            out.blob(value);
+        }
+        durable::create_dir_durable(disk, folder)?;
+        durable::replace_file(disk, &folder.join(ROWS), &out.bytes)?;
+        Ok(())
+    }
+
+    fn import(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
+        let bytes = durable::read_file(disk, &folder.join(ROWS), usize::MAX)?.unwrap_or_default();
+        let rows = read_rows(&bytes).map_err(|why| ReadError::Table(why.to_owned()))?;
+        self.shelf.lock().insert(folder.to_path_buf(), Arc::new(rows));
+        Ok(())
+    }
+}
+
+/// What was put aside, as a file.
+const ROWS: &str = "rows";
+
+fn read_rows(bytes: &[u8]) -> Result<Rows, Broken> {
+    let mut from = Decoder::new(bytes);
+    let rows = from.list(|from| {
+        let table = Table::of_number(from.u8()?).ok_or("a table is not known")?;
+        let key = from.blob()?.to_vec();
+        Ok(((table, key), Arc::from(from.blob()?)))
+    })?;
+    from.end()?;
+    Ok(rows.into_iter().collect())
 }

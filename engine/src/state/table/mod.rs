@@ -20,6 +20,7 @@ pub(crate) use self::rocks::{RocksKept, RocksTables};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::Disk;
 use crate::error::ReadError;
 
 /// The tables. Each is a column family of its own.
@@ -274,6 +275,16 @@ pub(crate) trait KeptTables: Send + Sync {
 
     /// Removes what was put aside, if it is there.
     fn remove(&self, folder: &Path) -> Result<(), ReadError>;
+
+    /// Sees to it that what was put aside in a folder is files there, to be copied elsewhere.
+    fn export(&self, _: &dyn Disk, _: &Path) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// Takes such files, which are in a folder, for something that was put aside there.
+    fn import(&self, _: &dyn Disk, _: &Path) -> Result<(), ReadError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
