@@ -456,6 +456,9 @@ impl Run {
             if self.dice.below(2) == 0 {
                 self.cut_soon(loser, 80);
             }
+            if self.dice.below(8) == 0 {
+                let _ = self.nodes[loser].store.give_up_held_checkpoint();
+            }
             match self.nodes[loser].store.go_back(common) {
                 Ok(_) => {
                     let world = &self.nodes[loser].world;
@@ -469,6 +472,12 @@ impl Run {
                     let (node, cuts) = Node::opened(world);
                     self.figures.cuts += cuts;
                     self.nodes[loser] = node;
+                }
+                Err(WayBackError::NothingHeld { .. }) => {
+                    match self.nodes[loser].store.put_aside(common) {
+                        Ok(_) => return self.copy_over(),
+                        Err(error) => assert!(self.nodes[loser].is_off(), "{error}"),
+                    }
                 }
                 Err(WayBackError::Read(error)) if self.nodes[loser].is_off() => drop(error),
                 Err(error) => panic!("it does not go back: {error}"),

@@ -63,6 +63,12 @@ impl Store {
         self.inner.held.loan.end()
     }
 
+    /// As if the other node had been away for longer than the disk allows.
+    #[cfg(test)]
+    pub(crate) fn give_up_held_checkpoint(&self) -> Result<(), DiskError> {
+        self.inner.held.give_up()
+    }
+
     fn held_folders(&self) -> HeldFolders {
         HeldFolders::of(&Layout::of(&self.inner.directory), self.inner.beginning.node.volume)
     }

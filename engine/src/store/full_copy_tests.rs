@@ -210,6 +210,33 @@ fn nothing_readable_is_on_the_disk_while_a_copy_arrives() {
 }
 
 #[test]
+fn a_deposed_node_that_holds_nothing_becomes_a_copy_and_what_it_had_alone_is_merged() {
+    let mut apart = Apart::after(|store| {
+        append(store, "INBOX", "both");
+    });
+    append(&apart.first, "INBOX", "of the first");
+    apart.second.promote(2).unwrap();
+    append(&apart.second, "INBOX", "of the second");
+    let common = apart.common();
+    apart.first.inner.held.give_up().unwrap();
+    let refused = apart.first.go_back(common).unwrap_err();
+    assert!(matches!(refused, WayBackError::NothingHeld { .. }), "{refused}");
+    assert_eq!(apart.first.put_aside(common).unwrap(), 2, "the message, and its mailbox's floor");
+    let arrival = copy(&apart.second, &apart.first, u64::MAX, &mut Asked::default());
+    apart.first.become_copy(&arrival).unwrap();
+    let (placeholder, directory) = (apart.second.clone(), apart.directories[0].clone());
+    reopen(&mut apart.first, &directory, &placeholder);
+    assert_eq!(subjects(&apart.first, "INBOX"), ["both", "of the second"]);
+    assert!(apart.first.standing().follows && apart.first.has_merge().unwrap());
+    ship(&apart.second, &apart.first);
+    let first = apart.first.clone();
+    linked(&apart.second, &apart.first, move || first.merge(&|| true).unwrap());
+    ship(&apart.second, &apart.first);
+    assert_same(&apart);
+    assert_eq!(subjects(&apart.first, "INBOX"), ["both", "of the second", "of the first"]);
+}
+
+#[test]
 fn what_was_lent_reaches_to_the_end_of_the_log_until_it_is_ended() {
     let apart = ahead();
     apart.first.lend_copy().unwrap();

@@ -77,14 +77,39 @@ impl Store {
     /// how many steps that will be. It may be repeated until it has succeeded.
     ///
     /// # Errors
-    /// [`WayBackError`]; the volume takes no changes all the same.
+    /// [`WayBackError`]; the volume takes no changes all the same, unless nothing is held.
     pub fn go_back(&self, common: Lsn) -> Result<u64, WayBackError> {
         let inner = &self.inner;
-        let disk = inner.disk.as_ref();
         let held = inner.held.current().filter(|current| current.at.lsn <= common);
         if held.is_none() {
             return Err(WayBackError::NothingHeld { common });
         }
+        let (common_group, count) = self.put_aside_behind(common)?;
+        let order = RewindOrder { common: common_group, takes_copy: false };
+        order.write(inner.disk.as_ref(), &self.way_back_folder())?;
+        tracing::warn!(
+            common = %common, steps = count,
+            "this node goes back to what both nodes have; what it had alone is kept to be merged"
+        );
+        Ok(count)
+    }
+
+    /// The same where nothing is held: what lies behind `common` is put aside, and is merged when
+    /// this node has become a full copy of the other one.
+    ///
+    /// # Errors
+    /// [`WayBackError`]; the volume takes no changes all the same.
+    pub fn put_aside(&self, common: Lsn) -> Result<u64, WayBackError> {
+        let (_, count) = self.put_aside_behind(common)?;
+        tracing::warn!(
+            common = %common, steps = count,
+            "this node needs a full copy of the other one; what it had alone is kept to be merged"
+        );
+        Ok(count)
+    }
+
+    fn put_aside_behind(&self, common: Lsn) -> Result<(Position, u64), WayBackError> {
+        let inner = &self.inner;
         let common_group = self.group_ending_at(common)?.ok_or(WayBackError::NotHere { common })?;
         self.stand_down(
             "the other node of the pair was made primary; this one goes back to what both have, \
@@ -97,16 +122,10 @@ impl Store {
         let suffix = Suffix::read(self, common_group)?;
         let history = inner.committed.volume().history;
         let epoch = history.last().map(|link| link.id).unwrap_or_default();
-        let folder = self.way_back_folder();
         let sealing = (&inner.sealer, inner.keys.snapshot());
+        let (disk, folder) = (inner.disk.as_ref(), self.way_back_folder());
         let mut steps = StepsWriter::begin(disk, &folder, sealing, (epoch, common_group))?;
         suffix.write(self, &mut steps)?;
-        let count = steps.finish()?;
-        RewindOrder { common: common_group, takes_copy: false }.write(disk, &folder)?;
-        tracing::warn!(
-            common = %common, steps = count,
-            "this node goes back to what both nodes have; what it had alone is kept to be merged"
-        );
-        Ok(count)
+        Ok((common_group, steps.finish()?))
     }
 }

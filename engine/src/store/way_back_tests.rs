@@ -195,7 +195,7 @@ impl Apart {
         Apart { _folder: folder, directories, first, second }
     }
 
-    fn common(&self) -> Lsn {
+    pub(super) fn common(&self) -> Lsn {
         let (first, second) = (self.first.standing(), self.second.standing());
         let of = |standing: &VolumeStanding| (standing.history.clone(), standing.position.lsn);
         let (first, second) = (of(&first), of(&second));
