@@ -1,5 +1,7 @@
 //! The command line: verbs, and what each needs. Exit codes are in `failure.rs`.
 
+mod replica;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use crate::command;
 use crate::demo::{self, DemoOptions};
 use crate::extract::{self, ConfinedArguments};
 use crate::failure::Failure;
+
+pub(crate) use self::replica::{JoinArguments, ReplicaVerb};
 
 /// Printed below `pillarbox --help`.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 damage found, \
@@ -179,56 +183,6 @@ pub(crate) struct InitArguments {
     /// Lock the store with this systemd credential
     #[arg(long, group = "key")]
     pub(crate) credential: Option<String>,
-}
-
-/// What can be done about the pair.
-#[derive(Subcommand)]
-pub(crate) enum ReplicaVerb {
-    /// Make an invitation for a second node, on the running first one
-    Invite {
-        /// Where the second node reaches this one: host and port
-        #[arg(long)]
-        address: String,
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
-    /// Become the second node: make its data directory from an invitation
-    Join(JoinArguments),
-    /// Show how the pair is
-    Status {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
-    /// Go on alone: the other node is lost for good, and is let in no more
-    Forget {
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
-    /// Hand over, as planned: the node that follows becomes primary; said on either node
-    Switch {
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
-    /// Make the running node primary, when the other one is gone
-    Promote {
-        #[command(flatten)]
-        place: PlaceArguments,
-    },
-}
-
-/// What `replica join` needs.
-#[derive(Args)]
-pub(crate) struct JoinArguments {
-    /// The invitation
-    pub(crate) token: String,
-    #[command(flatten)]
-    pub(crate) init: InitArguments,
-    /// Where the first node reaches this one: host and port; needed if the first one is to dial
-    #[arg(long)]
-    pub(crate) address: Option<String>,
 }
 
 #[derive(Subcommand)]

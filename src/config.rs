@@ -331,6 +331,7 @@ impl Config {
             lag_alarm: Some(self.pair.lag_alarm_seconds.seconds()).filter(|time| !time.is_zero()),
             etcd: Config::etcd(etcd)?,
             role_command: self.pair.role_command.clone(),
+            copy_bytes_per_second: self.pair.copy_bytes_per_second.get(),
         })
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct PairOptions {
     pub(crate) etcd: Option<EtcdSettings>,
     /// A program that is told this node's role; empty: none.
     pub(crate) role_command: Vec<String>,
+    /// Bytes a second that a full copy may take of this node; 0: as many as there are.
+    pub(crate) copy_bytes_per_second: u64,
 }
 
 /// A volume of the pair, for `replica status`.
@@ -95,6 +97,10 @@ pub(crate) struct PairLine {
     pub(crate) is_merging: bool,
     /// What was merged last, by rule.
     pub(crate) merged: Option<BTreeMap<String, u64>>,
+    /// Bytes of a full copy that have arrived at this node, and of how many, while one is on its
+    /// way.
+    #[serde(default)]
+    pub(crate) copy: Option<(u64, u64)>,
 }
 
 /// What `replica status` shows.
@@ -203,6 +209,7 @@ impl Pair {
         };
         let acknowledgement = options.acknowledgement;
         let node = Node::new(vec![("main".to_owned(), store.clone(), acknowledgement)]);
+        node.set_copy_rate(options.copy_bytes_per_second);
         let link_options = LinkOptions {
             listen: options.listen,
             dial: options.peer.clone(),
@@ -393,8 +400,25 @@ impl Pair {
         Ok(())
     }
 
+    /// This node becomes a full copy of the other one.
+    pub(crate) fn full_sync(&self) -> Result<(), Failure> {
+        self.node.full_copy().map_err(|why| Failure::new(Exit::Refused, why))
+    }
+
+    /// A full copy that is on its way is given up.
+    pub(crate) fn stop_full_sync(&self) -> Result<(), Failure> {
+        self.node.stop_copy().map_err(|why| Failure::new(Exit::Refused, why))
+    }
+
     /// Opens the next epoch.
     fn take_over(&self) -> Result<u16, Failure> {
+        if self.node.becomes_copy() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "a full copy of the other node is on its way here, and what this node has is older; \
+                 'pillarbox replica full-sync --stop' gives the copy up",
+            ));
+        }
         let standing = self.store.standing();
         if let Some(watch) = &self.watch {
             let promoted = watch.failover.lock().promote_by_hand();
@@ -480,6 +504,7 @@ fn line_of(report: VolumeReport, lag_alarm: Option<Duration>) -> PairLine {
         is_degraded: report.is_degraded,
         trouble: report.trouble,
         is_merging: report.merge.is_pending,
+        copy: report.copy.map(|copy| (copy.arrived, copy.of)),
         merged: report.merge.last.map(|tally| {
             let counts = tally.counts().into_iter();
             counts.map(|(rule, count)| (rule.to_owned(), count)).collect()

@@ -269,6 +269,10 @@ impl Failover {
 
     /// This node follows.
     fn follow(&mut self) -> (Turn, Duration) {
+        if self.store.has_arrival().unwrap_or(true) {
+            self.word = "a full copy is on its way here: this node takes nothing over".to_owned();
+            return (Turn::Nothing, AGAIN);
+        }
         if let Some(epoch) = self.asked {
             return self.ask(&epoch);
         }

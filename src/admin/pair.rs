@@ -22,6 +22,8 @@ pub(crate) enum PairRequest {
     Switch,
     /// The other node is lost for good.
     Forget,
+    /// This node becomes a full copy of the other one; or does not, after all.
+    FullSync { stop: bool },
 }
 
 /// Answers a request about the pair.
@@ -39,6 +41,13 @@ pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<A
         PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
         PairRequest::Switch => {
             pair.switch()?;
+            Answer::Done
+        }
+        PairRequest::FullSync { stop } => {
+            match stop {
+                true => pair.stop_full_sync()?,
+                false => pair.full_sync()?,
+            }
             Answer::Done
         }
         PairRequest::Forget => {

@@ -16,6 +16,7 @@ pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
         ReplicaVerb::Promote { place } => promote(&place),
         ReplicaVerb::Switch { place } => switch(&place),
         ReplicaVerb::Forget { place } => forget(&place),
+        ReplicaVerb::FullSync { yes, stop, place } => full_sync((yes, stop), &place),
     }
 }
 
@@ -102,6 +103,10 @@ fn volume_sentence(line: &PairLine) -> String {
     if line.is_degraded {
         words.push_str("; mail is acknowledged that is on THIS NODE ALONE");
     }
+    if let Some((arrived, of)) = line.copy {
+        let of = if of == 0 { "an unknown number".to_owned() } else { bytes(of) };
+        words.push_str(&format!("; a full copy is on its way: {} of {of}", bytes(arrived)));
+    }
     if line.is_merging {
         words.push_str("; what this node had alone is being merged");
     }
@@ -122,6 +127,23 @@ fn forget(place: &PlaceArguments) -> Result<(), Failure> {
     };
     println!("there is no second node any more; mail is on this one alone");
     println!("'pillarbox replica invite' asks another one");
+    Ok(())
+}
+
+fn full_sync((yes, stop): (bool, bool), place: &PlaceArguments) -> Result<(), Failure> {
+    if !yes && !stop {
+        return Err(Failure::new(
+            Exit::Usage,
+            "this node becomes a copy of the other one, and what it alone has is thrown away; say \
+             --yes if that is wanted",
+        ));
+    }
+    let request = Request::Replica(PairRequest::FullSync { stop });
+    let Answer::Done = ask(place, &request)? else { return Err(unexpected()) };
+    match stop {
+        true => println!("the full copy is given up; what this node had before is still here"),
+        false => println!("a full copy begins; 'pillarbox replica status' says how far it is"),
+    }
     Ok(())
 }
 

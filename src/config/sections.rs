@@ -469,6 +469,8 @@ pub(crate) struct PairSection {
     /// Bytes of disk that may be kept so that this node can go back to what the other one has, and
     /// that one can be sent what it lacks; beyond, it takes a full copy. 0: no bound.
     pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
+    /// Bytes a second that the other node may be sent of a full copy. 0: as many as there are.
+    pub(crate) copy_bytes_per_second: Within<0, { 1 << 40 }>,
     /// A program, with arguments, that is told this node's role at the start and when it changes,
     /// in PILLARBOX_ROLE: "primary" or "follower"; also PILLARBOX_EPOCH, PILLARBOX_VOLUME. Empty:
     /// none.
@@ -521,6 +523,7 @@ impl Default for PairSection {
             degrade_seconds: Within::of(30),
             lag_alarm_seconds: Within::of(60),
             log_keep_bytes: Within::of(64 << 30),
+            copy_bytes_per_second: Within::of(0),
             role_command: Vec::new(),
             etcd: EtcdSection::default(),
         }

@@ -11,6 +11,7 @@
 mod support;
 
 mod failover;
+mod full_copy;
 mod lag;
 
 use std::collections::BTreeSet;

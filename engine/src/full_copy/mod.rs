@@ -32,6 +32,7 @@
 //!    end.
 
 mod arrival;
+pub(crate) mod fuzzing;
 mod loan;
 mod offer;
 

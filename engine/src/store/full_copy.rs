@@ -111,7 +111,9 @@ impl Store {
     /// [`ArrivalError`]; nothing of what was here is lost then.
     pub fn become_copy(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
         let inner = &self.inner;
-        self.stand_down("a full copy of the other node has arrived; this node becomes it");
+        inner.queue.set_refusing(true);
+        inner.commit_status.stop("a full copy of the other node has arrived; this node becomes it");
+        inner.checkpoints.give_up();
         inner.queue.close();
         inner.driver.join("committer");
         *inner.follower.lock() = None;

@@ -222,9 +222,14 @@ fn a_deposed_node_that_holds_nothing_becomes_a_copy_and_what_it_had_alone_is_mer
     let refused = apart.first.go_back(common).unwrap_err();
     assert!(matches!(refused, WayBackError::NothingHeld { .. }), "{refused}");
     assert_eq!(apart.first.put_aside(common).unwrap(), 2, "the message, and its mailbox's floor");
+    // A stop in between: what is still in its log is not merged into it once more.
+    let (placeholder, directory) = (apart.second.clone(), apart.directories[0].clone());
+    reopen(&mut apart.first, &directory, &placeholder);
+    assert!(!apart.first.has_merge().unwrap());
+    assert_eq!(apart.first.merge(&|| true).unwrap(), None);
+    assert_eq!(subjects(&apart.first, "INBOX"), ["both", "of the first"]);
     let arrival = copy(&apart.second, &apart.first, u64::MAX, &mut Asked::default());
     apart.first.become_copy(&arrival).unwrap();
-    let (placeholder, directory) = (apart.second.clone(), apart.directories[0].clone());
     reopen(&mut apart.first, &directory, &placeholder);
     assert_eq!(subjects(&apart.first, "INBOX"), ["both", "of the second"]);
     assert!(apart.first.standing().follows && apart.first.has_merge().unwrap());

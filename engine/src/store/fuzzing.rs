@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::give_up::marker;
 use super::layout::NodeFile;
+use super::merge::Step;
 
 /// `node.toml`.
 pub(crate) fn node_file(bytes: &[u8]) {
@@ -17,4 +18,11 @@ pub(crate) fn node_file(bytes: &[u8]) {
 pub(crate) fn giving_up(bytes: &[u8]) {
     let Some(inherited) = marker::decode(&String::from_utf8_lossy(bytes)) else { return };
     assert_eq!(marker::decode(&marker::encode(inherited)), Some(inherited));
+}
+
+/// A step of a merge.
+pub(crate) fn merge_step(bytes: &[u8]) {
+    let Ok(step) = Step::decode(bytes) else { return };
+    let again = step.encode();
+    assert_eq!(Step::decode(&again).map(|step| step.encode()), Ok(again));
 }

@@ -162,7 +162,13 @@ impl Answer {
             | CommitError::OutOfUids => "LIMIT",
             CommitError::QueueFull | CommitError::PartGone => "INUSE",
             CommitError::DiskFull | CommitError::ReadOnly { .. } => {
-                tracing::error!(rip = %session.peer.ip(), %error, "change refused");
+                match error {
+                    CommitError::DiskFull => {
+                        tracing::error!(rip = %session.peer.ip(), %error, "change refused");
+                    }
+                    // Why it is read-only was said when it became so, once.
+                    _ => tracing::warn!(rip = %session.peer.ip(), %error, "change refused"),
+                }
                 return Answer::no(
                     "UNAVAILABLE",
                     "The store takes no changes now; try again later",

@@ -18,6 +18,7 @@
 //!    message behind them, *Noted*, can bring.
 //! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
+mod full_copy;
 mod hand_over;
 mod lag;
 mod levels;
@@ -36,6 +37,7 @@ use engine::pair::{Acknowledgement, Position, Shipment};
 use engine::{ProposalOutcome, Route, RouteReply, Store, VolumeStanding};
 use parking_lot::{Condvar, Mutex};
 
+use self::full_copy::{BECOMES_COPY, FullCopy};
 use self::lag::{Lag, exposed, records_between};
 pub use self::levels::LevelRefusal;
 use super::asking::{Asked, BYTES_MAX, COUNT_MAX};
@@ -43,6 +45,7 @@ use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
 
+pub use full_copy::CopyReport;
 pub use hand_over::HandedOver;
 pub use way_back::{MergeReport, Reopen};
 
@@ -81,6 +84,8 @@ struct Volume {
     /// Who opens the store again when it goes back.
     reopen: Reopening,
     goes_back: AtomicBool,
+    /// The other node went on from a newer epoch.
+    is_deposed: AtomicBool,
     hands_over: AtomicBool,
     /// It is not known whether the follower has more of this epoch.
     asks_first: AtomicBool,
@@ -89,6 +94,8 @@ struct Volume {
     merge: Mutex<MergeReport>,
     /// When a checkpoint was made to be held, and after which time it is again.
     held_tried: Mutex<Option<(Instant, Duration)>>,
+    /// One on its way, from here or to here.
+    copy: FullCopy,
 }
 
 /// Proposals on their way to the committer.
@@ -163,6 +170,8 @@ pub struct VolumeReport {
     pub trouble: Option<String>,
     /// What this node had alone.
     pub merge: MergeReport,
+    /// A full copy that is on its way to this node.
+    pub copy: Option<CopyReport>,
 }
 
 /// A node of a pair.
@@ -195,12 +204,14 @@ impl Node {
                 passed: Mutex::default(),
                 reopen: Arc::clone(&reopen),
                 goes_back: AtomicBool::new(false),
+                is_deposed: AtomicBool::new(false),
                 hands_over: AtomicBool::new(false),
                 asks_first: AtomicBool::new(false),
                 merges: AtomicBool::new(false),
                 stops: AtomicBool::new(false),
                 merge: Mutex::default(),
                 held_tried: Mutex::default(),
+                copy: FullCopy::default(),
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
@@ -254,6 +265,8 @@ impl Node {
             volume.forget();
             volume.hold_if_due();
             volume.merge_if_due(*id);
+            volume.copy_if_due(*id);
+            volume.end_loan_if_due();
         }
     }
 
@@ -349,6 +362,7 @@ impl Volume {
             is_degraded: pair.is_degraded,
             trouble: standing.trouble.clone(),
             merge: *self.merge.lock(),
+            copy: self.copy_report(),
         }
     }
 
@@ -494,7 +508,17 @@ impl Volume {
         let Some(there) = there else { return };
         let follows = self.store.standing().follows;
         match (follows, there.role) {
-            (false, Role::Primary) if self.is_deposed_by(there) => self.go_back(there),
+            (false, Role::Primary) if self.is_deposed_by(there) => {
+                *self.primary.lock() = Some(Arc::clone(connection));
+                match self.becomes_copy() {
+                    true => self.begin_copy(connection, id),
+                    false => self.go_back(there, (connection, id)),
+                }
+            }
+            (true, Role::Primary) if self.becomes_copy() => {
+                *self.primary.lock() = Some(Arc::clone(connection));
+                self.begin_copy(connection, id);
+            }
             (true, Role::Primary) => {
                 let position = self.store.position();
                 self.say(connection, id, Message::Follow(end_of(position)));
@@ -537,6 +561,7 @@ impl Volume {
 
     fn lost(&self) {
         *self.primary.lock() = None;
+        self.copy_lost();
         self.stop_shipping();
         let mut standing = self.standing.lock();
         (standing.target, standing.is_there) = (None, false);
@@ -608,6 +633,7 @@ impl Volume {
                         "the other node lacks groups that are no longer in the log as they were \
                          written; it needs a full copy",
                     );
+                    self.say(connection, id, Message::Behind { oldest: Lsn::ZERO });
                     false
                 }
                 Ok(Shipment::Foreign) => {
@@ -615,6 +641,7 @@ impl Volume {
                         "the other node's log ends with groups that this one never had; it was \
                          primary while it was cut off, see docs/replication.md",
                     );
+                    self.say(connection, id, Message::Behind { oldest: Lsn::ZERO });
                     false
                 }
                 Err(error) => {
@@ -662,6 +689,7 @@ impl Route for Way {
         let primary = volume.primary.lock().clone();
         let Some(proposal) = volume.asked.ask(request, proposal, reply) else { return };
         match primary {
+            Some(_) if volume.becomes_copy() => volume.asked.refuse(request, BECOMES_COPY),
             Some(connection) => volume.propose_by(&connection, self.id, request, &proposal),
             None => volume.asked.refuse(
                 request,
@@ -703,7 +731,18 @@ impl Host for Node {
                 }
             },
             Message::HandOver(end) => self.handed_over(volume, end),
-            Message::Behind { .. } => volume.trouble("this node needs a full copy"),
+            Message::Behind { .. } => volume.fell_behind(connection, id),
+            Message::CopyOffer(offer) => volume.offered(connection, id, &offer),
+            Message::CopyPiece { file, offset, bytes } => {
+                volume.piece_came((connection, id), (file, offset), &bytes);
+            }
+            Message::CopyChecked { file, is_same } => {
+                volume.checked((connection, id), (file, is_same));
+            }
+            Message::CopyRefused(why) => volume.copy_refused(&why),
+            wanted @ (Message::CopyBegin | Message::CopyAsk { .. } | Message::CopyCheck { .. }) => {
+                volume.copy_wanted(connection, id, wanted)
+            }
             Message::Propose { request, bytes } => {
                 let connection = Arc::clone(connection);
                 volume.proposed(Proposal { connection, id, request, bytes });

@@ -45,5 +45,6 @@ mod walk;
 
 pub(crate) use file::StepsWriter;
 pub use run::MergeError;
+pub(super) use step::Step;
 pub(crate) use suffix::Suffix;
 pub use tally::MergeTally;

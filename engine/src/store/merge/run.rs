@@ -130,7 +130,20 @@ impl Store {
     /// # Errors
     /// The disk.
     pub fn has_merge(&self) -> Result<bool, ReadError> {
-        Ok(StepsFile::is_there(self.inner.disk.as_ref(), &self.way_back_folder())?)
+        let (disk, folder) = (self.inner.disk.as_ref(), self.way_back_folder());
+        if !StepsFile::is_there(disk, &folder)? {
+            return Ok(false);
+        }
+        // Who merges says what is wrong with it.
+        Ok(StepsFile::open(disk, &folder)
+            .map_or(true, |file| file.is_some_and(|file| !self.has_not_gone_back(&file))))
+    }
+
+    /// What is to be merged is still in the log here: it was put aside, and a stop came between.
+    fn has_not_gone_back(&self, file: &StepsFile) -> bool {
+        let history = self.inner.committed.volume().history;
+        let is_newest = history.last().is_some_and(|link| link.id == file.header.epoch);
+        is_newest && self.position().lsn > file.header.common.lsn
     }
 
     /// Merges what this node had alone when it went back, if there is anything. This node has to
@@ -141,6 +154,9 @@ impl Store {
     pub fn merge(&self, goes_on: &dyn Fn() -> bool) -> Result<Option<MergeTally>, MergeError> {
         let (disk, folder) = (self.inner.disk.as_ref(), self.way_back_folder());
         let Some(file) = StepsFile::open(disk, &folder)? else { return Ok(None) };
+        if self.has_not_gone_back(&file) {
+            return Ok(None);
+        }
         // So that references are found in the tables.
         self.checkpoint();
         let tally = Run::new(self, &file)?.go_to_the_end(&file, goes_on)?;

@@ -21,7 +21,14 @@
 //!   34  Withdraw   request 16
 //!   40  HandOver   lsn 8, hash 32: from a primary: this is all, take over; from a follower: please
 //!                  do, whatever the position
-//!   64 …  full copy, 80 … compare, 96 … merge: not yet; 120 … joining, see `joining`
+//!   64  CopyBegin    nothing: I need a full copy
+//!   65  CopyOffer    what it consists of (rest), see `engine::full_copy`
+//!   66  CopyAsk      file 4, offset 8, length 4: send me that piece
+//!   67  CopyPiece    file 4, offset 8, bytes (rest)
+//!   68  CopyCheck    file 4, length 8, hash 32: does it begin with so many bytes of that BLAKE3?
+//!   69  CopyChecked  file 4, 1: yes or 0: no
+//!   70  CopyRefused  sentence (rest): nothing is lent, and why
+//!   80 …  compare, 96 … merge: not yet; 120 … joining, see `joining`
 //! ```
 //!
 //! # Invariants
@@ -84,7 +91,7 @@ pub enum Message {
     Follow(GroupEnd),
     /// What you asked for is gone: a full copy is needed.
     Behind {
-        /// The oldest position that can be shipped.
+        /// The oldest position that can be shipped; zero: it is not known.
         oldest: Lsn,
     },
     /// Whole groups, as they lie in the log.
@@ -123,6 +130,46 @@ pub enum Message {
     },
     /// The sender answers its client that the request failed: it must not take effect any more.
     Withdraw(RequestId),
+    /// The sender needs a full copy.
+    CopyBegin,
+    /// What a full copy consists of.
+    CopyOffer(Vec<u8>),
+    /// Send me that piece of a file.
+    CopyAsk {
+        /// The file's place in the offer.
+        file: u32,
+        /// Where in it.
+        offset: u64,
+        /// Bytes.
+        length: u32,
+    },
+    /// The piece that was asked for.
+    CopyPiece {
+        /// The file's place in the offer.
+        file: u32,
+        /// Where in it.
+        offset: u64,
+        /// What is there.
+        bytes: Vec<u8>,
+    },
+    /// Does the file begin with so many bytes of that hash?
+    CopyCheck {
+        /// The file's place in the offer.
+        file: u32,
+        /// Bytes.
+        length: u64,
+        /// Their BLAKE3.
+        hash: [u8; 32],
+    },
+    /// Whether it does.
+    CopyChecked {
+        /// The file's place in the offer.
+        file: u32,
+        /// It does.
+        is_same: bool,
+    },
+    /// Nothing is lent, and why.
+    CopyRefused(String),
 }
 
 /// What one frame says.
@@ -154,6 +201,13 @@ pub enum Kind {
     Propose,
     Outcome,
     Withdraw,
+    CopyBegin,
+    CopyOffer,
+    CopyAsk,
+    CopyPiece,
+    CopyCheck,
+    CopyChecked,
+    CopyRefused,
     Join,
     Joined,
     Stored,
@@ -171,6 +225,10 @@ pub const KEY_TABLE_BYTES_CEILING: usize = 128 << 20;
 pub const PROPOSE_BYTES_MAX: usize = GROUP_BYTES_MAX + (64 << 10);
 /// Bytes of an answer to them.
 pub const OUTCOME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an offer of a full copy, at most: one of a million files.
+pub const COPY_OFFER_BYTES_CEILING: usize = 64 << 20;
+/// Bytes of a piece of a full copy, at most.
+pub const COPY_PIECE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of all other kinds.
 pub const SMALL_BYTES_MAX: usize = 64;
 
@@ -194,6 +252,13 @@ const KINDS: &[(Kind, u8, &str)] = &[
     (Kind::Propose, 32, "Propose"),
     (Kind::Outcome, 33, "Outcome"),
     (Kind::Withdraw, 34, "Withdraw"),
+    (Kind::CopyBegin, 64, "CopyBegin"),
+    (Kind::CopyOffer, 65, "CopyOffer"),
+    (Kind::CopyAsk, 66, "CopyAsk"),
+    (Kind::CopyPiece, 67, "CopyPiece"),
+    (Kind::CopyCheck, 68, "CopyCheck"),
+    (Kind::CopyChecked, 69, "CopyChecked"),
+    (Kind::CopyRefused, 70, "CopyRefused"),
     (Kind::Join, 120, "Join"),
     (Kind::Joined, 121, "Joined"),
     (Kind::Stored, 122, "Stored"),
@@ -229,6 +294,9 @@ impl Kind {
             Kind::KeyTable => 8 + KEY_TABLE_BYTES_CEILING,
             Kind::Propose => PROPOSE_BYTES_MAX,
             Kind::Outcome => OUTCOME_BYTES_MAX,
+            Kind::CopyOffer => COPY_OFFER_BYTES_CEILING,
+            Kind::CopyPiece => 12 + COPY_PIECE_BYTES_MAX,
+            Kind::CopyRefused => SENTENCE_BYTES_MAX,
             Kind::Join | Kind::Stored => 1024,
             Kind::Joined => KEY_TABLE_BYTES_CEILING + (1 << 20),
             _ => SMALL_BYTES_MAX,
@@ -264,6 +332,13 @@ impl Message {
             Message::Propose { .. } => Kind::Propose,
             Message::Outcome { .. } => Kind::Outcome,
             Message::Withdraw(_) => Kind::Withdraw,
+            Message::CopyBegin => Kind::CopyBegin,
+            Message::CopyOffer(_) => Kind::CopyOffer,
+            Message::CopyAsk { .. } => Kind::CopyAsk,
+            Message::CopyPiece { .. } => Kind::CopyPiece,
+            Message::CopyCheck { .. } => Kind::CopyCheck,
+            Message::CopyChecked { .. } => Kind::CopyChecked,
+            Message::CopyRefused(_) => Kind::CopyRefused,
         }
     }
 
@@ -276,7 +351,13 @@ impl Message {
             Message::KeyTable { bytes, .. } => 8 + bytes.len(),
             Message::Propose { bytes, .. } => 16 + bytes.len(),
             Message::Outcome { bytes, .. } => 24 + bytes.len(),
-            Message::Withdraw(_) => 16,
+            Message::Withdraw(_) | Message::CopyAsk { .. } => 16,
+            Message::CopyBegin => 0,
+            Message::CopyOffer(bytes) => bytes.len(),
+            Message::CopyPiece { bytes, .. } => 12 + bytes.len(),
+            Message::CopyCheck { .. } => 44,
+            Message::CopyChecked { .. } => 5,
+            Message::CopyRefused(sentence) => sentence.len(),
         }
     }
 
@@ -301,6 +382,21 @@ impl Message {
                 (Kind::Outcome, [head, bytes].concat())
             }
             Message::Withdraw(request) => (Kind::Withdraw, request.0.to_vec()),
+            Message::CopyBegin => (Kind::CopyBegin, Vec::new()),
+            Message::CopyOffer(bytes) => (Kind::CopyOffer, bytes),
+            Message::CopyAsk { file, offset, length } => {
+                (Kind::CopyAsk, [&place(file, offset)[..], &length.to_le_bytes()].concat())
+            }
+            Message::CopyPiece { file, offset, bytes } => {
+                (Kind::CopyPiece, [&place(file, offset)[..], &bytes].concat())
+            }
+            Message::CopyCheck { file, length, hash } => {
+                (Kind::CopyCheck, [&place(file, length)[..], &hash].concat())
+            }
+            Message::CopyChecked { file, is_same } => {
+                (Kind::CopyChecked, [&file.to_le_bytes()[..], &[u8::from(is_same)]].concat())
+            }
+            Message::CopyRefused(sentence) => (Kind::CopyRefused, sentence.into_bytes()),
         }
     }
 }
@@ -347,8 +443,15 @@ impl Control {
 
 impl Message {
     fn decode(kind: Kind, mut payload: Vec<u8>) -> Result<Message, Malformed> {
-        if kind == Kind::Groups {
-            return Ok(Message::Groups(payload));
+        match kind {
+            Kind::Groups => return Ok(Message::Groups(payload)),
+            Kind::CopyOffer => return Ok(Message::CopyOffer(payload)),
+            Kind::CopyRefused => {
+                let sentence = String::from_utf8_lossy(&payload);
+                let sentence = sentence.chars().filter(|letter| !letter.is_control()).collect();
+                return Ok(Message::CopyRefused(sentence));
+            }
+            _ => {}
         }
         let mut fields = Fields::new(&payload);
         let message = match kind {
@@ -375,6 +478,33 @@ impl Message {
                 return Ok(Message::Outcome { request, as_of, bytes });
             }
             Kind::Withdraw => Message::Withdraw(RequestId(fields.array("request")?)),
+            Kind::CopyBegin => Message::CopyBegin,
+            Kind::CopyAsk => Message::CopyAsk {
+                file: fields.u32("file")?,
+                offset: fields.u64("offset")?,
+                length: fields.u32("length")?,
+            },
+            Kind::CopyPiece => {
+                let (file, offset) = (fields.u32("file")?, fields.u64("offset")?);
+                payload.drain(..12);
+                return Ok(Message::CopyPiece { file, offset, bytes: payload });
+            }
+            Kind::CopyCheck => Message::CopyCheck {
+                file: fields.u32("file")?,
+                length: fields.u64("length")?,
+                hash: fields.array("hash")?,
+            },
+            Kind::CopyChecked => Message::CopyChecked {
+                file: fields.u32("file")?,
+                is_same: match fields.u8("is same")? {
+                    0 => false,
+                    1 => true,
+                    other => {
+                        let found = other.into();
+                        return Err(Malformed::Value { field: "is same", found });
+                    }
+                },
+            },
             other => {
                 let found = other.number().into();
                 return Err(Malformed::Value { field: "kind, with a volume", found });
@@ -383,6 +513,10 @@ impl Message {
         fields.end()?;
         Ok(message)
     }
+}
+
+fn place(file: u32, offset: u64) -> Vec<u8> {
+    [&file.to_le_bytes()[..], &offset.to_le_bytes()].concat()
 }
 
 fn numbers(numbers: &[u64]) -> Vec<u8> {

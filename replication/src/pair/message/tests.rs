@@ -72,6 +72,13 @@ fn examples() -> Vec<Said> {
         about(Message::Propose { request, bytes: b"append".to_vec() }),
         about(Message::Outcome { request, as_of: lsn(23), bytes: b"uid 5".to_vec() }),
         about(Message::Withdraw(request)),
+        about(Message::CopyBegin),
+        about(Message::CopyOffer(b"PBcopy".to_vec())),
+        about(Message::CopyAsk { file: 3, offset: 1 << 20, length: 262_144 }),
+        about(Message::CopyPiece { file: 3, offset: 1 << 20, bytes: b"sealed".to_vec() }),
+        about(Message::CopyCheck { file: 4, length: 99, hash: [9; 32] }),
+        about(Message::CopyChecked { file: 4, is_same: true }),
+        about(Message::CopyRefused("the disk is full".to_owned())),
     ]
 }
 
@@ -123,12 +130,21 @@ fn a_cut_or_longer_message_is_refused() {
             Said::Control(control) => (None, control.encode()),
             Said::Volume(number, message) => (Some(number), message.encode()),
         };
-        let open_ended = [Kind::Refuse, Kind::Groups, Kind::KeyTable, Kind::Propose, Kind::Outcome]
-            .contains(&kind);
+        let open_ended = [
+            Kind::Refuse,
+            Kind::Groups,
+            Kind::KeyTable,
+            Kind::Propose,
+            Kind::Outcome,
+            Kind::CopyOffer,
+            Kind::CopyPiece,
+            Kind::CopyRefused,
+        ]
+        .contains(&kind);
         let longer = [payload.as_slice(), &[0]].concat();
         let refused = Said::decode(kind, volume, longer).is_err();
         assert_eq!(refused, !open_ended, "{kind:?} with a byte more");
-        if !open_ended {
+        if !open_ended && !payload.is_empty() {
             let cut = payload[..payload.len() - 1].to_vec();
             assert!(Said::decode(kind, volume, cut).is_err(), "{kind:?} with a byte less");
         }
@@ -186,6 +202,25 @@ fn any_message() -> impl Strategy<Value = Message> {
             bytes
         }),
         request().prop_map(Message::Withdraw),
+        Just(Message::CopyBegin),
+        bytes().prop_map(Message::CopyOffer),
+        any::<(u32, u64, u32)>().prop_map(|(file, offset, length)| Message::CopyAsk {
+            file,
+            offset,
+            length
+        }),
+        (any::<(u32, u64)>(), bytes()).prop_map(|((file, offset), bytes)| Message::CopyPiece {
+            file,
+            offset,
+            bytes
+        }),
+        any::<(u32, u64, [u8; 32])>().prop_map(|(file, length, hash)| Message::CopyCheck {
+            file,
+            length,
+            hash
+        }),
+        any::<(u32, bool)>().prop_map(|(file, is_same)| Message::CopyChecked { file, is_same }),
+        "[a-z ü]{0,80}".prop_map(Message::CopyRefused),
     ]
 }
 

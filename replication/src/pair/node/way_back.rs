@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use engine::ids::{Lsn, VolumeId};
-use engine::{MergeError, MergeTally, common_position};
+use engine::{MergeError, MergeTally, WayBackError, common_position};
 
 use super::super::host::Connection;
 use super::super::message::VolumeState;
@@ -49,7 +49,12 @@ impl Volume {
     }
 
     /// Goes back to what both nodes have, in a thread.
-    pub(super) fn go_back(self: &Arc<Volume>, there: &VolumeState) {
+    pub(super) fn go_back(
+        self: &Arc<Volume>,
+        there: &VolumeState,
+        (connection, id): (&Arc<Connection>, VolumeId),
+    ) {
+        self.is_deposed.store(true, Ordering::SeqCst);
         if self.goes_back.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -60,9 +65,9 @@ impl Volume {
             self.goes_back.store(false, Ordering::SeqCst);
             return self.trouble("the logs of the two nodes have no epoch in common");
         };
-        let volume = Arc::clone(self);
+        let (volume, connection) = (Arc::clone(self), Arc::clone(connection));
         let spawned = std::thread::Builder::new().name("way back".into()).spawn(move || {
-            volume.go_back_to(common);
+            volume.go_back_to(common, (&connection, id));
         });
         if let Err(error) = spawned {
             self.goes_back.store(false, Ordering::SeqCst);
@@ -70,23 +75,38 @@ impl Volume {
         }
     }
 
-    fn go_back_to(&self, common: Lsn) {
+    fn go_back_to(&self, common: Lsn, (connection, id): (&Arc<Connection>, VolumeId)) {
         match self.store.go_back(common) {
-            Ok(_) => {
-                let reopen = self.reopen.lock().clone();
-                match reopen {
-                    Some(reopen) => reopen(),
-                    None => self.trouble("restart this node: it goes back to what both have"),
+            Ok(_) => self.open_again("restart this node: it goes back to what both have"),
+            Err(WayBackError::NothingHeld { .. }) => {
+                let put_aside = self.store.put_aside(common);
+                self.goes_back.store(false, Ordering::SeqCst);
+                match put_aside {
+                    Ok(_) => self.begin_copy(connection, id),
+                    Err(error) => self.does_not_go_back(&error),
                 }
             }
             Err(error) => {
-                self.store.stand_down(
-                    "the other node of the pair was made primary; keep this directory, and see \
-                     docs/replication.md",
-                );
-                self.trouble(&error.to_string());
                 self.goes_back.store(false, Ordering::SeqCst);
+                self.does_not_go_back(&error);
             }
+        }
+    }
+
+    fn does_not_go_back(&self, error: &WayBackError) {
+        self.store.stand_down(
+            "the other node of the pair was made primary; keep this directory, and see \
+             docs/replication.md",
+        );
+        self.trouble(&error.to_string());
+    }
+
+    /// The caller closes the store and opens it again.
+    pub(super) fn open_again(&self, otherwise: &str) {
+        let reopen = self.reopen.lock().clone();
+        match reopen {
+            Some(reopen) => reopen(),
+            None => self.trouble(otherwise),
         }
     }
 
@@ -155,7 +175,7 @@ impl Volume {
     }
 }
 
-fn epoch_of(epoch: &super::super::message::Epoch) -> engine::Epoch {
+pub(super) fn epoch_of(epoch: &super::super::message::Epoch) -> engine::Epoch {
     engine::Epoch {
         number: epoch.number,
         id: epoch.id,
