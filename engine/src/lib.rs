@@ -12,6 +12,7 @@
 mod base;
 mod check;
 mod commit;
+pub mod compare;
 pub mod disk;
 mod encoding;
 pub mod error;
@@ -48,7 +49,7 @@ pub use check::{CheckProgress, CheckReport, Loss, Problem};
 pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
+    CompareSeat,    Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
     InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally, MessageReader,
     MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage,
     OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome,

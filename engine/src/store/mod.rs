@@ -37,6 +37,9 @@ mod altered;
 mod append_tests;
 mod check;
 mod check_index;
+mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod create;
 mod deliver;
 mod directory;
@@ -112,6 +115,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::account::{Account, AccountSubscription};
+pub use self::compare::CompareSeat;
 pub use self::create::{InitOptions, KeySource, SecondNode, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::index_maker::Indexing;
