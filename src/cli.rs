@@ -202,6 +202,14 @@ pub(crate) enum ReplicaVerb {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Compare what both nodes hold, whole, while they serve; asked on the primary
+    Compare {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Go on alone: the other node is lost for good, and is let in no more
     Forget {
         #[command(flatten)]

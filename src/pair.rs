@@ -10,6 +10,7 @@
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
 mod alarm;
+mod compare;
 mod failover;
 mod role;
 
@@ -38,6 +39,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use self::alarm::LagAlarm;
+pub(crate) use self::compare::Compared;
+use self::compare::Schedule;
 pub(crate) use self::failover::EtcdSettings;
 use self::failover::Watch;
 use self::role::{Role, Teller};
@@ -62,6 +65,8 @@ pub(crate) struct PairOptions {
     pub(crate) degrade_after: Duration,
     /// For how long the other node may be behind before the log says so; `None`: for ever.
     pub(crate) lag_alarm: Option<Duration>,
+    /// How often both nodes are compared; `None`: when somebody asks.
+    pub(crate) compare_every: Option<Duration>,
     /// Who says which node is primary, if a third party does.
     pub(crate) etcd: Option<EtcdSettings>,
     /// A program that is told this node's role; empty: none.
@@ -95,6 +100,10 @@ pub(crate) struct PairLine {
     pub(crate) is_merging: bool,
     /// What was merged last, by rule.
     pub(crate) merged: Option<BTreeMap<String, u64>>,
+    /// How many things differed when this node compared both last.
+    pub(crate) differences: Option<u64>,
+    /// As of which position that was.
+    pub(crate) compared_at: Option<String>,
 }
 
 /// What `replica status` shows.
@@ -254,12 +263,14 @@ impl Pair {
     /// and loudly.
     async fn keep_watch(self: Arc<Pair>) {
         let (mut alone, mut alarm) = (Duration::ZERO, LagAlarm::default());
+        let mut schedule = Schedule::new(self.options.compare_every);
         loop {
             tokio::time::sleep(LOOK).await;
             self.tell_role();
             let node = Arc::clone(&self.node);
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
             alarm.look(&self.node.report(), self.options.lag_alarm);
+            schedule.look(&self);
             let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
             // With an etcd, it is told first.
             if !degrades || self.watch.is_some() {
@@ -480,6 +491,8 @@ fn line_of(report: VolumeReport, lag_alarm: Option<Duration>) -> PairLine {
         is_degraded: report.is_degraded,
         trouble: report.trouble,
         is_merging: report.merge.is_pending,
+        differences: report.compared.as_ref().map(|compared| compared.difference_count),
+        compared_at: report.compared.as_ref().map(|compared| compared.lsn.to_string()),
         merged: report.merge.last.map(|tally| {
             let counts = tally.counts().into_iter();
             counts.map(|(rule, count)| (rule.to_owned(), count)).collect()

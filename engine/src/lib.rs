@@ -45,17 +45,18 @@ pub mod uid_set;
 mod way_back;
 pub mod width;
 
-pub use check::{CheckProgress, CheckReport, Loss, Problem};
+pub use check::{CheckProgress, CheckReport, Loss, Neighbour, Problem};
 pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    CompareSeat,    Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
-    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally, MessageReader,
-    MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage,
-    OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome,
-    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
-    RetentionSetting, RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode,
-    SpecialUse, SpoolFile, Staging, Standing, Status, Store, Subscription, Summaries, Undeleted,
-    Upgrade, Usage, VolumeRetention, VolumeStanding, WayBackError, common_position, verify_backup,
+    CompareSeat, Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive,
+    IndexStatus, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally,
+    MessageReader, MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount,
+    NewMessage, OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError,
+    ProposalOutcome, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
+    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts,
+    SecondNode, SpecialUse, SpoolFile, Staging, Standing, Status, Store, Subscription, Summaries,
+    Undeleted, Upgrade, Usage, VolumeRetention, VolumeStanding, WayBackError, common_position,
+    verify_backup,
 };
 pub use ticket::Ticket;

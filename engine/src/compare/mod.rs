@@ -40,6 +40,8 @@ mod tables;
 pub(crate) use self::question::{Answer, Question};
 pub(crate) use self::run::Comparison;
 pub(crate) use self::tables::HeldTables;
+#[cfg(test)]
+pub(crate) use self::tables::Listed;
 
 use crate::ids::{Lsn, Uid};
 
@@ -106,7 +108,9 @@ pub enum CompareError {
     #[error("this node follows; compare on the primary")]
     Follows,
     /// Nothing is written that marks a position.
-    #[error("the store takes no changes, or its format level is too old: 'pillarbox upgrade finish'")]
+    #[error(
+        "the store takes no changes, or its format level is too old: 'pillarbox upgrade finish'"
+    )]
     NoMark,
     /// Other checkpoints came between, again and again.
     #[error("both nodes were too busy to keep their tables at one position; try again")]

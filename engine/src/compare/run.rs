@@ -56,9 +56,7 @@ impl<'a> Comparison<'a> {
             let account = AccountNumber(number_of(name));
             comparison.account(account, side)
         })?;
-        self.each(Whole::Blobs, &mut |comparison, name, _| {
-            comparison.blobs(number_of(name))
-        })?;
+        self.each(Whole::Blobs, &mut |comparison, name, _| comparison.blobs(number_of(name)))?;
         self.report.byte_count = self.tables.byte_count();
         Ok(self.report)
     }
@@ -86,7 +84,8 @@ impl<'a> Comparison<'a> {
                 let account_count = self.report.account_count;
                 (self.progress)(CompareProgress { account_count, account_total });
             }
-            let mut names: Vec<&Vec<u8>> = here.iter().chain(&there).map(|(name, _)| name).collect();
+            let mut names: Vec<&Vec<u8>> =
+                here.iter().chain(&there).map(|(name, _)| name).collect();
             names.sort_unstable();
             names.dedup();
             for name in names {

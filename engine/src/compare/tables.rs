@@ -34,6 +34,10 @@ pub(super) const MESSAGES: u8 = 3;
 
 type Hash = [u8; 32];
 
+/// Of what a part is, its name, and its hash.
+#[cfg(test)]
+pub(crate) type Listed = Vec<(String, Vec<u8>, Hash)>;
+
 /// Tables that were kept as they were at a position.
 pub(crate) struct HeldTables {
     saved: Saved,
@@ -93,6 +97,28 @@ impl HeldTables {
     /// Bytes of rows that were read.
     pub(crate) fn byte_count(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Every part of accounts and mailboxes, and of blobs.
+    #[cfg(test)]
+    pub(crate) fn list(&self) -> Result<Listed, ReadError> {
+        let all = Some(&[u8::MAX; 9][..]);
+        let mut list = Vec::new();
+        for (name, _) in self.parts(Whole::Accounts, &[], all)?.list {
+            let account = AccountNumber(u64::from_be_bytes(*name.first_chunk().unwrap()));
+            for (name, hash) in self.parts(Whole::Account(account), &[], all)?.list {
+                list.push((format!("account {account}"), name.clone(), hash));
+                if let [MAILBOX, id @ ..] = name.as_slice() {
+                    let mailbox = MailboxId(id.try_into().unwrap());
+                    let parts = self.parts(Whole::Mailbox(account, mailbox), &[], all)?.list;
+                    let about = format!("mailbox {mailbox}");
+                    list.extend(parts.into_iter().map(|(name, hash)| (about.clone(), name, hash)));
+                }
+            }
+        }
+        let blobs = self.parts(Whole::Blobs, &[], all)?.list;
+        list.extend(blobs.into_iter().map(|(name, hash)| ("blobs".to_owned(), name, hash)));
+        Ok(list)
     }
 
     /// Parts of something from a name on: so many as one answer has, or all below `until`.
@@ -403,15 +429,11 @@ impl HeldTables {
     }
 
     /// Each blob of a bucket, by its row and who names it.
-    fn blobs_of(
-        &self,
-        bucket: u64,
-        visit: &mut dyn FnMut(BlobId, Hash),
-    ) -> Result<(), ReadError> {
+    fn blobs_of(&self, bucket: u64, visit: &mut dyn FnMut(BlobId, Hash)) -> Result<(), ReadError> {
         let mut hashers = std::collections::BTreeMap::<u64, Hasher>::new();
         let first = (bucket * BLOBS_IN_BUCKET).to_be_bytes();
         let volume = AccountNumber::VOLUME;
-        let mut inside = |key: &[u8]| {
+        let inside = |key: &[u8]| {
             let blob = key.first_chunk().copied().map(u64::from_be_bytes)?;
             (blob / BLOBS_IN_BUCKET == bucket).then_some(blob)
         };

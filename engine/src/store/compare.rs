@@ -123,6 +123,15 @@ impl Store {
         Ok(None)
     }
 
+    /// What is compared, as of the last checkpoint.
+    #[cfg(test)]
+    pub(crate) fn parts_now(&self) -> crate::compare::Listed {
+        let inner = &self.inner;
+        let (tables, values) = (&inner.saved.tables, &inner.saved.values);
+        let saved = Saved { tables: tables.clone(), values: values.clone() };
+        HeldTables::new(saved, self.state_position().unwrap().0).list().unwrap()
+    }
+
     fn held_at(&self, lsn: Lsn) -> Option<HeldTables> {
         let tables = self.inner.checkpoints.take_snapshot(lsn)?;
         let values = std::sync::Arc::clone(&self.inner.saved.values);

@@ -47,6 +47,8 @@ mod drive;
 mod foundation;
 pub(crate) mod fuzzing;
 mod give_up;
+#[cfg(test)]
+mod heal_tests;
 mod index_maker;
 #[cfg(test)]
 mod index_tests;
@@ -157,7 +159,7 @@ use self::recent_passwords::RecentPasswords;
 use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
-use crate::check::ScrubFigures;
+use crate::check::{Healer, ScrubFigures};
 pub use crate::commit::{Announcement, ProposalOutcome, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Follower, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
@@ -212,6 +214,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
+    /// Fetches from the other node what is damaged here.
+    healer: Arc<Healer>,
     summaries: SummaryCache,
     indexing: Indexing,
     password_cost: Argon2Cost,

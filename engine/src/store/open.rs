@@ -23,6 +23,7 @@ use super::summary_cache::SummaryCache;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
+use crate::check::Healer;
 use crate::commit::{
     Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Follower, FollowerSetup,
     Inherited, Queue, Room,
@@ -278,10 +279,12 @@ impl Store {
         (report.healed_root_key, report.healed_key_table) = healed;
         let of = (&layout, &sealer, &keys, &committed);
         let indexing = Indexing::begin(surroundings, of, &options, &recovered);
+        let reader = Arc::new(LogReader::new(Arc::clone(&disk), layout.log()));
         let inner = Arc::new(Inner {
             indexing,
             directory: directory.to_path_buf(),
-            reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
+            healer: Arc::new(Healer::new(Arc::clone(&reader), Arc::clone(&committed))),
+            reader,
             sealer,
             keys,
             committed,

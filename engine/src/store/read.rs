@@ -148,7 +148,8 @@ impl Inner {
         Ok(OpenBlob { account, id, row, places, opener, sealed, parts })
     }
 
-    /// The sealed bytes of an item, compared with their hash.
+    /// The sealed bytes of an item, compared with their hash; where they are damaged, those of the
+    /// other node.
     fn read_verified(
         &self,
         lsn: Lsn,
@@ -156,7 +157,7 @@ impl Inner {
         segment: u64,
         place: &StateChunkPlace,
     ) -> Result<Vec<u8>, ReadError> {
-        self.reader.read_chunk(&ChunkPlace {
+        let place = ChunkPlace {
             lsn,
             number: u16::try_from(place.number).unwrap_or(u16::MAX),
             tag: row.shape.tag,
@@ -164,7 +165,13 @@ impl Inner {
             offset: place.offset,
             length: place.length,
             hash: place.hash,
-        })
+        };
+        match self.reader.read_chunk(&place) {
+            Err(ReadError::Damage(damage)) => {
+                self.healer.fetch(&place).ok_or(ReadError::Damage(damage))
+            }
+            read => read,
+        }
     }
 
     /// Position, segment and place of an item.

@@ -19,6 +19,7 @@
 //! 5. Two nodes that both call themselves primary, or both follower, exchange nothing.
 
 mod hand_over;
+mod inquiry;
 mod lag;
 mod levels;
 mod way_back;
@@ -89,6 +90,7 @@ struct Volume {
     merge: Mutex<MergeReport>,
     /// When a checkpoint was made to be held, and after which time it is again.
     held_tried: Mutex<Option<(Instant, Duration)>>,
+    inquiries: inquiry::Inquiries,
 }
 
 /// Proposals on their way to the committer.
@@ -163,6 +165,8 @@ pub struct VolumeReport {
     pub trouble: Option<String>,
     /// What this node had alone.
     pub merge: MergeReport,
+    /// What this node found when it compared last.
+    pub compared: Option<Arc<engine::compare::CompareReport>>,
 }
 
 /// A node of a pair.
@@ -201,6 +205,7 @@ impl Node {
                 stops: AtomicBool::new(false),
                 merge: Mutex::default(),
                 held_tried: Mutex::default(),
+                inquiries: inquiry::Inquiries::default(),
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
@@ -252,6 +257,7 @@ impl Node {
             }
             volume.observe_lag();
             volume.forget();
+            volume.tidy_seat();
             volume.hold_if_due();
             volume.merge_if_due(*id);
         }
@@ -349,6 +355,7 @@ impl Volume {
             is_degraded: pair.is_degraded,
             trouble: standing.trouble.clone(),
             merge: *self.merge.lock(),
+            compared: self.compared(),
         }
     }
 
@@ -537,6 +544,7 @@ impl Volume {
 
     fn lost(&self) {
         *self.primary.lock() = None;
+        self.inquiries_lost();
         self.stop_shipping();
         let mut standing = self.standing.lock();
         (standing.target, standing.is_there) = (None, false);
@@ -712,6 +720,8 @@ impl Host for Node {
                 let outcome = ProposalOutcome { at: as_of, bytes };
                 volume.asked.outcome(request, outcome, volume.store.position().lsn);
             }
+            Message::Ask { number, bytes } => volume.asked_of(connection, id, (number, bytes)),
+            Message::Told { number, bytes } => volume.told(number, bytes),
             // What was withdrawn is not sent again; if it took effect, it is as if the answer had
             // been lost.
             Message::KeysNoted(_) | Message::Committed(_) | Message::Withdraw(_) => {}

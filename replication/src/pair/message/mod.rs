@@ -21,7 +21,10 @@
 //!   34  Withdraw   request 16
 //!   40  HandOver   lsn 8, hash 32: from a primary: this is all, take over; from a follower: please
 //!                  do, whatever the position
-//!   64 …  full copy, 80 … compare, 96 … merge: not yet; 120 … joining, see `joining`
+//!   80  Ask        number 8, question (rest): of what one node reads for the other; see
+//!                  `node/inquiry`
+//!   81  Told       number 8, answer (rest)
+//!   64 …  full copy, 96 … merge: not yet; 120 … joining, see `joining`
 //! ```
 //!
 //! # Invariants
@@ -121,6 +124,20 @@ pub enum Message {
         /// The answer.
         bytes: Vec<u8>,
     },
+    /// A question about what the receiver has.
+    Ask {
+        /// Counts up; its answer repeats it.
+        number: u64,
+        /// The question.
+        bytes: Vec<u8>,
+    },
+    /// What a question is answered.
+    Told {
+        /// The question's.
+        number: u64,
+        /// The answer.
+        bytes: Vec<u8>,
+    },
     /// The sender answers its client that the request failed: it must not take effect any more.
     Withdraw(RequestId),
 }
@@ -154,6 +171,8 @@ pub enum Kind {
     Propose,
     Outcome,
     Withdraw,
+    Ask,
+    Told,
     Join,
     Joined,
     Stored,
@@ -171,6 +190,10 @@ pub const KEY_TABLE_BYTES_CEILING: usize = 128 << 20;
 pub const PROPOSE_BYTES_MAX: usize = GROUP_BYTES_MAX + (64 << 10);
 /// Bytes of an answer to them.
 pub const OUTCOME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a question.
+pub const ASK_BYTES_MAX: usize = 64 << 10;
+/// Bytes of what it is answered: more than any chunk has.
+pub const TOLD_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all other kinds.
 pub const SMALL_BYTES_MAX: usize = 64;
 
@@ -194,6 +217,8 @@ const KINDS: &[(Kind, u8, &str)] = &[
     (Kind::Propose, 32, "Propose"),
     (Kind::Outcome, 33, "Outcome"),
     (Kind::Withdraw, 34, "Withdraw"),
+    (Kind::Ask, 80, "Ask"),
+    (Kind::Told, 81, "Told"),
     (Kind::Join, 120, "Join"),
     (Kind::Joined, 121, "Joined"),
     (Kind::Stored, 122, "Stored"),
@@ -229,6 +254,8 @@ impl Kind {
             Kind::KeyTable => 8 + KEY_TABLE_BYTES_CEILING,
             Kind::Propose => PROPOSE_BYTES_MAX,
             Kind::Outcome => OUTCOME_BYTES_MAX,
+            Kind::Ask => ASK_BYTES_MAX,
+            Kind::Told => TOLD_BYTES_MAX,
             Kind::Join | Kind::Stored => 1024,
             Kind::Joined => KEY_TABLE_BYTES_CEILING + (1 << 20),
             _ => SMALL_BYTES_MAX,
@@ -264,6 +291,8 @@ impl Message {
             Message::Propose { .. } => Kind::Propose,
             Message::Outcome { .. } => Kind::Outcome,
             Message::Withdraw(_) => Kind::Withdraw,
+            Message::Ask { .. } => Kind::Ask,
+            Message::Told { .. } => Kind::Told,
         }
     }
 
@@ -277,6 +306,7 @@ impl Message {
             Message::Propose { bytes, .. } => 16 + bytes.len(),
             Message::Outcome { bytes, .. } => 24 + bytes.len(),
             Message::Withdraw(_) => 16,
+            Message::Ask { bytes, .. } | Message::Told { bytes, .. } => 8 + bytes.len(),
         }
     }
 
@@ -301,6 +331,12 @@ impl Message {
                 (Kind::Outcome, [head, bytes].concat())
             }
             Message::Withdraw(request) => (Kind::Withdraw, request.0.to_vec()),
+            Message::Ask { number, bytes } => {
+                (Kind::Ask, [&number.to_le_bytes(), bytes.as_slice()].concat())
+            }
+            Message::Told { number, bytes } => {
+                (Kind::Told, [&number.to_le_bytes(), bytes.as_slice()].concat())
+            }
         }
     }
 }
@@ -375,6 +411,14 @@ impl Message {
                 return Ok(Message::Outcome { request, as_of, bytes });
             }
             Kind::Withdraw => Message::Withdraw(RequestId(fields.array("request")?)),
+            Kind::Ask => {
+                let number = fields.u64("number")?;
+                return Ok(Message::Ask { number, bytes: fields.rest().to_vec() });
+            }
+            Kind::Told => {
+                let number = fields.u64("number")?;
+                return Ok(Message::Told { number, bytes: fields.rest().to_vec() });
+            }
             other => {
                 let found = other.number().into();
                 return Err(Malformed::Value { field: "kind, with a volume", found });

@@ -72,6 +72,8 @@ fn examples() -> Vec<Said> {
         about(Message::Propose { request, bytes: b"append".to_vec() }),
         about(Message::Outcome { request, as_of: lsn(23), bytes: b"uid 5".to_vec() }),
         about(Message::Withdraw(request)),
+        about(Message::Ask { number: 24, bytes: b"what of 5?".to_vec() }),
+        about(Message::Told { number: 24, bytes: b"five".to_vec() }),
     ]
 }
 
@@ -123,8 +125,16 @@ fn a_cut_or_longer_message_is_refused() {
             Said::Control(control) => (None, control.encode()),
             Said::Volume(number, message) => (Some(number), message.encode()),
         };
-        let open_ended = [Kind::Refuse, Kind::Groups, Kind::KeyTable, Kind::Propose, Kind::Outcome]
-            .contains(&kind);
+        let open_ended = [
+            Kind::Refuse,
+            Kind::Groups,
+            Kind::KeyTable,
+            Kind::Propose,
+            Kind::Outcome,
+            Kind::Ask,
+            Kind::Told,
+        ]
+        .contains(&kind);
         let longer = [payload.as_slice(), &[0]].concat();
         let refused = Said::decode(kind, volume, longer).is_err();
         assert_eq!(refused, !open_ended, "{kind:?} with a byte more");
@@ -186,6 +196,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             bytes
         }),
         request().prop_map(Message::Withdraw),
+        (any::<u64>(), bytes()).prop_map(|(number, bytes)| Message::Ask { number, bytes }),
+        (any::<u64>(), bytes()).prop_map(|(number, bytes)| Message::Told { number, bytes }),
     ]
 }
 
