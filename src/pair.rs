@@ -100,6 +100,10 @@ pub(crate) struct PairLine {
     pub(crate) is_merging: bool,
     /// What was merged last, by rule.
     pub(crate) merged: Option<BTreeMap<String, u64>>,
+    /// Damaged pieces of messages that the other node healed here since the start.
+    pub(crate) healed: u64,
+    /// Those that this node gave to the other one.
+    pub(crate) lent: u64,
     /// How many things differed when this node compared both last.
     pub(crate) differences: Option<u64>,
     /// As of which position that was.
@@ -491,6 +495,8 @@ fn line_of(report: VolumeReport, lag_alarm: Option<Duration>) -> PairLine {
         is_degraded: report.is_degraded,
         trouble: report.trouble,
         is_merging: report.merge.is_pending,
+        healed: report.healed.0,
+        lent: report.healed.1,
         differences: report.compared.as_ref().map(|compared| compared.difference_count),
         compared_at: report.compared.as_ref().map(|compared| compared.lsn.to_string()),
         merged: report.merge.last.map(|tally| {

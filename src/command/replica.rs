@@ -112,6 +112,10 @@ fn volume_sentence(line: &PairLine) -> String {
         let counts: Vec<String> = counts.map(|(rule, count)| format!("{rule} {count}")).collect();
         words.push_str(&format!("; merged: {}", counts.join(", ")));
     }
+    if line.healed > 0 {
+        let count = line.healed;
+        words.push_str(&format!("; {count} DAMAGED pieces of messages were healed from the other"));
+    }
     if let (Some(count @ 1..), Some(at)) = (line.differences, &line.compared_at) {
         words.push_str(&format!("; the nodes DIFFER in {count} things as of {at}"));
     }

@@ -149,14 +149,14 @@ impl Healer {
 }
 
 /// Which chunk: its position, its number, its hash: 8 bytes, 4, 32.
-struct ChunkQuestion {
+pub(crate) struct ChunkQuestion {
     lsn: Lsn,
     number: u32,
     hash: [u8; 32],
 }
 
 impl ChunkQuestion {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
         out.lsn(self.lsn);
         out.raw(&self.number.to_le_bytes());
@@ -164,7 +164,7 @@ impl ChunkQuestion {
         out.bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<ChunkQuestion, Broken> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<ChunkQuestion, Broken> {
         let mut from = Decoder::new(bytes);
         let lsn = from.lsn()?;
         let number = u32::from_le_bytes(from.array()?);

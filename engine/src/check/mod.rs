@@ -12,8 +12,8 @@
 //! | `heal` | a chunk that is damaged here, from the other node of a pair |
 //! | `scrub` | cold segments, for as long as the store is open |
 //!
-//! Nothing here changes anything, but for what is called repair, and for what is healed. Memory is bounded: by one segment,
-//! one page, and what is listed.
+//! Nothing here changes anything, but for what is called repair, and for what is healed. Memory is
+//! bounded: by one segment, one page, and what is listed.
 
 mod finding;
 mod heal;
@@ -28,8 +28,8 @@ mod state;
 mod summaries;
 
 pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
-pub(crate) use self::heal::Healer;
 pub use self::heal::Neighbour;
+pub(crate) use self::heal::{ChunkQuestion, Healer};
 pub(crate) use self::log::{LogSource, ReadGroup};
 pub(crate) use self::mail::{Check, CheckSetup};
 pub(crate) use self::repair::Mended;

@@ -6,8 +6,9 @@
 //! ```
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Verifies hashes and the chain within a segment; needs no key. One copy of a header that is
-//! damaged is written anew from the other, and so is one of the key table; a living chunk comes from
-//! the other node of a pair (`heal`); everything else is reported and left to `check --repair`.
+//! damaged is written anew from the other, and so is one of the key table; a living chunk comes
+//! from the other node of a pair (`heal`); everything else is reported and left to `check
+//! --repair`.
 //!
 //! Where it begins follows from the clock: where a scrub would be that had run at this rate since
 //! 1970. So a store that is started often is read to its end too, and nothing need be kept.

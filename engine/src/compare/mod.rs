@@ -33,11 +33,13 @@
 //! 2. Nothing is changed.
 //! 3. What does not open or decode on one side differs; it does not end the comparison.
 
+pub(crate) mod fuzzing;
 mod question;
 mod run;
 mod tables;
 
 pub(crate) use self::question::{Answer, Question};
+pub use self::run::Ask;
 pub(crate) use self::run::Comparison;
 pub(crate) use self::tables::HeldTables;
 #[cfg(test)]

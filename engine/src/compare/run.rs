@@ -9,10 +9,13 @@ use crate::state::Committed;
 use crate::width::u64_of;
 
 /// Puts a question to the other node, and answers what that says.
-pub(crate) type Ask<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
+pub type Ask<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
 
 /// Buckets of messages of one mailbox that are looked into.
 const BUCKETS_MAX: u32 = 4;
+
+/// What is done with a part that is not the same on both sides.
+type Visit<'v, 'a> = dyn FnMut(&mut Comparison<'a>, &[u8], Side) -> Result<(), CompareError> + 'v;
 
 /// A comparison under way.
 pub(crate) struct Comparison<'a> {
@@ -62,11 +65,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Calls `visit` for every part that is not the same on both sides.
-    fn each(
-        &mut self,
-        whole: Whole,
-        visit: &mut dyn FnMut(&mut Comparison<'a>, &[u8], Side) -> Result<(), CompareError>,
-    ) -> Result<(), CompareError> {
+    fn each(&mut self, whole: Whole, visit: &mut Visit<'_, 'a>) -> Result<(), CompareError> {
         let mut from = Vec::new();
         loop {
             let question = Question::Parts(whole, from.clone());

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::Store;
 use crate::commit::Change;
 use crate::compare::{
-    Answer, CompareError, CompareProgress, CompareReport, Comparison, HeldTables, Question,
+    Answer, Ask, CompareError, CompareProgress, CompareReport, Comparison, HeldTables, Question,
 };
+use crate::error::ReadError;
 use crate::format_level;
 use crate::ids::Lsn;
-use crate::state::Saved;
+use crate::state::{Saved, Table, TableBatch};
 use crate::ticket::ticket;
 
 /// Positions that are marked before nobody tries any more.
@@ -34,7 +35,7 @@ impl Store {
     /// [`CompareError`]: nothing, or not everything was compared.
     pub fn compare(
         &self,
-        ask: &mut dyn FnMut(&[u8]) -> Result<Vec<u8>, String>,
+        ask: &mut Ask<'_>,
         progress: &mut dyn FnMut(CompareProgress),
     ) -> Result<CompareReport, CompareError> {
         if self.inner.pair.follows() {
@@ -102,6 +103,25 @@ impl Store {
             }
         };
         Ok(answer.encode())
+    }
+
+    /// Removes a row from the tables, as a fault would: so that tests of whole servers can see that
+    /// it is noticed.
+    ///
+    /// # Errors
+    /// The tables.
+    #[doc(hidden)]
+    pub fn lose_a_row(&self) -> Result<(), ReadError> {
+        self.checkpoint();
+        let (tables, mut last) = (&self.inner.saved.tables, None);
+        tables.scan_prefix(Table::Ids, &[], &mut |key, _| {
+            last = Some(key.to_vec());
+            Ok(true)
+        })?;
+        let mut batch = TableBatch::new();
+        last.iter().for_each(|key| batch.delete(Table::Ids, key));
+        tables.write(batch)?;
+        tables.flush()
     }
 
     /// Marks a position in the log and keeps the tables as of it; `None` if another checkpoint came

@@ -165,6 +165,8 @@ pub struct VolumeReport {
     pub trouble: Option<String>,
     /// What this node had alone.
     pub merge: MergeReport,
+    /// Pieces of messages that the other node healed here, and those that this one gave to it.
+    pub healed: (u64, u64),
     /// What this node found when it compared last.
     pub compared: Option<Arc<engine::compare::CompareReport>>,
 }
@@ -209,6 +211,7 @@ impl Node {
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
+            volume.set_neighbour(id);
             (id, volume)
         };
         Arc::new(Node {
@@ -355,6 +358,7 @@ impl Volume {
             is_degraded: pair.is_degraded,
             trouble: standing.trouble.clone(),
             merge: *self.merge.lock(),
+            healed: self.store.healed(),
             compared: self.compared(),
         }
     }
@@ -499,6 +503,7 @@ impl Volume {
     fn connected(self: &Arc<Volume>, connection: &Arc<Connection>, id: VolumeId) {
         let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
         let Some(there) = there else { return };
+        self.inquiries_connected(connection);
         let follows = self.store.standing().follows;
         match (follows, there.role) {
             (false, Role::Primary) if self.is_deposed_by(there) => self.go_back(there),

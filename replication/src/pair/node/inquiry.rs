@@ -13,14 +13,14 @@
 //! 2. At most [`ANSWERS_MAX`] questions are answered at a time; more are told to come again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use engine::CompareSeat;
 use engine::compare::{CompareProgress, CompareReport};
 use engine::ids::VolumeId;
+use engine::{CompareSeat, Neighbour};
 use parking_lot::Mutex;
 
 use super::super::host::{Connection, SendError};
@@ -34,7 +34,11 @@ const COMPARE_PATIENCE: Duration = Duration::from_secs(300);
 /// How long tables are kept for a primary that asks nothing.
 const SEAT_KEPT: Duration = Duration::from_secs(600);
 
+/// How long whoever reads a damaged message waits for the other node.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(5);
+
 const COMPARE: u8 = 1;
+const CHUNK: u8 = 2;
 const ANSWER: u8 = 1;
 const NONE: u8 = 2;
 
@@ -48,6 +52,8 @@ pub(super) struct Inquiries {
     seat: Mutex<(CompareSeat, Option<Instant>)>,
     /// The last comparison that this node made.
     compared: Mutex<Option<Arc<CompareReport>>>,
+    /// The connection, for who reads what is damaged.
+    connection: Mutex<Option<Arc<Connection>>>,
     is_comparing: std::sync::atomic::AtomicBool,
 }
 
@@ -71,7 +77,33 @@ impl Node {
     }
 }
 
+/// The other node, for who reads what is damaged here.
+struct OtherNode {
+    id: VolumeId,
+    volume: Weak<Volume>,
+}
+
+impl Neighbour for OtherNode {
+    fn chunk(&self, question: &[u8]) -> Result<Vec<u8>, String> {
+        let volume = self.volume.upgrade().ok_or("the link is being closed")?;
+        let connection = volume.inquiries.connection.lock().clone();
+        let connection = connection.ok_or("the other node is not connected")?;
+        volume.ask(&connection, self.id, CHUNK, question, CHUNK_PATIENCE)
+    }
+}
+
 impl Volume {
+    /// What is damaged here is asked of the other node from now on.
+    pub(super) fn set_neighbour(self: &Arc<Volume>, id: VolumeId) {
+        let other = OtherNode { id, volume: Arc::downgrade(self) };
+        self.store.set_neighbour(Some(Arc::new(other)));
+    }
+
+    /// The other node has come: it can be asked.
+    pub(super) fn inquiries_connected(&self, connection: &Arc<Connection>) {
+        *self.inquiries.connection.lock() = Some(Arc::clone(connection));
+    }
+
     fn compare(
         &self,
         connection: &Arc<Connection>,
@@ -182,6 +214,7 @@ impl Volume {
                 seat.1 = Some(Instant::now());
                 self.store.answer_compare(&mut seat.0, question)
             }
+            Some((&CHUNK, question)) => self.store.answer_chunk(question),
             _ => Err("this is nothing that this version answers".to_owned()),
         }
     }
@@ -196,6 +229,7 @@ impl Volume {
 
     /// The connection is over: nobody is answered any more, and nobody asks.
     pub(super) fn inquiries_lost(&self) {
+        *self.inquiries.connection.lock() = None;
         self.inquiries.waiting.lock().clear();
         if let Some(mut seat) = self.inquiries.seat.try_lock() {
             *seat = Default::default();
