@@ -238,8 +238,24 @@ impl Inner {
         Ok(())
     }
 
-    /// The plain bytes of a chunk, whose sealed ones were compared with their hash.
+    /// The plain bytes of a chunk, whose sealed ones were compared with their hash. A header that was
+    /// opened without that may have been damaged, too, and healed with them.
     fn open_verified(
+        &self,
+        blob: &mut OpenBlob,
+        number: u32,
+        what: &'static str,
+    ) -> Result<Vec<u8>, ReadError> {
+        match self.open_verified_once(blob, number, what) {
+            Err(ReadError::Sealed { .. }) => {
+                blob.opener = self.open_blob(blob.account, blob.id, Next::Everything)?.opener;
+                self.open_verified_once(blob, number, what)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_verified_once(
         &self,
         blob: &mut OpenBlob,
         number: u32,
