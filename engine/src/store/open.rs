@@ -269,8 +269,7 @@ impl Store {
         let Foundation { node, pair, held, is_rewound, keys, healed, saved, committed, log } =
             foundation(surroundings, &layout, &options)?;
         let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
-        let follows = log.role == Role::Follower;
-        let bytes = options.replay_checkpoint_bytes;
+        let (follows, bytes) = (log.role == Role::Follower, options.replay_checkpoint_bytes);
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
@@ -318,8 +317,7 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        let begins_epoch = options.begins_epoch && !follows;
-        let fork = fork_of(giving_up.as_deref(), begins_epoch, &recovered);
+        let fork = fork_of(giving_up.as_deref(), options.begins_epoch && !follows, &recovered);
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;

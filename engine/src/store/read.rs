@@ -238,8 +238,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The plain bytes of a chunk, whose sealed ones were compared with their hash. A header that was
-    /// opened without that may have been damaged, too, and healed with them.
+    /// The plain bytes of a chunk, whose sealed ones were compared with their hash. A header that
+    /// was opened without that may have been damaged, too, and healed with them.
     fn open_verified(
         &self,
         blob: &mut OpenBlob,
