@@ -15,6 +15,9 @@ use crate::failure::{Exit, Failure};
 /// After which time a comparison is tried again that could not be made.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// How long a comparison that nobody waits for rests after every few megabytes.
+const REST: Duration = Duration::from_millis(200);
+
 /// What was compared of a volume, for a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Compared {
@@ -112,7 +115,8 @@ impl Schedule {
         self.next = Instant::now() + every;
         let pair = Arc::clone(pair);
         tokio::task::spawn_blocking(move || {
-            if let Err(failure) = pair.compare(&mut |_, _| {}) {
+            // Nobody waits for it.
+            if let Err(failure) = pair.compare(&mut |_, _| std::thread::sleep(REST)) {
                 tracing::warn!("{}", failure.sentence);
             }
         });

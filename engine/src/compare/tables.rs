@@ -158,6 +158,12 @@ impl HeldTables {
         Ok(into.parts)
     }
 
+    /// Whether there is an account of that number.
+    pub(super) fn has_row(&self, account: AccountNumber) -> Result<bool, ReadError> {
+        let row = self.saved.tables.get(Table::Account, &account.0.to_be_bytes())?;
+        Ok(row.is_some())
+    }
+
     /// Who names a blob first.
     pub(super) fn named_by(
         &self,

@@ -63,11 +63,13 @@ impl LogReader {
     pub(crate) fn write_back(&self, place: &ChunkPlace, bytes: &[u8]) -> Result<bool, ReadError> {
         let _named = self.names.lock();
         let segments = self.disk.list(&self.directory)?;
-        let newest = segments.iter().filter_map(|path| SegmentNumber::of(path)).max();
-        let is_closed = newest.is_some_and(|newest| place.segment < newest);
+        let numbers = segments.iter().filter_map(|path| SegmentNumber::of(path));
+        let newest = numbers.map(SegmentNumber::place).max();
+        let is_closed = newest.is_some_and(|newest| place.segment.place() < newest);
         let path = place.segment.path(&self.directory);
         let before = place.offset.checked_sub(u64_of(CHUNK_HEADER_BYTES));
-        let Some(header_at) = before.filter(|_| is_closed && self.disk.exists(&path).is_ok())
+        let Some(header_at) =
+            before.filter(|_| is_closed && self.disk.exists(&path).is_ok_and(|is| is))
         else {
             return Ok(false);
         };
