@@ -706,6 +706,7 @@ mod tests {
             "replica join TOKEN DIR --new-key-file K --address b.example.org:4190",
             "replica status --json",
             "replica promote --data D",
+            "replica compare --json",
             "replica forget",
             "search u@example.org hello --explain",
             "search u@example.org FROM ann SINCE 1-Jan-2026 --limit 5",

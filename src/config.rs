@@ -329,6 +329,9 @@ impl Config {
             },
             degrade_after: degrade_seconds.seconds(),
             lag_alarm: Some(self.pair.lag_alarm_seconds.seconds()).filter(|time| !time.is_zero()),
+            compare_every: Some(self.pair.compare_every_hours.get())
+                .filter(|hours| *hours > 0)
+                .map(|hours| Duration::from_secs(hours * 3600)),
             etcd: Config::etcd(etcd)?,
             role_command: self.pair.role_command.clone(),
             copy_bytes_per_second: self.pair.copy_bytes_per_second.get(),

@@ -10,6 +10,7 @@
 //! 2. The second node is a member from the moment when it is on disk here: before it gets keys.
 
 mod alarm;
+mod compare;
 mod failover;
 mod role;
 
@@ -38,6 +39,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use self::alarm::LagAlarm;
+pub(crate) use self::compare::Compared;
+use self::compare::Schedule;
 pub(crate) use self::failover::EtcdSettings;
 use self::failover::Watch;
 use self::role::{Role, Teller};
@@ -62,6 +65,8 @@ pub(crate) struct PairOptions {
     pub(crate) degrade_after: Duration,
     /// For how long the other node may be behind before the log says so; `None`: for ever.
     pub(crate) lag_alarm: Option<Duration>,
+    /// How often both nodes are compared; `None`: when somebody asks.
+    pub(crate) compare_every: Option<Duration>,
     /// Who says which node is primary, if a third party does.
     pub(crate) etcd: Option<EtcdSettings>,
     /// A program that is told this node's role; empty: none.
@@ -101,6 +106,14 @@ pub(crate) struct PairLine {
     /// way.
     #[serde(default)]
     pub(crate) copy: Option<(u64, u64)>,
+    /// Damaged pieces of messages that the other node healed here since the start.
+    pub(crate) healed: u64,
+    /// Those that this node gave to the other one.
+    pub(crate) lent: u64,
+    /// How many things differed when this node compared both last.
+    pub(crate) differences: Option<u64>,
+    /// As of which position that was.
+    pub(crate) compared_at: Option<String>,
 }
 
 /// What `replica status` shows.
@@ -261,12 +274,14 @@ impl Pair {
     /// and loudly.
     async fn keep_watch(self: Arc<Pair>) {
         let (mut alone, mut alarm) = (Duration::ZERO, LagAlarm::default());
+        let mut schedule = Schedule::new(self.options.compare_every);
         loop {
             tokio::time::sleep(LOOK).await;
             self.tell_role();
             let node = Arc::clone(&self.node);
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
             alarm.look(&self.node.report(), self.options.lag_alarm);
+            schedule.look(&self);
             let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
             // With an etcd, it is told first.
             if !degrades || self.watch.is_some() {
@@ -505,6 +520,10 @@ fn line_of(report: VolumeReport, lag_alarm: Option<Duration>) -> PairLine {
         trouble: report.trouble,
         is_merging: report.merge.is_pending,
         copy: report.copy.map(|copy| (copy.arrived, copy.of)),
+        healed: report.healed.0,
+        lent: report.healed.1,
+        differences: report.compared.as_ref().map(|compared| compared.difference_count),
+        compared_at: report.compared.as_ref().map(|compared| compared.lsn.to_string()),
         merged: report.merge.last.map(|tally| {
             let counts = tally.counts().into_iter();
             counts.map(|(rule, count)| (rule.to_owned(), count)).collect()

@@ -12,7 +12,7 @@
 //! nothing is larger than its bound.
 
 use crate::commit::proposal;
-use crate::{log, mailbox, message, record, seal, search, state, store};
+use crate::{compare, log, mailbox, message, record, seal, search, state, store};
 
 /// The body of a target: panics when a promise breaks.
 pub type Body = fn(&[u8]);
@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("head_block", mailbox::fuzzing::head_block),
     ("ids_page", mailbox::fuzzing::ids_page),
     ("index_file", search::fuzzing::index_file),
+    ("inquiry", compare::fuzzing::inquiry),
     ("key_table", seal::fuzzing::key_table),
     ("key_use_row", state::fuzzing::key_use_row),
     ("log_group", log::fuzzing::group),

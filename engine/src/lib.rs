@@ -12,6 +12,7 @@
 mod base;
 mod check;
 mod commit;
+pub mod compare;
 pub mod disk;
 mod encoding;
 pub mod error;
@@ -45,18 +46,19 @@ pub mod uid_set;
 mod way_back;
 pub mod width;
 
-pub use check::{CheckProgress, CheckReport, Loss, Problem};
+pub use check::{CheckProgress, CheckReport, Loss, Neighbour, Problem};
 pub use full_copy::{Arrival, ArrivalError, Ask, LoanError};
 pub use state::IndexBounds;
 pub use store::{
     AccessEntry, Account, AccountEntry, AccountSubscription, AliasEntry, Announcement, Appended,
-    Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive, IndexStatus,
-    InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally, MessageReader,
-    MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount, NewMessage,
-    OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError, ProposalOutcome,
-    RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry, RetainedKey,
-    RetentionSetting, RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts, SecondNode,
-    SpecialUse, SpoolFile, Staging, Standing, Status, Store, Subscription, Summaries, Undeleted,
-    Upgrade, Usage, VolumeRetention, VolumeStanding, WayBackError, common_position, verify_backup,
+    CompareSeat, Consent, Copied, DeliverTo, Epoch, FlagsStored, GiveUpReport, History, IndexDrive,
+    IndexStatus, InitOptions, KeySource, Listing, Mailbox, MailboxEntry, MergeError, MergeTally,
+    MessageReader, MetadataChange, MetadataEntry, MetadataScope, MetadataState, NewAccount,
+    NewMessage, OpenOptions, OpenReport, Opened, PairStanding, PreparedMessage, ProposalError,
+    ProposalOutcome, RebuildReport, RecountReport, RepairReport, Resolution, RetainedEntry,
+    RetainedKey, RetentionSetting, RetiredKey, RewrapProgress, Route, RouteReply, SearchTexts,
+    SecondNode, SpecialUse, SpoolFile, Staging, Standing, Status, Store, Subscription, Summaries,
+    Undeleted, Upgrade, Usage, VolumeRetention, VolumeStanding, WayBackError, common_position,
+    verify_backup,
 };
 pub use ticket::Ticket;

@@ -24,7 +24,7 @@ use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
 use crate::mail_files::RightsLine;
-use crate::pair::{Pair, PairStatus};
+use crate::pair::{Compared, Pair, PairStatus};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
 /// One request. Not `Debug`: some carry passwords.
@@ -192,6 +192,8 @@ pub(crate) enum Answer {
     Invitation { token: String },
     /// How the pair is.
     Pair(PairStatus),
+    /// What differs between both nodes.
+    Compared { volumes: Vec<Compared> },
     /// This node is primary now.
     Promoted { epoch: u16 },
     /// The message was expunged meanwhile.
@@ -412,7 +414,7 @@ fn dispatch(
             answer = Answer::Retention(retained::answer(store, request, find, progress)?);
         }
         Request::Index(request) => answer = index::answer(store, request, progress)?,
-        Request::Replica(request) => answer = pair::answer(desk.pair.as_ref(), request)?,
+        Request::Replica(request) => answer = pair::answer(desk.pair.as_ref(), request, progress)?,
         Request::MessageRead { account: name, mailbox, uid, offset } => {
             answer = reading::piece(&find_account(store, &name)?, &mailbox, Uid(uid), offset)?;
         }

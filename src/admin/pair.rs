@@ -20,6 +20,8 @@ pub(crate) enum PairRequest {
     Promote,
     /// The follower becomes primary, as planned.
     Switch,
+    /// Compares both nodes.
+    Compare,
     /// The other node is lost for good.
     Forget,
     /// This node becomes a full copy of the other one; or does not, after all.
@@ -27,7 +29,11 @@ pub(crate) enum PairRequest {
 }
 
 /// Answers a request about the pair.
-pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<Answer, Failure> {
+pub(super) fn answer(
+    pair: Option<&Arc<Pair>>,
+    request: PairRequest,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Answer, Failure> {
     let Some(pair) = pair else {
         return Err(Failure::new(
             Exit::Configuration,
@@ -38,6 +44,7 @@ pub(super) fn answer(pair: Option<&Arc<Pair>>, request: PairRequest) -> Result<A
     Ok(match request {
         PairRequest::Invite { address } => Answer::Invitation { token: pair.invite(&address)? },
         PairRequest::Status => Answer::Pair(pair.status()),
+        PairRequest::Compare => Answer::Compared { volumes: pair.compare(progress)? },
         PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
         PairRequest::Switch => {
             pair.switch()?;

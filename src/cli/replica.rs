@@ -25,6 +25,14 @@ pub(crate) enum ReplicaVerb {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Compare what both nodes hold, whole, while they serve; asked on the primary
+    Compare {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Make this node a full copy of the other one; what it alone has is thrown away
     FullSync {
         /// That is wanted

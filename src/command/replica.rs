@@ -3,9 +3,10 @@
 use crate::admin::{Answer, PairRequest, Request};
 use crate::cli::{JoinArguments, PlaceArguments, ReplicaVerb};
 use crate::command::store::init_key;
-use crate::command::{ask, bytes, unexpected};
+use crate::command::{Place, ask, bytes, unexpected};
 use crate::failure::{Exit, Failure};
-use crate::pair::{self, PairLine, PairStatus};
+use crate::pair::{self, Compared, PairLine, PairStatus};
+use crate::progress;
 
 /// `pillarbox replica …`
 pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
@@ -13,6 +14,7 @@ pub(crate) fn run(verb: ReplicaVerb) -> Result<(), Failure> {
         ReplicaVerb::Invite { address, place } => invite(address, &place),
         ReplicaVerb::Join(arguments) => join(&arguments),
         ReplicaVerb::Status { json, place } => status(json, &place),
+        ReplicaVerb::Compare { json, place } => compare(json, &place),
         ReplicaVerb::Promote { place } => promote(&place),
         ReplicaVerb::Switch { place } => switch(&place),
         ReplicaVerb::Forget { place } => forget(&place),
@@ -115,10 +117,61 @@ fn volume_sentence(line: &PairLine) -> String {
         let counts: Vec<String> = counts.map(|(rule, count)| format!("{rule} {count}")).collect();
         words.push_str(&format!("; merged: {}", counts.join(", ")));
     }
+    if line.healed > 0 {
+        let count = line.healed;
+        words.push_str(&format!("; {count} DAMAGED pieces of messages were healed from the other"));
+    }
+    if let (Some(count @ 1..), Some(at)) = (line.differences, &line.compared_at) {
+        words.push_str(&format!("; the nodes DIFFER in {count} things as of {at}"));
+    }
     if let Some(trouble) = &line.trouble {
         words.push_str(&format!("; TROUBLE: {trouble}"));
     }
     words
+}
+
+fn compare(json: bool, place: &PlaceArguments) -> Result<(), Failure> {
+    let request = Request::Replica(PairRequest::Compare);
+    let mut connection = Place::find(place)?.connect(request.mode())?;
+    let bar = progress::bar("Comparing accounts", 0);
+    let answer = connection.call(&request, b"", &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    connection.close();
+    let Answer::Compared { volumes } = answer? else { return Err(unexpected()) };
+    if json {
+        let text = serde_json::to_string_pretty(&volumes).map_err(|error| {
+            Failure::new(Exit::Refused, format!("what was found cannot be shown: {error}"))
+        })?;
+        println!("{text}");
+    }
+    let mut count = 0;
+    for Compared { volume, at, accounts, bytes: read, difference_count, differences } in volumes {
+        count += difference_count;
+        if json {
+            continue;
+        }
+        for difference in &differences {
+            println!("volume {volume}: {}", difference.sentence);
+        }
+        println!(
+            "volume {volume}: {accounts} accounts compared as of {at}, {} read: {}",
+            bytes(read),
+            match difference_count {
+                0 => "both nodes hold the same".to_owned(),
+                count => format!("{count} things DIFFER"),
+            }
+        );
+    }
+    match count {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            Exit::Refused,
+            "the two nodes differ; nothing was changed, see docs/replication.md",
+        )),
+    }
 }
 
 fn forget(place: &PlaceArguments) -> Result<(), Failure> {

@@ -466,6 +466,9 @@ pub(crate) struct PairSection {
     pub(crate) degrade_seconds: Within<1, 86400>,
     /// Seconds that the other node may be behind before the log says so as an error. 0: never.
     pub(crate) lag_alarm_seconds: Within<0, 86400>,
+    /// Hours after which both nodes are compared again, whole, by the primary; what differs is said
+    /// in the log as an error. 0: only when 'pillarbox replica compare' asks.
+    pub(crate) compare_every_hours: Within<0, 8760>,
     /// Bytes of disk that may be kept so that this node can go back to what the other one has, and
     /// that one can be sent what it lacks; beyond, it takes a full copy. 0: no bound.
     pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
@@ -522,6 +525,7 @@ impl Default for PairSection {
             away: OtherAway::Refuse,
             degrade_seconds: Within::of(30),
             lag_alarm_seconds: Within::of(60),
+            compare_every_hours: Within::of(24),
             log_keep_bytes: Within::of(64 << 30),
             copy_bytes_per_second: Within::of(0),
             role_command: Vec::new(),

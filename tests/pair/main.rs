@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod differ;
 mod failover;
 mod full_copy;
 mod lag;

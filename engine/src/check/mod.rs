@@ -9,13 +9,14 @@
 //! | `retained` | what is kept after it was expunged |
 //! | `finding` | what was found, in words |
 //! | `repair` | a segment mended from a copy |
+//! | `heal` | a chunk that is damaged here, from the other node of a pair |
 //! | `scrub` | cold segments, for as long as the store is open |
 //!
-//! Nothing here changes anything, but for what is called repair, and for the copies that a scrub
-//! heals. Memory is bounded: by one segment,
-//! one page, and what is listed.
+//! Nothing here changes anything, but for what is called repair, and for what is healed. Memory is
+//! bounded: by one segment, one page, and what is listed.
 
 mod finding;
+mod heal;
 mod log;
 mod mail;
 mod parts;
@@ -27,6 +28,8 @@ mod state;
 mod summaries;
 
 pub use self::finding::{CheckProgress, CheckReport, Loss, Problem};
+pub use self::heal::Neighbour;
+pub(crate) use self::heal::{ChunkQuestion, Healer};
 pub(crate) use self::log::{LogSource, ReadGroup};
 pub(crate) use self::mail::{Check, CheckSetup};
 pub(crate) use self::repair::Mended;

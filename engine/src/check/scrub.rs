@@ -6,8 +6,9 @@
 //! ```
 //! A state machine with a `step`, driven by a thread that keeps to a rate, or by a simulation.
 //! Verifies hashes and the chain within a segment; needs no key. One copy of a header that is
-//! damaged is written anew from the other, and so is one of the key table; everything else is
-//! reported and left to `check --repair`.
+//! damaged is written anew from the other, and so is one of the key table; a living chunk comes
+//! from the other node of a pair (`heal`); everything else is reported and left to `check
+//! --repair`.
 //!
 //! Where it begins follows from the clock: where a scrub would be that had run at this rate since
 //! 1970. So a store that is started often is read to its end too, and nothing need be kept.
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::heal::Healer;
 use super::log::LogSource;
 use super::segment::{Flaw, FlawKind, ScanStep, SegmentScan};
 use crate::disk::{Clock, OpenMode};
@@ -37,6 +39,7 @@ pub(crate) struct ScrubSetup {
     pub(crate) committed: Arc<Committed>,
     pub(crate) keys: Arc<KeyTable>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) healer: Arc<Healer>,
     /// Bytes a second.
     pub(crate) rate: u64,
 }
@@ -168,6 +171,8 @@ impl Scrubber {
             if flaw.kind == FlawKind::HeaderCopy && self.setup.log.heal_header(flaw)? {
                 self.figures.healed_count.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(segment = number.place(), "healed from the other: {}", flaw.what);
+            } else if flaw.kind == FlawKind::Chunk && self.setup.healer.heal(flaw)? {
+                self.figures.healed_count.fetch_add(1, Ordering::Relaxed);
             } else {
                 self.report(flaw);
             }

@@ -115,6 +115,8 @@ struct SlotState {
     waiting: Option<Frozen>,
     /// The tables as they were at a position, until somebody takes them.
     snapshot: Option<(Lsn, Arc<dyn TableStore>)>,
+    /// The tables are kept as they are behind the next beginning of base images.
+    expects_mark: bool,
     writing: bool,
     closed: bool,
     /// Someone asks for a checkpoint now.
@@ -658,6 +660,16 @@ impl CheckpointSlot {
     pub(crate) fn take_snapshot(&self, lsn: Lsn) -> Option<Arc<dyn TableStore>> {
         let (at, tables) = self.inner.lock().snapshot.take()?;
         (at == lsn).then_some(tables)
+    }
+
+    /// A follower is to keep its tables as they are behind the next mark.
+    pub(crate) fn expect_mark(&self) {
+        self.inner.lock().expects_mark = true;
+    }
+
+    /// Whether it is, once.
+    pub(super) fn take_expectation(&self) -> bool {
+        std::mem::take(&mut self.inner.lock().expects_mark)
     }
 
     /// Whether no checkpoint waits or is being written.

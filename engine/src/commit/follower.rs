@@ -60,6 +60,13 @@ pub(crate) struct Inherited {
 /// nothing any more.
 struct Opened(Vec<(RecordHeader, Record)>);
 
+impl Opened {
+    /// Whether base images begin behind it, or two nodes are compared there.
+    fn is_mark(&self) -> bool {
+        self.0.iter().any(|(_, record)| matches!(record.body, Body::BaseBegin { .. }))
+    }
+}
+
 /// The follower of one volume.
 pub(crate) struct Follower {
     setup: FollowerSetup,
@@ -105,12 +112,16 @@ impl Follower {
         }
         let places = self.write(&groups).map_err(|reason| self.stop(reason))?;
         for ((group, records), place) in groups.iter().zip(opened).zip(&places) {
+            let is_mark = records.is_mark();
             self.apply(group, records, place).map_err(|reason| self.stop(reason))?;
             if group.header().item_count > 0 {
                 self.last_hash = group.hash();
             }
             self.due.written(u64::from(place.stored_len));
             self.setup.status.count_group(u64_of(group.bytes().len()));
+            if is_mark && self.setup.checkpoints.take_expectation() {
+                self.keep_behind(group.header().stamp.last_lsn);
+            }
         }
         self.setup.status.note_position(self.writer.end().last_lsn);
         self.checkpoint_if_due();
@@ -141,6 +152,26 @@ impl Follower {
         let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: false };
         if checkpoints.offer(self.due.is_urgent(), frozen) {
             self.due.begun(now, lsn);
+        }
+    }
+
+    /// Begins a checkpoint as of a mark, of which the tables are kept: the primary has kept its own
+    /// at the same position (`compare/`). Whoever expects it has waited until the checkpointer was
+    /// free.
+    fn keep_behind(&mut self, lsn: Lsn) {
+        let FollowerSetup { checkpoints, committed, clock, status, .. } = &self.setup;
+        if status.stopped().is_some() || self.is_within_run() {
+            return;
+        }
+        let stamp = CheckpointStamp {
+            lsn,
+            open_lsn: self.begun.open_lsn,
+            group_hash: self.last_hash.0,
+            stamp: committed.highest_stamp(),
+        };
+        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: true };
+        if checkpoints.offer(false, frozen) {
+            self.due.begun(clock.monotonic(), lsn);
         }
     }
 

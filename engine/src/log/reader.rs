@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use quick_cache::sync::Cache;
 
 use super::format::FormatError;
 use super::format::group::{
     GROUP_HEADER_BYTES, GROUP_STORED_BYTES_MAX, Group, GroupHash, GroupHeader, REMNANT_HEADER_BYTES,
 };
-use super::format::item::CHUNK_HEADER_BYTES;
+use super::format::item::{CHUNK_HEADER_BYTES, ChunkHeader};
 use super::format::segment::{
     Footer, GROUPS_AT, Role, SegmentHeader, SegmentNumber, TRAILER_BYTES,
 };
@@ -32,12 +33,56 @@ pub struct LogReader {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     open: Cache<SegmentNumber, Arc<dyn DiskFile>>,
+    /// Held while a closed segment is written into, and while one loses its name.
+    names: Mutex<()>,
 }
 
 impl LogReader {
     /// A reader of the segments in `directory`.
     pub fn new(disk: Arc<dyn Disk>, directory: PathBuf) -> LogReader {
-        LogReader { disk, directory, open: Cache::new(OPEN_SEGMENTS_MAX) }
+        let names = Mutex::default();
+        LogReader { disk, directory, open: Cache::new(OPEN_SEGMENTS_MAX), names }
+    }
+
+    /// Where the segments are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// No closed segment is written into while this is held.
+    pub(crate) fn hold_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock()
+    }
+
+    /// Writes the right bytes of a chunk over damaged ones, and reads them back; answers `false`,
+    /// and nothing was written, if just this chunk does not belong there, or its segment is still
+    /// being written.
+    ///
+    /// # Errors
+    /// The disk, or [`ReadError::Damage`] where what was written is not what is read.
+    pub(crate) fn write_back(&self, place: &ChunkPlace, bytes: &[u8]) -> Result<bool, ReadError> {
+        let _named = self.names.lock();
+        let segments = self.disk.list(&self.directory)?;
+        let numbers = segments.iter().filter_map(|path| SegmentNumber::of(path));
+        let newest = numbers.map(SegmentNumber::place).max();
+        let is_closed = newest.is_some_and(|newest| place.segment.place() < newest);
+        let path = place.segment.path(&self.directory);
+        let before = place.offset.checked_sub(u64_of(CHUNK_HEADER_BYTES));
+        let Some(header_at) =
+            before.filter(|_| is_closed && self.disk.exists(&path).is_ok_and(|is| is))
+        else {
+            return Ok(false);
+        };
+        let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        file.read_at(header_at, &mut header)?;
+        if !ChunkHeader::is_of(&header, place) || bytes.len() != usize_of_u32(place.length) {
+            return Ok(false);
+        }
+        file.write_and_sync(place.offset, bytes)?;
+        file.forget_cached()?;
+        self.forget(place.segment);
+        self.read_chunk(place).map(|_| true)
     }
 
     /// The sealed bytes at `place`, compared with their hash.

@@ -303,7 +303,13 @@ impl<'a> From<RowRef<'a>> for Fields<'a> {
     }
 }
 
-fn hash_of_ids(ids: &RowIds) -> u128 {
+/// The hash of one row, whatever kind of digest its mailbox has.
+pub(super) fn hash_of_row(row: RowRef<'_>) -> u128 {
+    Fields::from(row).hash()
+}
+
+/// The hash of one row's ids.
+pub(super) fn hash_of_ids(ids: &RowIds) -> u128 {
     let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
     bytes.extend_from_slice(&ids.instance.0);
     bytes.extend_from_slice(&ids.email.0);

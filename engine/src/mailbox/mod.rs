@@ -31,6 +31,7 @@ mod ids_page;
 mod keywords;
 mod page;
 mod row;
+mod row_hashes;
 mod rows;
 mod source;
 mod state;
@@ -59,6 +60,7 @@ pub(crate) use self::{
     digest::DigestProof,
     dirty::DirtyPages,
     page::rows_of_page,
+    row_hashes::{hash_of_mailbox, hashes_of_page},
     source::{Columns, PageCache, PageKey, PageReader, PageSource},
     state::MailboxState,
     summary_page::{PagedSummary, SummaryPage, encode as encode_summary_page},

@@ -406,6 +406,22 @@ pub(super) fn digest_of_row(row: &[u8]) -> Result<Option<MailboxDigest>, ReadErr
     StoredRow::decode(row).map(|row| row.digest)
 }
 
+/// What a stored row says of its mailbox, and not of how its pages lie: the same wherever the same
+/// was changed.
+pub(super) fn content_of_row(row: &[u8]) -> Result<Vec<u8>, ReadError> {
+    let stored = StoredRow::decode(row)?;
+    let mut out = Vec::new();
+    varint::put(&mut out, u64::from(stored.uid_validity.0));
+    varint::put(&mut out, stored.uid_next);
+    varint::put(&mut out, u64::from(stored.uid_epoch));
+    varint::put(&mut out, stored.highest_modseq.bits());
+    varint::put(&mut out, u64_of(stored.keywords.len()));
+    for keyword in &stored.keywords {
+        varint::put_bytes(&mut out, keyword.as_str().as_bytes());
+    }
+    Ok(out)
+}
+
 fn take_keywords(bytes: &mut Reader<'_>) -> Result<Vec<Keyword>, ReadError> {
     let count = bytes.length(MAILBOX_KEYWORDS_MAX)?;
     let mut keywords = Vec::new();

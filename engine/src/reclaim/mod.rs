@@ -402,6 +402,8 @@ impl Reclaimer {
         };
         let after = size(new)?;
         let mut before = 0;
+        // What loses its name may become another segment, and must not be healed any more.
+        let _named = self.setup.reader.hold_names();
         for number in old {
             // An earlier try may have come this far.
             if disk.exists(&path(*number))? {

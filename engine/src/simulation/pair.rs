@@ -8,6 +8,7 @@
 //! 3. In `durable` mode whatever was acknowledged is on the follower when it is promoted, and what
 //!    it then shows was submitted.
 //! 4. `check` finds nothing wrong with either.
+//! 5. At the end the tables of both hold the same, part by part (`compare/`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -331,6 +332,32 @@ impl Run {
         self.gather();
     }
 
+    /// Both nodes have the same in their tables, if both are there; answers whether they are.
+    fn compare_parts(&mut self) -> bool {
+        if self.first.world.disk.is_off() || self.second.world.disk.is_off() {
+            return false;
+        }
+        self.first.world.disk.cut_power_at_call(u64::MAX);
+        self.second.world.disk.cut_power_at_call(u64::MAX);
+        self.disconnect();
+        self.connect();
+        let stores = [self.first.store.clone(), self.second.store.clone()];
+        for _ in 0..200 {
+            self.first.store.steps().commit();
+            self.ship();
+            assert!(self.take());
+            self.note();
+            self.gather();
+        }
+        let are_written = stores.iter().all(|store| store.checkpoint());
+        let [first, second] = stores;
+        if !are_written || first.state_position() != second.state_position() {
+            return false;
+        }
+        assert_eq!(first.parts_now(), second.parts_now());
+        true
+    }
+
     /// The first node is gone for good.
     fn promote(mut self) -> u64 {
         if self.second.world.disk.is_off() {
@@ -366,18 +393,21 @@ impl Run {
 
 fn run_seeds(first: u64) {
     let count = std::env::var("PILLARBOX_SEEDS").ok().and_then(|count| count.parse().ok());
-    let mut crashes = 0;
+    let (mut crashes, mut compared) = (0, 0);
     for seed in first..first + count.unwrap_or(1000) {
         let run = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
             for _ in 0..200 {
                 run.step();
             }
-            run.promote()
+            let compared = run.compare_parts();
+            (run.promote(), u64::from(compared))
         });
-        crashes += run.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (crashed, same) = run.unwrap_or_else(|_| panic!("seed {seed}"));
+        (crashes, compared) = (crashes + crashed, compared + same);
     }
     assert!(count.is_some() || crashes > 1000, "{crashes}");
+    assert!(count.is_some() || compared > 300, "{compared}");
 }
 
 #[test]

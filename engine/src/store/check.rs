@@ -15,7 +15,8 @@ use crate::error::ReadError;
 use crate::ids::Lsn;
 
 impl Store {
-    /// Reads everything that is stored and says what is wrong with it; changes nothing. Writes a
+    /// Reads everything that is stored and says what is wrong with it; changes nothing, but for
+    /// what is healed from the other node of a pair, which is not wrong any more. Writes a
     /// checkpoint first where changes are taken, so that what the tables hold can be compared; mail
     /// that arrives meanwhile may or may not be looked at.
     ///
@@ -61,6 +62,7 @@ impl Store {
             committed: Arc::clone(&self.inner.committed),
             keys: Arc::clone(&self.inner.keys),
             clock,
+            healer: Arc::clone(&self.inner.healer),
             rate,
         };
         Scrubber::new(setup, Arc::clone(&self.inner.scrubbed))

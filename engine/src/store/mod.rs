@@ -38,6 +38,9 @@ mod altered;
 mod append_tests;
 mod check;
 mod check_index;
+mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod create;
 mod deliver;
 mod directory;
@@ -48,6 +51,8 @@ mod full_copy;
 mod full_copy_tests;
 pub(crate) mod fuzzing;
 mod give_up;
+#[cfg(test)]
+mod heal_tests;
 mod index_maker;
 #[cfg(test)]
 mod index_tests;
@@ -116,6 +121,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::account::{Account, AccountSubscription};
+pub use self::compare::CompareSeat;
 pub use self::create::{InitOptions, KeySource, SecondNode, verify_backup};
 pub use self::give_up::{Consent, GiveUpReport};
 use self::index_maker::Indexing;
@@ -157,7 +163,7 @@ use self::recent_passwords::RecentPasswords;
 use self::summary_cache::SummaryCache;
 #[cfg(test)]
 pub(crate) use self::surroundings::{Drive, Surroundings};
-use crate::check::ScrubFigures;
+use crate::check::{Healer, ScrubFigures};
 pub use crate::commit::{Announcement, ProposalOutcome, Undeleted};
 use crate::commit::{Change, CheckpointSlot, CommitterStatus, Follower, Queue, Room};
 use crate::disk::{Clock, Disk, OpenMode};
@@ -212,6 +218,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     scrubbed: Arc<ScrubFigures>,
     reader: Arc<LogReader>,
+    /// Fetches from the other node what is damaged here.
+    healer: Arc<Healer>,
     summaries: SummaryCache,
     indexing: Indexing,
     password_cost: Argon2Cost,

@@ -23,6 +23,7 @@ use super::summary_cache::SummaryCache;
 use super::surroundings::{Drive, Surroundings};
 use super::{Inner, Store};
 use crate::base::BaseSetup;
+use crate::check::Healer;
 use crate::commit::{
     Change, Checkpointer, Committer, CommitterSetup, CommitterStatus, Follower, FollowerSetup,
     Inherited, Queue, Room,
@@ -267,8 +268,7 @@ impl Store {
         let Foundation { node, pair, held, rewound, keys, healed, saved, committed, log } =
             foundation(surroundings, &layout, &options)?;
         let was_closed = take_closed(disk.as_ref(), &layout, mode)?;
-        let follows = log.role == Role::Follower;
-        let bytes = options.replay_checkpoint_bytes;
+        let (follows, bytes) = (log.role == Role::Follower, options.replay_checkpoint_bytes);
         let mut replay = Replay::new(&committed, &saved, keys.snapshot(), bytes);
         replay.follows(follows);
         replay.survey(giving_up.as_deref_mut());
@@ -277,10 +277,12 @@ impl Store {
         (report.healed_root_key, report.healed_key_table) = healed;
         let of = (&layout, &sealer, &keys, &committed);
         let indexing = Indexing::begin(surroundings, of, &options, &recovered);
+        let reader = Arc::new(LogReader::new(Arc::clone(&disk), layout.log()));
         let inner = Arc::new(Inner {
             indexing,
             directory: directory.to_path_buf(),
-            reader: Arc::new(LogReader::new(Arc::clone(&disk), layout.log())),
+            healer: Arc::new(Healer::new(Arc::clone(&reader), Arc::clone(&committed))),
+            reader,
             sealer,
             keys,
             committed,
@@ -314,8 +316,7 @@ impl Store {
             _lock: lock,
         });
         let store = Store { inner };
-        let begins_epoch = options.begins_epoch && !follows;
-        let fork = fork_of(giving_up.as_deref(), begins_epoch, &recovered);
+        let fork = fork_of(giving_up.as_deref(), options.begins_epoch && !follows, &recovered);
         let replayed_bytes = report.log.bytes;
         let with = BeginWith { replayed_bytes, inherited, fork, pair: options.pair, follows };
         store.begin(with, recovered)?;

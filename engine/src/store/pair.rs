@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Store;
 use super::open::Beginning;
+use crate::check::Neighbour;
 use crate::error::{OpenError, TakeError};
 use crate::format_level;
 use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
@@ -237,6 +238,24 @@ impl Store {
     /// sure that the follower is not promoted meanwhile without being asked.
     pub fn set_degraded(&self, is_degraded: bool) {
         self.inner.pair.gate.set_degraded(is_degraded);
+    }
+
+    /// Who has the same chunks, for what is damaged here.
+    pub fn set_neighbour(&self, neighbour: Option<Arc<dyn Neighbour>>) {
+        self.inner.healer.set_neighbour(neighbour);
+    }
+
+    /// The other node asks for a chunk that is damaged there.
+    ///
+    /// # Errors
+    /// A sentence for it.
+    pub fn answer_chunk(&self, question: &[u8]) -> Result<Vec<u8>, String> {
+        self.inner.healer.answer(question)
+    }
+
+    /// Chunks that the other node healed here, and those that this one gave to it, since the start.
+    pub fn healed(&self) -> (u64, u64) {
+        self.inner.healer.figures()
     }
 
     /// What is known of the other node.

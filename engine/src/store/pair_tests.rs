@@ -11,13 +11,13 @@ use crate::pair::{Acknowledgement, Away, Shipment, Shipper};
 use crate::seal::{Argon2Cost, Secret};
 use crate::uid_set::UidSet;
 
-const NAME: &str = "anna@example.org";
+pub(super) const NAME: &str = "anna@example.org";
 
 /// Two directories, and the stores in them.
-struct Two {
+pub(super) struct Two {
     _folder: tempfile::TempDir,
-    first: Store,
-    second: Store,
+    pub(super) first: Store,
+    pub(super) second: Store,
     shipper: Shipper,
 }
 
@@ -33,7 +33,7 @@ fn open(directory: &Path) -> Store {
 }
 
 impl Two {
-    fn new() -> Two {
+    pub(super) fn new() -> Two {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = Two::directories(folder.path());
         let key = |directory: &Path| InitOptions {
@@ -55,14 +55,14 @@ impl Two {
     }
 
     /// The second node is a member of the pair from now on.
-    fn paired(self, mode: Acknowledgement) -> Two {
+    pub(super) fn paired(self, mode: Acknowledgement) -> Two {
         self.first.begin_pair(mode);
         self.first.set_follower_there(true);
         self
     }
 
     /// Ships all there is; answers how many groups' bytes that was.
-    fn ship(&mut self) -> usize {
+    pub(super) fn ship(&mut self) -> usize {
         let mut shipped = 0;
         loop {
             match self.shipper.next(1 << 20, Duration::ZERO).unwrap() {
@@ -100,7 +100,7 @@ impl Two {
         })
     }
 
-    fn reopen_second(&mut self) {
+    pub(super) fn reopen_second(&mut self) {
         let directory = self.second.inner.directory.clone();
         self.second.close();
         let placeholder = self.first.clone();
@@ -110,12 +110,12 @@ impl Two {
     }
 }
 
-fn make_account(store: &Store, name: &str) {
+pub(super) fn make_account(store: &Store, name: &str) {
     let (name, password) = (name.to_owned(), Secret::new("x".into()));
     store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
 }
 
-fn inbox(store: &Store) -> Mailbox {
+pub(super) fn inbox(store: &Store) -> Mailbox {
     store.account(NAME).unwrap().unwrap().mailbox("INBOX").unwrap().unwrap()
 }
 
@@ -123,7 +123,7 @@ fn text(number: usize) -> Vec<u8> {
     format!("Subject: number {number}\r\n\r\nHello.\r\n").into_bytes()
 }
 
-fn append(store: &Store, number: usize) -> Result<Appended, CommitError> {
+pub(super) fn append(store: &Store, number: usize) -> Result<Appended, CommitError> {
     let account = store.account(NAME).unwrap().unwrap();
     let prepared = store.prepare(&text(number), &[account.number()])?;
     let (flags, received) = (FlagList::default(), UnixSeconds(7));
@@ -131,7 +131,7 @@ fn append(store: &Store, number: usize) -> Result<Appended, CommitError> {
 }
 
 /// What a client sees: UIDs with their MODSEQs and flags, and the bytes of each message.
-fn seen(store: &Store) -> Vec<(u32, u64, u8, Vec<u8>)> {
+pub(super) fn seen(store: &Store) -> Vec<(u32, u64, u8, Vec<u8>)> {
     let account = store.account(NAME).unwrap().unwrap();
     let view = inbox(store).view().unwrap().unwrap();
     let mut seen = Vec::new();
@@ -142,7 +142,7 @@ fn seen(store: &Store) -> Vec<(u32, u64, u8, Vec<u8>)> {
     seen
 }
 
-fn agree(two: &Two) {
+pub(super) fn agree(two: &Two) {
     assert_eq!(seen(&two.first), seen(&two.second));
     let problems = two.second.check(&mut |_| {}).unwrap().problems;
     assert!(problems.is_empty(), "{problems:?}");

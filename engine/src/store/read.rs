@@ -148,7 +148,8 @@ impl Inner {
         Ok(OpenBlob { account, id, row, places, opener, sealed, parts })
     }
 
-    /// The sealed bytes of an item, compared with their hash.
+    /// The sealed bytes of an item, compared with their hash; where they are damaged, those of the
+    /// other node.
     fn read_verified(
         &self,
         lsn: Lsn,
@@ -156,7 +157,7 @@ impl Inner {
         segment: u64,
         place: &StateChunkPlace,
     ) -> Result<Vec<u8>, ReadError> {
-        self.reader.read_chunk(&ChunkPlace {
+        let place = ChunkPlace {
             lsn,
             number: u16::try_from(place.number).unwrap_or(u16::MAX),
             tag: row.shape.tag,
@@ -164,7 +165,13 @@ impl Inner {
             offset: place.offset,
             length: place.length,
             hash: place.hash,
-        })
+        };
+        match self.reader.read_chunk(&place) {
+            Err(ReadError::Damage(damage)) => {
+                self.healer.fetch(&place).ok_or(ReadError::Damage(damage))
+            }
+            read => read,
+        }
     }
 
     /// Position, segment and place of an item.
@@ -231,8 +238,24 @@ impl Inner {
         Ok(())
     }
 
-    /// The plain bytes of a chunk, whose sealed ones were compared with their hash.
+    /// The plain bytes of a chunk, whose sealed ones were compared with their hash. A header that
+    /// was opened without that may have been damaged, too, and healed with them.
     fn open_verified(
+        &self,
+        blob: &mut OpenBlob,
+        number: u32,
+        what: &'static str,
+    ) -> Result<Vec<u8>, ReadError> {
+        match self.open_verified_once(blob, number, what) {
+            Err(ReadError::Sealed { .. }) => {
+                blob.opener = self.open_blob(blob.account, blob.id, Next::Everything)?.opener;
+                self.open_verified_once(blob, number, what)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_verified_once(
         &self,
         blob: &mut OpenBlob,
         number: u32,

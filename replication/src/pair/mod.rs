@@ -22,7 +22,8 @@
 //! | frames: length, kind, flags, volume, payload | [`frame`] |
 //! | kinds 1 to 5, about the connection: Hello, Refuse, Welcome, Ping, Pong | [`message`] |
 //! | kinds 16 to 34, about a volume: groups, what is durable, keys, writes | [`message`] |
-//! | kinds 64 to 111 are free for full copy, compare and merge | |
+//! | kinds 80 and 81: what one node asks the other to read for it | [`message`] |
+//! | kinds 64 to 79 and 82 to 111 are free for full copy and others | |
 //! | kinds 120 to 122: a node that was invited joins | [`joining`], [`invitation`] |
 //!
 //! # Invariants

@@ -20,6 +20,7 @@
 
 mod full_copy;
 mod hand_over;
+mod inquiry;
 mod lag;
 mod levels;
 mod way_back;
@@ -96,6 +97,7 @@ struct Volume {
     held_tried: Mutex<Option<(Instant, Duration)>>,
     /// One on its way, from here or to here.
     copy: FullCopy,
+    inquiries: inquiry::Inquiries,
 }
 
 /// Proposals on their way to the committer.
@@ -172,6 +174,10 @@ pub struct VolumeReport {
     pub merge: MergeReport,
     /// A full copy that is on its way to this node.
     pub copy: Option<CopyReport>,
+    /// Pieces of messages that the other node healed here, and those that this one gave to it.
+    pub healed: (u64, u64),
+    /// What this node found when it compared last.
+    pub compared: Option<Arc<engine::compare::CompareReport>>,
 }
 
 /// A node of a pair.
@@ -212,9 +218,11 @@ impl Node {
                 merge: Mutex::default(),
                 held_tried: Mutex::default(),
                 copy: FullCopy::default(),
+                inquiries: inquiry::Inquiries::default(),
             };
             let volume = Arc::new(volume);
             volume.set_way(id);
+            volume.set_neighbour(id);
             (id, volume)
         };
         Arc::new(Node {
@@ -263,6 +271,7 @@ impl Node {
             }
             volume.observe_lag();
             volume.forget();
+            volume.tidy_seat();
             volume.hold_if_due();
             volume.merge_if_due(*id);
             volume.copy_if_due(*id);
@@ -363,6 +372,8 @@ impl Volume {
             trouble: standing.trouble.clone(),
             merge: *self.merge.lock(),
             copy: self.copy_report(),
+            healed: self.store.healed(),
+            compared: self.compared(),
         }
     }
 
@@ -506,6 +517,7 @@ impl Volume {
     fn connected(self: &Arc<Volume>, connection: &Arc<Connection>, id: VolumeId) {
         let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
         let Some(there) = there else { return };
+        self.inquiries_connected(connection);
         let follows = self.store.standing().follows;
         match (follows, there.role) {
             (false, Role::Primary) if self.is_deposed_by(there) => {
@@ -562,6 +574,7 @@ impl Volume {
     fn lost(&self) {
         *self.primary.lock() = None;
         self.copy_lost();
+        self.inquiries_lost();
         self.stop_shipping();
         let mut standing = self.standing.lock();
         (standing.target, standing.is_there) = (None, false);
@@ -751,6 +764,8 @@ impl Host for Node {
                 let outcome = ProposalOutcome { at: as_of, bytes };
                 volume.asked.outcome(request, outcome, volume.store.position().lsn);
             }
+            Message::Ask { number, bytes } => volume.asked_of(connection, id, (number, bytes)),
+            Message::Told { number, bytes } => volume.told(number, bytes),
             // What was withdrawn is not sent again; if it took effect, it is as if the answer had
             // been lost.
             Message::KeysNoted(_) | Message::Committed(_) | Message::Withdraw(_) => {}

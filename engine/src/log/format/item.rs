@@ -38,6 +38,7 @@
 use super::{Fields, FormatError};
 use crate::ids::{AccountNumber, BlobTag, Lsn};
 use crate::limits::{GROUP_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::log::setup::ChunkPlace;
 use crate::width::{u32_of, usize_of_u32};
 
 /// Bytes of a record's header.
@@ -120,6 +121,21 @@ impl ChunkHeader {
             ],
         );
         bytes
+    }
+
+    /// Whether these bytes are the header of that chunk, whatever its blob's tag.
+    pub(crate) fn is_of(bytes: &[u8; CHUNK_HEADER_BYTES], place: &ChunkPlace) -> bool {
+        let [kind, _, number @ ..] = bytes;
+        let (number, tag_and_hash) = number.split_at(2 + 4 + 8);
+        let expected = ChunkHeader {
+            number: place.number,
+            lsn: place.lsn,
+            tag: BlobTag(tag_and_hash.first_chunk().copied().unwrap_or_default()),
+            hash: place.hash,
+        };
+        let expected = expected.encode(place.length);
+        let rest = expected.get(2..).unwrap_or_default();
+        *kind == KIND_CHUNK && *rest == *[number, tag_and_hash].concat()
     }
 }
 

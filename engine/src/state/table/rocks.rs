@@ -24,6 +24,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -72,12 +73,16 @@ struct SnapshotDirectory(PathBuf);
 impl Drop for SnapshotDirectory {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, "a snapshot of state stays until the next is taken");
+            tracing::warn!(%error, "a snapshot of state stays until the next start");
+        }
+        // If it was the last.
+        if let Some(folder) = self.0.parent() {
+            let _ = std::fs::remove_dir(folder);
         }
     }
 }
 
-/// Where a snapshot of the tables in `directory` lies while it is read.
+/// Where snapshots of the tables in `directory` lie while they are read.
 fn snapshot_path(directory: &Path) -> PathBuf {
     directory.with_extension("snapshot")
 }
@@ -305,11 +310,12 @@ impl TableStore for RocksTables {
     }
 
     fn snapshot(&self) -> Result<Arc<dyn TableStore>, ReadError> {
-        let path = snapshot_path(self.db.path());
-        if path.exists() {
-            let unremoved = |error: std::io::Error| ReadError::Table(error.to_string());
-            std::fs::remove_dir_all(&path).map_err(unremoved)?;
-        }
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = snapshot_path(self.db.path());
+        let unmade = |error: std::io::Error| ReadError::Table(error.to_string());
+        std::fs::create_dir_all(&folder).map_err(unmade)?;
+        let path = folder.join(number.to_string());
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(&path))
             .map_err(failed)?;

@@ -28,7 +28,10 @@
 //!   68  CopyCheck    file 4, length 8, hash 32: does it begin with so many bytes of that BLAKE3?
 //!   69  CopyChecked  file 4, 1: yes or 0: no
 //!   70  CopyRefused  sentence (rest): nothing is lent, and why
-//!   80 …  compare, 96 … merge: not yet; 120 … joining, see `joining`
+//!   80  Ask        number 8, question (rest): of what one node reads for the other; see
+//!                  `node/inquiry`
+//!   81  Told       number 8, answer (rest)
+//!  120 …  joining, see `joining`
 //! ```
 //!
 //! # Invariants
@@ -128,6 +131,20 @@ pub enum Message {
         /// The answer.
         bytes: Vec<u8>,
     },
+    /// A question about what the receiver has.
+    Ask {
+        /// Counts up; its answer repeats it.
+        number: u64,
+        /// The question.
+        bytes: Vec<u8>,
+    },
+    /// What a question is answered.
+    Told {
+        /// The question's.
+        number: u64,
+        /// The answer.
+        bytes: Vec<u8>,
+    },
     /// The sender answers its client that the request failed: it must not take effect any more.
     Withdraw(RequestId),
     /// The sender needs a full copy.
@@ -208,6 +225,8 @@ pub enum Kind {
     CopyCheck,
     CopyChecked,
     CopyRefused,
+    Ask,
+    Told,
     Join,
     Joined,
     Stored,
@@ -229,6 +248,10 @@ pub const OUTCOME_BYTES_MAX: usize = 1 << 20;
 pub const COPY_OFFER_BYTES_CEILING: usize = 64 << 20;
 /// Bytes of a piece of a full copy, at most.
 pub const COPY_PIECE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a question.
+pub const ASK_BYTES_MAX: usize = 64 << 10;
+/// Bytes of what it is answered: more than any chunk has.
+pub const TOLD_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all other kinds.
 pub const SMALL_BYTES_MAX: usize = 64;
 
@@ -259,6 +282,8 @@ const KINDS: &[(Kind, u8, &str)] = &[
     (Kind::CopyCheck, 68, "CopyCheck"),
     (Kind::CopyChecked, 69, "CopyChecked"),
     (Kind::CopyRefused, 70, "CopyRefused"),
+    (Kind::Ask, 80, "Ask"),
+    (Kind::Told, 81, "Told"),
     (Kind::Join, 120, "Join"),
     (Kind::Joined, 121, "Joined"),
     (Kind::Stored, 122, "Stored"),
@@ -297,6 +322,8 @@ impl Kind {
             Kind::CopyOffer => COPY_OFFER_BYTES_CEILING,
             Kind::CopyPiece => 12 + COPY_PIECE_BYTES_MAX,
             Kind::CopyRefused => SENTENCE_BYTES_MAX,
+            Kind::Ask => ASK_BYTES_MAX,
+            Kind::Told => TOLD_BYTES_MAX,
             Kind::Join | Kind::Stored => 1024,
             Kind::Joined => KEY_TABLE_BYTES_CEILING + (1 << 20),
             _ => SMALL_BYTES_MAX,
@@ -339,6 +366,8 @@ impl Message {
             Message::CopyCheck { .. } => Kind::CopyCheck,
             Message::CopyChecked { .. } => Kind::CopyChecked,
             Message::CopyRefused(_) => Kind::CopyRefused,
+            Message::Ask { .. } => Kind::Ask,
+            Message::Told { .. } => Kind::Told,
         }
     }
 
@@ -358,6 +387,7 @@ impl Message {
             Message::CopyCheck { .. } => 44,
             Message::CopyChecked { .. } => 5,
             Message::CopyRefused(sentence) => sentence.len(),
+            Message::Ask { bytes, .. } | Message::Told { bytes, .. } => 8 + bytes.len(),
         }
     }
 
@@ -397,6 +427,12 @@ impl Message {
                 (Kind::CopyChecked, [&file.to_le_bytes()[..], &[u8::from(is_same)]].concat())
             }
             Message::CopyRefused(sentence) => (Kind::CopyRefused, sentence.into_bytes()),
+            Message::Ask { number, bytes } => {
+                (Kind::Ask, [&number.to_le_bytes(), bytes.as_slice()].concat())
+            }
+            Message::Told { number, bytes } => {
+                (Kind::Told, [&number.to_le_bytes(), bytes.as_slice()].concat())
+            }
         }
     }
 }
@@ -505,6 +541,14 @@ impl Message {
                     }
                 },
             },
+            Kind::Ask => {
+                let number = fields.u64("number")?;
+                return Ok(Message::Ask { number, bytes: fields.rest().to_vec() });
+            }
+            Kind::Told => {
+                let number = fields.u64("number")?;
+                return Ok(Message::Told { number, bytes: fields.rest().to_vec() });
+            }
             other => {
                 let found = other.number().into();
                 return Err(Malformed::Value { field: "kind, with a volume", found });

@@ -79,6 +79,8 @@ fn examples() -> Vec<Said> {
         about(Message::CopyCheck { file: 4, length: 99, hash: [9; 32] }),
         about(Message::CopyChecked { file: 4, is_same: true }),
         about(Message::CopyRefused("the disk is full".to_owned())),
+        about(Message::Ask { number: 24, bytes: b"what of 5?".to_vec() }),
+        about(Message::Told { number: 24, bytes: b"five".to_vec() }),
     ]
 }
 
@@ -139,6 +141,8 @@ fn a_cut_or_longer_message_is_refused() {
             Kind::CopyOffer,
             Kind::CopyPiece,
             Kind::CopyRefused,
+            Kind::Ask,
+            Kind::Told,
         ]
         .contains(&kind);
         let longer = [payload.as_slice(), &[0]].concat();
@@ -221,6 +225,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         }),
         any::<(u32, bool)>().prop_map(|(file, is_same)| Message::CopyChecked { file, is_same }),
         "[a-z ü]{0,80}".prop_map(Message::CopyRefused),
+        (any::<u64>(), bytes()).prop_map(|(number, bytes)| Message::Ask { number, bytes }),
+        (any::<u64>(), bytes()).prop_map(|(number, bytes)| Message::Told { number, bytes }),
     ]
 }
 
