@@ -113,7 +113,7 @@ def fail_over(case, how):
     case.notices(case.b)
     case.promote(case.b)
     case.work()
-    missing = len(case.lacks(case.b)) if case.a.mode == "local" else 0
+    missing = len(case.lacks(case.b))
     gap = case.gap(begun)
     case.a.start() if how == "kill" else case.a.resume()
     case.work()
