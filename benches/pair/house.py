@@ -268,6 +268,21 @@ class Server:
             self.signal(signal.SIGCONT)
             self.kill()
 
+    def greets(self):
+        if self.process.poll() is not None:
+            raise Trouble(f"{self.name} ended with {self.process.returncode}: {self.last_words()}")
+        try:
+            with socket.create_connection(self.lmtp, 5) as greeted:
+                return greeted.recv(3) == b"220"
+        except OSError:
+            return False
+
+    def last_words(self):
+        if not os.path.exists(self.log):
+            return "it never ran"
+        with open(self.log, errors="replace") as file:
+            return "\n".join(file.read().splitlines()[-12:])
+
     def cpu(self):
         with open(f"/proc/{self.process.pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
@@ -321,24 +336,11 @@ class Node(Server):
         self.spawn(*words)
         wait(f"{self.name} greets", self.greets)
 
-    def greets(self):
-        if self.process.poll() is not None:
-            raise Trouble(f"{self.name} ended with {self.process.returncode}: {self.last_words()}")
-        try:
-            with socket.create_connection(self.lmtp, 5) as greeted:
-                return greeted.recv(3) == b"220"
-        except OSError:
-            return False
-
     def stop(self):
         self.signal(signal.SIGTERM)
         if self.process.wait(60):
             raise Trouble(f"{self.name} ended with {self.process.returncode}: {self.last_words()}")
         self.process = None
-
-    def last_words(self):
-        with open(self.log, errors="replace") as file:
-            return "\n".join(file.read().splitlines()[-12:])
 
     def complaints(self):
         """Lines of the log at which a person would look."""

@@ -158,18 +158,18 @@ class Ledger:
         return found
 
     def compare(self, nodes, seconds=20):
-        """The faults. The nodes get some seconds to become equal."""
+        """The faults. The nodes get some seconds to become equal; one may be away."""
         end = time.monotonic() + seconds
         while True:
-            one, other = (self.read(node) for node in nodes)
-            if one == other or time.monotonic() > end:
+            contents = [self.read(node) for node in nodes]
+            if contents[0] == contents[-1] or time.monotonic() > end:
                 break
             time.sleep(0.1)
-        faults = list(differences(one, other))
-        for content in (one, other) if one != other else (one,):
+        faults = list(differences(contents[0], contents[-1]))
+        for content in contents if faults else contents[:1]:
             faults += self.judge(content)
-        if not faults:
-            self.settle(one)
+        if not faults and len(nodes) > 1:
+            self.settle(contents[0])
         return faults
 
     def missing(self, node):
