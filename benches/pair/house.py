@@ -58,8 +58,8 @@ def move_in():
     if INSIDE in os.environ:
         return
     words = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    test = "mount -t tmpfs none /run && ip link add x type veth peer name y && nft list ruleset"
-    found = all(shutil.which(name) for name in ("unshare", "ip", "nft", "nsenter", "mount"))
+    test = "mount -t tmpfs none /run && ip link add x type veth peer name y"
+    found = all(shutil.which(name) for name in ("unshare", "ip", "nsenter", "mount"))
     is_allowed = found and quiet(words + ["sh", "-c", test]) == 0
     environment = dict(os.environ, **{INSIDE: "yes" if is_allowed else "no"})
     if not is_allowed:
@@ -115,7 +115,8 @@ class House:
             do("ip", "-n", name, "route", "add", "10.78.0.0/16", "via", f"10.78.{number}.1")
             filters = "add table inet house; add chain inet house in { type filter hook input priority 0; };"
             filters += "add chain inet house out { type filter hook output priority 0; }"
-            self.enter(name, "nft", filters)
+            if shutil.which("nft"):
+                self.enter(name, "nft", filters)
         for name in (None, "wire"):
             self.enter(name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 

@@ -77,7 +77,7 @@ class Ledger:
         self.label, self.standard = label, standard
         self.lock, self.number = threading.Lock(), 0
         self.letters, self.boxes, self.answers, self.meanings = {}, {}, [], {}
-        self.before = {}
+        self.before, self.noticed = {}, []
         self.counts = {YES: 0, NO: 0, UNKNOWN: 0}
 
     def write(self, user, place):
@@ -165,8 +165,9 @@ class Ledger:
             if contents[0] == contents[-1] or time.monotonic() > end:
                 break
             time.sleep(0.1)
-        faults = list(differences(contents[0], contents[-1]))
-        for content in contents if faults else contents[:1]:
+        unequal = list(differences(contents[0], contents[-1]))
+        faults = self.noticed + unequal
+        for content in contents if unequal else contents[:1]:
             faults += self.judge(content)
         if not faults and len(nodes) > 1:
             self.settle(contents[0])
@@ -465,7 +466,8 @@ class Client(threading.Thread):
     def remember(self, place, validity, uid, number):
         before = self.ledger.means(self.user, place, int(validity), int(uid), number)
         if before is not None:
-            self.failed = house.Trouble(f"{self.user} {place} {uid} was {before} and is {number}")
+            words = f"{self.user} {place} {int(uid)} was {before} and is {number}, as was answered"
+            self.ledger.noticed.append(Fault("renumbered", words))
 
     def flag(self):
         found, node = self.letter(), self.node
@@ -564,11 +566,13 @@ DELIVERIES = {"deliver": 1}
 
 
 class Load:
-    """A client for each user, or one for each user on either side."""
+    """A client for each user ("one"), which stays at a node ("home"), or one on either side ("both")."""
 
     def __init__(self, ledger, nodes, sides="one", **more):
-        pins = [None] if sides == "one" else list(nodes)
-        self.clients = [Client(ledger, list(nodes), user, pinned=pin, **more) for user in house.USERS for pin in pins]
+        self.clients = []
+        for number, user in enumerate(house.USERS):
+            pins = {"one": [None], "home": [nodes[number % 2]], "both": list(nodes)}[sides]
+            self.clients += [Client(ledger, list(nodes), user, pinned=pin, **more) for pin in pins]
         for client in self.clients:
             client.start()
 

@@ -12,6 +12,7 @@ mod support;
 
 mod failover;
 mod lag;
+mod proof;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
