@@ -25,8 +25,12 @@ import time
 
 import house
 from house import Trouble, await_together, wait
-from ledger import Load, demand_agreement
+from clients import Load
+from ledger import demand_agreement
 from scenarios import Case, DEGRADE
+
+
+RANKS = {"p50": 0.5, "p99": 0.99, "longest": 1}
 
 
 def take_away(case, node, how):
@@ -97,7 +101,7 @@ def run(case, arguments):
         "by": arguments.by,
         "how": arguments.how,
         "failovers": len(gaps),
-        "rto_ms": {"p50": round(quantile(gaps, 0.5)), "p99": round(quantile(gaps, 0.99)), "longest": round(max(gaps))},
+        "rto_ms": {name: round(quantile(gaps, part)) for name, part in RANKS.items()},
         "rpo_letters": {"p50": quantile(missing, 0.5), "most": max(missing), "sum": sum(missing)},
         "answers": counts,
         "faults": 0,

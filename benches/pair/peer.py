@@ -23,7 +23,8 @@ import time
 
 import house
 from house import PASSWORD, PATIENCE, Server, Trouble, await_together, wait
-from ledger import Client, Ledger, Lmtp, Load, YES
+from clients import Client, Lmtp, Load
+from ledger import YES, Ledger
 from scenarios import DEGRADE
 
 MAILBOXES = "".join(f"  mailbox {name} {{\n    auto = create\n  }}\n" for name in ("Archive", "Trash"))

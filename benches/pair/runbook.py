@@ -20,7 +20,8 @@ import time
 
 import house
 from house import PASSWORD, Server, Trouble, wait
-from ledger import Ledger, Load, demand_agreement
+from clients import Load
+from ledger import Ledger, demand_agreement
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROMPT = re.compile(r"^([ab])([#$]) (.+)$")
@@ -171,7 +172,8 @@ class Follower:
             if (not done or done.returncode == 0) and (not shown or agrees(shown, said)):
                 return
             if "replica status" not in line or time.monotonic() > end:
-                raise Trouble(f"{name}{prompt} {line}\nanswered\n{said}\ninstead of\n" + "\n".join(shown))
+                instead = "\n".join(shown)
+                raise Trouble(f"{name}{prompt} {line}\nanswered\n{said}\ninstead of\n{instead}")
             time.sleep(0.1)
 
     def mark(self, what, *words):
@@ -180,7 +182,8 @@ class Follower:
         elif what == "ledger":
             self.rest()
             demand_agreement(self.ledger, [self.machines[name] for name in words], f"the ledger, of {words}")
-            print(f"  the ledger agrees: {len(self.ledger.acknowledged())} letters on {' and '.join(words)}", flush=True)
+            count = len(self.ledger.acknowledged())
+            print(f"  the ledger agrees: {count} letters on {' and '.join(words)}", flush=True)
         elif what == "lose":
             machine = self.machines[words[0]]
             machine.kill()
