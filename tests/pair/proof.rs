@@ -16,7 +16,10 @@ fn script(test: &str, name: &str, arguments: &[&str]) -> Option<String> {
     }
     let path = format!("{}/benches/pair/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut python = Command::new("python3");
-    python.env("PYTHONDONTWRITEBYTECODE", "1").arg(path).args(["--pillarbox", env!("CARGO_BIN_EXE_pillarbox")]);
+    python
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(path)
+        .args(["--pillarbox", env!("CARGO_BIN_EXE_pillarbox")]);
     python.args(arguments);
     let said = tool::run(&mut python, b"", SCRIPT_DEADLINE).well(test).output();
     if said.contains("SKIPPED") {
