@@ -5,6 +5,7 @@ renames and deletes mailboxes, one thing after the other; at one node, or at the
 does not answer well.
 """
 
+import contextlib
 import imaplib
 import random
 import re
@@ -66,7 +67,7 @@ class Client(threading.Thread):
         self.pace, self.patience = pace, house.PATIENCE
         self.chance = random.Random(f"{user} {pinned and pinned.name}")
         self.lmtp, self.imap, self.count, self.failed = None, None, 0, None
-        self.ends = threading.Event()
+        self.ends, self.turn = threading.Event(), threading.Lock()
 
     @property
     def node(self):
@@ -82,7 +83,8 @@ class Client(threading.Thread):
         acts, weights = zip(*self.acts.items())
         while not self.ends.is_set():
             try:
-                ACT[self.chance.choices(acts, weights)[0]](self)
+                with self.turn:
+                    ACT[self.chance.choices(acts, weights)[0]](self)
             except (OSError, imaplib.IMAP4.error):
                 self.leave()
             except Exception as error:  # a fault of this program, not of the nodes
@@ -301,6 +303,17 @@ class Load:
             self.clients += [Client(ledger, list(nodes), user, pinned=pin, **more) for pin in pins]
         for client in self.clients:
             client.start()
+
+    @contextlib.contextmanager
+    def resting(self):
+        """Nobody does anything meanwhile, so that a node can be read."""
+        for client in self.clients:
+            client.turn.acquire()
+        try:
+            yield
+        finally:
+            for client in self.clients:
+                client.turn.release()
 
     def stop(self):
         for client in self.clients:

@@ -95,9 +95,10 @@ class Case:
 
     def lacks(self, node):
         """Acknowledged letters that a node alone does not have: the RPO, while the other one is away."""
-        before = self.ledger.acknowledged()
-        found = {number for _, _, mails in self.ledger.read(node).values() for number, _, _ in mails.values()}
-        return (before - found) & self.ledger.acknowledged()
+        with self.load.resting():
+            content = self.ledger.read(node).values()
+            found = {number for _, _, mails in content for number, _, _ in mails.values()}
+            return self.ledger.acknowledged() - found
 
     def gap(self, since):
         return self.ledger.gap(since)[0]
