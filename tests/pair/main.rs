@@ -14,6 +14,7 @@ mod differ;
 mod failover;
 mod full_copy;
 mod lag;
+mod proof;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -210,6 +210,9 @@ impl Committer {
         parent: Option<(EpochId, Lsn)>,
     ) {
         let epoch = EpochBegin { number: self.setup.epoch, id, parent, node };
+        if let Some(first) = Lsn::new(self.setup.epoch, 1) {
+            self.setup.pair.set_begun(epoch.clone(), first);
+        }
         let members = Body::Members(vec![(node, self.setup.parity)]);
         let level = Body::FormatLevel(format_level::NEWEST);
         let is_new = self.setup.committed.volume().history.is_empty();

@@ -30,8 +30,11 @@ pub use shipper::{Shipment, Shipper};
 pub(crate) use shipper::{ShipperSetup, offset_behind};
 pub(crate) use tail::Tail;
 
+use parking_lot::Mutex;
+
 use crate::ids::Lsn;
 use crate::log::GroupHash;
+use crate::record::EpochBegin;
 
 /// A place in a volume's chain of groups: behind the group that ends at that position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct PairState {
     pub(crate) gate: Gate,
     follows: AtomicBool,
     paused: AtomicBool,
+    /// The newest epoch that this node opened since it was started, with its first position.
+    begun: Mutex<Option<(EpochBegin, Lsn)>>,
 }
 
 impl PairState {
@@ -65,6 +70,17 @@ impl PairState {
     /// Nothing is taken of the primary for the moment, or it is again.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::SeqCst);
+    }
+
+    /// An epoch is opened here. State has it only when its first group is committed, which may wait
+    /// for the other node; that one must hear of it before, or it does not know whom to follow.
+    pub(crate) fn set_begun(&self, epoch: EpochBegin, first: Lsn) {
+        *self.begun.lock() = Some((epoch, first));
+    }
+
+    /// The newest epoch that this node opened since it was started, with its first position.
+    pub(crate) fn begun(&self) -> Option<(EpochBegin, Lsn)> {
+        self.begun.lock().clone()
     }
 
     /// This node follows from now on, or no longer.

@@ -9,6 +9,7 @@ use crate::error::{OpenError, TakeError};
 use crate::format_level;
 use crate::ids::{EpochId, KeyTableVersion, Lsn, NodeId, VolumeId};
 use crate::pair::{Acknowledgement, LeaseCheck, Position, Shipper, ShipperSetup};
+use crate::record::EpochBegin;
 use crate::seal::{Key, KeyError, Sealer};
 
 /// A volume as one node of a pair tells the other of it.
@@ -22,7 +23,7 @@ pub struct VolumeStanding {
     pub follows: bool,
     /// Where its log ends, as far as it is durable here.
     pub position: Position,
-    /// Every epoch, oldest first.
+    /// Every epoch, oldest first; also one that was opened here and is not committed yet.
     pub history: Vec<Epoch>,
     /// The format level that records may have.
     pub format_level: u32,
@@ -114,12 +115,19 @@ impl Store {
             node: link.node,
             first: link.first,
         };
+        let mut history: Vec<Epoch> = volume.history.iter().map(epoch).collect();
+        if let Some((begun, first)) = inner.pair.begun()
+            && history.iter().all(|epoch| epoch.id != begun.id)
+        {
+            let EpochBegin { number, id, parent, node } = begun;
+            history.push(Epoch { number, id, parent, node, first });
+        }
         VolumeStanding {
             volume: node.volume,
             node: node.node,
             follows: inner.pair.follows(),
             position: self.position(),
-            history: volume.history.iter().map(epoch).collect(),
+            history,
             format_level: volume.format_level,
             format_level_newest: format_level::NEWEST,
             keys: inner.keys.version(),

@@ -196,6 +196,8 @@ impl Node {
         let reopen: Reopening = Arc::default();
         let volume = |(name, store, mode): (String, Store, Acknowledgement)| {
             let id = store.standing().volume;
+            // Known from the first moment, or it would look as if all were together.
+            let is_pending = store.has_merge().unwrap_or(true);
             let volume = Volume {
                 store,
                 name,
@@ -215,7 +217,7 @@ impl Node {
                 asks_first: AtomicBool::new(false),
                 merges: AtomicBool::new(false),
                 stops: AtomicBool::new(false),
-                merge: Mutex::default(),
+                merge: Mutex::new(MergeReport { is_pending, ..MergeReport::default() }),
                 held_tried: Mutex::default(),
                 copy: FullCopy::default(),
                 inquiries: inquiry::Inquiries::default(),
