@@ -27,6 +27,7 @@ use engine::seal::Sealer;
 use parking_lot::Mutex;
 use replication::failover::Terms;
 use replication::pair::credentials::{Cover, Credentials, CredentialsError};
+use replication::pair::heard::Missing;
 use replication::pair::host::Host as LinkHost;
 use replication::pair::invitation::Invitation;
 use replication::pair::joining::{self, Joined, Joiner, Keys, Sponsor};
@@ -128,6 +129,15 @@ pub(crate) struct PairStatus {
     /// What etcd said last, where one is asked.
     pub(crate) etcd: Option<String>,
     pub(crate) volumes: Vec<PairLine>,
+}
+
+/// What may be missing after a promotion, by what was last heard of the other node.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MissingLine {
+    /// How long ago it was heard of.
+    pub(crate) silent_milliseconds: u64,
+    /// Positions that it had told of, and that are not here, if that is known.
+    pub(crate) positions: Option<u64>,
 }
 
 /// This node's side of the pair.
@@ -350,8 +360,8 @@ impl Pair {
         may.map_err(|refusal| Failure::new(Exit::Refused, refusal.to_string()))
     }
 
-    /// This node becomes primary; answers the epoch that it opened.
-    pub(crate) fn promote(&self) -> Result<u16, Failure> {
+    /// This node becomes primary; answers the epoch that it opened, and what may be missing in it.
+    pub(crate) fn promote(&self) -> Result<(u16, Option<MissingLine>), Failure> {
         let standing = self.store.standing();
         if !standing.follows {
             return Err(Failure::new(Exit::Refused, "this node is primary already"));
@@ -363,7 +373,10 @@ impl Pair {
                  over",
             ));
         }
-        self.take_over()
+        let missing = self.node.missing().into_iter().next().flatten().map(missing_line);
+        let epoch = self.take_over()?;
+        tracing::warn!(epoch, ?missing, "promoted by hand");
+        Ok((epoch, missing))
     }
 
     /// The other node hands over to this one, or asks this one to.
@@ -501,6 +514,13 @@ impl Pair {
             watch.stop();
         }
         self.node.stop();
+    }
+}
+
+fn missing_line(missing: Missing) -> MissingLine {
+    MissingLine {
+        silent_milliseconds: u64::try_from(missing.silence.as_millis()).unwrap_or(u64::MAX),
+        positions: missing.positions,
     }
 }
 

@@ -24,7 +24,7 @@ use super::together::{Held, Together};
 use super::{reading, retained};
 use crate::failure::{Exit, Failure};
 use crate::mail_files::RightsLine;
-use crate::pair::{Compared, Pair, PairStatus};
+use crate::pair::{Compared, MissingLine, Pair, PairStatus};
 use crate::store_access::{self, CheckOutcome, OpenMode, StoreStatus};
 
 /// One request. Not `Debug`: some carry passwords.
@@ -195,7 +195,7 @@ pub(crate) enum Answer {
     /// What differs between both nodes.
     Compared { volumes: Vec<Compared> },
     /// This node is primary now.
-    Promoted { epoch: u16 },
+    Promoted { epoch: u16, missing: Option<MissingLine> },
     /// The message was expunged meanwhile.
     Gone,
     /// Not done.

@@ -45,7 +45,10 @@ pub(super) fn answer(
         PairRequest::Invite { address } => Answer::Invitation { token: pair.invite(&address)? },
         PairRequest::Status => Answer::Pair(pair.status()),
         PairRequest::Compare => Answer::Compared { volumes: pair.compare(progress)? },
-        PairRequest::Promote => Answer::Promoted { epoch: pair.promote()? },
+        PairRequest::Promote => {
+            let (epoch, missing) = pair.promote()?;
+            Answer::Promoted { epoch, missing }
+        }
         PairRequest::Switch => {
             pair.switch()?;
             Answer::Done

@@ -5,7 +5,7 @@ use crate::cli::{JoinArguments, PlaceArguments, ReplicaVerb};
 use crate::command::store::init_key;
 use crate::command::{Place, ask, bytes, unexpected};
 use crate::failure::{Exit, Failure};
-use crate::pair::{self, Compared, PairLine, PairStatus};
+use crate::pair::{self, Compared, MissingLine, PairLine, PairStatus};
 use crate::progress;
 
 /// `pillarbox replica …`
@@ -210,10 +210,33 @@ fn switch(place: &PlaceArguments) -> Result<(), Failure> {
 
 fn promote(place: &PlaceArguments) -> Result<(), Failure> {
     let request = Request::Replica(PairRequest::Promote);
-    let Answer::Promoted { epoch } = ask(place, &request)? else { return Err(unexpected()) };
+    let Answer::Promoted { epoch, missing } = ask(place, &request)? else {
+        return Err(unexpected());
+    };
     println!("this node is primary now, in epoch {epoch}");
+    println!("{}", missing_sentence(missing));
     println!(
         "What the other node acknowledged and did not ship is on it alone: keep its directory."
     );
     Ok(())
+}
+
+/// What the new primary may lack, as far as it can know.
+fn missing_sentence(missing: Option<MissingLine>) -> String {
+    let Some(MissingLine { silent_milliseconds, positions }) = missing else {
+        return "The other node was not heard of since this one started: how much is missing here \
+                is not known."
+            .to_owned();
+    };
+    let positions = match positions {
+        Some(0) => "nothing is missing here".to_owned(),
+        Some(count) => format!("{count} positions are MISSING here"),
+        None => "it is not known how much is missing here".to_owned(),
+    };
+    format!(
+        "The other node was last heard of {}.{:03} seconds ago; of what it had told of when it \
+         came, {positions}.",
+        silent_milliseconds / 1000,
+        silent_milliseconds % 1000,
+    )
 }

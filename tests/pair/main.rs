@@ -14,6 +14,7 @@ mod differ;
 mod failover;
 mod full_copy;
 mod lag;
+mod missing;
 mod proof;
 
 use std::collections::BTreeSet;

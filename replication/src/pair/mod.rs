@@ -45,6 +45,7 @@ mod delivery;
 mod dialer;
 pub mod figures;
 pub mod frame;
+pub mod heard;
 pub mod host;
 pub mod invitation;
 pub mod joining;

@@ -42,6 +42,7 @@ use self::full_copy::{BECOMES_COPY, FullCopy};
 use self::lag::{Lag, exposed, records_between};
 pub use self::levels::LevelRefusal;
 use super::asking::{Asked, BYTES_MAX, COUNT_MAX};
+use super::heard::{Heard, Missing};
 use super::host::{Connection, Host, SendError};
 use super::message::{self, Epoch, GroupEnd, Message, Parent, Role, VolumeState};
 use super::protocol::Ending;
@@ -82,6 +83,8 @@ struct Volume {
     lag: Mutex<Lag>,
     /// Positions of the past minutes, for requests that nobody will send again.
     passed: Mutex<VecDeque<(Instant, Lsn)>>,
+    /// What was last known of the primary.
+    heard: Heard,
     /// Who opens the store again when it goes back.
     reopen: Reopening,
     goes_back: AtomicBool,
@@ -210,6 +213,7 @@ impl Node {
                 primary: Mutex::default(),
                 lag: Mutex::default(),
                 passed: Mutex::default(),
+                heard: Heard::default(),
                 reopen: Arc::clone(&reopen),
                 goes_back: AtomicBool::new(false),
                 is_deposed: AtomicBool::new(false),
@@ -254,6 +258,13 @@ impl Node {
     /// The other node is connected, and primary of what this one follows.
     pub fn sees_primary(&self) -> bool {
         self.volumes.values().all(|volume| volume.primary.lock().is_some())
+    }
+
+    /// What may be missing here of each volume, if this node took over; `None` if no primary was
+    /// heard of since it started.
+    pub fn missing(&self) -> Vec<Option<Missing>> {
+        let of = |volume: &Arc<Volume>| volume.heard.missing(volume.store.position().lsn);
+        self.volumes.values().map(of).collect()
     }
 
     /// Bytes of groups that were taken since the start.
@@ -537,6 +548,7 @@ impl Volume {
                 let position = self.store.position();
                 self.say(connection, id, Message::Follow(end_of(position)));
                 *self.primary.lock() = Some(Arc::clone(connection));
+                self.heard.came(there.last.lsn);
                 for (request, proposal) in self.asked.unanswered() {
                     self.propose_by(connection, id, request, &proposal);
                 }
@@ -573,7 +585,8 @@ impl Volume {
         self.noted.notify_all();
     }
 
-    fn lost(&self) {
+    fn lost(&self, ending: &Ending) {
+        self.heard.went(ending);
         *self.primary.lock() = None;
         self.copy_lost();
         self.inquiries_lost();
@@ -774,12 +787,12 @@ impl Host for Node {
         }
     }
 
-    fn lost(&self, connection: &Arc<Connection>, _ending: &Ending) {
+    fn lost(&self, connection: &Arc<Connection>, ending: &Ending) {
         let mut current = self.connection.lock();
         if current.as_ref().is_some_and(|own| own.number() == connection.number()) {
             *current = None;
         }
         drop(current);
-        self.volumes.values().for_each(|volume| volume.lost());
+        self.volumes.values().for_each(|volume| volume.lost(ending));
     }
 }
