@@ -3,7 +3,7 @@
 
 Question: how many durable deliveries a second does each acknowledgement mode take, what CPU do both
 nodes spend for one, how far does the follower lag meanwhile, how fast does it catch up, also when it was
-away while all of it came?
+away while all of it came, and how fast does it become a full copy?
 Both nodes are on this machine and share its processors and its disk: figures are ratios of one run,
 and CPU before wall time. Unit: a delivery of a corpus message.
 
@@ -152,6 +152,23 @@ def log_bytes(node):
     return total
 
 
+def measure_full_copy(first, second):
+    """The second node becomes a copy of the first; until it follows again."""
+    begun = time.monotonic()
+    second.command("replica", "full-sync", "--yes")
+    lent, copied = os.path.join(first.data, "volumes", "main", "held", "copy"), 0
+    while True:
+        sizes = 0
+        for folder, _, names in os.walk(lent):
+            # It may be let go of meanwhile.
+            paths = [os.path.join(folder, name) for name in names]
+            sizes += sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+        if copied and not sizes:
+            return copied / 1e6, time.monotonic() - begun
+        copied = max(copied, sizes)
+        time.sleep(0.02)
+
+
 def measure_catching_up(arguments, messages):
     """The second node is away while all messages come; from its start until it has them."""
     folder = tempfile.mkdtemp(prefix="bench-pair-", dir=arguments.scratch)
@@ -171,12 +188,16 @@ def measure_catching_up(arguments, messages):
                 break
             time.sleep(0.005)
         took = time.monotonic() - begun
+        copied, copying = measure_full_copy(first, second)
         return {
             "mode": "catching up",
             "log_mb": round(megabytes),
             "seconds": round(took, 2),
             "started_s": round(served, 2),
             "mb_s": round(megabytes / took),
+            "copied_mb": round(copied),
+            "copying_s": round(copying, 2),
+            "copied_mb_s": round(copied / copying),
         }
     finally:
         first.stop()

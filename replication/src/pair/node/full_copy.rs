@@ -131,6 +131,10 @@ impl Node {
             volume.store.give_up_arrival().map_err(|error| error.to_string())?;
             volume.standing.lock().trouble = None;
         }
+        // It follows again, if it can.
+        if let Some(connection) = self.connection.lock().clone() {
+            connection.close();
+        }
         Ok(())
     }
 
