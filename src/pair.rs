@@ -233,11 +233,8 @@ impl Pair {
         let acknowledgement = options.acknowledgement;
         let node = Node::new(vec![("main".to_owned(), store.clone(), acknowledgement)]);
         node.set_copy_rate(options.copy_bytes_per_second);
-        let link_options = LinkOptions {
-            listen: options.listen,
-            dial: options.peer.clone(),
-            ..LinkOptions::default()
-        };
+        let (listen, dial) = (options.listen, options.peer.clone());
+        let link_options = LinkOptions { listen, dial, ..LinkOptions::default() };
         let host = Arc::new(Host { store: store.clone(), folder: folder.clone(), acknowledgement });
         let behind: Arc<dyn LinkHost> = Arc::<Node>::clone(&node);
         let link = Link::start(identity, credentials, peer, link_options, behind, host);
@@ -443,7 +440,7 @@ impl Pair {
         if self.node.becomes_copy() {
             return Err(Failure::new(
                 Exit::Refused,
-                "a full copy of the other node is on its way here, and what this node has is older; \
+                "a full copy of the other node is on its way here, and what this one has is older; \
                  'pillarbox replica full-sync --stop' gives the copy up",
             ));
         }

@@ -423,11 +423,18 @@ def ledger_sees(case):
     """Behind the ledger's back mail is removed, added, changed: each must be found."""
     case.pair("durable", DEGRADE)
     case.begin()
+
+    def in_the_inbox():
+        there = [l for l in list(case.ledger.letters.values()) if l.user == house.USERS[0]]
+        there = [l for l in there if l.places == {"INBOX"} and l.is_acknowledged]
+        return [letter for letter in there if letter.gone == "no" and not letter.is_left]
+
+    until = time.monotonic() + 30
+    while len(in_the_inbox()) < 10 and time.monotonic() < until:
+        time.sleep(0.05)
     case.finish("before")
     session = case.a.connect(house.USERS[0])
-    there = [l for l in case.ledger.letters.values() if l.user == house.USERS[0]]
-    there = [l for l in there if l.places == {"INBOX"} and l.is_acknowledged]
-    there = [letter for letter in there if letter.gone == "no" and not letter.is_left]
+    there = in_the_inbox()
     session.select("INBOX")
 
     def uid(letter):

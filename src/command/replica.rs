@@ -115,7 +115,8 @@ fn volume_sentence(line: &PairLine) -> String {
     if let Some(merged) = &line.merged {
         let counts = merged.iter().filter(|(_, count)| **count > 0);
         let counts: Vec<String> = counts.map(|(rule, count)| format!("{rule} {count}")).collect();
-        words.push_str(&format!("; merged: {}", counts.join(", ")));
+        let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+        words.push_str(&format!("; merged: {counts}"));
     }
     if line.healed > 0 {
         let count = line.healed;

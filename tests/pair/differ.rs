@@ -70,10 +70,11 @@ fn a_message_that_is_damaged_on_one_node_is_read_there_and_whole_afterwards() {
         });
         let (path, at, byte) = found.last().expect("the letter is in the log");
         site.start();
+        // The scrub may come to it before any reader, and can ask the other node then.
+        two.await_there();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[byte ^ 1], u64::try_from(at).unwrap()).unwrap();
         drop(file);
-        two.await_there();
         let Two { first, second, .. } = &two;
         let site = if is_second { second } else { first };
         let mut imap = site.imap();

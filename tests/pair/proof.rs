@@ -39,7 +39,7 @@ fn a_ledger_outside_agrees_after_a_failover_and_a_partition_and_notices_what_is_
 }
 
 #[test]
-#[ignore = "not run yet with the mend that its split needs (the begun epoch in the greeting)"]
+#[ignore = "takes minutes: benches/pair/runbook.py is run by hand"]
 fn the_runbook_of_the_pair_works_to_the_letter() {
     let Some(said) = script("the runbook", "runbook.py", &[]) else { return };
     assert!(said.contains("followed to its end"), "{said}");

@@ -15,7 +15,7 @@
 //!
 //! | file | holds |
 //! |--|--|
-//! | `offer` | what there is to be copied: the files `held/lent` and `held/arriving`, and a message |
+//! | `offer` | what there is to be copied: `held/lent` and `held/arriving`, and a message |
 //! | `loan` | the node that has it |
 //! | `arrival` | the node that wants it |
 //!

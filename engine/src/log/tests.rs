@@ -113,8 +113,8 @@ fn open_log(
     Ok((texts, recovered))
 }
 
-/// Found by the simulation of pairs: a node that had taken nothing since its start was made primary,
-/// wrote into a segment that called it a follower, and was one after the next start.
+/// Found by the simulation of pairs: a node that had taken nothing since its start was made
+/// primary, wrote into a segment that called it a follower, and was one after the next start.
 #[test]
 fn a_segment_says_in_which_role_its_groups_were_written_even_if_it_was_empty_before() {
     let disk = SimulatedDisk::new(1);

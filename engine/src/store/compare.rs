@@ -79,7 +79,7 @@ impl Store {
                 seat.held = None;
                 // A snapshot that came too late for the one before is let go.
                 drop(checkpoints.take_snapshot(Lsn::MAX));
-                self.await_idle()?;
+                self.wait_until_idle()?;
                 checkpoints.expect_mark();
                 Answer::Ready
             }
@@ -88,7 +88,7 @@ impl Store {
                 while self.position().lsn < lsn && begun.elapsed() < PATIENCE {
                     std::thread::sleep(LOOK);
                 }
-                self.await_idle()?;
+                self.wait_until_idle()?;
                 seat.held = self.held_at(lsn);
                 if seat.held.is_some() { Answer::Kept } else { Answer::NotKept }
             }
@@ -127,14 +127,14 @@ impl Store {
     /// Marks a position in the log and keeps the tables as of it; `None` if another checkpoint came
     /// between.
     fn keep_at_mark(&self) -> Result<Option<HeldTables>, CompareError> {
-        self.await_idle().map_err(CompareError::Read)?;
+        self.wait_until_idle().map_err(CompareError::Read)?;
         let (promise, marked) = ticket();
         let begin = Change::BaseBegin { accounts: Vec::new(), promise };
         self.inner.queue.push(begin).map_err(|_| CompareError::NoMark)?;
         let lsn = marked.wait().map_err(|error| CompareError::Read(error.to_string()))?;
         // The answer comes just before the checkpoint begins.
         for _ in 0..LOOKS_MAX {
-            self.await_idle().map_err(CompareError::Read)?;
+            self.wait_until_idle().map_err(CompareError::Read)?;
             if let Some(held) = self.held_at(lsn) {
                 return Ok(Some(held));
             }
@@ -159,7 +159,7 @@ impl Store {
     }
 
     /// Waits until no checkpoint is being written.
-    fn await_idle(&self) -> Result<(), String> {
+    fn wait_until_idle(&self) -> Result<(), String> {
         let begun = Instant::now();
         while !self.inner.checkpoints.is_idle() {
             if begun.elapsed() >= PATIENCE || self.inner.commit_status.stopped().is_some() {

@@ -76,6 +76,9 @@ fn found(report: &CompareReport) -> Vec<String> {
     report.differences.iter().map(Difference::to_string).collect()
 }
 
+/// What becomes of a row's value; `None`: the row goes.
+type Change<'c> = &'c dyn Fn(&[u8]) -> Option<Vec<u8>>;
+
 #[test]
 fn nodes_that_hold_the_same_agree_whatever_their_pages_and_checkpoints() {
     let mut two = with_mail();
@@ -92,7 +95,7 @@ fn nodes_that_hold_the_same_agree_whatever_their_pages_and_checkpoints() {
 
 #[test]
 fn what_is_altered_on_one_node_is_named_by_account_mailbox_and_message() {
-    let table: &[(Table, &dyn Fn(&[u8]) -> Option<Vec<u8>>, &str)] = &[
+    let table: &[(Table, Change<'_>, &str)] = &[
         (
             Table::Page,
             &|page| Some(with_flag_in_first_row(page)),

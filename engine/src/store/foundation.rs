@@ -103,8 +103,8 @@ fn held_of(
     };
     if options.mode == OpenMode::Read {
         return Err(OpenError::Invalid(
-            "this node is on its way back to what both nodes of its pair have, or takes over a full \
-             copy; start the server, which goes on with it"
+            "this node is on its way back to what both nodes of its pair have, or takes over a \
+             full copy; start the server, which goes on with it"
                 .to_owned(),
         ));
     }

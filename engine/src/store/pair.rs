@@ -321,7 +321,7 @@ impl Store {
         })?;
         if self.has_arrival()? {
             return Err(OpenError::Invalid(
-                "a full copy of the other node is on its way here, and what this node has is older; \
+                "a full copy of the other node is on its way here, and what this one has is older; \
                  'pillarbox replica full-sync --stop' gives the copy up"
                     .into(),
             ));

@@ -479,15 +479,11 @@ impl Control {
 
 impl Message {
     fn decode(kind: Kind, mut payload: Vec<u8>) -> Result<Message, Malformed> {
-        match kind {
-            Kind::Groups => return Ok(Message::Groups(payload)),
-            Kind::CopyOffer => return Ok(Message::CopyOffer(payload)),
-            Kind::CopyRefused => {
-                let sentence = String::from_utf8_lossy(&payload);
-                let sentence = sentence.chars().filter(|letter| !letter.is_control()).collect();
-                return Ok(Message::CopyRefused(sentence));
-            }
-            _ => {}
+        if kind == Kind::Groups {
+            return Ok(Message::Groups(payload));
+        }
+        if (64..80).contains(&kind.number()) {
+            return decode_of_copy(kind, payload);
         }
         let mut fields = Fields::new(&payload);
         let message = match kind {
@@ -514,33 +510,6 @@ impl Message {
                 return Ok(Message::Outcome { request, as_of, bytes });
             }
             Kind::Withdraw => Message::Withdraw(RequestId(fields.array("request")?)),
-            Kind::CopyBegin => Message::CopyBegin,
-            Kind::CopyAsk => Message::CopyAsk {
-                file: fields.u32("file")?,
-                offset: fields.u64("offset")?,
-                length: fields.u32("length")?,
-            },
-            Kind::CopyPiece => {
-                let (file, offset) = (fields.u32("file")?, fields.u64("offset")?);
-                payload.drain(..12);
-                return Ok(Message::CopyPiece { file, offset, bytes: payload });
-            }
-            Kind::CopyCheck => Message::CopyCheck {
-                file: fields.u32("file")?,
-                length: fields.u64("length")?,
-                hash: fields.array("hash")?,
-            },
-            Kind::CopyChecked => Message::CopyChecked {
-                file: fields.u32("file")?,
-                is_same: match fields.u8("is same")? {
-                    0 => false,
-                    1 => true,
-                    other => {
-                        let found = other.into();
-                        return Err(Malformed::Value { field: "is same", found });
-                    }
-                },
-            },
             Kind::Ask => {
                 let number = fields.u64("number")?;
                 return Ok(Message::Ask { number, bytes: fields.rest().to_vec() });
@@ -557,6 +526,55 @@ impl Message {
         fields.end()?;
         Ok(message)
     }
+}
+
+/// Messages of a full copy.
+fn decode_of_copy(kind: Kind, mut payload: Vec<u8>) -> Result<Message, Malformed> {
+    match kind {
+        Kind::CopyOffer => return Ok(Message::CopyOffer(payload)),
+        Kind::CopyRefused => {
+            let sentence = String::from_utf8_lossy(&payload);
+            let sentence = sentence.chars().filter(|letter| !letter.is_control()).collect();
+            return Ok(Message::CopyRefused(sentence));
+        }
+        _ => {}
+    }
+    let mut fields = Fields::new(&payload);
+    let message = match kind {
+        Kind::CopyBegin => Message::CopyBegin,
+        Kind::CopyAsk => Message::CopyAsk {
+            file: fields.u32("file")?,
+            offset: fields.u64("offset")?,
+            length: fields.u32("length")?,
+        },
+        Kind::CopyPiece => {
+            let (file, offset) = (fields.u32("file")?, fields.u64("offset")?);
+            payload.drain(..12);
+            return Ok(Message::CopyPiece { file, offset, bytes: payload });
+        }
+        Kind::CopyCheck => Message::CopyCheck {
+            file: fields.u32("file")?,
+            length: fields.u64("length")?,
+            hash: fields.array("hash")?,
+        },
+        Kind::CopyChecked => Message::CopyChecked {
+            file: fields.u32("file")?,
+            is_same: match fields.u8("is same")? {
+                0 => false,
+                1 => true,
+                other => {
+                    let found = other.into();
+                    return Err(Malformed::Value { field: "is same", found });
+                }
+            },
+        },
+        other => {
+            let found = other.number().into();
+            return Err(Malformed::Value { field: "kind, with a volume", found });
+        }
+    };
+    fields.end()?;
+    Ok(message)
 }
 
 fn place(file: u32, offset: u64) -> Vec<u8> {
