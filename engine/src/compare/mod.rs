@@ -10,7 +10,7 @@
 //!   │  reads the same, descends where it differs
 //!   │── End ──────────────────────────────────────────► lets the tables go
 //! ```
-//! A part is named by bytes that mean the same on both nodes ([`Whole`]), and its hash is that of
+//! A part is named by bytes that mean the same on both nodes (`whole.rs`), and its hash is that of
 //! the names and hashes of its own parts, or of what a row says. So what is equal costs one hash,
 //! and what is not is named down to the message. Each answer has a bound in parts and in bytes that
 //! are read for it, and says where it ended: memory is bounded by one answer, and the other side
