@@ -344,12 +344,12 @@ fn an_address_has_as_many_connections_as_are_set() {
     let begun = Instant::now();
     let (first, second) = loop {
         let (first, second) = (greet(&site), greet(&site));
-        if second.1.starts_with("* OK ") {
+        // It may go between the two.
+        if [&first, &second].iter().all(|(_, said)| said.starts_with("* OK ")) {
             break (first, second);
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", second.1);
+        assert!(begun.elapsed() < PATIENCE, "{} {}", first.1, second.1);
     };
-    assert!(first.1.starts_with("* OK "), "{}", first.1);
     let third = greet(&site).1;
     assert!(!third.starts_with("* OK "), "{third}");
     drop(second);
