@@ -342,7 +342,7 @@ fn an_address_has_as_many_connections_as_are_set() {
     };
     // The one that awaited the greeting may still count.
     let begun = Instant::now();
-    let (first, second) = loop {
+    let (_first, second) = loop {
         let (first, second) = (greet(&site), greet(&site));
         // It may go between the two.
         if [&first, &second].iter().all(|(_, said)| said.starts_with("* OK ")) {
