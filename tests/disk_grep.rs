@@ -71,8 +71,7 @@ fn no_word_of_the_mail_lies_readable_on_the_disk() {
     assert!(!files.is_empty(), "the index is among what is looked at");
     // M10: names of users are in the log, for tools that ban guessers; so it lies elsewhere.
     assert!(Imap::login(site.imap, USER, "a guess").is_err());
-    let line = format!("imap-login: failed user=<{USER}>");
-    assert!(site.log().contains(&line), "{line:?} is not logged");
+    site.await_log(&format!("imap-login: failed user=<{USER}>"));
     let needles: Vec<&str> =
         NEEDLES.iter().copied().chain([USER, OTHER_USER, DOMAIN, PASSWORD]).collect();
     assert_nothing_readable(&site, &needles, "while it runs");

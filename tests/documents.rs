@@ -51,10 +51,6 @@ fn await_status(site: &Site, words: &str) {
     tool::wait_until(words, DEADLINE, || status(site).contains(words).then_some(()));
 }
 
-fn await_log(site: &Site, words: &str) {
-    tool::wait_until(words, DEADLINE, || site.log().contains(words).then_some(()));
-}
-
 fn number_before(words: &str, behind: &str) -> usize {
     let before = words.split(behind).next().unwrap();
     before.split_whitespace().next_back().unwrap().parse().unwrap()
@@ -154,7 +150,7 @@ fn whatever_an_extractor_does_mail_goes_on() {
         let begun = Instant::now();
         deliver(&site, &mail_with(&text, (&kind, "secret-name.bin"), &bytes));
         assert!(begun.elapsed() < Duration::from_secs(2), "{name}: delivery waits for nobody");
-        await_log(&site, reason);
+        site.await_log(reason);
         assert_eq!(found(&site, key), 1, "{name}");
     }
     await_status(&site, "9 documents, 8 of which gave no text or not all");
@@ -229,7 +225,7 @@ fn a_service_makes_text_of_documents_as_soon_as_it_is_there() {
         deliver(site, &mail_with("See.", ("application/msword", "a.doc"), document));
     };
     send(&site, b"tiehlekmokreV");
-    await_log(&site, "a document's text is not to be had now");
+    site.await_log("a document's text is not to be had now");
     assert_eq!(found(&site, "BODY verkomkelheit"), 0, "nobody is there to make its text");
     assert_eq!(found(&site, "BODY see"), 1);
     let service = Command::new("python3")
@@ -247,7 +243,7 @@ fn a_service_makes_text_of_documents_as_soon_as_it_is_there() {
         (b"long", "longer than output_bytes"),
     ] {
         send(&site, document);
-        await_log(&site, reason);
+        site.await_log(reason);
     }
     send(&site, b"ednE");
     await_status(&site, "4 documents, 3 of which");
@@ -263,7 +259,7 @@ fn a_service_makes_text_of_documents_as_soon_as_it_is_there() {
 fn a_program_that_is_not_there_is_said_by_config_check_and_stops_nobody() {
     let config = "[[extractor]]\ntypes = [\".xyz\"]\ncommand = [\"no-such-program\"]\n";
     let Some(site) = site(config) else { return };
-    await_log(&site, "an extractor's program is not there");
+    site.await_log("an extractor's program is not there");
     deliver(&site, &mail_with("Hello there.", ("application/x-xyz", "a.xyz"), b"x"));
     assert_eq!(found(&site, "BODY hello"), 1);
     let file = site.folder.join("pillarbox.toml");

@@ -84,7 +84,7 @@ fn a_message_that_is_damaged_on_one_node_is_read_there_and_whole_afterwards() {
         drop(imap);
         let status = status(site).unwrap();
         assert_eq!(status["volumes"][0]["healed"], 1, "{status}");
-        assert!(site.log().contains("healed from the other node"), "{}", site.log());
+        site.await_log("healed from the other node");
         assert_eq!(std::fs::read(&path).unwrap()[at], byte, "the disk has it again");
         let human = site.pillarbox(&["replica", "status"]).well("status").stdout;
         assert!(human.contains("healed from the other"), "{human}");

@@ -101,7 +101,7 @@ fn a_node_that_joins_when_the_log_was_rewritten_becomes_a_copy_by_itself() {
 
 #[test]
 fn a_copy_that_is_killed_halfway_goes_on_and_the_node_is_nobody_s_heir_meanwhile() {
-    let (first, address) = rewritten("copy_bytes_per_second = 700000\n");
+    let (first, address) = rewritten("copy_bytes_per_second = 2000000\n");
     let mut second = second_of(&first, address);
     let arrived = |site: &Site| status(site)?["volumes"][0]["copy"][0].as_u64();
     let some = wait_until("some has arrived", DEADLINE, || {
@@ -129,7 +129,7 @@ fn a_copy_that_is_killed_halfway_goes_on_and_the_node_is_nobody_s_heir_meanwhile
     let mut imap = second.imap();
     let created = imap.command("CREATE Elsewhere").unwrap();
     assert!(created.status == "NO" && created.text.contains("UNAVAILABLE"), "{}", created.text);
-    assert!(second.log().contains("this node takes a full copy of the other one; until it is"));
+    second.await_log("this node takes a full copy of the other one; until it is");
     second.pillarbox(&["replica", "full-sync", "--stop"]).well("full-sync --stop");
     second.pillarbox(&["replica", "full-sync", "--yes"]).well("full-sync");
     wait_until("it is a copy", DEADLINE, || {

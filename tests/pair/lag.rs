@@ -26,14 +26,12 @@ fn a_node_that_stays_behind_is_told_until_it_has_caught_up() {
     });
     let words = first.pillarbox(&["replica", "status"]).well("status").stdout;
     assert!(words.contains("LATE") && words.contains("here alone"), "{words}");
-    wait_until("the log says so", DEADLINE, || first.log().contains("is LATE").then_some(()));
+    first.await_log("is LATE");
 
     second.start();
     two.await_there();
     let first = &two.first;
-    wait_until("the log says that it is over", DEADLINE, || {
-        first.log().contains("late no more").then_some(())
-    });
+    first.await_log("late no more");
     let after = status(first).unwrap();
     let volume = &after["volumes"][0];
     assert_eq!((&volume["is_late"], &volume["exposed_records"]), (&false.into(), &0.into()));

@@ -25,8 +25,9 @@ fn imaplib_logs_in_by_every_mechanism_and_reads_compressed() {
     let mut python = Command::new("python3");
     python.arg(script).args(["127.0.0.1", &site.imap.port().to_string(), USER, PASSWORD]);
     tool::run(&mut python, b"", DEADLINE).well("imaplib");
-    let log = site.log();
     let failed = format!("imap-login: failed user=<{USER}> rip=127.0.0.1");
+    site.await_log(&failed);
+    let log = site.log();
     assert_eq!(log.matches(&failed).count(), 1, "a line for who bans guessers:\n{log}");
 }
 

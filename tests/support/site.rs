@@ -34,6 +34,8 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// A command of the binary.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+/// For a line of the log.
+const LOG_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Which server stands at the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,14 +249,33 @@ impl Site {
         self.await_greeting();
     }
 
+    /// The same, of a server whose disk may fail later: see [`Site::fail_disk`].
+    #[allow(dead_code, reason = "only tests of pairs do this")]
+    pub(crate) fn start_for_a_bad_disk(&mut self) {
+        // A write past the limit of a file's size fails then, instead of ending the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_pillarbox")]);
+        command.args(["serve", "--config"]).arg(self.config_file());
+        self.spawn_command(command);
+        self.await_greeting();
+    }
+
+    /// From now on every write to a file fails.
+    #[allow(dead_code, reason = "only tests of pairs do this")]
+    pub(crate) fn fail_disk(&self) {
+        let server = self.server.as_ref().expect("the server runs");
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &server.child.id().to_string(), "--fsize=0:0"]);
+        tool::run(&mut prlimit, b"", COMMAND_DEADLINE).well("prlimit");
+    }
+
     /// Starts the server without waiting for it.
     pub(crate) fn spawn(&mut self) {
         self.spawn_with(&[]);
     }
 
     fn spawn_with(&mut self, arguments: &[&str]) {
-        assert!(self.server.is_none(), "started twice");
-        let mut command = match self.kind {
+        let command = match self.kind {
             Kind::Pillarbox => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
                 command.args(["serve", "--config"]).arg(self.config_file()).args(arguments);
@@ -262,6 +283,11 @@ impl Site {
             }
             Kind::Dovecot => dovecot::command(&self.folder, &self.data, self.imap, self.lmtp),
         };
+        self.spawn_command(command);
+    }
+
+    fn spawn_command(&mut self, mut command: Command) {
+        assert!(self.server.is_none(), "started twice");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().expect("the server can be started");
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -365,6 +391,13 @@ impl Site {
             Some(server) => server.lines.lock().unwrap().join("\n"),
             None => String::new(),
         }
+    }
+
+    /// Waits until the running server has logged that. Its lines come through a pipe: what it has
+    /// answered, and even what it has written, may still be on its way here.
+    pub(crate) fn await_log(&self, text: &str) {
+        let is_there = || self.log().contains(text).then_some(());
+        tool::wait_until(&format!("a line of the log: {text}"), LOG_DEADLINE, is_there);
     }
 
     /// Stops the test if the server logged anything at WARN or ERROR, so that a person would look.
