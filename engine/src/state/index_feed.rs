@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::changes::Changes;
+use super::part::is_of_part;
 use crate::ids::{AccountNumber, BlobId};
 use crate::limits::{
     INDEX_BUILDER_BYTES_MAX, INDEX_MERGED_SPLITS, INDEX_SPLIT_MESSAGES_MAX, INDEX_TAIL_BYTES_MAX,
@@ -231,7 +232,8 @@ impl IndexFeed {
         let mut inner = self.inner.lock();
         let looks = self.looks.load(Ordering::Relaxed);
         let mut has_work = false;
-        for (&(blob, account, ..), &made) in &changes.references {
+        let of_messages = changes.references.iter().filter(|(key, _)| !is_of_part(**key));
+        for (&(blob, account, ..), &made) in of_messages {
             let bytes = changes.blobs.get(&blob).map_or(0, |row| row.shape.plain_bytes);
             let is_due = inner.change(&self.bounds, account, |arrived| {
                 if !made {

@@ -153,6 +153,11 @@ pub(crate) fn part_reference_key(part: BlobId, account: AccountNumber, blob: Blo
     reference_key(part, account, mailbox, uid)
 }
 
+/// Whether it is the reference of a blob to a part, and not that of a row to a message.
+pub(super) fn is_of_part((.., uid): ReferenceKey) -> bool {
+    uid == Uid(0)
+}
+
 /// The blob that names a part by this reference; `None` if it is the reference of a row.
 pub(crate) fn blob_naming(key: &[u8; 36]) -> Option<BlobId> {
     if key.last_chunk() != Some(&[0u8; 4]) {
@@ -288,5 +293,7 @@ mod tests {
         assert_eq!(blob_naming(&key), Some(blob(9)));
         let row = reference_key(blob(5), account, MailboxId([3; 16]), Uid(1));
         assert_eq!(blob_naming(&row), None);
+        assert!(is_of_part(part_reference(blob(5), account, blob(9))));
+        assert!(!is_of_part((blob(5), account, MailboxId([3; 16]), Uid(1))));
     }
 }

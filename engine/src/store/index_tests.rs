@@ -530,6 +530,34 @@ fn what_came_at_once_is_indexed_though_nothing_comes_after_it() {
     site.store.take().unwrap().close();
 }
 
+/// They were taken for messages that cannot be read.
+#[test]
+fn attachments_that_are_kept_once_are_no_messages_of_their_own() {
+    let site = Site::new();
+    let with_attachment = |number: u64| {
+        let mut noise = vec![0; 2 * crate::seal::PART_BYTES_MIN];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
+        let mut text = format!("Subject: plum {number}\r\n\r\nplum\r\n\r\n");
+        for line in noise.chunks(57) {
+            let line = crate::seal::base64_for_tests(line);
+            text.push_str(&format!("{}\r\n", String::from_utf8(line).unwrap()));
+        }
+        text
+    };
+    site.fill_with(ANNA, "INBOX", 0..10, with_attachment);
+    site.make();
+    site.fill_with(ANNA, "INBOX", 10..20, with_attachment);
+    assert_eq!(site.store().index_status().behind_count, 10, "as many as have come");
+    site.make();
+    let status = site.store().index_status();
+    assert_eq!((status.made_skipped_count, status.waiting_count), (0, 0), "{status:?}");
+    assert_eq!(site.compare(ANNA), 0);
+    site.expunge(ANNA, |uid| uid % 2 == 0);
+    site.make();
+    assert_eq!(site.store().index_status().made_skipped_count, 0);
+    assert_eq!(site.compare(ANNA), 0);
+}
+
 #[test]
 fn how_far_the_index_is_behind_is_known() {
     let site = Site::new();
