@@ -333,9 +333,28 @@ impl Config {
                 .filter(|hours| *hours > 0)
                 .map(|hours| Duration::from_secs(hours * 3600)),
             etcd: Config::etcd(etcd)?,
+            merge_after: self.merge_after()?,
             role_command: self.pair.role_command.clone(),
             copy_bytes_per_second: self.pair.copy_bytes_per_second.get(),
         })
+    }
+
+    /// Merge mode, if that is meant and can do any good.
+    fn merge_after(&self) -> Result<Option<Duration>, Failure> {
+        let PairSection { acknowledge, away, etcd, merge_mode_seconds, .. } = &self.pair;
+        if merge_mode_seconds.get() == 0 {
+            return Ok(None);
+        }
+        if !etcd.endpoints.is_empty() {
+            let why = "an etcd says which node is primary, and merge mode is for where nobody does";
+            return Err(wrong(format!("pair.merge_mode_seconds: {why}; set it to 0")));
+        }
+        if matches!((acknowledge, away), (Acknowledge::Durable, OtherAway::Refuse)) {
+            let why = "with acknowledge = \"durable\" and away = \"refuse\" a node that goes on \
+                       alone takes nothing";
+            return Err(wrong(format!("pair.merge_mode_seconds: {why}; set it to 0, or away")));
+        }
+        Ok(Some(merge_mode_seconds.seconds()))
     }
 
     /// The etcd that says who is primary, if one does.

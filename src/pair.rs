@@ -12,12 +12,16 @@
 mod alarm;
 mod compare;
 mod failover;
+mod failure;
+mod merge_mode;
+mod promise;
 mod role;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use engine::Store;
@@ -44,6 +48,8 @@ pub(crate) use self::compare::Compared;
 use self::compare::Schedule;
 pub(crate) use self::failover::EtcdSettings;
 use self::failover::Watch;
+use self::failure::Failing;
+use self::merge_mode::Watcher;
 use self::role::{Role, Teller};
 use crate::failure::{Exit, Failure};
 use crate::store_access::{self, KeySource};
@@ -70,6 +76,9 @@ pub(crate) struct PairOptions {
     pub(crate) compare_every: Option<Duration>,
     /// Who says which node is primary, if a third party does.
     pub(crate) etcd: Option<EtcdSettings>,
+    /// After which time without the other node this one goes on by itself, with nobody asked;
+    /// `None`: never.
+    pub(crate) merge_after: Option<Duration>,
     /// A program that is told this node's role; empty: none.
     pub(crate) role_command: Vec<String>,
     /// Bytes a second that a full copy may take of this node; 0: as many as there are.
@@ -128,6 +137,9 @@ pub(crate) struct PairStatus {
     pub(crate) round_trip_microseconds: u64,
     /// What etcd said last, where one is asked.
     pub(crate) etcd: Option<String>,
+    /// Whether this node would go on by itself, in merge mode.
+    #[serde(default)]
+    pub(crate) merge_mode: Option<String>,
     pub(crate) volumes: Vec<PairLine>,
 }
 
@@ -149,9 +161,22 @@ pub(crate) struct Pair {
     folder: PathBuf,
     /// The store is to be closed and opened again.
     goes_back: Arc<Notify>,
+    /// In an epoch of its own then.
+    goes_alone: AtomicBool,
     /// Tells an etcd, and takes over.
     watch: Option<Watch>,
+    /// Goes on without the other node, where nobody is asked.
+    merge_mode: Option<Watcher>,
     teller: Teller,
+}
+
+/// Why the store is to be closed and opened again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reopening {
+    /// It goes back to what both nodes have, or has become a copy of the other node.
+    AsOfBoth,
+    /// It goes on in an epoch of its own.
+    Alone,
 }
 
 /// Who lets a second node in.
@@ -257,7 +282,20 @@ impl Pair {
         let watch = watch.transpose()?;
         let (store, options) = (store.clone(), options.clone());
         let teller = Teller::new(&options.role_command);
-        let pair = Arc::new(Pair { store, node, link, options, folder, goes_back, watch, teller });
+        let merge_mode = options.merge_after.map(|after| Watcher::new(after, &folder));
+        let goes_alone = AtomicBool::new(false);
+        let pair = Arc::new(Pair {
+            store,
+            node,
+            link,
+            options,
+            folder,
+            goes_back,
+            goes_alone,
+            watch,
+            merge_mode,
+            teller,
+        });
         pair.tell_role();
         if let Some(watch) = &pair.watch {
             watch.start(&pair)?;
@@ -274,6 +312,9 @@ impl Pair {
             }
         }));
         tokio::spawn(Arc::clone(&pair).keep_watch());
+        if pair.merge_mode.is_some() {
+            tokio::spawn(Arc::clone(&pair).watch_in_merge_mode());
+        }
         Ok(Some(pair))
     }
 
@@ -282,6 +323,7 @@ impl Pair {
     async fn keep_watch(self: Arc<Pair>) {
         let (mut alone, mut alarm) = (Duration::ZERO, LagAlarm::default());
         let mut schedule = Schedule::new(self.options.compare_every);
+        let mut failing = Failing::default();
         loop {
             tokio::time::sleep(LOOK).await;
             self.tell_role();
@@ -289,6 +331,7 @@ impl Pair {
             let _ = tokio::task::spawn_blocking(move || node.tick()).await;
             alarm.look(&self.node.report(), self.options.lag_alarm);
             schedule.look(&self);
+            failing.look(&self).await;
             let degrades = self.options.acknowledgement == Acknowledgement::Durable(Away::Degrade);
             // With an etcd, it is told first.
             if !degrades || self.watch.is_some() {
@@ -322,10 +365,19 @@ impl Pair {
         }
     }
 
-    /// Returns when the store is to be closed and opened again, because it goes back to what both
-    /// nodes have.
-    pub(crate) async fn goes_back(&self) {
+    /// Returns when the store is to be closed and opened again.
+    pub(crate) async fn reopens(&self) -> Reopening {
         self.goes_back.notified().await;
+        match self.goes_alone.load(Ordering::SeqCst) {
+            true => Reopening::Alone,
+            false => Reopening::AsOfBoth,
+        }
+    }
+
+    /// The store is opened again, in an epoch of its own.
+    fn serve_alone(&self) {
+        self.goes_alone.store(true, Ordering::SeqCst);
+        self.goes_back.notify_one();
     }
 
     /// An invitation for a second node, which reaches this one there.
@@ -498,6 +550,7 @@ impl Pair {
             is_connected: self.node.is_connected(),
             round_trip_microseconds: self.link.figures().round_trip.smoothed_us,
             etcd: self.watch.as_ref().map(|watch| watch.failover.lock().word().to_owned()),
+            merge_mode: self.merge_mode.as_ref().map(|watcher| watcher.word().to_owned()),
             volumes: {
                 let line = |report| line_of(report, self.options.lag_alarm);
                 self.node.report().into_iter().map(line).collect()

@@ -23,7 +23,7 @@ use crate::admin;
 use crate::config::ServerOptions;
 use crate::failure::{Exit, Failure};
 use crate::listener::{self, Front, Listeners};
-use crate::pair::{self, Pair};
+use crate::pair::{self, Pair, Reopening};
 use crate::service::{self, Fronts};
 use crate::store_access::{self, StoreBounds};
 use crate::tls;
@@ -57,7 +57,7 @@ enum Ended {
     /// The store is to be closed.
     Stopped(Store),
     /// It is to be closed and opened again.
-    Again(Store),
+    Again(Store, Reopening),
     /// A second signal asked for haste.
     Haste,
 }
@@ -83,7 +83,7 @@ pub(crate) fn serve_perhaps_alone(
             .map_err(|cause| Failure::new(Exit::Later, format!("cannot start threads: {cause}")))?;
         let ended = runtime.block_on(answer(&options, occasion, (is_alone, patience)));
         // A command that found no server may have the store for a moment.
-        (is_alone, patience) = (false, REOPENING);
+        patience = REOPENING;
         // Ends tasks of sessions that did not end in time, so that nothing holds the store when it
         // closes.
         runtime.shutdown_timeout(options.shutdown);
@@ -93,9 +93,10 @@ pub(crate) fn serve_perhaps_alone(
                 tracing::info!("the store is closed");
                 return Ok(());
             }
-            Ended::Again(store) => {
+            Ended::Again(store, reopening) => {
                 store_access::close_for_good(store)?;
-                tracing::warn!("the store is opened again, as of what both nodes have");
+                is_alone = reopening == Reopening::Alone;
+                tracing::warn!("the store is opened again");
             }
             Ended::Haste => return Ok(()),
         }
@@ -153,8 +154,8 @@ async fn answer(
     occasion.ready();
 
     let again = tokio::select! {
-        () = stop.received() => false,
-        () = goes_back(pair.as_deref()) => true,
+        () = stop.received() => None,
+        reopening = reopens(pair.as_deref()) => Some(reopening),
     };
     say_that_it_ends(again);
     let _ = stopping.send(true);
@@ -169,23 +170,29 @@ async fn answer(
     if let Some(pair) = pair {
         let _ = tokio::task::spawn_blocking(move || pair.stop()).await;
     }
-    Ok(if again { Ended::Again(store) } else { Ended::Stopped(store) })
+    Ok(match again {
+        Some(reopening) => Ended::Again(store, reopening),
+        None => Ended::Stopped(store),
+    })
 }
 
-fn say_that_it_ends(again: bool) {
-    if again {
-        tracing::warn!("this node goes back to what both nodes of the pair have; sessions end");
-        tell_systemd("RELOADING=1");
-    } else {
-        tracing::info!("stopping; a second signal stops at once");
-        tell_systemd("STOPPING=1");
-    }
+fn say_that_it_ends(again: Option<Reopening>) {
+    let why = match again {
+        Some(Reopening::AsOfBoth) => "as of what both nodes of the pair have",
+        Some(Reopening::Alone) => "in an epoch of its own",
+        None => {
+            tracing::info!("stopping; a second signal stops at once");
+            return tell_systemd("STOPPING=1");
+        }
+    };
+    tracing::warn!("the store is to be opened again, {why}; sessions end");
+    tell_systemd("RELOADING=1");
 }
 
 /// Returns when the pair says that the store is to be opened again.
-async fn goes_back(pair: Option<&Pair>) {
+async fn reopens(pair: Option<&Pair>) -> Reopening {
     match pair {
-        Some(pair) => pair.goes_back().await,
+        Some(pair) => pair.reopens().await,
         None => std::future::pending().await,
     }
 }

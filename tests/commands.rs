@@ -268,6 +268,25 @@ fn a_configuration_is_checked_without_opening_the_store() {
     assert_eq!(misspelt.code, Some(78));
     let said = misspelt.output();
     assert!(said.contains("line 6") && said.contains("listen_tls"), "line and nearest key: {said}");
+    let pair = |more: &str| {
+        check(&format!("{}[pair]\nlisten = \"127.0.0.1:4190\"\n{more}", site.config_text()))
+    };
+    let durable = "acknowledge = \"durable\"\n";
+    let refused = pair(&format!("{durable}merge_mode_seconds = 5\n"));
+    assert!(refused.code == Some(78) && refused.output().contains("takes nothing"));
+    let two = "[pair.etcd]\nendpoints = [\"http://127.0.0.1:2379\"]\n";
+    let refused = pair(&format!("merge_mode_seconds = 5\n{two}"));
+    assert!(refused.code == Some(78) && refused.output().contains("pair.merge_mode_seconds"));
+    let degrade = format!("{durable}away = \"degrade\"\n");
+    for (settings, promised) in [
+        (String::new(), "last moments"),
+        (durable.to_owned(), "no acknowledged mail is lost (RPO 0), and none is taken"),
+        (format!("{degrade}{two}"), "when a node takes over by itself (RPO 0)"),
+        (format!("{degrade}merge_mode_seconds = 5\n"), "RPO 0 is NOT promised"),
+    ] {
+        let said = pair(&settings).well("a pair").stdout;
+        assert!(said.contains(promised), "{settings}: {said}");
+    }
     site.configure("[limits]\nmessage_bytes = 1");
     assert_eq!(check(&site.config_text()).code, Some(78), "a bound out of its range");
 }

@@ -6,11 +6,11 @@ from outside, over many failovers: p50, p99, longest (RTO); acknowledged letters
 not have (RPO); and what the ledger finds lost, doubled or otherwise wrong when both are in step again.
 Two nodes in namespaces of their own (house.py), four clients that do all that clients do (ledger.py). The
 primary is killed (kill -9), stands still (SIGSTOP, as a machine that hangs), or loses its links (as one
-that burns down, and comes back); the other is promoted by command as soon as it notices, or by an etcd;
-the first one comes back, follows and is merged; then the other way round. Unit: a failover. Timing is
+that burns down, and comes back); the other is promoted by command as soon as it notices, by an etcd, or by
+itself in merge mode; the first one comes back, follows and is merged; then the other way round. Unit: a failover. Timing is
 printed and decides nothing; the ledger does: any fault ends the run with code 1.
 
-    failovers.py --pillarbox BINARY [--mode durable|local] [--by command|etcd] [--how kill|stop|links]
+    failovers.py --pillarbox BINARY [--mode durable|local] [--by command|etcd|merge] [--how kill|stop|links]
                  [--count N] [--every N] [--json FILE]
 
 `--every`: after so many failovers both nodes are read as a whole and compared.
@@ -27,7 +27,7 @@ import house
 from house import Trouble, await_together, wait
 from clients import Load
 from ledger import demand_agreement
-from scenarios import Case, DEGRADE
+from scenarios import Case, DEGRADE, MERGE
 
 
 RANKS = {"p50": 0.5, "p99": 0.99, "longest": 1}
@@ -66,7 +66,7 @@ def fail_over(case, old, new, arguments):
     case.work(0.2)
     gap = case.gap(begun)
     missing = case.lacks(new)
-    if missing and arguments.mode == "durable":
+    if missing and arguments.mode == "durable" and arguments.by != "merge":
         raise Trouble(f"{new.name} lacks {sorted(missing)[:20]}, which were acknowledged")
     bring_back(case, old, arguments.how)
     primary, _ = await_together(*case.nodes)
@@ -81,7 +81,9 @@ def quantile(values, part):
 
 
 def run(case, arguments):
-    case.pair(arguments.mode, DEGRADE if arguments.mode == "durable" else "", etcd=arguments.by == "etcd")
+    more = DEGRADE if arguments.mode == "durable" else ""
+    more += MERGE if arguments.by == "merge" else ""
+    case.pair(arguments.mode, more, etcd=arguments.by == "etcd")
     case.begin(parted=arguments.mode == "local")
     gaps, missing = [], []
     for turn in range(arguments.count):
@@ -112,7 +114,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pillarbox", required=True)
     parser.add_argument("--mode", choices=("durable", "local"), default="durable")
-    parser.add_argument("--by", choices=("command", "etcd"), default="command")
+    parser.add_argument("--by", choices=("command", "etcd", "merge"), default="command")
     parser.add_argument("--how", choices=("kill", "stop", "links"), default="kill")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--every", type=int, default=10)

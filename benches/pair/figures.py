@@ -22,6 +22,8 @@ WAYS = (
     ("durable", "etcd", "kill"),
     ("local", "etcd", "kill"),
     ("durable", "etcd", "stop"),
+    ("local", "merge", "kill"),
+    ("local", "merge", "links"),
 )
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -20,6 +20,7 @@ from clients import DELIVERIES, Load
 from ledger import YES, Ledger, demand_agreement
 
 DEGRADE = 'away = "degrade"\ndegrade_seconds = 1\n'
+MERGE = "merge_mode_seconds = 1\n"
 SCENARIOS = {}
 
 
@@ -166,6 +167,25 @@ def failover_etcd(case):
 
 
 @scenario()
+def failover_merge(case):
+    """kill -9 of the primary in merge mode; the other one takes over by itself, twice."""
+    case.pair("local", MERGE)
+    case.begin(parted=True)
+    gaps = []
+    for old, new in (case.nodes, case.nodes[::-1]):
+        case.work()
+        begun = time.monotonic()
+        old.kill()
+        wait("the other node takes over", lambda: new.role() == "primary")
+        case.work()
+        gaps.append(case.gap(begun))
+        old.start()
+        await_together(*case.nodes)
+    case.finish("failover in merge mode")
+    return ", ".join(f"{gap * 1000:.0f} ms" for gap in gaps) + " without a good answer"
+
+
+@scenario()
 def switch(case):
     """Handing over and back while clients work."""
     case.pair("durable", DEGRADE)
@@ -211,6 +231,43 @@ def partition_both(case):
     case.work()
     case.finish("both sides took changes")
     return f"merged: {other.status()['merged']}"
+
+
+@scenario()
+def partition_merge(case):
+    """Merge mode: the line is cut three times, both nodes take changes each time, and they merge."""
+    case.pair("local", MERGE)
+    case.begin(sides="both", parted=True)
+    merged = []
+    for _ in range(3):
+        case.part()
+        wait("both are primary", lambda: all(node.role() == "primary" for node in case.nodes))
+        case.work()
+        case.house.wire.heal()
+        _, other = await_together(*case.nodes)
+        merged.append(other.status()["merged"])
+        case.work()
+    case.finish("both sides took changes in merge mode")
+    return f"merged: {merged}"
+
+
+@scenario()
+def both_die_merge(case):
+    """Merge mode: both nodes die, and the primary is back first; then the follower is."""
+    case.pair("local", MERGE)
+    case.begin(parted=True)
+    case.work()
+    for turn in range(2):
+        primary, follower = await_together(*case.nodes)
+        first, second = (primary, follower) if turn == 0 else (follower, primary)
+        for node in case.nodes:
+            node.kill()
+        first.start()
+        wait("it goes on by itself", lambda: first.role() == "primary")
+        case.work()
+        second.start()
+        case.work()
+    case.finish("both died in merge mode")
 
 
 @scenario()

@@ -1,5 +1,5 @@
-//! A second node: the link between two nodes (`pair`), and who says which of them is primary where
-//! a third party does (`directory`, `failover`).
+//! A second node: the link between two nodes (`pair`), and what makes one of them primary without
+//! a command: a third party (`directory`, `failover`), or nobody (`merge_mode`).
 //!
 //! # Invariants
 //! 1. Nothing here writes to a volume but through the engine, which checks every group's chain.
@@ -11,4 +11,5 @@ pub mod directory;
 pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod merge_mode;
 pub mod pair;

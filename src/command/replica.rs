@@ -55,7 +55,7 @@ fn status(json: bool, place: &PlaceArguments) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", node_sentence(&status));
-    if let Some(word) = &status.etcd {
+    for word in status.etcd.iter().chain(&status.merge_mode) {
         println!("{word}");
     }
     status.volumes.iter().for_each(|line| println!("{}", volume_sentence(line)));

@@ -119,6 +119,9 @@ pub(crate) fn config_check(file: &Path) -> Result<(), Failure> {
         );
     }
     println!("{} is a valid configuration", file.display());
+    if let Some(promise) = options.pair.promise() {
+        println!("{promise}");
+    }
     Ok(())
 }
 

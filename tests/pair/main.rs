@@ -10,10 +10,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_disk;
 mod differ;
 mod failover;
+mod forwarder;
 mod full_copy;
 mod lag;
+mod merge_mode;
 mod missing;
 mod proof;
 

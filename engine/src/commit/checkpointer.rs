@@ -110,7 +110,7 @@ impl Checkpointer {
     /// Without checkpoints the log would grow for ever, so the volume's writes stop.
     fn give_up(&self, error: &ReadError) {
         tracing::error!("a checkpoint failed: {error}; the volume takes no more writes");
-        self.status.stop(&error.to_string());
+        self.status.fail(&error.to_string());
         self.slot.give_up();
     }
 }

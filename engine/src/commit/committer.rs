@@ -5,7 +5,7 @@
 //! like.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -92,6 +92,8 @@ pub(crate) struct CommitterStatus {
     pub(crate) change_count: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) last_lsn: AtomicU64,
+    /// It stopped because the disk failed.
+    has_failed: AtomicBool,
     stopped: RwLock<Option<String>>,
 }
 
@@ -501,7 +503,7 @@ impl Committer {
     }
 
     fn stop(&self, reason: &str) {
-        if self.setup.status.stop(reason) {
+        if self.setup.status.fail(reason) {
             tracing::error!(
                 volume = %self.setup.volume_name,
                 "the volume takes no more writes: {reason}; reads go on. Look at the disk, then \
@@ -580,6 +582,20 @@ impl CommitterStatus {
         let is_first = stopped.is_none();
         stopped.get_or_insert_with(|| reason.to_owned());
         is_first
+    }
+
+    /// The same, because the disk failed.
+    pub(crate) fn fail(&self, reason: &str) -> bool {
+        let is_first = self.stop(reason);
+        if is_first {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    /// Whether it stopped because the disk failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// A group was written.

@@ -143,34 +143,30 @@ impl Follower {
         if !is_due || status.stopped().is_some() || self.is_within_run() {
             return;
         }
-        let stamp = CheckpointStamp {
-            lsn,
-            open_lsn: self.begun.open_lsn,
-            group_hash: self.last_hash.0,
-            stamp: committed.highest_stamp(),
-        };
-        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: false };
-        if checkpoints.offer(self.due.is_urgent(), frozen) {
-            self.due.begun(now, lsn);
-        }
+        self.begin_checkpoint(lsn, (self.due.is_urgent(), false));
     }
 
     /// Begins a checkpoint as of a mark, of which the tables are kept: the primary has kept its own
     /// at the same position (`compare/`). Whoever expects it has waited until the checkpointer was
     /// free.
     fn keep_behind(&mut self, lsn: Lsn) {
-        let FollowerSetup { checkpoints, committed, clock, status, .. } = &self.setup;
-        if status.stopped().is_some() || self.is_within_run() {
-            return;
+        if self.setup.status.stopped().is_none() && !self.is_within_run() {
+            self.begin_checkpoint(lsn, (false, true));
         }
+    }
+
+    /// Hands what is not saved to the checkpointer, if that is free, or, when `urgent`, as soon as
+    /// it is; `snapshot`: the tables are kept as they are behind it.
+    fn begin_checkpoint(&mut self, lsn: Lsn, (urgent, snapshot): (bool, bool)) {
+        let FollowerSetup { checkpoints, committed, clock, .. } = &self.setup;
         let stamp = CheckpointStamp {
             lsn,
             open_lsn: self.begun.open_lsn,
             group_hash: self.last_hash.0,
             stamp: committed.highest_stamp(),
         };
-        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot: true };
-        if checkpoints.offer(false, frozen) {
+        let frozen = || Frozen { unsaved: committed.freeze(), stamp, snapshot };
+        if checkpoints.offer(urgent, frozen) {
             self.due.begun(clock.monotonic(), lsn);
         }
     }

@@ -290,6 +290,12 @@ impl Store {
         inner.commit_status.stopped().is_none()
     }
 
+    /// Whether a write or a flush failed, so that nothing is written any more until the store is
+    /// opened again. What was acknowledged is in the log.
+    pub fn has_failed(&self) -> bool {
+        self.inner.commit_status.has_failed()
+    }
+
     /// Takes no changes any more, for that reason: another node is primary. Reads go on.
     pub fn stand_down(&self, reason: &str) {
         let inner = &self.inner;

@@ -201,6 +201,7 @@ impl Node {
             let id = store.standing().volume;
             // Known from the first moment, or it would look as if all were together.
             let is_pending = store.has_merge().unwrap_or(true);
+            let copy = FullCopy::of(&store);
             let volume = Volume {
                 store,
                 name,
@@ -223,7 +224,7 @@ impl Node {
                 stops: AtomicBool::new(false),
                 merge: Mutex::new(MergeReport { is_pending, ..MergeReport::default() }),
                 held_tried: Mutex::default(),
-                copy: FullCopy::default(),
+                copy,
                 inquiries: inquiry::Inquiries::default(),
             };
             let volume = Arc::new(volume);

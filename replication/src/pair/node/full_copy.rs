@@ -29,7 +29,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use engine::ids::VolumeId;
-use engine::{Arrival, ArrivalError, Ask, common_position};
+use engine::{Arrival, ArrivalError, Ask, Store, common_position};
 use parking_lot::Mutex;
 
 use super::super::host::Connection;
@@ -86,6 +86,14 @@ enum Wanted {
     Begin,
     Piece { file: u32, offset: u64, length: u32 },
     Check { file: u32, length: u64, hash: [u8; 32] },
+}
+
+impl FullCopy {
+    /// Goes on with the one that was on its way when the store was closed.
+    pub(super) fn of(store: &Store) -> FullCopy {
+        let is_on = AtomicBool::new(store.has_arrival().unwrap_or(false));
+        FullCopy { is_on, ..FullCopy::default() }
+    }
 }
 
 impl Node {
@@ -147,7 +155,7 @@ impl Node {
 impl Volume {
     /// Whether a full copy is on its way to this node, or is to be.
     pub(super) fn becomes_copy(&self) -> bool {
-        self.copy.is_on.load(Ordering::SeqCst) || self.store.has_arrival().unwrap_or(false)
+        self.copy.is_on.load(Ordering::SeqCst)
     }
 
     pub(super) fn copy_report(&self) -> Option<CopyReport> {

@@ -40,6 +40,11 @@ impl Node {
         }
     }
 
+    /// Whether this node still waits to have met the other one.
+    pub fn asks_first(&self) -> bool {
+        self.volumes.values().any(|volume| volume.asks_first.load(Ordering::SeqCst))
+    }
+
     /// There is no other node any more that could be asked.
     pub fn ask_nobody(&self) {
         self.volumes.values().for_each(|volume| volume.take_changes());
