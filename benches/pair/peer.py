@@ -22,7 +22,7 @@ import sys
 import time
 
 import house
-from house import PASSWORD, PATIENCE, Server, Trouble, await_together, wait
+from house import PASSWORD, Server, Trouble, await_together, wait
 from clients import Client, Lmtp, Load
 from ledger import YES, Ledger
 from scenarios import DEGRADE
@@ -49,6 +49,9 @@ class Dovecot(Server):
         with open(users, "w") as file:
             for user in house.USERS:
                 file.write(f"{user}:{{PLAIN}}{PASSWORD}:{owner.pw_uid}:{owner.pw_gid}::{mail}/{user}::\n")
+        certificate, key = (os.path.join(self.base, name) for name in ("tls.pem", "tls.key"))
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost"
+        subprocess.run([*words.split(), "-out", certificate, "-keyout", key], check=True, capture_output=True)
         with open(self.config, "w") as file:
             file.write(
                 f"""
@@ -58,8 +61,9 @@ instance_name = pair-{self.name}
 log_path = {self.base}/dovecot.log
 protocols = imap lmtp
 listen = {self.imap[0]}
-ssl = no
-disable_plaintext_auth = no
+ssl = required
+ssl_cert = <{certificate}
+ssl_key = <{key}
 mail_location = mdbox:{mail}/%u
 mail_plugins = notify replication
 first_valid_uid = 1
@@ -98,10 +102,11 @@ service doveadm {{
 service imap-login {{
   service_count = 0
   inet_listener imap {{
-    port = {self.imap[1]}
+    port = 0
   }}
   inet_listener imaps {{
-    port = 0
+    port = {self.imap[1]}
+    ssl = yes
   }}
 }}
 service lmtp {{
@@ -116,11 +121,6 @@ namespace inbox {{
 {MAILBOXES}}}
 """
             )
-
-    def connect(self, user, patience=PATIENCE):
-        session = imaplib.IMAP4(*self.imap, timeout=patience)
-        session.login(user, PASSWORD)
-        return session
 
     def start(self):
         command = self.house.inside(self.name) + ["dovecot", "-F", "-c", self.config]

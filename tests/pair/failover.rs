@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -14,15 +15,31 @@ use crate::{DEADLINE, Two, await_held, await_merged, deliver, numbers, status, t
 /// An etcd of one member.
 struct Etcd {
     child: Child,
-    _folder: tempfile::TempDir,
+    addresses: [SocketAddr; 2],
+    folder: tempfile::TempDir,
 }
 
 impl Etcd {
-    fn start([client, peer]: [SocketAddr; 2]) -> Etcd {
+    fn start(addresses: [SocketAddr; 2]) -> Etcd {
         let folder = tempfile::tempdir().unwrap();
+        let child = Etcd::spawn(folder.path(), addresses);
+        Etcd { child, addresses, folder }
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// It comes back with what it knew.
+    fn start_again(&mut self) {
+        self.child = Etcd::spawn(self.folder.path(), self.addresses);
+    }
+
+    fn spawn(folder: &Path, [client, peer]: [SocketAddr; 2]) -> Child {
         let [own, other] = [client, peer].map(|address| format!("http://{address}"));
         let child = Command::new("etcd")
-            .args(["--data-dir", &folder.path().join("data").display().to_string()])
+            .args(["--data-dir", &folder.join("data").display().to_string()])
             .args(["--listen-client-urls", &own, "--advertise-client-urls", &own])
             .args(["--listen-peer-urls", &other, "--initial-advertise-peer-urls", &other])
             .args(["--initial-cluster", &format!("default={other}"), "--log-level", "error"])
@@ -31,7 +48,7 @@ impl Etcd {
             .spawn()
             .unwrap();
         wait_until("etcd listens", DEADLINE, || std::net::TcpStream::connect(client).ok());
-        Etcd { child, _folder: folder }
+        child
     }
 }
 
@@ -149,6 +166,53 @@ fn in_local_mode_the_other_node_takes_over_when_the_lease_has_run_out_and_mail_i
     let (two, _etcd) = known("acknowledge = \"local\"");
     let accepted = fail_over(&two);
     await_merged(&two.first);
+    compare(&two, &accepted);
+}
+
+#[test]
+fn while_etcd_is_away_mail_goes_on_and_nobody_goes_on_alone() {
+    let mode = "acknowledge = \"durable\"\naway = \"degrade\"\ndegrade_seconds = 1";
+    let (mut two, mut etcd) = known(mode);
+    let mut accepted: BTreeSet<usize> = [1, 2, 3].into();
+    etcd.stop();
+    assert!(deliver(&two.first, 10) && deliver(&two.second, 11), "both nodes see each other");
+    accepted.extend([10, 11]);
+    // The follower is lost: with nobody to tell that it lacks mail, there is none that it could lack.
+    two.second.kill9();
+    wait_until("the first node is told that etcd is away", DEADLINE, || {
+        let word = status(&two.first)?["etcd"].as_str()?.to_owned();
+        (!word.contains(", node ")).then_some(())
+    });
+    assert!(!deliver(&two.first, 12), "it would be on one node alone");
+    let status_now = status(&two.first).unwrap();
+    assert_eq!(status_now["volumes"][0]["is_degraded"], false, "{status_now}");
+    etcd.start_again();
+    wait_until("the first node goes on alone", DEADLINE, || {
+        deliver(&two.first, 13).then_some(())
+    });
+    accepted.insert(13);
+    two.second.start();
+    two.await_there();
+    wait_until("the second node is marked in sync", DEADLINE, || {
+        status(&two.first)?["etcd"].as_str()?.contains(", node ").then_some(())
+    });
+    // And now the primary is lost while etcd is away: nobody is promoted until it is back.
+    etcd.stop();
+    let Two { first, second, .. } = &mut two;
+    first.kill9();
+    wait_until("the second node notices", DEADLINE, || {
+        (status(second)?["is_connected"] == false).then_some(())
+    });
+    let refused = second.pillarbox(&["replica", "promote"]);
+    assert_eq!(refused.code, Some(1), "without etcd nobody is promoted: {}", refused.output());
+    etcd.start_again();
+    wait_until("the second node takes over", DEADLINE, || {
+        (status(second)?["volumes"][0]["role"] == "primary").then_some(())
+    });
+    wait_until("the second node takes mail", DEADLINE, || deliver(second, 14).then_some(()));
+    accepted.insert(14);
+    first.start();
+    two.await_second();
     compare(&two, &accepted);
 }
 
