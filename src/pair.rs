@@ -296,26 +296,33 @@ impl Pair {
             merge_mode,
             teller,
         });
-        pair.tell_role();
-        if let Some(watch) = &pair.watch {
-            watch.start(&pair)?;
-        }
         let asks = !standing.follows && !pair.store.was_closed() && !is_alone;
-        if asks && pair.link.peer().is_some() {
-            pair.node.ask_first();
+        pair.begin(asks)?;
+        Ok(Some(pair))
+    }
+
+    /// All that goes on as long as this node serves; `asks`: it takes changes when it has met the
+    /// other node.
+    fn begin(self: &Arc<Pair>, asks: bool) -> Result<(), Failure> {
+        self.tell_role();
+        if let Some(watch) = &self.watch {
+            watch.start(self)?;
         }
-        let weak = Arc::downgrade(&pair);
-        pair.node.on_hand_over(Arc::new(move || {
+        if asks && self.link.peer().is_some() {
+            self.node.ask_first();
+        }
+        let weak = Arc::downgrade(self);
+        self.node.on_hand_over(Arc::new(move || {
             let Some(pair) = weak.upgrade() else { return };
             if let Err(failure) = pair.handed_over() {
                 tracing::error!("the hand-over failed: {}", failure.sentence);
             }
         }));
-        tokio::spawn(Arc::clone(&pair).keep_watch());
-        if pair.merge_mode.is_some() {
-            tokio::spawn(Arc::clone(&pair).watch_in_merge_mode());
+        tokio::spawn(Arc::clone(self).keep_watch());
+        if self.merge_mode.is_some() {
+            tokio::spawn(Arc::clone(self).watch_in_merge_mode());
         }
-        Ok(Some(pair))
+        Ok(())
     }
 
     /// What time brings. Goes on without the other node after a set time, where that is configured,

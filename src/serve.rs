@@ -62,6 +62,15 @@ enum Ended {
     Haste,
 }
 
+impl Ended {
+    fn of(store: Store, again: Option<Reopening>) -> Ended {
+        match again {
+            Some(reopening) => Ended::Again(store, reopening),
+            None => Ended::Stopped(store),
+        }
+    }
+}
+
 /// Serves until a signal asks to stop.
 pub(crate) fn serve(options: ServerOptions, occasion: &dyn Occasion) -> Result<(), Failure> {
     serve_perhaps_alone(options, occasion, false)
@@ -170,10 +179,7 @@ async fn answer(
     if let Some(pair) = pair {
         let _ = tokio::task::spawn_blocking(move || pair.stop()).await;
     }
-    Ok(match again {
-        Some(reopening) => Ended::Again(store, reopening),
-        None => Ended::Stopped(store),
-    })
+    Ok(Ended::of(store, again))
 }
 
 fn say_that_it_ends(again: Option<Reopening>) {

@@ -474,9 +474,9 @@ pub(crate) struct PairSection {
     pub(crate) log_keep_bytes: Within<0, { 1 << 50 }>,
     /// Bytes a second that the other node may be sent of a full copy. 0: as many as there are.
     pub(crate) copy_bytes_per_second: Within<0, { 1 << 40 }>,
-    /// Merge mode, where no etcd is asked: seconds without its primary after which a node goes on by
-    /// itself. If only the line between both was cut, both take changes then, which are merged when
-    /// they meet. 0: never, only by command.
+    /// Merge mode, where no etcd is asked: seconds without the other node after which one goes on
+    /// by itself. If only the line between both was cut, both take changes then, which are merged
+    /// when they meet. 0: never, only by command.
     pub(crate) merge_mode_seconds: Within<0, 3600>,
     /// A program, with arguments, that is told this node's role at the start and when it changes,
     /// in PILLARBOX_ROLE: "primary" or "follower"; also PILLARBOX_EPOCH, PILLARBOX_VOLUME. Empty:

@@ -1,7 +1,7 @@
 //! Merge mode, wired: looks whether this node has to go on without the other one, and does it.
 //!
 //! ```text
-//! DATA/pair/had-all   empty; there while this node had all that its primary told of when it came last
+//! DATA/pair/had-all   empty; there if this node had all that its primary told of when it came last
 //! ```
 //! # Invariants
 //! 1. The file is gone, durably, before this node can know that it lacks something and forget it

@@ -177,7 +177,7 @@ fn while_etcd_is_away_mail_goes_on_and_nobody_goes_on_alone() {
     etcd.stop();
     assert!(deliver(&two.first, 10) && deliver(&two.second, 11), "both nodes see each other");
     accepted.extend([10, 11]);
-    // The follower is lost: with nobody to tell that it lacks mail, there is none that it could lack.
+    // The follower is lost, and nobody can be told that it lacks mail: so there is none.
     two.second.kill9();
     wait_until("the first node is told that etcd is away", DEADLINE, || {
         let word = status(&two.first)?["etcd"].as_str()?.to_owned();
@@ -187,9 +187,7 @@ fn while_etcd_is_away_mail_goes_on_and_nobody_goes_on_alone() {
     let status_now = status(&two.first).unwrap();
     assert_eq!(status_now["volumes"][0]["is_degraded"], false, "{status_now}");
     etcd.start_again();
-    wait_until("the first node goes on alone", DEADLINE, || {
-        deliver(&two.first, 13).then_some(())
-    });
+    wait_until("the first node goes on alone", DEADLINE, || deliver(&two.first, 13).then_some(()));
     accepted.insert(13);
     two.second.start();
     two.await_there();
