@@ -503,7 +503,6 @@ impl Pair {
                  'pillarbox replica full-sync --stop' gives the copy up",
             ));
         }
-        let standing = self.store.standing();
         if let Some(watch) = &self.watch {
             let promoted = watch.failover.lock().promote_by_hand();
             let epoch = promoted.map_err(|why| Failure::new(Exit::Refused, why))?;
@@ -512,9 +511,8 @@ impl Pair {
             tracing::warn!(epoch, "this node is primary now");
             return Ok(epoch);
         }
-        let newest = standing.history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
         let is_odd = self.link.peer().is_none_or(|peer| peer.parity == Parity::Even);
-        let next = newest.saturating_add(1);
+        let next = self.store.newest_epoch().saturating_add(1);
         let epoch = if (next % 2 == 1) == is_odd { next } else { next.saturating_add(1) };
         self.store.promote(epoch)?;
         self.node.roles_changed();

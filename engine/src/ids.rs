@@ -176,6 +176,13 @@ pub struct KeyGeneration(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct KeyTableVersion(pub u64);
 
+impl KeyTableVersion {
+    /// The epoch in which it was written.
+    pub fn epoch(self) -> u16 {
+        u16::try_from(self.0 >> 48).unwrap_or(u16::MAX)
+    }
+}
+
 /// A blob: the position at which it entered the log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BlobId(pub Lsn);

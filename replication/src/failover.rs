@@ -312,8 +312,7 @@ impl Failover {
     fn next_epoch(&self) -> Result<Epoch, ForkAbove> {
         self.store.set_following_paused(true);
         let standing = self.store.standing();
-        let newest = standing.history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
-        let next = newest.saturating_add(1);
+        let next = self.store.newest_epoch().saturating_add(1);
         let is_own = (next % 2 == 1) == self.terms.is_odd;
         let number = if is_own { next } else { next.saturating_add(1) };
         let (sealer, _) = self.store.pair_cover();
@@ -385,7 +384,7 @@ impl Failover {
     /// What stands there is an epoch of this node that it never began.
     fn is_ours(&self, there: &Standing) -> bool {
         let standing = self.store.standing();
-        let newest = standing.history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
+        let newest = self.store.newest_epoch();
         let position = standing.position.lsn;
         let epoch = there.epoch;
         epoch.node() == standing.node && epoch.number() > newest && epoch.fork() == position

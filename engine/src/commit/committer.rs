@@ -212,9 +212,7 @@ impl Committer {
         parent: Option<(EpochId, Lsn)>,
     ) {
         let epoch = EpochBegin { number: self.setup.epoch, id, parent, node };
-        if let Some(first) = Lsn::new(self.setup.epoch, 1) {
-            self.setup.pair.set_begun(epoch.clone(), first);
-        }
+        let begun = epoch.clone();
         let members = Body::Members(vec![(node, self.setup.parity)]);
         let level = Body::FormatLevel(format_level::NEWEST);
         let is_new = self.setup.committed.volume().history.is_empty();
@@ -226,6 +224,12 @@ impl Committer {
         }
         let assigned = assigner.finish();
         self.write(assigned, Batch::default());
+        // The other node would stand down for an epoch of which a failed disk may have nothing.
+        if let Some(first) = Lsn::new(begun.number, 1)
+            && self.setup.status.stopped().is_none()
+        {
+            self.setup.pair.set_begun(begun, first);
+        }
     }
 
     /// Waits for changes and commits one batch of them.
@@ -545,8 +549,13 @@ impl Committer {
         }
     }
 
+    /// The last position of the log. In an epoch that has nothing yet it is the last one inherited:
+    /// nothing lies at the one before the first.
     fn last_lsn(&self) -> Lsn {
-        Lsn::from_bits(self.next.bits() - 1).unwrap_or(Lsn::ZERO)
+        match self.next.sequence() {
+            1 => self.writer.end().last_lsn,
+            _ => Lsn::from_bits(self.next.bits() - 1).unwrap_or(Lsn::ZERO),
+        }
     }
 }
 

@@ -38,15 +38,30 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Di
 /// # Errors
 /// The call that failed.
 pub fn create_dir_durable(disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> {
-    let mut made = Vec::new();
+    let mut missing = Vec::new();
+    let mut found = None;
     for folder in directory.ancestors() {
-        if folder.as_os_str().is_empty() || disk.exists(folder)? {
+        if folder.as_os_str().is_empty() {
             break;
         }
-        made.push(folder);
+        if disk.exists(folder)? {
+            found = Some(folder);
+            break;
+        }
+        missing.push(folder);
     }
-    disk.create_dir_all(directory)?;
-    for folder in made.into_iter().rev() {
+    // Whoever made it may have been cut short, or told that its name is not durable.
+    if let Some(found) = found
+        && found.parent().is_some()
+    {
+        match disk.sync_dir(folder_of(found)) {
+            // Nor could whoever made it: it was there before us.
+            Err(error) if error.cause.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    for folder in missing.into_iter().rev() {
+        disk.create_dir_all(folder)?;
         disk.sync_dir(folder_of(folder))?;
     }
     disk.sync_dir(directory)

@@ -351,7 +351,12 @@ impl Arrival {
 
     /// All of a file is here.
     fn end_file(&mut self, writing: Writing, folder: Folder) -> Result<(), ArrivalError> {
-        writing.open.sync_data()?;
+        if let Err(error) = writing.open.sync_data() {
+            // Its pages may be gone from the disk, and what is read of it still be right: another
+            // flush would succeed for bytes that are not there.
+            let _ = self.disk.remove(&durable::unfinished(&writing.path));
+            return Err(error.into());
+        }
         if folder == Folder::Log {
             self.verify(&writing.path)?;
         }

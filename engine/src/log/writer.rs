@@ -266,6 +266,9 @@ impl LogWriter {
         if batch_bytes == 0 {
             return Ok(Vec::new());
         }
+        if self.role != self.setup.role {
+            return self.begin_in_role(groups);
+        }
         self.make_room(batch_bytes)?;
         let batch = match groups {
             [group] => Cow::Borrowed(group.padded_bytes()),
@@ -305,8 +308,6 @@ impl LogWriter {
         let is_full = self.position.saturating_add(batch_bytes) > self.setup.segment_bytes;
         if (is_full || self.rolls) && self.position > GROUPS_AT {
             self.roll()?;
-        } else if self.role != self.setup.role {
-            self.replace_empty()?;
         }
         self.rolls = false;
         self.gather_zeros(self.position + batch_bytes)
@@ -339,25 +340,50 @@ impl LogWriter {
 
     /// Closes the segment and begins the next one.
     fn roll(&mut self) -> Result<(), DiskError> {
+        self.close_full()?;
+        let next = self.number.next_place().unwrap_or(self.number);
+        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
+        Ok(())
+    }
+
+    fn close_full(&mut self) -> Result<(), DiskError> {
         self.wait_for_zeros()?;
         self.contents.durable_lsn = self.end.durable_lsn;
         self.contents.shorten((self.setup.footer)());
         close(self.file.as_ref(), self.position, &self.contents)?;
         // No zeros are ahead of it any more; its end is its footer.
         self.filled = self.position;
-        let next = self.number.next_place().unwrap_or(self.number);
-        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
         Ok(())
     }
 
-    /// The open segment, which has no group and says that this node has another role, makes room
-    /// for one that says this one.
-    fn replace_empty(&mut self) -> Result<(), DiskError> {
-        self.wait_for_zeros()?;
-        let (old, next) = (self.path.clone(), self.number.next_place().unwrap_or(self.number));
-        *self = LogWriter::begin(self.setup.clone(), next, self.end, self.end, &mut no_groups())?;
-        self.setup.disk.remove(&old)?;
-        self.setup.disk.sync_dir(&self.setup.directory)
+    /// Begins a segment that says that this node has another role, with the first groups that it
+    /// writes in it: it has its name when they are durable. A role without them would be that of a
+    /// primary that has no epoch of its own, and goes on in the one of the other node.
+    fn begin_in_role(&mut self, groups: &[BuiltGroup]) -> Result<Vec<GroupPlace>, DiskError> {
+        let empty = (self.position == GROUPS_AT).then(|| self.path.clone());
+        match &empty {
+            Some(_) => self.wait_for_zeros()?,
+            None => self.close_full()?,
+        }
+        let next = self.number.next_place().unwrap_or(self.number);
+        let end = groups.last().map_or(self.end, |group| ChainEnd {
+            last_lsn: group.header().stamp.last_lsn,
+            hash: group.hash(),
+            ..self.end
+        });
+        let mut carried = groups.iter().cloned().map(Ok::<_, DiskError>);
+        *self = LogWriter::begin(self.setup.clone(), next, self.end, end, &mut carried)?;
+        if let Some(empty) = empty {
+            self.setup.disk.remove(&empty)?;
+            self.setup.disk.sync_dir(&self.setup.directory)?;
+        }
+        let place = |(entry, group): (&GroupEntry, &BuiltGroup)| GroupPlace {
+            segment: self.number,
+            offset: entry.offset,
+            stored_len: entry.stored_len,
+            hash: group.hash(),
+        };
+        Ok(self.contents.groups.iter().zip(groups).map(place).collect())
     }
 
     fn wants_zeros(&self) -> bool {

@@ -2,9 +2,14 @@
 //! what it is however the drawing of runs changes. Each was seen to fail without its mend.
 
 use super::house::{ANNA, BERT, House, inbox};
+use super::node::Node;
+use super::way_back::ship;
 use crate::disk::simulated::Fault;
 use crate::error::CommitError;
+use crate::pair::{Acknowledgement, Away};
 use crate::reclaim::ReclaimStep;
+use crate::seal::Secret;
+use crate::store::{NewAccount, Store};
 
 /// Type of the record that an account's key is destroyed.
 const ACCOUNT_DESTROYED: u8 = 6;
@@ -185,4 +190,92 @@ fn an_account_whose_deletion_was_not_finished_does_not_come_back_with_an_old_ima
     assert!(store.account(ANNA).unwrap().is_none(), "and stays gone");
     assert_eq!(inbox(&store, BERT).unwrap().len(), 2);
     assert_eq!(store.check(&mut |_| {}).unwrap().problems, []);
+}
+
+/// Seed 1 of `wired_pair`: a promotion that was cut short had begun its epoch in the key table
+/// alone. The node could not be promoted any more, and took no newer table of its primary, so that
+/// mail of a new account was not on it. Seed 4: or its log said that it is primary, and had no
+/// epoch of its own: then two nodes gave the same positions and UIDs.
+#[test]
+fn a_promotion_that_the_power_cut_short_leaves_a_follower_or_a_primary() {
+    let mut followers = 0;
+    for call in 1.. {
+        let mode = Acknowledgement::Local;
+        let [primary, mut other] = Node::two(90, mode);
+        ship(&primary.store, &other.store).unwrap();
+        let disk = other.world.disk.clone();
+        disk.cut_power_at_call(disk.calls() + call);
+        let is_promoted = other.store.promote(2).is_ok();
+        if is_promoted && !disk.is_off() {
+            break;
+        }
+        other.cut();
+        let standing = other.store.standing();
+        if !standing.follows {
+            assert_eq!(standing.history.last().unwrap().number, 2, "cut at {call}");
+            continue;
+        }
+        followers += 1;
+        // As if the other node had said that it has the account, too.
+        primary.store.end_pair();
+        let (name, password) = (BERT.to_owned(), Secret::new("x".into()));
+        primary.store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
+        let inbox = primary.store.account(BERT).unwrap().unwrap().mailbox("INBOX");
+        assert!(inbox.unwrap().is_some());
+        ship(&primary.store, &other.store).unwrap();
+        let there =
+            other.store.account(BERT).unwrap().expect("the account is there, cut at {call}");
+        assert!(there.mailbox("INBOX").unwrap().is_some());
+        other.store.promote(2).unwrap();
+        assert_eq!(other.store.check(&mut |_| {}).unwrap().problems, []);
+    }
+    assert!(followers > 3, "{followers}");
+}
+
+/// A node whose disk failed as it was promoted said that it had opened an epoch, for which the other
+/// one stood down; after a restart none was primary.
+#[test]
+fn a_node_whose_disk_fails_as_it_is_promoted_deposes_nobody() {
+    let [primary, other] = Node::two(91, Acknowledgement::Local);
+    ship(&primary.store, &other.store).unwrap();
+    let disk = &other.world.disk;
+    for ahead in 1..30 {
+        disk.inject(Fault::Flush(disk.flushes() + ahead));
+    }
+    assert!(other.store.promote(2).is_err());
+    let newest = |store: &Store| store.standing().history.last().unwrap().number;
+    assert_eq!(newest(&other.store), newest(&primary.store));
+}
+
+/// Seed 10 of `wired_pair`: what state was stamped with while the first group of an epoch waited for
+/// the other node is no position of the log, and the store did not open any more.
+#[test]
+fn a_new_primary_that_waits_for_the_other_node_opens_again_after_a_checkpoint() {
+    let mode = Acknowledgement::Durable(Away::Refuse);
+    let [primary, mut other] = Node::two(92, mode);
+    ship(&primary.store, &other.store).unwrap();
+    other.store.promote(2).unwrap();
+    assert!(other.store.checkpoint());
+    other.cut();
+    assert_eq!(other.store.standing().history.last().unwrap().number, 2);
+    assert_eq!(other.store.check(&mut |_| {}).unwrap().problems, []);
+}
+
+/// Seed 21 of `wired_pair`: a node that had gone back from its epoch, and was promoted again,
+/// opened one of the same number, and gave the same UIDs to other messages.
+#[test]
+fn a_node_that_went_back_from_its_epoch_never_opens_one_of_that_number_again() {
+    let [mut first, mut second] = Node::two(93, Acknowledgement::Local);
+    ship(&first.store, &second.store).unwrap();
+    assert!(first.store.checkpoint() && second.store.checkpoint());
+    let common = first.store.position().lsn;
+    second.store.promote(second.store.newest_epoch() + 1).unwrap();
+    second.store.go_back(common).unwrap();
+    second.cut();
+    let standing = second.store.standing();
+    assert_eq!((standing.follows, standing.position.lsn), (true, common));
+    assert_eq!(second.store.newest_epoch(), 2, "it is not forgotten");
+    assert!(second.store.promote(2).is_err());
+    second.store.promote(second.store.newest_epoch() + 1).unwrap();
+    first.cut();
 }

@@ -13,7 +13,11 @@
 //! | `keys` | keys of accounts that begin and end, at every point |
 //! | `index` | what the full-text index answers |
 //! | `pair` | two nodes, what is on its way between them, and either of them dying |
+//! | `node`, `ledger` | a node of a pair; what clients of a pair know |
 //! | `way_back` | two nodes that were apart come together |
+//! | `wire`, `wired_node` | a wire that delays, loses and breaks; a node of a pair at its end |
+//! | `wired_clients` | who asks for changes on either, and what flags must be |
+//! | `wired_pair` | two nodes, everything that can happen to them and to the wire, at any step |
 //! | `proposals` | changes of another node, which take effect once |
 //! | `idle` | what a quiet server costs |
 //! | `seeds` | many runs, and a failing one with fewer steps |
@@ -33,11 +37,17 @@ mod idle;
 mod index;
 mod kept;
 mod keys;
+mod ledger;
 mod model;
+mod node;
 mod pair;
 mod proof;
 mod proposals;
 mod run;
 mod seeds;
 mod way_back;
+mod wire;
+mod wired_clients;
+mod wired_node;
+mod wired_pair;
 mod world;

@@ -10,71 +10,23 @@
 //! 4. No UID that any node ever showed names two messages.
 //! 5. `check` finds nothing wrong with either.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::pair::numbered;
-use super::world::World;
+use super::ledger::{ANNA, BOXES, Known, mailbox, shown, text};
+use super::node::{self, CutAgain, Node};
 use crate::disk::simulated::Dice;
 use crate::error::CommitError;
 use crate::flags::{FlagChange, FlagList, SystemFlags};
-use crate::full_copy::Ask;
 use crate::ids::{RequestId, Uid, UnixSeconds};
 use crate::pair::{Acknowledgement, Shipment};
-use crate::seal::Secret;
 use crate::store::{
-    Mailbox, MergeError, NewAccount, NewMessage, ProposalOutcome, Route, RouteReply, Store,
-    WayBackError, common_position,
+    MergeError, NewMessage, ProposalOutcome, Route, RouteReply, Store, WayBackError,
+    common_position,
 };
 use crate::uid_set::UidSet;
-
-const ANNA: &str = "anna@example.org";
-const BOXES: [&str; 2] = ["INBOX", "Archive"];
-
-struct Node {
-    world: World,
-    store: Store,
-}
-
-impl Node {
-    /// Opens it, again and again if the power goes meanwhile; answers how often that was.
-    fn opened(mut world: World) -> (Node, u64) {
-        let mut cuts = 0;
-        loop {
-            match world.open() {
-                Ok((store, report)) => {
-                    assert_eq!(report.damage, []);
-                    store.begin_pair(Acknowledgement::Local);
-                    return (Node { world, store }, cuts);
-                }
-                Err(error) => {
-                    assert!(world.disk.is_off(), "it does not open: {error}");
-                    cuts += 1;
-                    world = world.after_power_loss(1).into_iter().next().unwrap();
-                }
-            }
-        }
-    }
-
-    fn is_off(&self) -> bool {
-        self.world.disk.is_off()
-    }
-}
-
-/// What clients know.
-#[derive(Default)]
-struct Known {
-    submitted: u64,
-    acknowledged: BTreeSet<u64>,
-    /// Whoever asked for it was told so; or was told nothing.
-    expunged: BTreeSet<u64>,
-    maybe_expunged: BTreeSet<u64>,
-    /// What every UID that was ever shown names.
-    named: BTreeMap<(usize, u32), u64>,
-}
 
 struct Run {
     dice: Dice,
@@ -92,37 +44,6 @@ struct Figures {
     merged: u64,
     meetings: u64,
     copies: u64,
-}
-
-fn text(number: u64, large: bool) -> Vec<u8> {
-    numbered(number, if large { 20_000 } else { 200 })
-}
-
-fn number_of(bytes: &[u8]) -> u64 {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap();
-    let number = std::str::from_utf8(line).unwrap().strip_prefix("Subject: ").unwrap();
-    let number = number.parse().unwrap();
-    assert!(bytes == text(number, false) || bytes == text(number, true), "it was altered");
-    number
-}
-
-fn mailbox(store: &Store, name: &str) -> Mailbox {
-    store.account(ANNA).unwrap().unwrap().mailbox(name).unwrap().unwrap()
-}
-
-/// Mailbox, UID, flags and number of each message.
-fn shown(store: &Store) -> Vec<(usize, u32, u8, u64)> {
-    let Some(account) = store.account(ANNA).unwrap() else { return Vec::new() };
-    let mut all = Vec::new();
-    for (place, name) in BOXES.iter().enumerate() {
-        let Some(mailbox) = account.mailbox(name).unwrap() else { continue };
-        let rows = mailbox.view().unwrap().unwrap().rows_from(Uid(1), usize::MAX).unwrap();
-        all.extend(rows.into_iter().map(|row| {
-            let bytes = account.message(&row).unwrap().read_all().unwrap();
-            (place, row.uid.0, row.flags.0, number_of(&bytes))
-        }));
-    }
-    all
 }
 
 /// The way of a follower's changes to the primary, without a wire: what was committed is shipped
@@ -157,7 +78,7 @@ impl Route for Direct {
 }
 
 /// Ships all there is; an error is that of the follower's disk.
-fn ship(from: &Store, to: &Store) -> Result<(), String> {
+pub(super) fn ship(from: &Store, to: &Store) -> Result<(), String> {
     let mut shipper = from.ship_behind(to.position());
     loop {
         match shipper.next(4_000, Duration::ZERO).map_err(|error| error.to_string())? {
@@ -177,17 +98,8 @@ fn ship(from: &Store, to: &Store) -> Result<(), String> {
 impl Run {
     fn new(seed: u64) -> Run {
         let mut dice = Dice::new(seed ^ 0x77ba);
-        let world = World::new(seed).with_reserve(0);
-        let (store, _) = world.open().unwrap();
-        let other = world.second_of(&store);
-        let (follower, _) = other.open().unwrap();
-        store.add_domain("example.org").unwrap();
-        let (name, password) = (ANNA.to_owned(), Secret::new("x".into()));
-        store.create_account(NewAccount { name, password, quota_bytes: None }).unwrap();
-        store.begin_pair(Acknowledgement::Local);
-        follower.begin_pair(Acknowledgement::Local);
-        ship(&store, &follower).unwrap();
-        let nodes = [Node { world, store }, Node { world: other, store: follower }];
+        let nodes = Node::two(seed, Acknowledgement::Local);
+        ship(&nodes[0].store, &nodes[1].store).unwrap();
         let primary = 0;
         let _ = dice.next();
         let (known, figures) = (Known::default(), Figures::default());
@@ -206,25 +118,16 @@ impl Run {
         if self.nodes[at].is_off() {
             return;
         }
-        for (place, uid, _, number) in shown(&self.nodes[at].store) {
-            let named = *self.known.named.entry((place, uid)).or_insert(number);
-            assert_eq!(named, number, "UID {uid} of {} named another message", BOXES[place]);
-            assert!(number <= self.known.submitted, "nobody submitted {number}");
-        }
+        self.known.note_shown(&shown(&self.nodes[at].store));
     }
 
     /// The power of a node goes, and comes back.
     fn crash(&mut self, at: usize) {
-        self.figures.cuts += 1;
-        let world = self.nodes[at].world.after_power_loss(1).into_iter().next().unwrap();
-        let (node, cuts) = Node::opened(world);
-        self.figures.cuts += cuts;
-        self.nodes[at] = node;
+        self.figures.cuts += self.nodes[at].cut();
     }
 
     fn cut_soon(&mut self, at: usize, within: u64) {
-        let disk = &self.nodes[at].world.disk;
-        disk.cut_power_at_call(disk.calls() + 1 + self.dice.below(within));
+        self.nodes[at].cut_soon(&mut self.dice, within);
     }
 
     /// A client of a node that is primary asks for something.
@@ -370,45 +273,17 @@ impl Run {
 
     fn copy_once(&mut self, attempt: u64) -> Result<crate::ids::Lsn, String> {
         let (primary, follower) = (self.primary, 1 - self.primary);
-        let to_copy = self.nodes[primary].store.lend_copy().map_err(|error| error.to_string())?;
         let (from, to) = (self.nodes[primary].store.clone(), self.nodes[follower].store.clone());
-        let keys = from.key_table().1;
-        to.take_key_table(&keys).map_err(|error| error.to_string())?;
-        let mut arrival = to.begin_arrival(&to_copy).map_err(|error| error.to_string())?;
-        while let Some(ask) = arrival.next_ask().map_err(|error| error.to_string())? {
-            let taken = match ask {
-                Ask::Piece { file, offset, length } => {
-                    let piece = from.lent_piece(file, offset, length);
-                    let piece = piece.map_err(|error| error.to_string())?;
-                    arrival.take_piece(file, offset, &piece)
-                }
-                Ask::Check { file, length, hash } => {
-                    let is_same = from.lent_begins_with(file, length, hash);
-                    arrival.take_checked(file, is_same.map_err(|error| error.to_string())?)
-                }
-            };
-            taken.map_err(|error| error.to_string())?;
-            // Mail comes meanwhile, and space is reclaimed.
-            match self.dice.below(40) {
-                0 if !self.nodes[primary].is_off() => self.append(&from),
-                1 => drop(from.steps().reclaim()),
-                _ => {}
-            }
-        }
-        assert!(arrival.is_complete());
-        to.become_copy(&arrival).map_err(|error| error.to_string())?;
-        let world = &self.nodes[follower].world;
-        let world = match self.dice.below(2) {
-            0 => world.after_kill(),
-            _ => world.after_power_loss(1).into_iter().next().unwrap(),
+        // Mail comes meanwhile, and space is reclaimed.
+        let mut meanwhile = || match self.dice.below(40) {
+            0 if !self.nodes[primary].is_off() => self.append(&from),
+            1 => drop(from.steps().reclaim()),
+            _ => {}
         };
-        if attempt < 6 && self.dice.below(2) == 0 {
-            world.disk.cut_power_at_call(1 + self.dice.below(60));
-        }
-        let (node, cuts) = Node::opened(world);
-        self.figures.cuts += cuts;
-        self.nodes[follower] = node;
-        Ok(arrival.at())
+        let at = node::copy(&from, &to, &mut meanwhile)?;
+        let again = if attempt < 6 { CutAgain::Maybe } else { CutAgain::Never };
+        self.figures.cuts += self.nodes[follower].reopen(&mut self.dice, again);
+        Ok(at)
     }
 
     /// Both take changes, and neither hears of the other.
@@ -461,17 +336,8 @@ impl Run {
             }
             match self.nodes[loser].store.go_back(common) {
                 Ok(_) => {
-                    let world = &self.nodes[loser].world;
-                    let world = match self.dice.below(2) {
-                        0 => world.after_kill(),
-                        _ => world.after_power_loss(1).into_iter().next().unwrap(),
-                    };
-                    if self.dice.below(2) == 0 {
-                        world.disk.cut_power_at_call(1 + self.dice.below(60));
-                    }
-                    let (node, cuts) = Node::opened(world);
-                    self.figures.cuts += cuts;
-                    self.nodes[loser] = node;
+                    let loser = &mut self.nodes[loser];
+                    self.figures.cuts += loser.reopen(&mut self.dice, CutAgain::Maybe);
                 }
                 Err(WayBackError::NothingHeld { .. }) => {
                     match self.nodes[loser].store.put_aside(common) {
@@ -539,22 +405,9 @@ impl Run {
         }
         let [one, other] = [0, 1].map(|at| shown(&self.nodes[at].store));
         assert!(one == other, "they differ: {one:?}\n{other:?}");
-        self.compare(&one);
+        self.known.compare(&one);
         for node in &self.nodes {
             assert_eq!(node.store.check(&mut |_| {}).unwrap().problems, []);
-        }
-    }
-
-    fn compare(&self, shown: &[(usize, u32, u8, u64)]) {
-        let Known { submitted, acknowledged, expunged, maybe_expunged, .. } = &self.known;
-        for number in 1..=*submitted {
-            let count = shown.iter().filter(|(.., found)| *found == number).count();
-            let is_certain = acknowledged.contains(&number) && !maybe_expunged.contains(&number);
-            match expunged.contains(&number) {
-                true => assert_eq!(count, 0, "{number} was expunged"),
-                false if is_certain => assert_eq!(count, 1, "{number} was acknowledged"),
-                false => assert!(count < 2, "{number} is there {count} times"),
-            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -68,17 +68,32 @@ impl Bounds {
     }
 }
 
-/// A clock that goes on a little whenever it is asked.
+/// When every simulation begins, in milliseconds since 1970.
+const BEGIN_MS: u64 = 1_700_000_000_000;
+
+/// A clock that goes on a little whenever it is asked. All worlds of a simulation share the time
+/// that passes; what a clock on the wall says is each one's own.
 #[derive(Default)]
-struct Time(AtomicU64);
+struct Time {
+    passed_ms: Arc<AtomicU64>,
+    /// How far the wall clock is ahead, in milliseconds; negative: behind.
+    ahead_ms: AtomicI64,
+}
+
+impl Time {
+    fn pass(&self, ms: u64) -> u64 {
+        self.passed_ms.fetch_add(ms, Ordering::Relaxed)
+    }
+}
 
 impl Clock for Time {
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed)
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        (BEGIN_MS + self.pass(1)).saturating_add_signed(ahead_ms)
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+        Duration::from_millis(self.pass(1))
     }
 }
 
@@ -101,7 +116,8 @@ impl World {
         let key = std::env::temp_dir().join("pillarbox-simulated.key");
         if !key.exists() {
             // Whoever comes first writes it; its content is the same for all.
-            let own = key.with_extension(std::process::id().to_string());
+            let thread = format!("{}.{:?}", std::process::id(), std::thread::current().id());
+            let own = key.with_extension(thread);
             std::fs::write(&own, "5".repeat(64)).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(&own, mode).unwrap();
@@ -129,7 +145,7 @@ impl World {
             tables: MemoryTables::new(),
             seed: self.seed ^ 0x5ec0,
             bounds: self.bounds,
-            time: Arc::clone(&self.time),
+            time: Arc::new(Time { passed_ms: Arc::clone(&self.time.passed_ms), ..Time::default() }),
             key: self.key.clone(),
         };
         durable::create_dir_durable(&world.disk, Path::new(DIRECTORY)).unwrap();
@@ -144,8 +160,9 @@ impl World {
 
     fn surroundings(&self) -> Surroundings {
         let tables = self.tables.clone();
-        // Another incarnation draws other keys and ids.
-        let drawn = self.seed ^ self.time.unix_ms().rotate_left(32) ^ self.disk.calls();
+        // Another incarnation draws other keys and ids, also where the wall clock was set back.
+        let now = BEGIN_MS + self.time.pass(1);
+        let drawn = self.seed ^ now.rotate_left(32) ^ self.disk.calls();
         Surroundings {
             disk: Arc::new(self.disk.clone()),
             clock: Arc::<Time>::clone(&self.time),
@@ -248,6 +265,16 @@ impl World {
         }
     }
 
+    /// Its wall clock is set forward by so much, or back.
+    pub(super) fn jump_clock(&self, ms: i64) {
+        self.time.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Time passes, in all worlds of the simulation.
+    pub(super) fn pass(&self, time: Duration) {
+        self.time.pass(u64::try_from(time.as_millis()).unwrap());
+    }
+
     /// Its clock.
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         Arc::<Time>::clone(&self.time)
@@ -258,6 +285,12 @@ impl World {
         let log = Path::new(DIRECTORY).join("volumes/main/log");
         let is_spare = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "spare");
         self.disk.list(&log).is_ok_and(|files| files.iter().any(is_spare))
+    }
+
+    /// What is to be merged, or to be gone back to.
+    pub(super) fn way_back_files(&self) -> Vec<PathBuf> {
+        let folder = Path::new(DIRECTORY).join("volumes/main/way-back");
+        self.disk.list(&folder).unwrap_or_default()
     }
 
     /// The files of the log, oldest first.

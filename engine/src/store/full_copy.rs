@@ -15,12 +15,21 @@ impl Store {
     /// [`LoanError::NotMade`].
     pub fn lend_copy(&self) -> Result<Vec<u8>, LoanError> {
         let loan = &self.inner.held.loan;
-        if let Some(offer) = loan.current() {
+        // One from before what the other node has had would take that from it again: changes that
+        // were acknowledged because both nodes had them.
+        let noted = self.inner.pair.gate.noted().unwrap_or(Lsn::ZERO);
+        let has_all = || loan.current().filter(|offer| offer.at.lsn >= noted);
+        if let Some(offer) = has_all() {
             return Ok(offer.encode());
         }
         loan.want();
-        let is_made = self.checkpoint();
-        match loan.current() {
+        let mut is_made = self.checkpoint();
+        if is_made && has_all().is_none() && loan.current().is_some() {
+            // It was one that waited when this was wanted.
+            loan.want();
+            is_made = self.checkpoint();
+        }
+        match has_all() {
             Some(offer) => Ok(offer.encode()),
             None if is_made => Err(LoanError::NotMade(
                 loan.failure().unwrap_or_else(|| "no checkpoint was made".to_owned()),

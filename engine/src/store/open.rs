@@ -490,6 +490,10 @@ impl Store {
             OpenError::Invalid("the epoch has no positions left; open a new epoch".into())
         })?;
         let epoch = begins.map_or(epoch, |(epoch, _)| epoch);
+        // This node was promoted, and the power went before its key table knew.
+        if begins.is_none() && inner.keys.version().epoch() < epoch {
+            inner.keys.begin_epoch(epoch)?;
+        }
         let mut committer = self.committer(writer, (epoch, next), replayed_bytes);
         if begins.is_some() || history.is_empty() {
             let volume = inner.committed.volume();

@@ -306,6 +306,15 @@ impl Store {
         inner.checkpoints.give_up();
     }
 
+    /// The highest number of an epoch that was ever opened here, also of one that this node went
+    /// back from: with the same number, the same UIDs would be given again. The key table goes back
+    /// with nothing, and knows it.
+    pub fn newest_epoch(&self) -> u16 {
+        let history = self.standing().history;
+        let newest = history.iter().map(|epoch| epoch.number).max().unwrap_or(0);
+        newest.max(self.inner.keys.version().epoch())
+    }
+
     /// This node becomes primary: it opens that epoch, which goes on from where its log ends.
     ///
     /// # Errors
@@ -321,7 +330,7 @@ impl Store {
     pub fn promote_as(&self, epoch: u16, id: EpochId) -> Result<Lsn, OpenError> {
         let inner = &self.inner;
         let volume = inner.committed.volume();
-        let newest = volume.history.iter().map(|link| link.number).max().unwrap_or(0);
+        let newest = self.newest_epoch();
         let first = Lsn::new(epoch, 1).filter(|_| epoch > newest).ok_or_else(|| {
             OpenError::Invalid(format!("an epoch of number {epoch} cannot follow {newest}"))
         })?;
@@ -340,11 +349,21 @@ impl Store {
         let end = self.position();
         // The other node wrote what was taken here.
         inner.pair.gate.note(end.lsn);
-        inner.keys.begin_epoch(epoch)?;
         inner.pair.set_follows(false);
         let parent = volume.history.last().map(|link| (link.id, end.lsn));
         let mut committer = self.committer(writer, (epoch, first), replayed_bytes);
         committer.begin_epoch((id, inner.beginning.node.node), parent);
+        if let Some(reason) = inner.commit_status.stopped() {
+            return Err(OpenError::Invalid(format!(
+                "the epoch could not be opened: {reason}; look at the disk, then restart this node"
+            )));
+        }
+        // Behind the epoch: a table of one that never began would pass for newer than all that the
+        // primary sends. If the power goes in between, the next start does it.
+        if let Err(error) = inner.keys.begin_epoch(epoch) {
+            inner.commit_status.stop(&format!("the key table could not be written: {error}"));
+            return Err(error.into());
+        }
         inner.queue.set_refusing(false);
         match &inner.steps {
             Some(steps) => steps.take_seat(committer),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Store;
 use super::layout::Layout;
-use super::merge::{StepsWriter, Suffix};
+use super::merge::{StepsFile, StepsWriter, Suffix};
 use crate::error::{DiskError, ReadError};
 use crate::ids::{Lsn, VolumeId};
 
@@ -124,6 +124,7 @@ impl Store {
         let epoch = history.last().map(|link| link.id).unwrap_or_default();
         let sealing = (&inner.sealer, inner.keys.snapshot());
         let (disk, folder) = (inner.disk.as_ref(), self.way_back_folder());
+        StepsFile::keep(disk, &folder, epoch)?;
         let mut steps = StepsWriter::begin(disk, &folder, sealing, (epoch, common_group))?;
         suffix.write(self, &mut steps)?;
         Ok((common_group, steps.finish()?))

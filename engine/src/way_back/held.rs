@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::position::group_ending_at;
+use super::steps::has_steps;
 use crate::check::LogSource;
 use crate::disk::{Disk, OpenMode, durable};
 use crate::encoding::{Decoder, Encoder};
@@ -215,7 +216,7 @@ impl Held {
         };
         let is_later = self.current().is_none_or(|current| current.at.lsn < lsn);
         // What is merged yet is judged from what both did since.
-        Ok(is_there && is_later && !self.disk.exists(&self.folders.way_back.join("steps"))?)
+        Ok(is_there && is_later && !has_steps(self.disk.as_ref(), &self.folders.way_back)?)
     }
 
     /// Gives it up where it keeps more on the disk than it may; answers whether it did.

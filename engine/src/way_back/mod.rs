@@ -18,6 +18,7 @@
 //! | `held` | the checkpoint at or below what the other node has |
 //! | `order` | the file `way-back/rewind`: what opening is to do |
 //! | `rewind` | opening does it |
+//! | `steps` | which files have steps that are to be merged |
 //! | `position` | which group ends at a position |
 //!
 //! # Invariants
@@ -31,8 +32,10 @@ mod held;
 mod order;
 mod position;
 mod rewind;
+mod steps;
 
 pub(crate) use held::{Held, HeldFolders, link_all, remove_files};
 pub(crate) use order::RewindOrder;
 pub(crate) use position::group_ending_at;
 pub(crate) use rewind::rewind;
+pub(crate) use steps::{STEPS, earlier_steps, has_steps};

@@ -18,6 +18,7 @@ use super::held::{Current, Held, HeldFolders, remove_files};
 use super::order::RewindOrder;
 use crate::disk::{Disk, OpenMode, durable};
 use crate::error::{Damage, DiskError, OpenError, ReadError};
+use crate::log::format::segment::{GROUPS_AT, SegmentHeader};
 use crate::log::{SegmentFile, SegmentNumber};
 use crate::pair::{Position, offset_behind};
 use crate::state::KeptTables;
@@ -117,6 +118,8 @@ fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
     numbers.sort_unstable_by_key(|(number, _)| (number.place(), number.generation()));
     let mut going: Vec<PathBuf> = Vec::new();
     let mut found: Option<(PathBuf, u64, bool)> = None;
+    let mut header = None;
+    let mut older: Vec<(PathBuf, u64, SegmentHeader)> = Vec::new();
     while let Some((_, path)) = numbers.pop() {
         let file = SegmentFile::open_cached(disk, &path)?;
         match offset_behind(&file, common)? {
@@ -125,20 +128,35 @@ fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
                 let ends_there = file.footer()?.is_some_and(|footer| {
                     footer.last == common.hash && footer.durable_lsn <= common.lsn
                 });
-                let is_cut = !ends_there && end < file.byte_count;
+                // So may a header, of a segment that an opening began with groups carried over.
+                let knows_more = file.header.durable_lsn > common.lsn;
+                let is_cut = knows_more || (!ends_there && end < file.byte_count);
+                header = Some(known_up_to(&file, common));
                 // An opening that was cut short may have carried the group into another segment;
                 // the oldest that has it counts.
                 let newer = found.replace((path, end, is_cut));
                 going.extend(newer.map(|(path, ..)| path));
             }
-            None if found.is_some() => break,
+            // Closed when what came behind it was durable: then so do those before it.
+            None if found.is_some() => match file.footer()? {
+                Some(footer) if footer.durable_lsn > common.lsn => {
+                    let last = footer.groups.last().map(|group| group.last_lsn);
+                    let last = last.map(|lsn| Position { lsn, hash: footer.last });
+                    let end = last.map(|last| offset_behind(&file, last)).transpose()?.flatten();
+                    older.push((path, end.unwrap_or(GROUPS_AT), known_up_to(&file, common)));
+                }
+                _ => break,
+            },
             None => going.push(path),
         }
     }
-    if let Some((path, end, is_cut)) = found {
+    if let (Some((path, end, is_cut)), Some(header)) = (found, header) {
+        for (path, end, header) in older {
+            copy_up_to(disk, &path, end, &header)?;
+        }
         // What comes first must be whole when what comes last is gone already.
         if is_cut {
-            copy_up_to(disk, &path, end)?;
+            copy_up_to(disk, &path, end, &header)?;
         }
         for path in going {
             disk.remove(&path)?;
@@ -158,8 +176,20 @@ fn cut(disk: &dyn Disk, log: &Path, common: Position) -> Result<(), OpenError> {
     .into())
 }
 
-/// The file gets a content of its own, which ends there: its bytes may have another name.
-fn copy_up_to(disk: &dyn Disk, path: &Path, end: u64) -> Result<(), DiskError> {
+/// What a segment says of itself, but nothing of what is durable behind the common group.
+fn known_up_to(file: &SegmentFile, common: Position) -> SegmentHeader {
+    let durable_lsn = file.header.durable_lsn.min(common.lsn);
+    SegmentHeader { durable_lsn, ..file.header }
+}
+
+/// The file gets a content of its own, with that header, which ends there: its bytes may have
+/// another name.
+fn copy_up_to(
+    disk: &dyn Disk,
+    path: &Path,
+    end: u64,
+    header: &SegmentHeader,
+) -> Result<(), DiskError> {
     let unfinished = durable::unfinished(path);
     if disk.exists(&unfinished)? {
         disk.remove(&unfinished)?;
@@ -179,6 +209,7 @@ fn copy_up_to(disk: &dyn Disk, path: &Path, end: u64) -> Result<(), DiskError> {
         to.write_at(at, bytes)?;
         at += u64_of(found);
     }
+    to.write_at(0, &header.encode_twice())?;
     to.sync_data()?;
     disk.rename(&unfinished, path)
 }

@@ -6,7 +6,9 @@
 //! step    length u32 of what follows, account u64, key generation u32, sealed object:
 //!         step as in step.rs; bound are the epoch id and the step's number
 //! ```
-//! What is written has no name until it is whole and flushed.
+//! What is written has no name until it is whole and flushed. A node that is deposed again before
+//! its steps were done has several such files: those before are `steps.1`, `steps.2` and so on, and
+//! are done in that order, for a later one names what an earlier one brought by its request.
 //!
 //! # What can go wrong
 //! An account's key was destroyed since: its steps mean nothing any more and are passed over. A
@@ -23,6 +25,7 @@ use crate::ids::{AccountNumber, EpochId, KeyGeneration};
 use crate::log::GroupHash;
 use crate::pair::Position;
 use crate::seal::{Aad, KeyTableSnapshot, Sealer, open, seal};
+use crate::way_back::{STEPS, earlier_steps};
 use crate::width::{u32_of, u64_of, usize_of_u32};
 
 const MAGIC: [u8; 8] = *b"PBsteps\0";
@@ -32,7 +35,6 @@ const HEADER_BYTES: usize = 8 + 8 + 16 + 8 + 32 + 8 + 32;
 const STEP: u8 = 3;
 /// A message of the largest size that there is, and what stands beside it.
 const STEP_BYTES_MAX: u32 = u32::MAX / 2;
-const NAME: &str = "steps";
 
 /// Whose steps they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +94,7 @@ impl<'a> StepsWriter<'a> {
         (epoch, common): (EpochId, Position),
     ) -> Result<StepsWriter<'a>, DiskError> {
         durable::create_dir_durable(disk, folder)?;
-        let unfinished = durable::unfinished(&folder.join(NAME));
+        let unfinished = durable::unfinished(&folder.join(STEPS));
         if disk.exists(&unfinished)? {
             disk.remove(&unfinished)?;
         }
@@ -127,7 +129,7 @@ impl<'a> StepsWriter<'a> {
 
     /// The file gets its name, whole and flushed.
     pub(crate) fn finish(self) -> Result<u64, DiskError> {
-        let path = self.folder.join(NAME);
+        let path = self.folder.join(STEPS);
         self.file.write_at(0, &self.header.encode())?;
         self.file.sync_data()?;
         self.disk.rename(&durable::unfinished(&path), &path)?;
@@ -139,38 +141,63 @@ impl<'a> StepsWriter<'a> {
 /// Steps that are to be done.
 pub(crate) struct StepsFile {
     path: PathBuf,
+    /// The node was deposed again since.
+    pub(crate) is_earlier: bool,
     file: Box<dyn DiskFile>,
     pub(crate) header: StepsHeader,
 }
 
 impl StepsFile {
-    /// Those of a folder, if there are any.
+    /// The first that are to be done of a folder, if there are any.
     ///
     /// # Errors
     /// The disk; a header that cannot be read.
     pub(crate) fn open(disk: &dyn Disk, folder: &Path) -> Result<Option<StepsFile>, ReadError> {
-        let path = folder.join(NAME);
+        match earlier_steps(disk, folder)?.into_iter().next() {
+            Some((_, path)) => StepsFile::open_at(disk, path),
+            None => StepsFile::open_at(disk, folder.join(STEPS)),
+        }
+    }
+
+    /// Steps of another suffix, which are not done, are kept beside those that are to be written.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(crate) fn keep(disk: &dyn Disk, folder: &Path, epoch: EpochId) -> Result<(), ReadError> {
+        let path = folder.join(STEPS);
+        // What another attempt wrote of this suffix is written anew.
+        let is_same = match StepsFile::open_at(disk, path.clone()) {
+            Ok(None) => return Ok(()),
+            Ok(Some(file)) => file.header.epoch == epoch,
+            Err(ReadError::Damage(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_same {
+            let last = earlier_steps(disk, folder)?.last().map_or(0, |(number, _)| *number);
+            disk.rename(&path, &folder.join(format!("{STEPS}.{}", last + 1)))?;
+            disk.sync_dir(folder)?;
+        }
+        Ok(())
+    }
+
+    fn open_at(disk: &dyn Disk, path: PathBuf) -> Result<Option<StepsFile>, ReadError> {
         if !disk.exists(&path)? {
             return Ok(None);
         }
+        let is_earlier = path.file_name().is_some_and(|name| name != STEPS);
         let file = disk.open(&path, OpenMode::Read)?;
         let mut bytes = vec![0; HEADER_BYTES];
         let found = file.read_at(0, &mut bytes)?;
         bytes.truncate(found);
         match StepsHeader::decode(&bytes) {
-            Some(header) => Ok(Some(StepsFile { path, file, header })),
+            Some(header) => Ok(Some(StepsFile { path, is_earlier, file, header })),
             None => Err(damage(&path, 0, "its header cannot be read").into()),
         }
     }
 
-    /// Whether a folder has steps.
-    pub(crate) fn is_there(disk: &dyn Disk, folder: &Path) -> Result<bool, DiskError> {
-        disk.exists(&folder.join(NAME))
-    }
-
     /// All is done.
-    pub(crate) fn remove(disk: &dyn Disk, folder: &Path) -> Result<(), DiskError> {
-        disk.remove(&folder.join(NAME))?;
+    pub(crate) fn remove(self, disk: &dyn Disk, folder: &Path) -> Result<(), DiskError> {
+        disk.remove(&self.path)?;
         disk.sync_dir(folder)
     }
 

@@ -43,7 +43,7 @@ mod suffix;
 mod tally;
 mod walk;
 
-pub(crate) use file::StepsWriter;
+pub(crate) use file::{StepsFile, StepsWriter};
 pub use run::MergeError;
 pub(super) use step::Step;
 pub(crate) use suffix::Suffix;

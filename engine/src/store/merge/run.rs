@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use self::requested::Requested;
 use super::file::StepsFile;
 use super::since::Since;
 use super::step::{MessageStep, Origin, Place, Step};
@@ -22,8 +23,10 @@ use crate::state::AccountState;
 use crate::store::{Appended, Copied, NewMessage, SpecialUse, Store};
 use crate::ticket::{Promise, Ticket};
 use crate::uid_set::UidSet;
+use crate::way_back::has_steps;
 
 mod flags;
+mod requested;
 mod settings;
 
 /// Messages that are on their way at a time.
@@ -62,6 +65,7 @@ pub enum MergeError {
 pub(super) struct Run<'a> {
     store: &'a Store,
     ids: Ids,
+    requested: Requested,
     since: Since,
     /// Mailboxes that are others here, by what they were at the node that went back.
     mailboxes: HashMap<Mailbox, MailboxId>,
@@ -131,7 +135,7 @@ impl Store {
     /// The disk.
     pub fn has_merge(&self) -> Result<bool, ReadError> {
         let (disk, folder) = (self.inner.disk.as_ref(), self.way_back_folder());
-        if !StepsFile::is_there(disk, &folder)? {
+        if !has_steps(disk, &folder)? {
             return Ok(false);
         }
         // Who merges says what is wrong with it.
@@ -141,6 +145,9 @@ impl Store {
 
     /// What is to be merged is still in the log here: it was put aside, and a stop came between.
     fn has_not_gone_back(&self, file: &StepsFile) -> bool {
+        if file.is_earlier {
+            return false;
+        }
         let history = self.inner.committed.volume().history;
         let is_newest = history.last().is_some_and(|link| link.id == file.header.epoch);
         is_newest && self.position().lsn > file.header.common.lsn
@@ -153,16 +160,19 @@ impl Store {
     /// [`MergeError`]; it can be called again.
     pub fn merge(&self, goes_on: &dyn Fn() -> bool) -> Result<Option<MergeTally>, MergeError> {
         let (disk, folder) = (self.inner.disk.as_ref(), self.way_back_folder());
-        let Some(file) = StepsFile::open(disk, &folder)? else { return Ok(None) };
-        if self.has_not_gone_back(&file) {
-            return Ok(None);
+        let mut merged = None;
+        while let Some(file) = StepsFile::open(disk, &folder)? {
+            if self.has_not_gone_back(&file) {
+                break;
+            }
+            // So that references are found in the tables.
+            self.checkpoint();
+            let tally = Run::new(self, &file)?.go_to_the_end(&file, goes_on)?;
+            // Everything was answered, so the log here has what became of it.
+            file.remove(disk, &folder).map_err(ReadError::from)?;
+            merged = Some(merged.unwrap_or_default() + tally);
         }
-        // So that references are found in the tables.
-        self.checkpoint();
-        let tally = Run::new(self, &file)?.go_to_the_end(&file, goes_on)?;
-        // Everything was answered, so the log here has what became of it.
-        StepsFile::remove(disk, &folder).map_err(ReadError::from)?;
-        Ok(Some(tally))
+        Ok(merged)
     }
 }
 
@@ -170,20 +180,26 @@ impl<'a> Run<'a> {
     fn new(store: &'a Store, file: &StepsFile) -> Result<Run<'a>, MergeError> {
         let mut accounts = HashSet::from([AccountNumber::VOLUME]);
         let mut deleted = HashSet::new();
+        let mut requested = Requested::default();
         let keys = || store.inner.keys.snapshot();
-        file.visit(&keys, &mut |_, account, step| -> Result<(), ReadError> {
+        file.visit(&keys, &mut |number, account, step| -> Result<(), ReadError> {
             accounts.insert(account);
-            if let Some(Step::Delete { mailbox }) = step {
-                deleted.insert((account, mailbox));
+            match step {
+                Some(Step::Delete { mailbox }) => drop(deleted.insert((account, mailbox))),
+                Some(Step::Message(step)) => requested.see(number, account, &step),
+                _ => {}
             }
             Ok(())
         })?;
         let ids = Ids::of(file.header.epoch);
         let walk = Walk::new(store.ship_behind(file.header.common));
-        let since = Since::new(walk, accounts, Box::new(move |request| ids.is_own(request)));
+        let own: HashSet<RequestId> = requested.all().collect();
+        let is_own = move |request| ids.is_own(request) || own.contains(&request);
+        let since = Since::new(walk, accounts, Box::new(is_own));
         let mut run = Run {
             store,
             ids,
+            requested,
             since,
             mailboxes: HashMap::new(),
             filled: HashSet::new(),
@@ -345,7 +361,7 @@ impl<'a> Run<'a> {
         step: &MessageStep,
     ) -> Result<(), MergeError> {
         let (mailbox, recovered) = self.target((account, step.mailbox), &step.name)?;
-        let id = self.ids.of_step(number, 0);
+        let id = self.requested.id(number).unwrap_or_else(|| self.ids.of_step(number, 0));
         let messages = match self.since.answer(id) {
             // It is there; nothing of it is needed but the answer.
             Some(_) => Vec::new(),
@@ -518,15 +534,24 @@ impl<'a> Run<'a> {
     }
 
     fn expunge(&mut self, key: Mailbox, uids: &UidSet) -> Result<(), MergeError> {
-        for ((account, mailbox), uids) in self.places_now(key, uids) {
-            if self.view((account, mailbox))?.is_none() {
-                continue;
+        self.read_on()?;
+        for _ in 0..TRIES {
+            let places = self.places_now(key, uids);
+            for ((account, mailbox), uids) in places.clone() {
+                if self.view((account, mailbox))?.is_none() {
+                    continue;
+                }
+                let remove = |promise| {
+                    Change::Numbered(NumberedChange::Remove { account, mailbox, uids, promise })
+                };
+                if let Ok(gone) = self.asked(self.another_id(), None, remove)? {
+                    self.tally.messages_expunged += gone.count();
+                }
             }
-            let remove = |promise| {
-                Change::Numbered(NumberedChange::Remove { account, mailbox, uids, promise })
-            };
-            if let Ok(gone) = self.asked(self.another_id(), None, remove)? {
-                self.tally.messages_expunged += gone.count();
+            // Somebody may have moved one of them meanwhile.
+            self.read_on()?;
+            if self.places_now(key, uids) == places {
+                break;
             }
         }
         Ok(())

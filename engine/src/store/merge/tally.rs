@@ -41,6 +41,33 @@ pub struct MergeTally {
     pub messages_renumbered: u64,
 }
 
+impl std::ops::Add for MergeTally {
+    type Output = MergeTally;
+
+    fn add(self, other: MergeTally) -> MergeTally {
+        MergeTally {
+            steps: self.steps + other.steps,
+            messages_added: self.messages_added + other.messages_added,
+            messages_recovered: self.messages_recovered + other.messages_recovered,
+            messages_copied: self.messages_copied + other.messages_copied,
+            messages_moved: self.messages_moved + other.messages_moved,
+            moves_dropped: self.moves_dropped + other.moves_dropped,
+            requests_there: self.requests_there + other.requests_there,
+            flags_set: self.flags_set + other.flags_set,
+            flags_dropped: self.flags_dropped + other.flags_dropped,
+            messages_expunged: self.messages_expunged + other.messages_expunged,
+            mailboxes_made: self.mailboxes_made + other.mailboxes_made,
+            mailboxes_same: self.mailboxes_same + other.mailboxes_same,
+            mailboxes_deleted: self.mailboxes_deleted + other.mailboxes_deleted,
+            mailboxes_kept: self.mailboxes_kept + other.mailboxes_kept,
+            settings_taken: self.settings_taken + other.settings_taken,
+            settings_dropped: self.settings_dropped + other.settings_dropped,
+            of_deleted_accounts: self.of_deleted_accounts + other.of_deleted_accounts,
+            messages_renumbered: self.messages_renumbered + other.messages_renumbered,
+        }
+    }
+}
+
 impl MergeTally {
     /// Every count with its name, for people.
     pub fn counts(&self) -> [(&'static str, u64); 18] {
