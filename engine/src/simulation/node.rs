@@ -11,7 +11,7 @@ use crate::full_copy::Ask;
 use crate::ids::Lsn;
 use crate::pair::Acknowledgement;
 use crate::seal::Secret;
-use crate::store::{NewAccount, Store};
+use crate::store::{NewAccount, Store, common_position};
 
 pub(super) struct Node {
     pub(super) world: World,
@@ -120,7 +120,10 @@ pub(super) enum CutAgain {
 /// One node asks the other for a full copy of it, piece by piece, and is to be opened again when
 /// all is there; answers as of when that is.
 pub(super) fn copy(from: &Store, to: &Store, meanwhile: &mut dyn FnMut()) -> Result<Lsn, String> {
-    let to_copy = from.lend_copy().map_err(|error| error.to_string())?;
+    let [own, other] = [from, to].map(Store::standing);
+    let (own, other) = ((&*own.history, own.position.lsn), (&*other.history, other.position.lsn));
+    let has = common_position(own, other).unwrap_or(Lsn::ZERO);
+    let to_copy = from.lend_copy(has).map_err(|error| error.to_string())?;
     let keys = from.key_table().1;
     to.take_key_table(&keys).map_err(|error| error.to_string())?;
     let mut arrival = to.begin_arrival(&to_copy).map_err(|error| error.to_string())?;

@@ -1,5 +1,7 @@
 //! The full copy: what the node that has it and the node that wants it do with their stores.
 
+use std::sync::atomic::Ordering;
+
 use super::Store;
 use super::layout::Layout;
 use crate::error::{DiskError, OpenError};
@@ -9,27 +11,29 @@ use crate::way_back::{HeldFolders, RewindOrder};
 
 impl Store {
     /// Puts a checkpoint aside to be copied, or goes on with the one that is lent: what there is to
-    /// be copied. The log is kept from there on until [`Store::end_loan`].
+    /// be copied. The log is kept from there on until [`Store::end_loan`]. The node that asks has
+    /// this log up to `has`: a copy from before would take from it what may have been acknowledged
+    /// because both nodes had it.
     ///
     /// # Errors
     /// [`LoanError::NotMade`].
-    pub fn lend_copy(&self) -> Result<Vec<u8>, LoanError> {
+    pub fn lend_copy(&self, has: Lsn) -> Result<Vec<u8>, LoanError> {
         let loan = &self.inner.held.loan;
-        // One from before what the other node has had would take that from it again: changes that
-        // were acknowledged because both nodes had them.
-        let noted = self.inner.pair.gate.noted().unwrap_or(Lsn::ZERO);
-        let has_all = || loan.current().filter(|offer| offer.at.lsn >= noted);
-        if let Some(offer) = has_all() {
+        // What is not committed here cannot be in state, and was not acknowledged.
+        let committed = self.inner.commit_status.last_lsn.load(Ordering::Relaxed);
+        let has = has.min(Lsn::from_bits(committed).unwrap_or(Lsn::MAX));
+        let current = || loan.current().filter(|offer| offer.at.lsn >= has);
+        if let Some(offer) = current() {
             return Ok(offer.encode());
         }
         loan.want();
         let mut is_made = self.checkpoint();
-        if is_made && has_all().is_none() && loan.current().is_some() {
+        if is_made && current().is_none() && loan.current().is_some() {
             // It was one that waited when this was wanted.
             loan.want();
             is_made = self.checkpoint();
         }
-        match has_all() {
+        match current() {
             Some(offer) => Ok(offer.encode()),
             None if is_made => Err(LoanError::NotMade(
                 loan.failure().unwrap_or_else(|| "no checkpoint was made".to_owned()),

@@ -16,7 +16,7 @@ struct Asked {
 
 /// Copies until all is there or so many pieces have come.
 fn copy(from: &Store, to: &Store, pieces_max: u64, asked: &mut Asked) -> Arrival {
-    let offer = from.lend_copy().unwrap();
+    let offer = from.lend_copy(Lsn::ZERO).unwrap();
     to.take_key_table(&from.key_table().1).unwrap();
     let mut arrival = to.begin_arrival(&offer).unwrap();
     let end = asked.pieces.saturating_add(pieces_max);
@@ -82,7 +82,7 @@ fn ahead() -> Apart {
 fn a_node_that_is_a_full_copy_has_everything_and_follows_from_there() {
     let mut apart = ahead();
     let mut asked = Asked::default();
-    let offer = apart.first.lend_copy().unwrap();
+    let offer = apart.first.lend_copy(Lsn::ZERO).unwrap();
     let lent = apart.first.lent_at().unwrap();
     let arrival = copy(&apart.first, &apart.second, 2, &mut asked);
     // Mail comes meanwhile; it is not part of the copy and is shipped behind it.
@@ -101,7 +101,7 @@ fn a_node_that_is_a_full_copy_has_everything_and_follows_from_there() {
     ship(&apart.first, &apart.second);
     assert_same(&apart);
     assert!(subjects(&apart.second, "INBOX").contains(&"meanwhile".to_owned()));
-    assert_eq!(apart.first.lend_copy().unwrap(), offer, "until it is ended");
+    assert_eq!(apart.first.lend_copy(Lsn::ZERO).unwrap(), offer, "until it is ended");
     assert!(apart.first.end_loan().unwrap());
     assert_eq!(apart.first.lent_at(), None);
     let left = std::fs::read_dir(apart.directories[0].join("volumes/main/held/copy/log")).unwrap();
@@ -171,7 +171,7 @@ fn what_is_no_offer_and_what_was_not_asked_for_is_refused_and_changes_nothing() 
     let refused = apart.second.begin_arrival(b"PBcopy").err().unwrap().to_string();
     assert!(refused.contains("cannot be read"), "{refused}");
     assert!(!apart.second.has_arrival().unwrap());
-    let offer = apart.first.lend_copy().unwrap();
+    let offer = apart.first.lend_copy(Lsn::ZERO).unwrap();
     let mut arrival = apart.second.begin_arrival(&offer).unwrap();
     for (file, offset) in [(0, 7), (1, 0), (u32::MAX, 0), (0, u64::MAX)] {
         let refused = arrival.take_piece(file, offset, b"x").unwrap_err().to_string();
@@ -244,7 +244,7 @@ fn a_deposed_node_that_holds_nothing_becomes_a_copy_and_what_it_had_alone_is_mer
 #[test]
 fn what_was_lent_reaches_to_the_end_of_the_log_until_it_is_ended() {
     let apart = ahead();
-    apart.first.lend_copy().unwrap();
+    apart.first.lend_copy(Lsn::ZERO).unwrap();
     let at = apart.first.lent_at().unwrap();
     assert_eq!(apart.first.inner.held.floor().min(at), apart.first.inner.held.floor());
     apart.first.end_loan().unwrap();

@@ -182,10 +182,15 @@ impl Volume {
     /// Whether the other node has had all that is in the log here.
     fn has_nothing_more(&self, there: &VolumeState) -> bool {
         let own = self.store.standing();
+        own.history.is_empty() || self.common_with(there) == Some(own.position.lsn)
+    }
+
+    /// The last position that both logs have.
+    fn common_with(&self, there: &VolumeState) -> Option<engine::ids::Lsn> {
+        let own = self.store.standing();
         let history: Vec<engine::Epoch> = there.history.iter().map(epoch_of).collect();
-        let is_empty = own.history.is_empty();
         let own = (own.history.as_slice(), own.position.lsn);
-        is_empty || common_position(own, (&history, there.last.lsn)) == Some(own.1)
+        common_position(own, (&history, there.last.lsn))
     }
 
     /// Asks the primary to lend.
@@ -382,7 +387,7 @@ impl Volume {
             *self.copy.asked_at.lock() = Some(Instant::now());
             let rate = self.copy.rate.load(Ordering::Relaxed);
             let messages = match wanted {
-                Wanted::Begin => self.offer(),
+                Wanted::Begin => self.offer(connection, id),
                 Wanted::Piece { file, offset, length } => {
                     let piece = self.store.lent_piece(file, offset, length);
                     piece.map(|bytes| vec![Message::CopyPiece { file, offset, bytes }])
@@ -413,8 +418,14 @@ impl Volume {
     }
 
     /// What is lent, and the keys that it needs.
-    fn offer(&self) -> Result<Vec<Message>, engine::LoanError> {
-        let offer = self.store.lend_copy()?;
+    fn offer(
+        &self,
+        connection: &Connection,
+        id: VolumeId,
+    ) -> Result<Vec<Message>, engine::LoanError> {
+        let there = connection.peer().volumes.iter().find(|volume| volume.id == id);
+        let has = there.and_then(|there| self.common_with(there));
+        let offer = self.store.lend_copy(has.unwrap_or(engine::ids::Lsn::ZERO))?;
         let (version, table) = self.store.key_table();
         let at = self.store.lent_at();
         tracing::info!(volume = %self.name, ?at, "a checkpoint is lent to the other node");
