@@ -232,8 +232,8 @@ fn a_promotion_that_the_power_cut_short_leaves_a_follower_or_a_primary() {
     assert!(followers > 3, "{followers}");
 }
 
-/// A node whose disk failed as it was promoted said that it had opened an epoch, for which the other
-/// one stood down; after a restart none was primary.
+/// A node whose disk failed as it was promoted said that it had opened an epoch, for which the
+/// other one stood down; after a restart none was primary.
 #[test]
 fn a_node_whose_disk_fails_as_it_is_promoted_deposes_nobody() {
     let [primary, other] = Node::two(91, Acknowledgement::Local);
@@ -247,8 +247,8 @@ fn a_node_whose_disk_fails_as_it_is_promoted_deposes_nobody() {
     assert_eq!(newest(&other.store), newest(&primary.store));
 }
 
-/// Seed 10 of `wired_pair`: what state was stamped with while the first group of an epoch waited for
-/// the other node is no position of the log, and the store did not open any more.
+/// Seed 10 of `wired_pair`: what state was stamped with while the first group of an epoch waited
+/// for the other node is no position of the log, and the store did not open any more.
 #[test]
 fn a_new_primary_that_waits_for_the_other_node_opens_again_after_a_checkpoint() {
     let mode = Acknowledgement::Durable(Away::Refuse);

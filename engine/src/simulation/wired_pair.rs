@@ -644,10 +644,12 @@ fn seeds_292_and_80_what_was_put_aside_is_merged_once_however_often_a_node_is_de
     }
 }
 
-/// Found: a message was moved while the merge was to expunge it.
+/// Found: a message was moved while the merge was to expunge it (90), or to set its flags.
 #[test]
-fn seed_90_what_is_moved_while_it_is_expunged_is_gone() {
-    run_seeds(90, 1);
+fn seeds_90_and_1000314_what_is_moved_meanwhile_is_expunged_and_flagged_where_it_is() {
+    for seed in [90, 1_000_314, 1_000_462] {
+        run_seeds(seed, 1);
+    }
 }
 
 /// Found: a full copy that was gone on with flushed again what a failed flush had lost (193); a

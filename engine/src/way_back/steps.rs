@@ -1,5 +1,5 @@
-//! Which files have steps that are to be merged: `way-back/steps`, and `steps.1`, `steps.2` and so on
-//! of a node that was deposed again before they were done. What is in them is told in
+//! Which files have steps that are to be merged: `way-back/steps`, and `steps.1`, `steps.2` and so
+//! on of a node that was deposed again before they were done. What is in them is told in
 //! `store/merge/file.rs`.
 
 use std::path::{Path, PathBuf};

@@ -25,8 +25,17 @@ impl Run<'_> {
         changed: &FlagsChanged,
         stamp: Stamp,
     ) -> Result<(), MergeError> {
-        for (key, uids) in self.places_now(key, &changed.uids) {
-            self.flags_at(key, &uids, changed, stamp)?;
+        self.read_on()?;
+        for _ in 0..TRIES {
+            let places = self.places_now(key, &changed.uids);
+            for (key, uids) in &places {
+                self.flags_at(*key, uids, changed, stamp)?;
+            }
+            // Somebody may have moved one of them meanwhile.
+            self.read_on()?;
+            if self.places_now(key, &changed.uids) == places {
+                break;
+            }
         }
         Ok(())
     }
