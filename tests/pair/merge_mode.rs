@@ -69,7 +69,8 @@ fn b2_when_only_the_line_is_cut_both_take_mail_and_it_is_merged() {
     lines.iter().for_each(Forwarder::cut);
     await_primary(second);
     (10..15).for_each(|number| assert!(deliver(first, number)));
-    (20..25).for_each(|number| assert!(deliver(second, number)));
+    wait_until("the second node takes mail", DEADLINE, || try_to_deliver(second, 20));
+    (21..25).for_each(|number| assert!(deliver(second, number)));
     let human = first.pillarbox(&["replica", "status"]).well("status").stdout;
     assert!(human.contains("merge mode: the other node is away, and may take over"), "{human}");
     let mut imap = first.imap();
@@ -112,7 +113,7 @@ fn a_lost_primary_is_followed_by_itself_and_a_node_that_finds_nobody_goes_on_alo
     first.kill9();
     first.start();
     await_primary(first);
-    assert!(deliver(first, 12));
+    wait_until("the first node takes mail", DEADLINE, || try_to_deliver(first, 12));
     second.start();
     await_merged(second);
     two.await_there();
