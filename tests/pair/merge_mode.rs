@@ -39,6 +39,13 @@ fn await_primary(site: &Site) {
     });
 }
 
+/// Waits until a node would know after a restart that it had all.
+fn await_mark(site: &Site) {
+    wait_until("it is known that it had all", DEADLINE, || {
+        site.data.join("pair/had-all").exists().then_some(())
+    });
+}
+
 /// Delivers a message to a node that may refuse it, or be about to open its store again.
 fn try_to_deliver(site: &Site, number: usize) -> Option<()> {
     let mut smtp = Smtp::connect(site.lmtp, Dialect::Lmtp).ok()?;
@@ -90,6 +97,7 @@ fn b2_when_only_the_line_is_cut_both_take_mail_and_it_is_merged() {
 fn a_lost_primary_is_followed_by_itself_and_a_node_that_finds_nobody_goes_on_alone() {
     let (mut two, _lines) = pair();
     let Two { first, second, .. } = &mut two;
+    await_mark(second);
     first.kill9();
     await_primary(second);
     wait_until("the second node takes mail", DEADLINE, || try_to_deliver(second, 10));
@@ -109,6 +117,7 @@ fn a_lost_primary_is_followed_by_itself_and_a_node_that_finds_nobody_goes_on_alo
     assert_both_show(&two, &[1, 2, 3, 10, 11]);
     // And once more, and the follower is back first: it had all, and takes over.
     let Two { first, second, .. } = &mut two;
+    await_mark(first);
     second.kill9();
     first.kill9();
     first.start();
