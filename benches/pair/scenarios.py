@@ -147,11 +147,8 @@ def failover_paused(case):
     return fail_over(case, "pause")
 
 
-@scenario()
-def failover_etcd(case):
-    """kill -9 of the primary in durable mode; the other one takes over by itself, twice."""
-    case.pair("durable", DEGRADE, etcd=True)
-    case.begin()
+def take_over_twice(case, what):
+    """The primary is killed, the other node takes over by itself; then the other way round."""
     gaps = []
     for old, new in (case.nodes, case.nodes[::-1]):
         case.work()
@@ -162,8 +159,16 @@ def failover_etcd(case):
         gaps.append(case.gap(begun))
         old.start()
         await_together(*case.nodes)
-    case.finish("failover by etcd")
+    case.finish(what)
     return ", ".join(f"{gap * 1000:.0f} ms" for gap in gaps) + " without a good answer"
+
+
+@scenario()
+def failover_etcd(case):
+    """kill -9 of the primary in durable mode; the other one takes over by itself, twice."""
+    case.pair("durable", DEGRADE, etcd=True)
+    case.begin()
+    return take_over_twice(case, "failover by etcd")
 
 
 @scenario()
@@ -171,18 +176,7 @@ def failover_merge(case):
     """kill -9 of the primary in merge mode; the other one takes over by itself, twice."""
     case.pair("local", MERGE)
     case.begin(parted=True)
-    gaps = []
-    for old, new in (case.nodes, case.nodes[::-1]):
-        case.work()
-        begun = time.monotonic()
-        old.kill()
-        wait("the other node takes over", lambda: new.role() == "primary")
-        case.work()
-        gaps.append(case.gap(begun))
-        old.start()
-        await_together(*case.nodes)
-    case.finish("failover in merge mode")
-    return ", ".join(f"{gap * 1000:.0f} ms" for gap in gaps) + " without a good answer"
+    return take_over_twice(case, "failover in merge mode")
 
 
 @scenario()
